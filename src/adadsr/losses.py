@@ -1,0 +1,16 @@
+"""What training minimises."""
+
+from torch import Tensor
+
+
+def l1(sr: Tensor, hr: Tensor) -> Tensor:
+    """Mean absolute difference in 0..255 units; both (N, 3, H, W)."""
+    return (sr - hr).abs().mean()
+
+
+def depth_excess(depth_map: Tensor, desired_depth: Tensor) -> Tensor:
+    """How far the mean depth exceeds the desired one, averaged over the batch (arXiv:2004.03915, eq. 10).
+
+    depth_map: (N, G, h, w), in blocks. desired_depth: (N,), in blocks. A depth below the desired one costs nothing.
+    """
+    return (depth_map.mean(dim=(1, 2, 3)) - desired_depth).clamp_min(0).mean()

@@ -1,0 +1,253 @@
+"""A plain training loop: a dense stage, then an adaptive stage at random depths. Resumes where it was interrupted.
+
+`python -m adadsr.training RECIPE.yaml --train DIR --valid DIR --out DIR` needs only torch, numpy, safetensors,
+PyYAML and Pillow.
+"""
+
+import argparse
+import json
+import math
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from adadsr import checkpoints
+from adadsr.datasets import Pair, PatchSampler, load_pairs
+from adadsr.errors import InputError
+from adadsr.losses import depth_excess, l1
+from adadsr.metrics import psnr_y
+from adadsr.models import Network, build
+from adadsr.models.layers import ResidualBlock
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of a run.
+
+    adaptive: sample a desired depth for each image; otherwise every block runs.
+    patch: side of the LR patch in pixels. learning_rate: peak of Adam's, warmed up, then a cosine down to 1%.
+    depth_weight: weight of `losses.depth_excess`; 0 where the adapter meets the desired depth by itself.
+    full_share: share of images trained at full depth; the others' depths are uniform between 10% and 100%.
+    """
+
+    steps: int
+    batch: int
+    patch: int
+    learning_rate: float
+    adaptive: bool = False
+    depth_weight: float = 0.0
+    full_share: float = 0.25
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A network and the stages that train it, in order."""
+
+    network: str
+    scale: int
+    depth_tile: int
+    stages: tuple[Stage, ...]
+    seed: int = 0
+    ema_decay: float = 0.999
+    clip_norm: float = 10.0
+    warmup: int = 200
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> "Recipe":
+        """Read a recipe; an unknown or missing key raises InputError."""
+        import yaml
+
+        content = yaml.safe_load(path.read_text())
+        try:
+            stages = tuple(Stage(**stage) for stage in content.pop("stages"))
+            return cls(stages=stages, **content)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"{path}: {error}; the keys are those of Recipe and Stage in training.py"
+            ) from error
+
+
+def interpolating_init(network: Network) -> None:
+    """Start as a bilinear enlargement: RGB passes through the first three features, residual branches start small.
+
+    What is left to learn is the detail, which takes a fraction of the steps.
+    """
+    with torch.no_grad():
+        for module in network.body.modules():
+            if isinstance(module, ResidualBlock):
+                module.conv2.weight *= 0.1
+        network.body.conv.weight *= 0.1
+        _pass_rgb(network.head.conv, 1)
+        for conv, factor in zip(network.tail.upsample, network.tail.factors, strict=True):
+            _pass_rgb(conv, factor)
+        network.tail.conv.weight *= 0.01
+        _pass_rgb(network.tail.conv, 1, keep=True)
+
+
+def _pass_rgb(conv: nn.Conv2d, factor: int, *, keep: bool = False) -> None:
+    """Let `conv` (before a PixelShuffle of `factor`) hand its first three channels on, enlarged bilinearly.
+
+    keep: add to the weights that these channels have; otherwise they start from zero.
+    """
+    for colour in range(3):
+        for phase in range(factor * factor):
+            row, column = divmod(phase, factor)
+            kernel = torch.outer(_linear_taps(row, factor), _linear_taps(column, factor))
+            channel = conv.weight[colour * factor * factor + phase]
+            if not keep:
+                channel.zero_()
+            channel[colour] += kernel
+    bias = conv.bias
+    assert bias is not None
+    bias.zero_()
+
+
+def _linear_taps(phase: int, factor: int) -> Tensor:
+    """Weights of the pixels at -1, 0, 1 for sub-pixel `phase` of `factor`."""
+    offset = (phase + 0.5) / factor - 0.5
+    return torch.tensor([max(0.0, -offset), 1 - abs(offset), max(0.0, offset)])
+
+
+class Trainer:
+    """The state of one run: network, its moving average, optimizer, position and random numbers."""
+
+    def __init__(self, recipe: Recipe, pairs: list[Pair], device: torch.device) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.pairs, self.device = recipe, pairs, device
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        network = build(recipe.network, recipe.scale, recipe.depth_tile)
+        interpolating_init(network)
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
+        self.optimizer = torch.optim.Adam(self.network.parameters(), betas=(0.9, 0.99))
+        self.stage, self.step = 0, 0
+
+    def state(self) -> dict[str, object]:
+        """Everything that a later process needs to go on with the same losses."""
+        return {
+            "recipe": json.dumps(asdict(self.recipe)),
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "position": (self.stage, self.step),
+        }
+
+    def load(self, path: Path) -> None:
+        """Go on from a state saved by `save`; a state of another recipe raises InputError."""
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        if state["recipe"] != json.dumps(asdict(self.recipe)):
+            raise InputError(f"{path}: belongs to another recipe; choose another --out or remove it")
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"].cpu())
+        self.stage, self.step = state["position"]
+
+    def save(self, path: Path) -> None:
+        """Write the state; an interruption leaves the previous file."""
+        partial = path.with_suffix(".partial")
+        torch.save(self.state(), partial)
+        os.replace(partial, path)
+
+    def advance(self, sampler: PatchSampler, stage: Stage) -> float:
+        """One optimizer step; returns the L1 loss in 0..255 units."""
+        lr, hr = (image.to(self.device, non_blocking=True) for image in sampler.batch(stage.batch))
+        desired = self._desired_depth(stage) if stage.adaptive else None
+        result = self.network(lr.contiguous(memory_format=torch.channels_last), desired)
+        fidelity = l1(result.sr, hr)
+        loss = fidelity
+        if desired is not None and stage.depth_weight:
+            loss = loss + stage.depth_weight * depth_excess(result.depth_map, desired)
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate(stage)
+        self.optimizer.step()
+        self.average.update_parameters(self.network)
+        self.step += 1
+        return float(fidelity.detach())
+
+    def _desired_depth(self, stage: Stage) -> Tensor:
+        n_blocks = self.network.config.n_resblocks
+        share = torch.empty(stage.batch).uniform_(0.1, 1.0, generator=self.generator)
+        full = torch.rand(stage.batch, generator=self.generator) < stage.full_share
+        return (share.masked_fill(full, 1.0) * n_blocks).to(self.device)
+
+    def _learning_rate(self, stage: Stage) -> float:
+        warm = min(1.0, (self.step + 1) / self.recipe.warmup)
+        cosine = 0.5 * (1 + math.cos(math.pi * self.step / stage.steps))
+        return stage.learning_rate * warm * (0.01 + 0.99 * cosine)
+
+
+@torch.inference_mode()
+def validate(network: Network, pairs: list[Pair], desired_depth: float | None) -> float:
+    """Mean PSNR-Y in dB over whole images, at a desired depth or (None) at full depth."""
+    network.eval()
+    device = next(network.parameters()).device
+    values = []
+    for pair in pairs:
+        sr = network(pair.lr[None].float().to(device), desired_depth).sr[0].clamp(0, 255).round().byte().cpu()
+        images = (image.permute(1, 2, 0).numpy() for image in (sr, pair.hr))
+        values.append(psnr_y(*images, shave=network.config.scale))
+    network.train()
+    return sum(values) / len(values)
+
+
+def _report(trainer: Trainer, valid: list[Pair], stage: Stage, loss: float, seconds: float) -> None:
+    network = trainer.average.module
+    n_blocks = network.config.n_resblocks
+    depths = (None, n_blocks / 2, n_blocks / 4) if stage.adaptive else (None,)
+    scores = {
+        "full" if depth is None else f"{depth:g}": round(validate(network, valid, depth), 3)
+        for depth in depths
+    }
+    entry = {"stage": trainer.stage, "step": trainer.step, "loss": round(loss, 4), "psnr_y": scores}
+    print(json.dumps(entry | {"seconds_per_step": round(seconds, 3)}), flush=True)
+
+
+def run(trainer: Trainer, valid: list[Pair], out: Path, *, every: int) -> None:
+    """Train to the end of the last stage, saving and validating every `every` steps; the result is `out/model.safetensors`."""
+    out.mkdir(parents=True, exist_ok=True)
+    state = out / "state.pt"
+    if state.exists():
+        trainer.load(state)
+    stages = trainer.recipe.stages
+    while trainer.stage < len(stages):
+        stage = stages[trainer.stage]
+        sampler = PatchSampler(trainer.pairs, trainer.recipe.scale, stage.patch, trainer.generator)
+        while trainer.step < stage.steps:
+            start, count = time.perf_counter(), min(every, stage.steps - trainer.step)
+            losses = [trainer.advance(sampler, stage) for _ in range(count)]
+            seconds = (time.perf_counter() - start) / count
+            trainer.save(state)
+            _report(trainer, valid, stage, sum(losses) / count, seconds)
+        trainer.stage, trainer.step = trainer.stage + 1, 0
+    checkpoints.save(trainer.average.module, out / "model.safetensors")
+
+
+def main() -> None:
+    """The command line of this module; see its docstring."""
+    parser = argparse.ArgumentParser(description="Train a network of adadsr")
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--train", type=Path, required=True, help="folder of HR images, searched recursively")
+    parser.add_argument("--valid", type=Path, required=True, help="folder of HR images for validation")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for the resumable state and the result"
+    )
+    parser.add_argument("--every", type=int, default=250, help="steps between states and validations")
+    arguments = parser.parse_args()
+    recipe = Recipe.from_yaml(arguments.recipe)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    trainer = Trainer(recipe, load_pairs(arguments.train, recipe.scale), device)
+    run(trainer, load_pairs(arguments.valid, recipe.scale), arguments.out, every=arguments.every)
+
+
+if __name__ == "__main__":
+    main()
