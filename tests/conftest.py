@@ -1,0 +1,31 @@
+"""Fixtures shared by the tests: folders that lie beside the repository, not in it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def _folder(variable: str, default: Path) -> Path:
+    """The folder that an environment variable names; if it is missing, tests skip, or fail where required."""
+    folder = Path(os.environ.get(variable, default))
+    if not folder.is_dir():
+        missing = f"{folder} is not there; set {variable} to the folder"
+        if os.environ.get("ADADSR_REQUIRE_SHARED") == "1":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Photos for tests and evaluation: `eval/Set5/HR` and so on."""
+    return _folder("ADADSR_DATA_DIR", SHARED / "data")
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """Small networks with the outputs that the original implementation gave for them."""
+    return _folder("ADADSR_GOLDEN_DIR", SHARED / "golden")
