@@ -1,0 +1,67 @@
+"""Where a model comes from: bundled with the package, a file, or the Hugging Face hub."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from adadsr.checkpoints.format import load, read_header
+from adadsr.errors import CheckpointError, MissingDependencyError
+from adadsr.models import Network, NetworkConfig
+
+BUNDLED = Path(__file__).parents[1] / "bundled"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+FILE_SUFFIXES = (".safetensors", ".pt", ".pth")
+
+
+class BundledModel(NamedTuple):
+    """Weights that come with the package. bytes: size of the file. metadata: free text of its header."""
+
+    name: str
+    path: Path
+    config: NetworkConfig
+    bytes: int
+    metadata: dict[str, str]
+
+
+def bundled_models() -> list[BundledModel]:
+    """What is bundled, by name; only headers are read."""
+    found = []
+    for path in sorted(BUNDLED.glob("*.safetensors")):
+        header = read_header(path)
+        found.append(BundledModel(path.stem, path, header.config, path.stat().st_size, header.metadata))
+    return found
+
+
+def bundled_path(name: str) -> Path:
+    """The file of a bundled model; an unknown name raises CheckpointError with the known ones."""
+    known = {path.stem: path for path in sorted(BUNDLED.glob("*.safetensors"))}
+    if name not in known:
+        raise CheckpointError(f"{name}: not bundled; bundled are {', '.join(known) or 'none'}")
+    return known[name]
+
+
+def load_model(source: str | Path, *, device: str | torch.device = "cpu") -> Network:
+    """A network by the name of a bundled model, else by a path, else by a hub id `org/name`; in evaluation mode.
+
+    A path is a file of our format, or a folder with one named model.safetensors. Raises CheckpointError that lists
+    what was tried, MissingDependencyError for a hub id where the extra `hub` is not installed.
+    """
+    text, path = str(source), Path(source)
+    names = [path.stem for path in sorted(BUNDLED.glob("*.safetensors"))]
+    if text in names:
+        return load(bundled_path(text), device=device)
+    if path.exists():
+        return load(path / "model.safetensors" if path.is_dir() else path, device=device)
+    tried = f"{text}: no bundled model of that name (there are: {', '.join(names) or 'none'}); no such file or folder"
+    if not HUB_ID.fullmatch(text) or path.suffix in FILE_SUFFIXES:
+        raise CheckpointError(f"{tried}; not a hub id, which has the form org/name; give one of the three")
+    try:
+        from adadsr.checkpoints import hub
+
+        return hub.from_pretrained(text, device=device)
+    except MissingDependencyError as error:
+        raise MissingDependencyError(f"{tried}; {error}") from error
+    except CheckpointError as error:
+        raise CheckpointError(f"{tried}; {error}") from error
