@@ -38,9 +38,7 @@ def _load_pair(path: Path, scale: int) -> Pair:
         with Image.open(path) as file:
             hr = np.asarray(file.convert("RGB"))
     except OSError as error:
-        raise DatasetError(
-            f"{path}: cannot be read as an image ({error}); remove it or save it again"
-        ) from error
+        raise DatasetError(f"{path}: cannot be read as an image ({error}); remove it or save it again") from error
     height, width = (size - size % scale for size in hr.shape[:2])
     hr = hr[:height, :width].copy()
     return Pair(*(torch.from_numpy(image).permute(2, 0, 1) for image in (bicubic_downscale(hr, scale), hr)))
@@ -57,9 +55,7 @@ class PatchSampler:
         """patch: side of the LR patch in pixels. Raises DatasetError where no image is that large."""
         self.pairs = [pair for pair in pairs if min(pair.lr.shape[-2:]) >= patch]
         if not self.pairs:
-            raise DatasetError(
-                f"no image has an LR side of {patch} pixels; take a smaller patch or larger images"
-            )
+            raise DatasetError(f"no image has an LR side of {patch} pixels; take a smaller patch or larger images")
         self.weights = torch.tensor([float(pair.lr[0].numel()) for pair in self.pairs])
         self.scale, self.patch, self.generator = scale, patch, generator
 

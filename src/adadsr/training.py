@@ -22,7 +22,6 @@ from adadsr.errors import InputError
 from adadsr.losses import depth_excess, l1
 from adadsr.metrics import psnr_y
 from adadsr.models import Network, build
-from adadsr.models.layers import ResidualBlock
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,7 @@ class Recipe:
             stages = tuple(Stage(**stage) for stage in content.pop("stages"))
             return cls(stages=stages, **content)
         except (TypeError, KeyError, AttributeError) as error:
-            raise InputError(
-                f"{path}: {error}; the keys are those of Recipe and Stage in training.py"
-            ) from error
+            raise InputError(f"{path}: {error}; the keys are those of Recipe and Stage in training.py") from error
 
 
 def interpolating_init(network: Network) -> None:
@@ -78,12 +75,13 @@ def interpolating_init(network: Network) -> None:
     What is left to learn is the detail, which takes a fraction of the steps.
     """
     with torch.no_grad():
-        for module in network.body.modules():
-            if isinstance(module, ResidualBlock):
-                module.conv2.weight *= 0.1
+        for group in network.body.tensors().groups:
+            for block in group.blocks:
+                block.conv2.weight.mul_(0.1)
         network.body.conv.weight *= 0.1
         _pass_rgb(network.head.conv, 1)
         for conv, factor in zip(network.tail.upsample, network.tail.factors, strict=True):
+            assert isinstance(conv, nn.Conv2d)
             _pass_rgb(conv, factor)
         network.tail.conv.weight *= 0.01
         _pass_rgb(network.tail.conv, 1, keep=True)
@@ -123,9 +121,16 @@ class Trainer:
         network = build(recipe.network, recipe.scale, recipe.depth_tile)
         interpolating_init(network)
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
+        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))  # type: ignore[no-untyped-call]
         self.optimizer = torch.optim.Adam(self.network.parameters(), betas=(0.9, 0.99))
         self.stage, self.step = 0, 0
+
+    @property
+    def averaged(self) -> Network:
+        """The network with the moving average of the weights."""
+        network = self.average.module
+        assert isinstance(network, Network)
+        return network
 
     def state(self) -> dict[str, object]:
         """Everything that a later process needs to go on with the same losses."""
@@ -165,7 +170,7 @@ class Trainer:
         if desired is not None and stage.depth_weight:
             loss = loss + stage.depth_weight * depth_excess(result.depth_map, desired)
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(stage)
@@ -178,7 +183,8 @@ class Trainer:
         n_blocks = self.network.config.n_resblocks
         share = torch.empty(stage.batch).uniform_(0.1, 1.0, generator=self.generator)
         full = torch.rand(stage.batch, generator=self.generator) < stage.full_share
-        return (share.masked_fill(full, 1.0) * n_blocks).to(self.device)
+        depths: Tensor = share.masked_fill(full, 1.0) * n_blocks
+        return depths.to(self.device)
 
     def _learning_rate(self, stage: Stage) -> float:
         warm = min(1.0, (self.step + 1) / self.recipe.warmup)
@@ -194,26 +200,26 @@ def validate(network: Network, pairs: list[Pair], desired_depth: float | None) -
     values = []
     for pair in pairs:
         sr = network(pair.lr[None].float().to(device), desired_depth).sr[0].clamp(0, 255).round().byte().cpu()
-        images = (image.permute(1, 2, 0).numpy() for image in (sr, pair.hr))
-        values.append(psnr_y(*images, shave=network.config.scale))
+        images = [image.permute(1, 2, 0).numpy() for image in (sr, pair.hr)]
+        values.append(psnr_y(images[0], images[1], network.config.scale))
     network.train()
     return sum(values) / len(values)
 
 
 def _report(trainer: Trainer, valid: list[Pair], stage: Stage, loss: float, seconds: float) -> None:
-    network = trainer.average.module
+    network = trainer.averaged
     n_blocks = network.config.n_resblocks
-    depths = (None, n_blocks / 2, n_blocks / 4) if stage.adaptive else (None,)
-    scores = {
-        "full" if depth is None else f"{depth:g}": round(validate(network, valid, depth), 3)
-        for depth in depths
-    }
+    depths: tuple[float | None, ...] = (None, n_blocks / 2, n_blocks / 4) if stage.adaptive else (None,)
+    scores = {"full" if depth is None else f"{depth:g}": round(validate(network, valid, depth), 3) for depth in depths}
     entry = {"stage": trainer.stage, "step": trainer.step, "loss": round(loss, 4), "psnr_y": scores}
     print(json.dumps(entry | {"seconds_per_step": round(seconds, 3)}), flush=True)
 
 
 def run(trainer: Trainer, valid: list[Pair], out: Path, *, every: int) -> None:
-    """Train to the end of the last stage, saving and validating every `every` steps; the result is `out/model.safetensors`."""
+    """Train to the end of the last stage; the result is `out/model.safetensors`.
+
+    every: steps between saving the state to `out/state.pt` and validating.
+    """
     out.mkdir(parents=True, exist_ok=True)
     state = out / "state.pt"
     if state.exists():
@@ -229,7 +235,7 @@ def run(trainer: Trainer, valid: list[Pair], out: Path, *, every: int) -> None:
             trainer.save(state)
             _report(trainer, valid, stage, sum(losses) / count, seconds)
         trainer.stage, trainer.step = trainer.stage + 1, 0
-    checkpoints.save(trainer.average.module, out / "model.safetensors")
+    checkpoints.save(trainer.averaged, out / "model.safetensors")
 
 
 def main() -> None:
@@ -238,9 +244,7 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--train", type=Path, required=True, help="folder of HR images, searched recursively")
     parser.add_argument("--valid", type=Path, required=True, help="folder of HR images for validation")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for the resumable state and the result"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the resumable state and the result")
     parser.add_argument("--every", type=int, default=250, help="steps between states and validations")
     arguments = parser.parse_args()
     recipe = Recipe.from_yaml(arguments.recipe)

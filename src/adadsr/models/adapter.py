@@ -28,6 +28,9 @@ class PReLUConv(nn.Module):
 class Adapter(nn.Module):
     """What all adapters share: the number of blocks that a depth of one group can reach."""
 
+    reach: int
+    """How far a score looks beyond its own position, in pixels of the features."""
+
     def __init__(self, n_blocks: int) -> None:
         super().__init__()
         self.n_blocks = n_blocks
@@ -44,9 +47,13 @@ class Adapter(nn.Module):
         """Shifts at which every depth is 0, and at which every depth is at least `n_blocks`."""
         raise NotImplementedError
 
+    def at_depth(self, scores: Tensor, desired_depth: Tensor) -> Tensor:
+        """The depth map that the adapter gives for its scores at a desired depth, (N,), in blocks."""
+        raise NotImplementedError
+
     def forward(self, z0: Tensor, desired_depth: Tensor) -> Tensor:
-        """The depth map that the adapter gives for a desired depth, before any calibration to a budget."""
-        return self.depth_map(self.scores(z0, desired_depth))
+        """z0: (N, C, H, W). desired_depth: (N,), in blocks. Returns (N, G, ceil(H/t), ceil(W/t)), in blocks, >= 0."""
+        return self.at_depth(self.scores(z0, desired_depth), desired_depth)
 
 
 class PixelAdapter(Adapter):
@@ -54,6 +61,8 @@ class PixelAdapter(Adapter):
 
     The largest depth is not bounded; what exceeds the number of blocks has no effect.
     """
+
+    reach = 5
 
     def __init__(self, n_feats: int, width: int, n_groups: int, n_blocks: int) -> None:
         super().__init__(n_blocks)
@@ -68,6 +77,9 @@ class PixelAdapter(Adapter):
     def depth_map(self, scores: Tensor, shift: Tensor | float = 0.0) -> Tensor:
         return F.relu(scores + shift)
 
+    def at_depth(self, scores: Tensor, desired_depth: Tensor) -> Tensor:
+        return self.depth_map(scores)
+
     def shift_bounds(self, scores: Tensor) -> tuple[float, float]:
         # One block of slack: a shift that only just reaches the bound would be lost to rounding.
         return -float(scores.max()) - 1, self.n_blocks - float(scores.min()) + 1
@@ -80,7 +92,8 @@ class EDSRPixelAdapter(PixelAdapter):
         super().__init__(config.n_feats, config.n_feats // 2, config.n_groups, config.n_resblocks)
 
     def scores(self, z0: Tensor, desired_depth: Tensor) -> Tensor:
-        return self.rest(self.first(z0)) * desired_depth.view(-1, 1, 1, 1)
+        out: Tensor = self.rest(self.first(z0)) * desired_depth.view(-1, 1, 1, 1)
+        return out
 
 
 class RCANPixelAdapter(PixelAdapter):
@@ -109,6 +122,7 @@ class TileAdapter(Adapter):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config.n_resblocks)
         self.tile = config.depth_tile
+        self.reach = 4 * self.tile
         width = config.n_feats
         self.embed = nn.Conv2d(config.n_feats, width, kernel_size=self.tile, stride=self.tile)
         self.rest = nn.Sequential(
@@ -132,8 +146,7 @@ class TileAdapter(Adapter):
     def shift_bounds(self, scores: Tensor) -> tuple[float, float]:
         return -float(scores.max()) - self.SATURATION, self.SATURATION - float(scores.min())
 
-    def forward(self, z0: Tensor, desired_depth: Tensor) -> Tensor:
-        scores = self.scores(z0, desired_depth)
+    def at_depth(self, scores: Tensor, desired_depth: Tensor) -> Tensor:
         return self.depth_map(scores, self._mean_shift(scores, desired_depth))
 
     def _mean_shift(self, scores: Tensor, desired_depth: Tensor) -> Tensor:

@@ -3,8 +3,9 @@
 from torch import Tensor, nn
 
 from adadsr.models.config import NetworkConfig
-from adadsr.models.layers import ResidualBlock, conv3x3
-from adadsr.sparse.depth import gate
+from adadsr.models.layers import ResidualBlock, block_tensors, conv3x3, conv_tensors
+from adadsr.sparse.body import Body, Group
+from adadsr.sparse.reference import run_reference
 
 
 class EDSRBody(nn.Module):
@@ -12,16 +13,15 @@ class EDSRBody(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        tile_mask = config.depth_tile > 1
-        self.blocks = nn.ModuleList(
-            ResidualBlock(config.n_feats, tile_mask=tile_mask) for _ in range(config.n_resblocks)
-        )
+        self.depth_tile = config.depth_tile
+        self.blocks = nn.ModuleList(ResidualBlock(config.n_feats) for _ in range(config.n_resblocks))
         self.conv = conv3x3(config.n_feats, config.n_feats)
 
+    def tensors(self) -> Body:
+        """The body as a backend takes it."""
+        group = Group(block_tensors(self.blocks), conv=None)
+        return Body((group,), conv_tensors(self.conv), self.depth_tile)
+
     def forward(self, z0: Tensor, depth_map: Tensor | None = None) -> Tensor:
-        """z0: (N, C, H, W). depth_map: the depth of each pixel, (N, 1, H, W), in blocks; None is full depth."""
-        z = z0
-        for index, block in enumerate(self.blocks):
-            z = block(z, None if depth_map is None else gate(depth_map, index))
-        out: Tensor = self.conv(z) + z0
-        return out
+        """z0: (N, C, H, W). depth_map: (N, 1, ceil(H/t), ceil(W/t)) in blocks; None is full depth."""
+        return run_reference(self.tensors(), z0, depth_map)

@@ -1,8 +1,10 @@
-"""The parts that EDSR and RCAN share: head, residual block, tail."""
+"""The parts of the networks: head, residual block, channel attention, tail."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from adadsr.sparse.body import Attention, Block, Conv
 
 RGB_MEAN = (0.4488 * 255, 0.4371 * 255, 0.4040 * 255)
 """Mean colour of DIV2K in 0..255, subtracted before the head and added after the tail."""
@@ -11,6 +13,12 @@ RGB_MEAN = (0.4488 * 255, 0.4371 * 255, 0.4040 * 255)
 def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
     """A 3x3 convolution that keeps height and width (zero padding of one pixel) and has a bias."""
     return nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+
+
+def conv_tensors(conv: nn.Conv2d) -> Conv:
+    """Weight and bias of a conv as a backend takes them."""
+    assert conv.bias is not None
+    return Conv(conv.weight, conv.bias)
 
 
 def rgb_mean(like: Tensor) -> Tensor:
@@ -30,31 +38,40 @@ class Head(nn.Module):
         return features
 
 
+class ChannelAttention(nn.Module):
+    """The parameters of channel attention: 1x1 convs C -> C/16 -> C on the channels' means over the whole image."""
+
+    REDUCTION = 16
+
+    def __init__(self, n_feats: int) -> None:
+        super().__init__()
+        bottleneck = max(1, n_feats // self.REDUCTION)
+        self.squeeze = nn.Conv2d(n_feats, bottleneck, kernel_size=1)
+        self.excite = nn.Conv2d(bottleneck, n_feats, kernel_size=1)
+
+    def tensors(self) -> Attention:
+        """The attention as a backend takes it."""
+        return Attention(conv_tensors(self.squeeze), conv_tensors(self.excite))
+
+
 class ResidualBlock(nn.Module):
-    """x + attention(gate * conv2(mask * relu(conv1(x)))): one step of depth.
+    """The parameters of one step of depth, x + attention(gate * conv2(relu(conv1(x)))); `sparse.reference` runs it."""
 
-    attention: a module on (N, C, H, W), or None.
-    tile_mask: both convs share the mask gate > 0, so that the first conv's output counts as zero outside it.
-    """
-
-    def __init__(self, n_feats: int, *, attention: nn.Module | None = None, tile_mask: bool = False) -> None:
+    def __init__(self, n_feats: int, attention: ChannelAttention | None = None) -> None:
         super().__init__()
         self.conv1 = conv3x3(n_feats, n_feats)
         self.conv2 = conv3x3(n_feats, n_feats)
         self.attention = attention
-        self.tile_mask = tile_mask
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
-        """x: (N, C, H, W). gate: (N, 1, H, W) in [0, 1], or None for 1 everywhere."""
-        hidden = F.relu(self.conv1(x))
-        if gate is not None and self.tile_mask:
-            hidden = hidden * (gate > 0)
-        update: Tensor = self.conv2(hidden)
-        if gate is not None:
-            update = update * gate
-        if self.attention is not None:
-            update = self.attention(update)
-        return x + update
+    def tensors(self) -> Block:
+        """The block as a backend takes it."""
+        attention = None if self.attention is None else self.attention.tensors()
+        return Block(conv_tensors(self.conv1), conv_tensors(self.conv2), attention)
+
+
+def block_tensors(blocks: nn.ModuleList) -> tuple[Block, ...]:
+    """Residual blocks in order, as a backend takes them."""
+    return tuple(block.tensors() for block in blocks if isinstance(block, ResidualBlock))
 
 
 class Tail(nn.Module):
@@ -73,4 +90,5 @@ class Tail(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         for conv, factor in zip(self.upsample, self.factors, strict=True):
             z = F.pixel_shuffle(conv(z), factor)
-        return self.conv(z) + rgb_mean(z)
+        sr: Tensor = self.conv(z) + rgb_mean(z)
+        return sr

@@ -1,5 +1,6 @@
 """Head, adapter, body and tail put together: the dense definition of all four networks."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -11,14 +12,13 @@ from adadsr.models.config import NetworkConfig
 from adadsr.models.edsr import EDSRBody
 from adadsr.models.layers import Head, Tail
 from adadsr.models.rcan import RCANBody
-from adadsr.sparse.depth import expand_tiles
 
 
 class Backbone(NamedTuple):
     """What a backbone brings: its body, and its adapter that predicts a depth for each pixel."""
 
-    body: type[nn.Module]
-    pixel_adapter: type[Adapter]
+    body: Callable[[NetworkConfig], EDSRBody | RCANBody]
+    pixel_adapter: Callable[[NetworkConfig], Adapter]
 
 
 BACKBONES = {
@@ -47,8 +47,8 @@ class Network(nn.Module):
         adapter = TileAdapter if config.depth_tile > 1 else backbone.pixel_adapter
         self.config = config
         self.head = Head(config.n_feats)
-        self.adapter = adapter(config) if config.adaptive else None
-        self.body = backbone.body(config)
+        self.adapter: Adapter | None = adapter(config) if config.adaptive else None
+        self.body: EDSRBody | RCANBody = backbone.body(config)
         self.tail = Tail(config.n_feats, config.scale)
 
     def forward(self, lr: Tensor, desired_depth: float | Tensor | None = None) -> Restoration:
@@ -58,16 +58,28 @@ class Network(nn.Module):
         return Restoration(self.restore(z0, depth_map), depth_map)
 
     def predict_depth(self, z0: Tensor, desired_depth: float | Tensor) -> Tensor:
-        """The adapter's depth map for features z0 (N, C, H, W); (N, G, ceil(H/t), ceil(W/t)), in blocks, >= 0."""
+        """The adapter's depth map for features z0 (N, C, H, W): (N, G, ceil(H/t), ceil(W/t)), in blocks, >= 0.
+
+        desired_depth: in blocks, one number or (N,).
+        """
+        depth_map: Tensor = self.require_adapter()(z0, _per_image(desired_depth, z0))
+        return depth_map
+
+    def predict_scores(self, z0: Tensor, desired_depth: float) -> Tensor:
+        """The adapter's scores, from which `Adapter.depth_map` makes depths; shapes as in `predict_depth`."""
+        return self.require_adapter().scores(z0, _per_image(desired_depth, z0))
+
+    def require_adapter(self) -> Adapter:
+        """The adapter; raises InputError where the network has none."""
         if self.adapter is None:
             raise InputError(f"{self.config.kind} has no adapter: it runs at full depth only")
-        desired = torch.as_tensor(desired_depth, dtype=z0.dtype, device=z0.device).expand(z0.shape[0])
-        depth_map: Tensor = self.adapter(z0, desired)
-        return depth_map
+        return self.adapter
 
     def restore(self, z0: Tensor, depth_map: Tensor | None) -> Tensor:
         """Body and tail for features z0 and a depth map as `predict_depth` returns it (None: full depth)."""
-        if depth_map is not None:
-            depth_map = expand_tiles(depth_map, self.config.depth_tile, *z0.shape[-2:])
         sr: Tensor = self.tail(self.body(z0, depth_map))
         return sr
+
+
+def _per_image(desired_depth: float | Tensor, z0: Tensor) -> Tensor:
+    return torch.as_tensor(desired_depth, dtype=z0.dtype, device=z0.device).expand(z0.shape[0])

@@ -34,20 +34,25 @@ def dilate(depth_map: Tensor) -> Tensor:
     return F.max_pool2d(depth_map, kernel_size=3, stride=1, padding=1)
 
 
-def first_conv_depth(depth_map: Tensor, depth_tile: int) -> Tensor:
-    """How many blocks need their first conv at each pixel, as a depth: (N, G, H, W) -> (N, G, H, W).
+def conv_positions(depth_map: Tensor, depth_tile: int, n_blocks: int, height: int, width: int) -> int:
+    """Pixels at which the 3x3 convs of the blocks run, summed over both convs, all blocks and images.
 
-    With pixel masks the first conv runs on the active set dilated by 3x3; with tiles both convs share one mask.
-    depth_map: the depth of each pixel (see `expand_tiles`).
+    depth_map: (N, 1, ceil(H/t), ceil(W/t)), in blocks. Tiles count whole, also where they hang over the image, except
+    in blocks that are active everywhere in the batch, which run densely.
     """
-    return dilate(depth_map) if depth_tile == 1 else depth_map
+    second = _active(depth_map, n_blocks)
+    if depth_tile == 1:
+        return second + _active(dilate(depth_map), n_blocks)
+    hanging = depth_map[0, 0].numel() * depth_tile**2 - height * width
+    everywhere = int(depth_map.amin().ceil().clamp(0, n_blocks))
+    return 2 * (second * depth_tile**2 - everywhere * len(depth_map) * hanging)
 
 
-def executed_positions(depth_map: Tensor, n_blocks: int) -> int:
-    """Positions at which a conv runs, summed over blocks: the sum of min(ceil(depth), n_blocks)."""
-    return int(depth_map.ceil().clamp(0, n_blocks).sum(dtype=torch.float64).item())
+def _active(depth_map: Tensor, n_blocks: int) -> int:
+    """Sizes of the active sets, summed over blocks: the sum of min(ceil(depth), n_blocks)."""
+    return int(depth_map.ceil().clamp(0, n_blocks).sum(dtype=torch.float64))
 
 
 def mean_depth(depth_map: Tensor, n_blocks: int) -> float:
-    """Mean number of blocks over groups and pixels, a fraction counted as a fraction; (N, G, H, W), in blocks."""
-    return float(depth_map.clamp(0, n_blocks).mean(dtype=torch.float64).item())
+    """Mean number of blocks over groups and positions, a fraction counted as a fraction; (N, G, h, w), in blocks."""
+    return float(depth_map.clamp(0, n_blocks).mean(dtype=torch.float64))

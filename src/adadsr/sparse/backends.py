@@ -1,0 +1,46 @@
+"""The table of backends: everything that can run a body. Adding one is one file, one row and one test."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from adadsr.errors import BackendError
+from adadsr.sparse.body import Body, BodyRun, body_macs
+from adadsr.sparse.gather import run_gather
+from adadsr.sparse.reference import run_reference
+
+
+class Backend(NamedTuple):
+    """A way to run a body.
+
+    run: body, z0 (N, C, H, W), depth map or None -> BodyRun; see `gather.run_gather`.
+    missing: why it cannot run on a device, or None where it can.
+    """
+
+    description: str
+    run: Callable[[Body, Tensor, Tensor | None], BodyRun]
+    missing: Callable[[torch.device], str | None]
+
+
+def _run_dense(body: Body, z0: Tensor, depth_map: Tensor | None) -> BodyRun:
+    """The definition, as a backend: every block everywhere, whatever the depth map says."""
+    batch, _, height, width = z0.shape
+    return BodyRun(run_reference(body, z0, depth_map), body_macs(body, None, batch, height, width))
+
+
+BACKENDS = {
+    "torch": Backend("gather, multiply, scatter at active positions, on any device", run_gather, lambda device: None),
+    "dense": Backend("every block everywhere, times the gates; saves nothing", _run_dense, lambda device: None),
+}
+
+
+def choose_backend(name: str, device: torch.device) -> Backend:
+    """The backend `name`; raises BackendError where it is unknown or cannot run on `device`."""
+    if name not in BACKENDS:
+        raise BackendError(f"backend {name!r} is not one of {', '.join(BACKENDS)}")
+    reason = BACKENDS[name].missing(device)
+    if reason is not None:
+        raise BackendError(f"backend {name!r} cannot run on {device}: {reason}")
+    return BACKENDS[name]

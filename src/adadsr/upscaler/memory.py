@@ -1,0 +1,43 @@
+"""How large tiles may be so that a run stays within a limit of memory. The factors are measured: docs/memory.md."""
+
+from typing import NamedTuple
+
+from adadsr.errors import InputError
+from adadsr.models import NetworkConfig
+
+DEFAULT_LIMIT = 4 * 2**30
+"""Bytes that a process may take where the user says nothing."""
+PROCESS = 450 * 2**20
+"""Bytes of Python, torch, libvips and the weights before any image."""
+BODY_COPIES = 9
+"""Buffers of the size of a window's features that head, adapter and body hold at the same time, at most."""
+TAIL_COPIES = 4
+"""The same of the tail, in features at the size of the SR image."""
+SMALLEST_SIDE = 16
+"""A tile's core is at least so many LR pixels wide and high."""
+
+
+class Limits(NamedTuple):
+    """side: largest side of a tile's core in LR pixels. tail_pixels: LR pixels that the tail enlarges at once."""
+
+    side: int
+    tail_pixels: int
+
+
+def limits_for(config: NetworkConfig, context: int, memory: int, held: int, side: int | None) -> Limits:
+    """Limits within `memory` bytes of a process that already holds `held` bytes of images.
+
+    context: LR pixels of a window around its core. side: the user's choice, None for the largest that fits.
+    Raises InputError where not even the smallest tile fits.
+    """
+    features = config.n_feats * 4
+    free = memory - PROCESS - held
+    pixels = free // (BODY_COPIES * features)
+    largest = int(max(0, pixels) ** 0.5) - 2 * context
+    if largest < SMALLEST_SIDE:
+        least = PROCESS + held + BODY_COPIES * features * (SMALLEST_SIDE + 2 * context) ** 2
+        raise InputError(
+            f"a memory limit of {memory / 2**20:.0f} MiB is too small for this image and network; "
+            f"give at least {-(-least // 2**20)} MiB"
+        )
+    return Limits(min(side or largest, largest), free // (TAIL_COPIES * features * config.scale**2))

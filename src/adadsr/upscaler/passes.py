@@ -1,0 +1,176 @@
+"""One network on one device: from an LR tensor to parts of the SR image, within memory and budget.
+
+Two passes over the tiles: the first predicts the scores of the whole image, from which the depth map is made and
+calibrated; the second runs head, body and tail. An image that is one tile keeps its features between the passes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from adadsr.cost import Cost, CostModel
+from adadsr.errors import InputError
+from adadsr.models import Network
+from adadsr.sparse.backends import Backend
+from adadsr.sparse.body import body_macs
+from adadsr.sparse.calibration import calibrate
+from adadsr.sparse.depth import mean_depth
+from adadsr.tiling import Box, Tile, bands, depth_cap, plan_tiles
+from adadsr.upscaler.memory import Limits
+from adadsr.upscaler.report import Target
+
+TAIL_REACH = 2
+"""LR pixels around a pixel that the tail looks at: one for its first conv, less than one for those after it."""
+PARTIAL_CONTEXT = 32
+"""LR pixels around a tile where every pixel depends on the whole image, as in RCAN."""
+TOLERANCE = 0.002
+"""A budget that one shift of all scores misses by more is met by a part of equal positions."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """depth_map: (1, G, ceil(H/t), ceil(W/t)), None at full depth. The rest: see `Report`."""
+
+    depth_map: Tensor | None
+    mean_depth: float
+    executed: Cost
+    dense: Cost
+    tiles: int
+    exact: bool
+
+
+class Passes:
+    """A network ready to run on images of any size. Holds nothing of a run, so that threads may share it."""
+
+    def __init__(self, network: Network, backend: Backend) -> None:
+        self.network, self.backend, self.config = network, backend, network.config
+        self.costs = CostModel(network.config)
+        self.body = network.body.tensors()
+        # The closing conv and the tail look around the last block's output, each block two pixels further.
+        self.margin = 1 + TAIL_REACH
+        reach = self.margin + 2 * self.config.n_resblocks + 1
+        self.context = reach if self.body.is_local else PARTIAL_CONTEXT
+
+    @torch.inference_mode()
+    def run(
+        self,
+        lr: Tensor,
+        target: Target,
+        limits: Limits,
+        write: Callable[[Box, Tensor], None],
+        progress: Callable[[float], None],
+    ) -> Outcome:
+        """lr: (1, 3, H, W) in 0..255, on the network's device.
+
+        write: takes each finished part of the SR image, its place and (1, 3, h, w). progress: the share done.
+        """
+        tiles = self._tiles(lr, limits.side, self.context)
+        dense = sum((self._dense(tile, limits) for tile in tiles), Cost())
+        executed, depth_map, z0 = Cost(), None, None
+        if not target.is_full(self.config.n_resblocks):
+            scores, z0, executed = self._scores(lr, self._nominal_depth(target, dense), limits.side)
+            fixed = executed + sum((self._fixed(tile, limits, z0) for tile in tiles), Cost())
+            depth_map = self._depth_map(scores, target, tiles, fixed.total, dense.total)
+        for index, tile in enumerate(tiles):
+            executed += self._run_tile(lr, tile, z0, self._window_depth(depth_map, tile), limits, write)
+            progress((index + 1) / len(tiles))
+        blocks = self.config.n_resblocks
+        depth = blocks if depth_map is None else mean_depth(depth_map, blocks)
+        return Outcome(depth_map, depth, executed, dense, len(tiles), len(tiles) == 1 or self.body.is_local)
+
+    def _tiles(self, lr: Tensor, side: int, context: int) -> list[Tile]:
+        height, width = lr.shape[-2:]
+        return plan_tiles(height, width, side, context, self.config.depth_tile)
+
+    def _scores(self, lr: Tensor, desired_depth: float, side: int) -> tuple[Tensor, Tensor | None, Cost]:
+        """Scores of the whole image, its features where it is one tile, and what that cost."""
+        unit = self.config.depth_tile
+        height, width = lr.shape[-2:]
+        scores = lr.new_empty(1, self.config.n_groups, -(-height // unit), -(-width // unit))
+        tiles, cost, z0 = self._tiles(lr, side, self.network.require_adapter().reach + 1), Cost(), None
+        for tile in tiles:
+            z0 = self.network.head(tile.window.of(lr))
+            part = self.network.predict_scores(z0, desired_depth)
+            core = tile.core.coarse(unit)
+            core.of(scores).copy_(core.relative_to(tile.window.coarse(unit)).of(part))
+            size = tile.window.height, tile.window.width
+            cost += self.costs.head(*size) + self.costs.adapter(*size)
+        return scores, z0 if len(tiles) == 1 else None, cost
+
+    def _nominal_depth(self, target: Target, dense: Cost) -> float:
+        """The desired depth that the adapter is asked for; for a budget the depth that about fills it."""
+        if target.depth is not None:
+            return target.depth
+        assert target.budget is not None
+        share = 1 - (1 - target.budget) * dense.total / dense.body
+        return min(max(share, 0.0), 1.0) * self.config.n_resblocks
+
+    def _depth_map(self, scores: Tensor, target: Target, tiles: list[Tile], fixed: int, dense: int) -> Tensor:
+        """The depth map at the desired depth, or the deepest one whose cost stays within the budget."""
+        adapter = self.network.require_adapter()
+        if target.budget is None:
+            return adapter.at_depth(scores, scores.new_full((1,), target.depth or 0.0))
+
+        def share(depth_map: Tensor) -> float:
+            return (fixed + sum(self._body_macs(depth_map, tile) for tile in tiles)) / dense
+
+        least = share(torch.zeros_like(scores))
+        if target.budget < least:
+            raise InputError(
+                f"budget={target.budget:g}: head, adapter, closing convs and tail alone cost {least:.4f} of the full "
+                f"network on this image; ask for at least {least + 5e-4:.3f}"
+            )
+        bounds = adapter.shift_bounds(scores)
+        return calibrate(lambda shift: adapter.depth_map(scores, shift), bounds, share, target.budget, TOLERANCE)
+
+    def _window_depth(self, depth_map: Tensor | None, tile: Tile) -> Tensor | None:
+        """The depth map of a tile's window, no deeper than its core needs."""
+        if depth_map is None:
+            return None
+        depth = tile.window.coarse(self.config.depth_tile).of(depth_map)
+        if tile.window == tile.core or not self.body.is_local:
+            return depth
+        cap = depth_cap(tile, self.config.n_resblocks, self.margin, self.config.depth_tile)
+        return torch.minimum(depth, cap.to(depth))
+
+    def _body_macs(self, depth_map: Tensor, tile: Tile) -> int:
+        depth = self._window_depth(depth_map, tile)
+        return body_macs(self.body, depth, 1, tile.window.height, tile.window.width)
+
+    def _dense(self, tile: Tile, limits: Limits) -> Cost:
+        """What the dense network costs on a tile."""
+        size = tile.window.height, tile.window.width
+        return self.costs.body(*size) + self._fixed(tile, limits, None)
+
+    def _fixed(self, tile: Tile, limits: Limits, z0: Tensor | None) -> Cost:
+        """What a tile costs beside the body: the head where its features are not there yet, and the tail."""
+        cost = Cost() if z0 is not None else self.costs.head(tile.window.height, tile.window.width)
+        for _, region in self._tail_bands(tile, limits):
+            cost += self.costs.tail(region.height, region.width)
+        return cost
+
+    def _tail_bands(self, tile: Tile, limits: Limits) -> list[tuple[Box, Box]]:
+        """The bands that the tail enlarges, each with the region that it has to see."""
+        rows = max(1, limits.tail_pixels // tile.core.width)
+        return [(band, band.grown(TAIL_REACH, tile.window)) for band in bands(tile.core, rows)]
+
+    def _run_tile(
+        self,
+        lr: Tensor,
+        tile: Tile,
+        z0: Tensor | None,
+        depth: Tensor | None,
+        limits: Limits,
+        write: Callable[[Box, Tensor], None],
+    ) -> Cost:
+        """Head, body and tail of one tile; returns what was executed."""
+        cost = self._fixed(tile, limits, z0)
+        features = self.network.head(tile.window.of(lr)) if z0 is None else z0
+        z, macs = self.backend.run(self.body, features, depth)
+        for band, region in self._tail_bands(tile, limits):
+            sr = self.network.tail(region.relative_to(tile.window).of(z))
+            scale = self.config.scale
+            write(band.scaled(scale), band.relative_to(region).scaled(scale).of(sr))
+        return cost + Cost(body=macs)
