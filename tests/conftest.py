@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A shared machine is slow at times; what matters is that the laws hold.
+settings.register_profile("adadsr", deadline=None)
+settings.load_profile("adadsr")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from adadsr.geometry import Box
 from adadsr.sparse.body import Attention, Block, Body, BodyRun, Conv, Group
 from adadsr.sparse.depth import dilate, expand_tiles, gate
-from adadsr.sparse.reference import attention_scale, conv, run_block
+from adadsr.sparse.reference import attention_scale, conv
 
 CHUNK_PIXELS = 4096
 """Pixels whose windows are gathered at once, so that what is gathered stays in cache."""
@@ -29,7 +30,7 @@ def run_gather(body: Body, z0: Tensor, depth_map: Tensor | None = None) -> BodyR
         start = None if group.conv is None else canvas.image.clone()
         if depth_map is None:
             for block in group.blocks:
-                canvas.dense_block(block, None)
+                canvas.dense_block(block, None, canvas.whole)
         else:
             _run_group(canvas, group, depth_map[:, index : index + 1])
         if group.conv is not None and start is not None:
@@ -43,10 +44,13 @@ def _run_group(canvas: "_Canvas", group: Group, depth_map: Tensor) -> None:
     reach = dilate(depth_map).flatten() if canvas.side == 1 else depths
     for number, block in enumerate(group.blocks):
         active = torch.nonzero(depths > number).flatten()
-        if len(active) == len(depths):
+        if not len(active):
+            return
+        box = canvas.filled_box(active)
+        if box is not None:
             weight = expand_tiles(gate(depth_map, number), canvas.side, canvas.height, canvas.width)
-            canvas.dense_block(block, weight)
-        elif len(active):
+            canvas.dense_block(block, box.of(weight), box)
+        else:
             first = active if canvas.side > 1 else torch.nonzero(reach > number).flatten()
             canvas.sparse_block(block, first, active, gate(depths[active], number))
 
@@ -57,21 +61,22 @@ class _Canvas:
     def __init__(self, z0: Tensor, side: int) -> None:
         self.side, self.macs = side, 0
         self.batch, self.channels, self.height, self.width = z0.shape
-        grid = tuple(-(-size // side) for size in (self.height, self.width))
-        self.rows, self.columns = (count * side + 2 for count in grid)
+        self.whole = Box(0, 0, self.height, self.width)
+        self.grid = (-(-self.height // side), -(-self.width // side))
+        self.rows, self.columns = (count * side + 2 for count in self.grid)
         self.z, self.hidden = (z0.new_zeros(self.batch * self.rows * self.columns, self.channels) for _ in range(2))
-        self.image = self._view(self.z)
+        self.image = self._view(self.z, self.whole)
         self.image.copy_(z0)
         self.inside = z0.new_zeros(len(self.z), 1)
-        self._view(self.inside).fill_(1)
+        self._view(self.inside, self.whole).fill_(1)
         images = torch.arange(self.batch, device=z0.device) * (self.rows * self.columns)
-        tops, lefts = (torch.arange(count, device=z0.device) * side for count in grid)
+        tops, lefts = (torch.arange(count, device=z0.device) * side for count in self.grid)
         self.corners = (images[:, None, None] + tops[:, None] * self.columns + lefts).flatten()
 
-    def _view(self, buffer: Tensor) -> Tensor:
-        """The image inside a buffer, (N, C, H, W)."""
-        planes = buffer.view(self.batch, self.rows, self.columns, -1)
-        return planes[:, 1 : self.height + 1, 1 : self.width + 1].permute(0, 3, 1, 2)
+    def _view(self, buffer: Tensor, box: Box) -> Tensor:
+        """A part of the image inside a buffer, (N, C, h, w); one pixel around the image may be asked for, too."""
+        planes = buffer.view(self.batch, self.rows, self.columns, -1).permute(0, 3, 1, 2)
+        return box.relative_to(Box(-1, -1, 0, 0)).of(planes)
 
     def _square(self, first: int, size: int) -> Tensor:
         """From a corner to the buffer rows of a square of `size` pixels that starts `first` pixels further in."""
@@ -82,17 +87,43 @@ class _Canvas:
         """Buffer rows of the pixels of positions: (n,) -> (n * side * side,)."""
         return (self.corners[positions][:, None] + self._square(1, self.side)).flatten()
 
+    def filled_box(self, positions: Tensor) -> Box | None:
+        """The rectangle of pixels that sorted positions fill without a gap, None where they do not.
+
+        Of tiles only all of them count as a rectangle: a part of them would have to leave out hanging pixels.
+        """
+        if len(positions) == len(self.corners):
+            return self.whole
+        if self.side > 1 or self.batch > 1:
+            return None
+        rows, columns = positions // self.width, positions % self.width
+        box = Box(int(rows[0]), int(columns.min()), int(rows[-1]) + 1, int(columns.max()) + 1)
+        return box if box.height * box.width == len(positions) else None
+
     def dense_conv(self, weights: Conv) -> Tensor:
         """A conv of the image at every pixel."""
         self.macs += self.batch * self.height * self.width * weights.weight.numel()
         return conv(self.image, weights)
 
-    def dense_block(self, block: Block, weight: Tensor | None) -> None:
-        """A block that is active everywhere. weight: its gate, (N, 1, H, W), None for 1."""
-        convs = block.conv1.weight.numel() + block.conv2.weight.numel()
-        self.macs += self.batch * self.height * self.width * convs
-        self._count_attention(block)
-        self.image.copy_(run_block(block, self.image, weight, tile_mask=False))
+    def dense_block(self, block: Block, weight: Tensor | None, box: Box) -> None:
+        """A block that is active everywhere in `box` and nowhere else. weight: its gate, (N, 1, h, w), None for 1."""
+        first = box.grown(1, self.whole)
+        self._view(self.hidden, first).copy_(F.relu(self._conv_in(self.z, first, block.conv1)))
+        update = self._conv_in(self.hidden, box, block.conv2)
+        if weight is not None:
+            update = update * weight
+        if block.attention is not None:
+            total = update.sum(dim=(2, 3))
+            update = update * self._attention(block.attention, total)[..., None, None]
+        self._view(self.z, box).add_(update)
+        if self.side > 1:
+            self.hidden.zero_()
+
+    def _conv_in(self, source: Tensor, box: Box, weights: Conv) -> Tensor:
+        """A conv at the pixels of a rectangle: (N, C', h, w)."""
+        self.macs += self.batch * box.height * box.width * weights.weight.numel()
+        window = self._view(source, Box(box.top - 1, box.left - 1, box.bottom + 1, box.right + 1))
+        return F.conv2d(window, weights.weight, weights.bias)
 
     def sparse_block(self, block: Block, first: Tensor, active: Tensor, weight: Tensor) -> None:
         """A block at some positions: `first` of its first conv, `active` of its second, whose gates are `weight`."""
@@ -106,8 +137,9 @@ class _Canvas:
         rows, update = self._pixels(active), torch.cat(updates)
         update *= self.inside[rows]
         if block.attention is not None:
-            self._count_attention(block)
-            update *= self._attention(block.attention, rows, update)
+            image_of = rows // (self.rows * self.columns)
+            total = update.new_zeros(self.batch, self.channels).index_add_(0, image_of, update)
+            update *= self._attention(block.attention, total)[image_of]
         self.z.index_add_(0, rows, update)
         if self.side > 1:
             # Outside its mask a tile's hidden features count as zero, also for the next block's neighbours.
@@ -131,12 +163,7 @@ class _Canvas:
         windows = source.index_select(0, rows).view(-1, size, size, self.channels).permute(0, 3, 1, 2)
         return F.conv2d(windows, weights.weight, weights.bias).permute(0, 2, 3, 1).reshape(-1, out_channels)
 
-    def _attention(self, attention: Attention, rows: Tensor, update: Tensor) -> Tensor:
-        """The weight of each channel at each row: what is not active counts as zero in the image's mean."""
-        image_of = rows // (self.rows * self.columns)
-        total = update.new_zeros(self.batch, self.channels).index_add_(0, image_of, update)
-        return attention_scale(attention, total / (self.height * self.width))[image_of]
-
-    def _count_attention(self, block: Block) -> None:
-        if block.attention is not None:
-            self.macs += self.batch * 2 * block.attention.squeeze.weight.numel()
+    def _attention(self, attention: Attention, total: Tensor) -> Tensor:
+        """The weight of each channel, (N, C), from the channels' sums: what is not active counts as zero."""
+        self.macs += self.batch * 2 * attention.squeeze.weight.numel()
+        return attention_scale(attention, total / (self.height * self.width))

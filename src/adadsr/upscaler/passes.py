@@ -12,12 +12,13 @@ from torch import Tensor
 
 from adadsr.cost import Cost, CostModel
 from adadsr.errors import InputError
+from adadsr.geometry import Box
 from adadsr.models import Network
 from adadsr.sparse.backends import Backend
 from adadsr.sparse.body import body_macs
 from adadsr.sparse.calibration import calibrate
 from adadsr.sparse.depth import mean_depth
-from adadsr.tiling import Box, Tile, bands, depth_cap, plan_tiles
+from adadsr.tiling import Tile, bands, depth_cap, plan_tiles
 from adadsr.upscaler.memory import Limits
 from adadsr.upscaler.report import Target
 
@@ -46,6 +47,7 @@ class Passes:
 
     def __init__(self, network: Network, backend: Backend) -> None:
         self.network, self.backend, self.config = network, backend, network.config
+        self.device = network.head.conv.weight.device
         self.costs = CostModel(network.config)
         self.body = network.body.tensors()
         # The closing conv and the tail look around the last block's output, each block two pixels further.
@@ -126,23 +128,20 @@ class Passes:
         return calibrate(lambda shift: adapter.depth_map(scores, shift), bounds, share, target.budget, TOLERANCE)
 
     def _window_depth(self, depth_map: Tensor | None, tile: Tile) -> Tensor | None:
-        """The depth map of a tile's window, no deeper than its core needs."""
-        if depth_map is None:
-            return None
-        depth = tile.window.coarse(self.config.depth_tile).of(depth_map)
+        """The depth map of a tile's window, no deeper than its core needs; None where all of it runs at full depth."""
+        depth = None if depth_map is None else tile.window.coarse(self.config.depth_tile).of(depth_map)
         if tile.window == tile.core or not self.body.is_local:
             return depth
-        cap = depth_cap(tile, self.config.n_resblocks, self.margin, self.config.depth_tile)
-        return torch.minimum(depth, cap.to(depth))
+        cap = depth_cap(tile, self.config.n_resblocks, self.margin, self.config.depth_tile)[None, None]
+        return cap.to(self.device) if depth is None else torch.minimum(depth, cap.to(depth))
 
-    def _body_macs(self, depth_map: Tensor, tile: Tile) -> int:
+    def _body_macs(self, depth_map: Tensor | None, tile: Tile) -> int:
         depth = self._window_depth(depth_map, tile)
         return body_macs(self.body, depth, 1, tile.window.height, tile.window.width)
 
     def _dense(self, tile: Tile, limits: Limits) -> Cost:
-        """What the dense network costs on a tile."""
-        size = tile.window.height, tile.window.width
-        return self.costs.body(*size) + self._fixed(tile, limits, None)
+        """What the full-depth network costs on a tile."""
+        return Cost(body=self._body_macs(None, tile)) + self._fixed(tile, limits, None)
 
     def _fixed(self, tile: Tile, limits: Limits, z0: Tensor | None) -> Cost:
         """What a tile costs beside the body: the head where its features are not there yet, and the tail."""

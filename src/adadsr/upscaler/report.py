@@ -40,7 +40,7 @@ class Report:
     achieved_budget: executed_gmacs / dense_gmacs.
     mean_depth: blocks a position, a fraction counted as a fraction.
     executed_gmacs: what the backend really ran; head, adapter, body and tail in `parts`.
-    dense_gmacs: the full-depth network without an adapter, run in the same tiles.
+    dense_gmacs: the full-depth network without an adapter, run in the same tiles (in one tile: the dense network).
     tiles: pieces the image was cut into; their overlap is counted in both figures above.
     exact: whether the result equals that of the whole image; False where channel attention saw tiles only.
     seconds: from the decoded input to the decoded output.

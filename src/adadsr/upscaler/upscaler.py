@@ -15,12 +15,12 @@ from torch import Tensor
 from adadsr import checkpoints, images
 from adadsr.cost import Cost
 from adadsr.errors import InputError
+from adadsr.geometry import Box
 from adadsr.images import Picture
 from adadsr.models import Network
 from adadsr.resize import resize_tensor
 from adadsr.sparse.backends import choose_backend
 from adadsr.sparse.depth import expand_tiles
-from adadsr.tiling import Box
 from adadsr.upscaler.memory import DEFAULT_LIMIT, limits_for
 from adadsr.upscaler.passes import Outcome, Passes
 from adadsr.upscaler.report import Report, Target
