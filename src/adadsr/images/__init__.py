@@ -14,7 +14,7 @@ tensors   Picture <-> tensors, and colour under transparent pixels
 from adadsr.images.arrays import picture_from_array, picture_from_pil
 from adadsr.images.formats import SUPPORTED_SUFFIXES, is_image_file
 from adadsr.images.picture import Picture
-from adadsr.images.reading import DEFAULT_MAX_PIXELS, read_image
+from adadsr.images.reading import DEFAULT_MAX_PIXELS, read_image, read_size
 from adadsr.images.tensors import Planes, bleed_color, from_tensor, to_tensor
 from adadsr.images.writing import check_writable, write_image
 
@@ -30,6 +30,7 @@ __all__ = [
     "picture_from_array",
     "picture_from_pil",
     "read_image",
+    "read_size",
     "to_tensor",
     "write_image",
 ]

@@ -1,7 +1,9 @@
 """File -> Picture. Untrusted bytes: only the loader of the recognised format sees them."""
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -33,6 +35,24 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PI
     Raises ImageFileError naming the file: missing, empty, truncated, damaged, mislabelled, animated, over the
     limit, or samples that are not 8 or 16 bit gray, RGB or CMYK.
     """
+    with _opened(path, max_pixels) as (image, content, file):
+        picture = _decode(image, content)
+        return replace(picture, exif=read_tiff_exif(file)) if content is TIFF else picture
+
+
+def read_size(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
+    """(height, width) in pixels of the upright picture in a file, from its header: nothing is decoded.
+
+    Raises ImageFileError as `read_image` does, for all that a header can tell.
+    """
+    with _opened(path, max_pixels) as (image, _, _):
+        swapped = (_field(image, "orientation") or 1) >= 5
+        return (image.width, image.height) if swapped else (image.height, image.width)
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str], max_pixels: int) -> Iterator[tuple[Any, Format, BinaryIO]]:
+    """The undecoded vips image of a file, whose header was checked, with its format and the file itself."""
     if max_pixels < 1:
         raise InputError(f"max_pixels is {max_pixels}; it has to be at least 1")
     name = os.fspath(path)
@@ -47,12 +67,11 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PI
             source = pyvips.Source.new_from_descriptor(file.fileno())
             image = getattr(pyvips.Image, content.loader)(source, access="sequential", fail_on="error")
             _check_header(name, image, content, animated, max_pixels)
-            picture = _decode(image, content)
+            yield image, content, file
         except pyvips.Error as error:
             raise ImageFileError(
                 f"{name}: truncated or damaged {content.name} ({reason(error)}); get a whole copy of the file"
             ) from error
-        return replace(picture, exif=read_tiff_exif(file)) if content is TIFF else picture
 
 
 def _open(name: str) -> BinaryIO:
