@@ -1,0 +1,168 @@
+"""Benchmark folders: HR images and, where the folder has them, the LR images that belong to them.
+
+Layouts, tried in this order: `HR/` or `HR_jpg/` below the folder, else the images in the folder itself; for scale s
+the LR images in `LR_bicubic/X<s>/` where that is there, named as the HR image or with `x<s>` or `_LR...` behind it.
+Other sub-folders are not looked at.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from adadsr import images
+from adadsr.errors import DatasetError
+from adadsr.metrics import WINDOW
+from adadsr.resize import bicubic_downscale
+
+SHORT_NAMES = ("Set5", "Set14", "B100", "Urban100", "Manga109")
+HR_FOLDERS = ("HR", "HR_jpg")
+LR_FOLDER = "LR_bicubic"
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Pair(NamedTuple):
+    """One image at both sizes, RGB: lr (h, w, 3) and hr (s*h, s*w, 3), uint8."""
+
+    lr: Pixels
+    hr: Pixels
+
+
+class Sample(NamedTuple):
+    """Where one image lies. lr_path: None where LR is made from HR. height, width: of LR. digest: of all its pixels."""
+
+    name: str
+    hr_path: Path
+    lr_path: Path | None
+    height: int
+    width: int
+    digest: str
+
+
+class Benchmark(NamedTuple):
+    """A data set at one scale, its images in the order of their names."""
+
+    name: str
+    scale: int
+    samples: tuple[Sample, ...]
+
+
+def find_folder(given: str, data_root: Path) -> Path:
+    """The folder of a data set: a name below `data_root`, in any case, else a path.
+
+    Raises DatasetError that lists what is below `data_root`.
+    """
+    there = {path.name.lower(): path for path in sorted(data_root.glob("*")) if path.is_dir()}
+    if given.lower() in there:
+        return there[given.lower()]
+    if Path(given).is_dir():
+        return Path(given)
+    found = ", ".join(path.name for path in there.values()) or "no folders"
+    known = " (a known data set; it has to be downloaded first)" if given in SHORT_NAMES else ""
+    raise DatasetError(
+        f"{given}: no such data set{known}; {data_root} holds {found}; "
+        "name one of these, pass --data-root, or give the path of a folder with images"
+    )
+
+
+def open_benchmark(folder: Path, scale: int, progress: Callable[[float], None] = lambda share: None) -> Benchmark:
+    """Find and check every image of a folder: each is decoded once, so that nothing fails after hours.
+
+    Raises DatasetError and ImageFileError, which name the file: no images, an image that cannot be read or is too
+    small for SSIM, an LR image that is missing, left over, or does not fit.
+    """
+    hr_paths = _by_stem(_hr_folder(folder))
+    lr_paths = _lr_paths(folder, scale, list(hr_paths))
+    samples = []
+    for stem, path in sorted(hr_paths.items()):
+        lr_path = lr_paths[stem] if lr_paths else None
+        pair = _load(path, lr_path, scale)
+        _check_size(path, pair, scale)
+        digest = hashlib.sha256(f"{pair.lr.shape}".encode() + pair.lr.tobytes() + pair.hr.tobytes()).hexdigest()
+        height, width = pair.lr.shape[:2]
+        samples.append(Sample(stem, path, lr_path, height, width, digest))
+        progress(len(samples) / len(hr_paths))
+    return Benchmark(folder.resolve().name, scale, tuple(samples))
+
+
+def load_pair(sample: Sample, scale: int) -> Pair:
+    """Both sizes of one image; HR is cropped to a multiple of the scale, a missing LR is made from it."""
+    return _load(sample.hr_path, sample.lr_path, scale)
+
+
+def _hr_folder(folder: Path) -> Path:
+    return next((folder / name for name in HR_FOLDERS if (folder / name).is_dir()), folder)
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """The images of a folder by name without suffix."""
+    paths: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if not images.is_image_file(path):
+            continue
+        if path.stem in paths:
+            raise DatasetError(f"{path}: {paths[path.stem].name} has the same name; rename or remove one of them")
+        paths[path.stem] = path
+    if not paths:
+        suffixes = ", ".join(images.SUPPORTED_SUFFIXES)
+        raise DatasetError(f"{folder}: no images ({suffixes}) found; give a folder with HR images, or with HR/")
+    return paths
+
+
+def _lr_paths(folder: Path, scale: int, stems: list[str]) -> dict[str, Path]:
+    """The LR image of each HR image; empty where the folder has none at this scale."""
+    lr_folder = folder / LR_FOLDER / f"X{scale}"
+    if not lr_folder.is_dir():
+        return {}
+    left, found = _by_stem(lr_folder), {}
+    for stem in stems:
+        marked = [name for name in left if name.startswith(f"{stem}_LR")]
+        name = next((name for name in (f"{stem}x{scale}", stem, *marked) if name in left), None)
+        if name is None:
+            raise DatasetError(f"{lr_folder}: no LR image for {stem}, such as {stem}x{scale}.png; add it")
+        found[stem] = left.pop(name)
+    if left:
+        extra = next(iter(left.values()))
+        raise DatasetError(f"{extra}: no HR image belongs to it; remove it, or add the HR image")
+    return found
+
+
+def _load(hr_path: Path, lr_path: Path | None, scale: int) -> Pair:
+    hr = _read_rgb(hr_path)
+    height, width = (size // scale for size in hr.shape[:2])
+    if not height or not width:
+        raise DatasetError(f"{hr_path}: {hr.shape[1]}x{hr.shape[0]} pixels are too few for x{scale}; remove it")
+    hr = np.ascontiguousarray(hr[: height * scale, : width * scale])
+    if lr_path is None:
+        return Pair(bicubic_downscale(hr, scale), hr)
+    lr = _read_rgb(lr_path)
+    if lr.shape[:2] != (height, width):
+        raise DatasetError(
+            f"{lr_path}: {lr.shape[1]}x{lr.shape[0]} pixels do not fit {hr_path}, "
+            f"for which x{scale} needs {width}x{height}; make it again from that file"
+        )
+    return Pair(lr, hr)
+
+
+def _read_rgb(path: Path) -> Pixels:
+    """An image as (H, W, 3) uint8; gray becomes three equal channels, as in the literature's Python evaluations."""
+    picture = images.read_image(path)
+    if picture.bits != 8 or picture.is_transparent:
+        what = "is transparent" if picture.bits == 8 else "has 16 bits"
+        raise DatasetError(f"{path}: {what}; benchmarks are opaque 8-bit images; convert it")
+    colors = picture.pixels[..., :1] if picture.is_gray else picture.pixels[..., :3]
+    return np.array(np.broadcast_to(colors, (*colors.shape[:2], 3)), np.uint8)
+
+
+def _check_size(path: Path, pair: Pair, scale: int) -> None:
+    height, width = pair.hr.shape[:2]
+    if min(height, width) - 2 * scale < WINDOW:
+        least = WINDOW + 2 * scale
+        raise DatasetError(
+            f"{path}: {width}x{height} pixels, cropped to a multiple of {scale}, are too few for SSIM, whose window of "
+            f"{WINDOW}x{WINDOW} has to fit after {scale} pixels are shaved off; at least {least}x{least}; remove it"
+        )

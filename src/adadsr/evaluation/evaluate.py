@@ -1,0 +1,235 @@
+"""From options to results on disk: prepare and check everything, measure every image, write tables and plots."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+import adadsr
+from adadsr import images
+from adadsr.errors import DatasetError, InputError
+from adadsr.evaluation import plots, sheet
+from adadsr.evaluation.benchmark import Benchmark, Pair, Sample, find_folder, load_pair, open_benchmark
+from adadsr.evaluation.environment import describe_environment
+from adadsr.evaluation.log import ImageLog
+from adadsr.evaluation.records import ImageRecord, Row, measure, summarize
+from adadsr.evaluation.runners import Result, Runner, RunnerOptions, open_runners
+from adadsr.evaluation.tables import label, markdown
+from adadsr.models.config import SCALES
+from adadsr.upscaler.memory import DEFAULT_LIMIT
+from adadsr.upscaler.report import Target
+from adadsr.upscaler.upscaler import DEFAULT_BACKEND
+
+WARM_UP_SIDE = 48
+"""LR pixels of the crop on which every runner is tried once before anything is timed."""
+
+Progress = Callable[[str, float], None]
+"""Takes what is being done and the share of it that is done."""
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What to evaluate, and how.
+
+    datasets: names below data_root, or paths. models: names of baselines, else what `checkpoints.load_model` takes.
+    depths, budgets: what each adaptive model is asked for, in blocks and as fractions; full depth where both are empty.
+    backend, device, tile, memory: see `Upscaler`. fresh: forget what an earlier run left in `out`.
+    """
+
+    datasets: tuple[str, ...]
+    models: tuple[str, ...]
+    scale: int
+    out: Path
+    data_root: Path = Path(".")
+    depths: tuple[float, ...] = ()
+    budgets: tuple[float, ...] = ()
+    backend: str = DEFAULT_BACKEND
+    device: str = "cpu"
+    tile: int | None = None
+    memory: int = DEFAULT_LIMIT
+    self_ensemble: bool = False
+    save_images: bool = False
+    fresh: bool = False
+
+    def __post_init__(self) -> None:
+        if self.scale not in SCALES:
+            raise InputError(f"scale={self.scale} is not one of {', '.join(map(str, SCALES))}")
+        for name in ("datasets", "models"):
+            if not getattr(self, name):
+                raise InputError(f"no {name} are given; name at least one")
+        for name in ("datasets", "models", "depths", "budgets"):
+            values = getattr(self, name)
+            twice = next((value for value in values if values.count(value) > 1), None)
+            if twice is not None:
+                raise InputError(f"{twice} is given twice in {name}; give it once")
+        for budget in self.budgets:
+            if not 0 < budget <= 1:
+                raise InputError(f"budget={budget:g} is outside (0, 1]; 1 is the full network")
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What each adaptive model is asked for."""
+        asked = [Target(depth=depth) for depth in self.depths] + [Target(budget=budget) for budget in self.budgets]
+        return tuple(asked) or (Target(),)
+
+
+class Evaluation(NamedTuple):
+    """What `evaluate` found and wrote. measured: images that were run now; the others were in the log."""
+
+    rows: list[Row]
+    files: list[Path]
+    measured: int
+
+
+def evaluate(options: EvaluationOptions, progress: Progress = lambda stage, share: None) -> Evaluation:
+    """Run every model on every data set and write results.json, results.md, images.jsonl and plots to `options.out`.
+
+    Everything is checked before the first image is measured. Images that an interrupted run with the same options,
+    weights and pixels has finished are not run again. Raises DatasetError, ImageFileError, InputError, CheckpointError
+    and BackendError.
+    """
+    benchmarks = _open_benchmarks(options, progress)
+    runners = open_runners(options.models, _runner_options(options))
+    _make_folder(options.out)
+    log = ImageLog(options.out / "images.jsonl", fresh=options.fresh)
+    _warm_up(runners, benchmarks[0])
+    session = _Session(options, runners, log)
+    records = [session.measure_all(benchmark, progress) for benchmark in benchmarks]
+    rows = [summarize(of_runner) for by_runner in records for of_runner in by_runner]
+    files = _write_results(options, rows)
+    files += plots.draw_plots(options.out, rows, [record for by in records for of in by for record in of])
+    for benchmark in benchmarks:
+        progress(f"drawing crops of {benchmark.name}", 0.0)
+        files += sheet.draw_sheets(options.out, benchmark, runners)
+    return Evaluation(rows, files, session.measured)
+
+
+class _Session:
+    """The images of one run: looked up in the log, else measured."""
+
+    def __init__(self, options: EvaluationOptions, runners: list[Runner], log: ImageLog) -> None:
+        self._options, self._runners, self._log = options, runners, log
+        self.measured = 0
+
+    def measure_all(self, benchmark: Benchmark, progress: Progress) -> list[list[ImageRecord]]:
+        """The records of each runner on a data set. The runners take turns on each image, so that time is shared."""
+        records: list[list[ImageRecord]] = [[] for _ in self._runners]
+        total = sum(s.height * s.width for s in benchmark.samples) * sum(r.weight for r in self._runners)
+        done = 0.0
+        for sample in benchmark.samples:
+            pair: Pair | None = None
+            for runner, of_runner in zip(self._runners, records, strict=True):
+                progress(f"{benchmark.name}: {sample.name}, {label(runner.model, runner.target)}", done / total)
+                key = self._key(runner, benchmark, sample)
+                record = self._log.get(key)
+                if record is None or not self._is_saved(runner, benchmark, sample):
+                    pair = pair or load_pair(sample, benchmark.scale)
+                    record = self._measure(key, runner, benchmark, sample, pair)
+                of_runner.append(record)
+                done += runner.weight * sample.height * sample.width
+        progress(benchmark.name, 1.0)
+        return records
+
+    def _measure(self, key: str, runner: Runner, benchmark: Benchmark, sample: Sample, pair: Pair) -> ImageRecord:
+        try:
+            result = runner(pair)
+        except InputError as error:
+            raise InputError(f"{sample.hr_path}, {label(runner.model, runner.target)}: {error}") from error
+        if self._options.save_images:
+            _save(self._image_path(runner, benchmark, sample), result)
+        record = measure(key, runner, benchmark, sample, result)
+        self._log.add(record)
+        self.measured += 1
+        return record
+
+    def _key(self, runner: Runner, benchmark: Benchmark, sample: Sample) -> str:
+        """A digest of all that the figures of one image depend on."""
+        options = self._options
+        parts: list[Any] = [adadsr.__version__, runner.model, runner.identity, asdict(runner.target)]
+        parts += [benchmark.name, sample.name, sample.digest, benchmark.scale]
+        if runner.is_network:
+            parts += [options.backend, options.device, options.tile, options.memory, options.self_ensemble]
+            parts.append(torch.get_num_threads())
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _image_path(self, runner: Runner, benchmark: Benchmark, sample: Sample) -> Path:
+        folder = label(runner.model, runner.target).replace(" ", "-").replace("/", "_").replace("%", "")
+        return self._options.out / "images" / benchmark.name / folder / f"{sample.name}.png"
+
+    def _is_saved(self, runner: Runner, benchmark: Benchmark, sample: Sample) -> bool:
+        return not self._options.save_images or self._image_path(runner, benchmark, sample).exists()
+
+
+def _open_benchmarks(options: EvaluationOptions, progress: Progress) -> list[Benchmark]:
+    folders = [find_folder(name, options.data_root) for name in options.datasets]
+    resolved = [folder.resolve() for folder in folders]
+    for index, folder in enumerate(resolved):
+        if folder.name in [other.name for other in resolved[:index]]:
+            raise DatasetError(f"{folders[index]}: a data set of the name {folder.name} is given twice; give it once")
+    benchmarks = []
+    for folder in folders:
+
+        def checking(share: float, name: str = folder.name) -> None:
+            progress(f"checking {name}", share)
+
+        benchmarks.append(open_benchmark(folder, options.scale, checking))
+    return benchmarks
+
+
+def _runner_options(options: EvaluationOptions) -> RunnerOptions:
+    return RunnerOptions(
+        options.scale,
+        options.targets,
+        options.backend,
+        options.device,
+        options.tile,
+        options.memory,
+        options.self_ensemble,
+    )
+
+
+def _warm_up(runners: list[Runner], benchmark: Benchmark) -> None:
+    """Run everything once on a small crop: it warms up, and finds a budget that cannot be met."""
+    lr, hr = load_pair(benchmark.samples[0], benchmark.scale)
+    side = WARM_UP_SIDE * benchmark.scale
+    crop = Pair(np.ascontiguousarray(lr[:WARM_UP_SIDE, :WARM_UP_SIDE]), np.ascontiguousarray(hr[:side, :side]))
+    for runner in runners:
+        try:
+            runner(crop)
+        except InputError as error:
+            raise InputError(f"{runner.model}: {error}") from error
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made a folder ({error.strerror}); choose another --out") from error
+
+
+def _save(path: Path, result: Result) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images.write_image(path, images.picture_from_array(result.sr))
+
+
+def _write_results(options: EvaluationOptions, rows: list[Row]) -> list[Path]:
+    environment = describe_environment(options.device)
+    environment |= {"backend": options.backend, "tile": options.tile, "self_ensemble": options.self_ensemble}
+    results = {"rows": [asdict(row) for row in rows], "environment": environment}
+    texts = {
+        "results.json": json.dumps(results, indent=1, allow_nan=False) + "\n",
+        "results.md": markdown(rows, environment),
+    }
+    files = []
+    for name, text in texts.items():
+        files.append(options.out / name)
+        temporary = options.out / f".{name}.tmp"
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, files[-1])
+    return files

@@ -1,0 +1,133 @@
+"""A sheet of crops for each data set and network: LR, bicubic, SR at every target, HR, with the depth maps."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from adadsr import metrics
+from adadsr.evaluation.baselines import bicubic
+from adadsr.evaluation.benchmark import Benchmark, Pair, Pixels, Sample, load_pair
+from adadsr.evaluation.runners import Result, Runner
+from adadsr.evaluation.style import DEPTH_COLORS, new_figure, styled
+
+CROP = 48
+"""Side of a crop in LR pixels."""
+CELL = 1.45
+"""Inches of a crop."""
+MOST_TARGETS = 6
+"""So many targets fit on a page; of more, the sheet shows some, evenly spread."""
+
+
+class Crop(NamedTuple):
+    """A square of a sample: top, left and side in LR pixels."""
+
+    sample: Sample
+    top: int
+    left: int
+    side: int
+
+    def of(self, image: npt.NDArray[Any], factor: int) -> npt.NDArray[Any]:
+        """That part of an image (H, W, ...) that is `factor` times as large as LR."""
+        top, left, side = self.top * factor, self.left * factor, self.side * factor
+        return image[top : top + side, left : left + side]
+
+
+def draw_sheets(out: Path, benchmark: Benchmark, runners: list[Runner]) -> list[Path]:
+    """Write `crops-<data set>-<model>.png` for each network; returns their paths.
+
+    The crop is where bicubic errs most on the whole data set; that image is run once more, untimed.
+    """
+    networks = [runner for runner in runners if runner.is_network]
+    if not networks:
+        return []
+    crop = hardest_crop(benchmark)
+    pair = load_pair(crop.sample, benchmark.scale)
+    files = []
+    with styled():
+        for model in dict.fromkeys(runner.model for runner in networks):
+            chosen = _spread([runner for runner in networks if runner.model == model], MOST_TARGETS)
+            figure = _sheet(crop, pair, benchmark, [(runner, runner(pair)) for runner in chosen])
+            files.append(out / f"crops-{benchmark.name}-{model.replace('/', '_')}.png")
+            figure.savefig(files[-1], dpi=250)
+    return files
+
+
+def hardest_crop(benchmark: Benchmark) -> Crop:
+    """The square of CROP LR pixels, or a whole small image, where bicubic's squared error in Y is largest."""
+    best, largest = None, -1.0
+    for sample in benchmark.samples:
+        pair = load_pair(sample, benchmark.scale)
+        side = min(CROP, sample.height, sample.width)
+        error = (metrics.luma(bicubic(pair).sr) - metrics.luma(pair.hr)) ** 2
+        scale = benchmark.scale
+        blocks = error.reshape(sample.height, scale, sample.width, scale).mean(axis=(1, 3))
+        sums = np.pad(blocks.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+        windows = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+        mean = float(windows.max()) / side**2
+        if mean > largest:
+            top, left = divmod(int(windows.argmax()), windows.shape[1])
+            best, largest = Crop(sample, top, left, side), mean
+    assert best is not None
+    return best
+
+
+def _spread(runners: list[Runner], most: int) -> list[Runner]:
+    if len(runners) <= most:
+        return runners
+    return [runners[round(index)] for index in np.linspace(0, len(runners) - 1, most)]
+
+
+def _sheet(crop: Crop, pair: Pair, benchmark: Benchmark, runs: list[tuple[Runner, Result]]) -> Any:
+    """Upper row: the crops. Lower row: where the crop lies, and the depth map below each SR crop."""
+    columns, scale = 3 + len(runs), benchmark.scale
+    figure = new_figure(CELL * columns + 0.5, 2 * CELL + 0.75)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
+    axes = figure.subplots(2, columns)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    enlarged = bicubic(pair).sr
+    _show(axes[0, 0], crop.of(pair.lr, 1), "LR")
+    _show(axes[0, 1], crop.of(enlarged, scale), f"bicubic\n{_psnr(enlarged, pair, scale)}")
+    _show(axes[0, -1], crop.of(pair.hr, scale), "HR")
+    _show_place(axes[1, 0], crop, pair, scale)
+    depth = None
+    blocks = max(float(result.depth_map.max()) for _, result in runs if result.depth_map is not None)
+    for column, (runner, result) in enumerate(runs, 2):
+        _show(axes[0, column], crop.of(result.sr, scale), f"{_asked(runner)}\n{_psnr(result.sr, pair, scale)}")
+        if result.depth_map is not None:
+            cut = crop.of(result.depth_map.mean(axis=0), 1)
+            depth = axes[1, column].imshow(cut, cmap=DEPTH_COLORS, vmin=0, vmax=blocks, interpolation="nearest")
+            axes[1, column].set_title(f"mean depth {result.mean_depth:.1f}", fontsize=7)
+    if depth is not None:
+        figure.colorbar(depth, cax=axes[1, -1].inset_axes([0.02, 0.02, 0.12, 0.96]), label="blocks run")
+    name = f"{benchmark.name} {crop.sample.name}, x{scale}, {runs[0][0].model}"
+    figure.suptitle(f"{name} (PSNR-Y and mean depth are those of the whole image)", fontsize=9)
+    return figure
+
+
+def _show(axis: Any, image: Pixels, title: str) -> None:
+    axis.imshow(image, interpolation="nearest")
+    axis.set_title(title, fontsize=7)
+
+
+def _show_place(axis: Any, crop: Crop, pair: Pair, scale: int) -> None:
+    from matplotlib.patches import Rectangle
+
+    axis.imshow(pair.hr)
+    place = (crop.left * scale, crop.top * scale)
+    side = crop.side * scale
+    axis.add_patch(Rectangle(place, side, side, fill=False, edgecolor="black", linewidth=2.4))
+    axis.add_patch(Rectangle(place, side, side, fill=False, edgecolor="white", linewidth=1))
+    axis.set_title("place of the crop", fontsize=7)
+
+
+def _asked(runner: Runner) -> str:
+    if runner.target.budget is not None:
+        return f"budget {100 * runner.target.budget:.3g}%"
+    return "full depth" if runner.target.depth is None else f"depth {runner.target.depth:.3g}"
+
+
+def _psnr(sr: Pixels, pair: Pair, scale: int) -> str:
+    return f"{metrics.psnr_y(sr, pair.hr, scale):.2f} dB"
