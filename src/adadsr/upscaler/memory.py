@@ -1,4 +1,4 @@
-"""How large tiles may be so that a run stays within a limit of memory. The factors are measured: docs/memory.md."""
+"""How large tiles may be so that a run stays within a memory limit. docs/algorithm.md has the measured factors."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ DEFAULT_LIMIT = 4 * 2**30
 """Bytes that a process may take where the user says nothing."""
 PROCESS = 450 * 2**20
 """Bytes of Python, torch, libvips and the weights before any image."""
-BODY_COPIES = 9
+BODY_COPIES = 8
 """Buffers of the size of a window's features that head, adapter and body hold at the same time, at most."""
 TAIL_COPIES = 4
 """The same of the tail, in features at the size of the SR image."""

@@ -26,6 +26,8 @@ from adadsr.upscaler.passes import Outcome, Passes
 from adadsr.upscaler.report import Report, Target
 
 DEFAULT_BACKEND = "torch"
+DEPTH_COPIES = 4
+"""Maps of the size of the LR image that predicting, calibrating and returning a depth map hold at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,11 +163,12 @@ class Upscaler:
             raise InputError("the image holds NaN or inf; finite values in 0..255 are allowed")
         start = time.perf_counter()
         config = self.network.config
+        height, width = lr.shape[-2:]
+        held += DEPTH_COPIES * 4 * config.n_groups * height * width if self.network.adapter is not None else 0
         limits = limits_for(config, self._passes.context, self.memory, held, self.tile)
         lr = lr.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
         outcome = self._passes.run(lr, target, limits, write, progress)
         seconds = time.perf_counter() - start
-        height, width = lr.shape[-2:]
         return self._pixel_depths(outcome, height, width), self._report(target, outcome, height, width, seconds)
 
     def _pixel_depths(self, outcome: Outcome, height: int, width: int) -> npt.NDArray[np.float32]:

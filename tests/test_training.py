@@ -1,0 +1,147 @@
+"""The training loop: it learns, resumes exactly, and refuses what does not fit."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from adadsr import checkpoints, training
+from adadsr.datasets import Pair, PatchSampler, load_pairs
+from adadsr.errors import DatasetError, InputError
+from adadsr.losses import depth_excess, l1
+from adadsr.models import Network, NetworkConfig
+from adadsr.resize import bicubic_downscale, resize_tensor
+from adadsr.training import Recipe, Stage, Trainer, interpolating_init, run, validate
+
+STAGES = (Stage(12, 2, 8, 1e-3), Stage(12, 2, 8, 1e-3, adaptive=True, depth_weight=0.01))
+RECIPE = Recipe("tiny", 2, 4, STAGES, warmup=2, ema_decay=0.5)
+
+
+@pytest.fixture(autouse=True)
+def _tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tiny` is a network that trains in a blink."""
+
+    def build(name: str, scale: int, depth_tile: int) -> Network:
+        assert name == "tiny"
+        return Network(NetworkConfig("edsr", scale, 8, 2, adaptive=True, depth_tile=depth_tile))
+
+    monkeypatch.setattr(training, "build", build)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two small photos, one in a sub-folder, one of an odd size."""
+    (tmp_path / "photos" / "more").mkdir(parents=True)
+    for name, height, width in (("a.png", 40, 44), ("more/b.webp", 37, 51)):
+        rows, columns = np.mgrid[:height, :width]
+        image = np.stack([128 + 100 * np.sin(rows / 5), columns * 4.0, (rows + columns) % 64 * 3.0], -1)
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / "photos" / name, lossless=True)
+    return tmp_path / "photos"
+
+
+def test_pairs_are_the_bicubic_of_the_whole_image(folder: Path) -> None:
+    pairs = load_pairs(folder, 2)
+    assert [tuple(pair.hr.shape) for pair in pairs] == [(3, 40, 44), (3, 36, 50)]
+    for pair in pairs:
+        expected = bicubic_downscale(pair.hr.permute(1, 2, 0).numpy(), 2)
+        np.testing.assert_array_equal(pair.lr.permute(1, 2, 0).numpy(), expected)
+
+
+def test_patches_of_lr_and_hr_show_the_same_place() -> None:
+    hr = torch.arange(3 * 40 * 48).reshape(3, 40, 48) % 251
+    lr = hr[:, ::2, ::2]
+    sampler = PatchSampler([Pair(lr.byte(), hr.byte())], 2, 6, torch.Generator().manual_seed(3))
+    batch = sampler.batch(32)
+    assert batch.lr.shape == (32, 3, 6, 6)
+    assert batch.hr.shape == (32, 3, 12, 12)
+    for small, large in zip(batch.lr, batch.hr, strict=True):
+        corners = [large[:, top::2, left::2] for top in (0, 1) for left in (0, 1)]
+        assert any(torch.equal(small, corner) for corner in corners)
+
+
+def test_every_flip_and_turn_occurs() -> None:
+    image = torch.arange(3 * 6 * 6).reshape(3, 6, 6).byte()
+    pair = Pair(image, image)
+    sampler = PatchSampler([pair], 1, 6, torch.Generator().manual_seed(0))
+    assert len({tuple(patch.flatten().tolist()) for patch in sampler.batch(200).lr}) == 8
+
+
+def test_losses_are_what_they_say() -> None:
+    assert l1(torch.full((1, 3, 2, 2), 3.0), torch.zeros(1, 3, 2, 2)) == 3
+    maps = torch.tensor([2.0, 5.0]).view(2, 1, 1, 1)
+    assert depth_excess(maps, torch.tensor([4.0, 4.0])) == 0.5
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_a_fresh_network_is_a_bilinear_enlargement(scale: int) -> None:
+    torch.manual_seed(0)
+    network = Network(NetworkConfig("edsr", scale, 64, 4))
+    interpolating_init(network)
+    rows, columns = torch.meshgrid(torch.arange(24.0), torch.arange(20.0), indexing="ij")
+    lr = (128 + 80 * torch.sin(rows / 4) * torch.cos(columns / 5)).expand(1, 3, -1, -1)
+    with torch.inference_mode():
+        difference = network(lr).sr - resize_tensor(lr, scale)
+    assert difference[..., 8:-8, 8:-8].abs().mean() < 4
+
+
+def test_training_lowers_the_loss_and_ends_in_a_checkpoint(folder: Path, tmp_path: Path) -> None:
+    pairs = load_pairs(folder, 2)
+    recipe = replace(RECIPE, stages=(replace(STAGES[0], steps=60), replace(STAGES[1], steps=20)))
+    trainer = Trainer(recipe, pairs, torch.device("cpu"))
+    before = validate(trainer.network, pairs, None)
+    run(trainer, pairs, tmp_path / "out", every=20)
+    network = checkpoints.load(tmp_path / "out" / "model.safetensors")
+    assert validate(network, pairs, None) > before + 1
+    assert math.isfinite(validate(network, pairs, 1.0))
+
+
+def test_a_killed_run_goes_on_with_the_same_losses(folder: Path, tmp_path: Path) -> None:
+    pairs, steps = load_pairs(folder, 2), STAGES[0].steps
+    sampler_of = lambda trainer: PatchSampler(pairs, 2, 8, trainer.generator)  # noqa: E731
+    whole = Trainer(RECIPE, pairs, torch.device("cpu"))
+    expected = [whole.advance(sampler_of(whole), STAGES[1]) for _ in range(steps)]
+    first = Trainer(RECIPE, pairs, torch.device("cpu"))
+    for _ in range(steps // 2):
+        first.advance(sampler_of(first), STAGES[1])
+    first.save(tmp_path / "state.pt")
+    second = Trainer(replace(RECIPE), pairs, torch.device("cpu"))
+    second.load(tmp_path / "state.pt")
+    rest = [second.advance(sampler_of(second), STAGES[1]) for _ in range(steps - steps // 2)]
+    assert rest == expected[steps // 2 :]
+
+
+def test_a_state_of_another_recipe_is_refused(folder: Path, tmp_path: Path) -> None:
+    pairs = load_pairs(folder, 2)
+    Trainer(RECIPE, pairs, torch.device("cpu")).save(tmp_path / "state.pt")
+    other = Trainer(replace(RECIPE, seed=9), pairs, torch.device("cpu"))
+    with pytest.raises(InputError, match=r"state\.pt: belongs to another recipe"):
+        other.load(tmp_path / "state.pt")
+
+
+def test_the_shipped_recipes_can_be_read() -> None:
+    paths = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+    assert paths
+    for path in paths:
+        assert Recipe.from_yaml(path).stages
+
+
+@pytest.mark.parametrize("text", ["stages: []\nnetwork: edsr\nspeed: 9", "network: edsr", "[]", "- 1"])
+def test_an_unknown_or_missing_key_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"r\.yaml"):
+        Recipe.from_yaml(tmp_path / "r.yaml")
+
+
+def test_folders_without_use_are_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match="no images"):
+        load_pairs(tmp_path / "empty", 2)
+    with pytest.raises(DatasetError, match="LR side of 99 pixels"):
+        PatchSampler(load_pairs(folder, 2), 2, 99, torch.Generator())
+    (folder / "broken.png").write_bytes(b"no image")
+    with pytest.raises(DatasetError, match=r"broken\.png: cannot be read"):
+        load_pairs(folder, 2)
