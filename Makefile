@@ -1,11 +1,12 @@
 # Every target sets up .venv when it is missing. PYTHON chooses the interpreter (3.10 or newer).
 PYTHON ?= python3
 BIN := .venv/bin
+NATIVE := native/CMakeLists.txt $(wildcard native/src/*)
 
-.PHONY: demo test lint format clean
+.PHONY: demo test test-sanitize lint format clean
 
 # torch comes first and pinned: an unpinned one may be a build for accelerators of several gigabytes.
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml constraints.txt $(NATIVE)
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
@@ -17,6 +18,13 @@ demo: .venv/ready
 
 test: .venv/ready
 	$(BIN)/pytest
+
+# The native engine's tests with memory and undefined behaviour checked. -S leaves the normal installation out.
+test-sanitize: SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+test-sanitize: .venv/ready
+	$(BIN)/pip install --quiet --no-deps --upgrade --target build/sanitize --config-settings=cmake.define.ADADSR_SANITIZE=ON .
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+		PYTHONPATH=build/sanitize:$(SITE) ADADSR_REQUIRE_NATIVE=1 $(BIN)/python -S -m pytest tests/test_native.py
 
 lint: .venv/ready
 	$(BIN)/ruff check .

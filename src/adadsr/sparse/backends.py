@@ -1,27 +1,36 @@
 """The table of backends: everything that can run a body. Adding one is one file, one row and one test."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from adadsr.errors import BackendError
+from adadsr.sparse import extension
 from adadsr.sparse.body import Body, BodyRun, body_macs
 from adadsr.sparse.gather import run_gather
 from adadsr.sparse.reference import run_reference
+
+RunBody = Callable[[Tensor, Tensor | None], BodyRun]
+"""z0 (N, C, H, W), depth map or None -> BodyRun; see `gather.run_gather`. Threads may share one."""
 
 
 class Backend(NamedTuple):
     """A way to run a body.
 
-    run: body, z0 (N, C, H, W), depth map or None -> BodyRun; see `gather.run_gather`.
+    prepare: what a body needs to be done once, such as packing its weights; gives what runs it.
     missing: why it cannot run on a device, or None where it can.
     """
 
     description: str
-    run: Callable[[Body, Tensor, Tensor | None], BodyRun]
+    prepare: Callable[[Body], RunBody]
     missing: Callable[[torch.device], str | None]
+
+    def run(self, body: Body, z0: Tensor, depth_map: Tensor | None) -> BodyRun:
+        """Prepare a body and run it once."""
+        return self.prepare(body)(z0, depth_map)
 
 
 def _run_dense(body: Body, z0: Tensor, depth_map: Tensor | None) -> BodyRun:
@@ -30,9 +39,24 @@ def _run_dense(body: Body, z0: Tensor, depth_map: Tensor | None) -> BodyRun:
     return BodyRun(run_reference(body, z0, depth_map), body_macs(body, None, batch, height, width))
 
 
+def _prepare_native(body: Body) -> RunBody:
+    from adadsr.sparse.native import NativeBody
+
+    return NativeBody(body)
+
+
 BACKENDS = {
-    "torch": Backend("gather, multiply, scatter at active positions, on any device", run_gather, lambda device: None),
-    "dense": Backend("every block everywhere, times the gates; saves nothing", _run_dense, lambda device: None),
+    "native": Backend("compiled convs at active tiles and pixels, on the CPU", _prepare_native, extension.missing),
+    "torch": Backend(
+        "gather, multiply, scatter at active positions, on any device",
+        lambda body: partial(run_gather, body),
+        lambda device: None,
+    ),
+    "dense": Backend(
+        "every block everywhere, times the gates; saves nothing",
+        lambda body: partial(_run_dense, body),
+        lambda device: None,
+    ),
 }
 
 

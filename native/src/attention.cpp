@@ -1,0 +1,103 @@
+// What channel attention needs beside convs: sums over active positions, and adding what was weighted by channel.
+#include <algorithm>
+#include <stdexcept>
+
+#include "engine.h"
+#include "pool.h"
+
+namespace adadsr {
+namespace {
+
+constexpr int kPiece = 64;  // positions of one task
+
+void check(const Canvas& canvas, const Positions& tiles, const Positions& pixels) {
+    if (tiles.limit > canvas.tiles() || pixels.limit > canvas.pixels()) {
+        throw std::invalid_argument("a position lies outside the canvas");
+    }
+}
+
+// Calls visit(image, pixel of the canvas, rows, columns) for each position first .. last - 1 of the tiles and then the
+// pixels. Tiles are visited whole: where they hang over the image a canvas holds zeros.
+template <class Visit>
+void visit_positions(
+    const Canvas& canvas, const Positions& tiles, const Positions& pixels, int first, int last, const Visit& visit) {
+    const Geometry& g = canvas.geometry();
+    const int count = static_cast<int>(tiles.numbers.size()), per_image = g.tile_rows * g.tile_columns;
+    for (int i = first; i < last; ++i) {
+        if (i < count) {
+            const int image = tiles.numbers[i] / per_image, tile = tiles.numbers[i] % per_image;
+            const int row = tile / g.tile_columns * kTile + 1, column = tile % g.tile_columns * kTile + 1;
+            visit(image, image * g.plane + row * g.row + column, kTile);
+        } else {
+            const int number = pixels.numbers[i - count], line = number / g.width, image = line / g.height;
+            visit(image, image * g.plane + (line % g.height + 1) * g.row + number % g.width + 1, 1);
+        }
+    }
+}
+
+}  // namespace
+
+void clear_tiles(const Canvas& canvas, const Positions& tiles) {
+    check(canvas, tiles, {});
+    const Geometry& g = canvas.geometry();
+    visit_positions(canvas, tiles, {}, 0, static_cast<int>(tiles.numbers.size()), [&](int, std::ptrdiff_t at, int side) {
+        for (int y = 0; y < side; ++y) std::fill_n(canvas.data() + (at + y * g.row) * canvas.pitch(), side * canvas.pitch(), 0.0f);
+    });
+}
+
+void sum_positions(
+    const Canvas& canvas, const Positions& tiles, const Positions& pixels, Scratch& scratch, int threads, float* sums) {
+    check(canvas, tiles, pixels);
+    const Geometry& g = canvas.geometry();
+    const int count = static_cast<int>(tiles.numbers.size() + pixels.numbers.size()), pitch = canvas.pitch();
+    const int pieces = std::max(1, (count + kPiece - 1) / kPiece), floats = g.batch * pitch;
+    // Each piece is summed for itself, and then the pieces: that errs less, and does not depend on the threads.
+    const auto lock = scratch.lock();
+    float* memory = scratch.reserve(floats, pieces);
+    Pool::instance().run(pieces, threads, [&](int piece, int) {
+        float* partial = memory + static_cast<std::size_t>(piece) * floats;
+        std::fill_n(partial, floats, 0.0f);
+        const int first = piece * kPiece, last = std::min(count, first + kPiece);
+        visit_positions(canvas, tiles, pixels, first, last, [&](int image, std::ptrdiff_t at, int side) {
+            float* to = partial + image * pitch;
+            for (int i = 0; i < side * side; ++i) {
+                const float* from = canvas.data() + (at + i / side * g.row + i % side) * pitch;
+                for (int channel = 0; channel < pitch; ++channel) to[channel] += from[channel];
+            }
+        });
+    });
+    for (int image = 0; image < g.batch; ++image) {
+        for (int channel = 0; channel < canvas.channels(); ++channel) {
+            double sum = 0;
+            for (int piece = 0; piece < pieces; ++piece) {
+                sum += memory[static_cast<std::size_t>(piece) * floats + image * pitch + channel];
+            }
+            sums[image * canvas.channels() + channel] = static_cast<float>(sum);
+        }
+    }
+}
+
+void add_scaled(
+    const Canvas& out, const Canvas& update, const float* scale, const Positions& tiles, const Positions& pixels,
+    int threads) {
+    check(out, tiles, pixels);
+    if (!out.same_size(update) || out.channels() != update.channels() || out.buffer() == update.buffer()) {
+        throw std::invalid_argument("what is added has to be another canvas of the same size and channels");
+    }
+    const Geometry& g = out.geometry();
+    const int count = static_cast<int>(tiles.numbers.size() + pixels.numbers.size());
+    Pool::instance().run((count + kPiece - 1) / kPiece, threads, [&](int piece, int) {
+        const int first = piece * kPiece, last = std::min(count, first + kPiece);
+        visit_positions(out, tiles, pixels, first, last, [&](int image, std::ptrdiff_t at, int side) {
+            const float* weights = scale + static_cast<std::size_t>(image) * out.channels();
+            for (int i = 0; i < side * side; ++i) {
+                const std::ptrdiff_t pixel = (at + i / side * g.row + i % side) * out.pitch();
+                for (int channel = 0; channel < out.channels(); ++channel) {
+                    out.data()[pixel + channel] += weights[channel] * update.data()[pixel + channel];
+                }
+            }
+        });
+    });
+}
+
+}  // namespace adadsr

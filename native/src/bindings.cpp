@@ -1,0 +1,146 @@
+// The Python module `adadsr.sparse._native`. Arrays cross as DLPack; std::invalid_argument becomes ValueError.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "engine.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace adadsr {
+namespace {
+
+template <int Dimensions>
+using Floats = nb::ndarray<const float, nb::ndim<Dimensions>, nb::c_contig, nb::device::cpu>;
+using Numbers = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+// The images of a canvas without what surrounds them, (batch, height, width, channels); keeps the memory alive.
+nb::ndarray<float> view(const Canvas& canvas) {
+    const Geometry& g = canvas.geometry();
+    const std::size_t shape[4] = {
+        static_cast<std::size_t>(g.batch), static_cast<std::size_t>(g.height), static_cast<std::size_t>(g.width),
+        static_cast<std::size_t>(canvas.channels())};
+    const std::int64_t strides[4] = {g.plane * canvas.pitch(), g.row * canvas.pitch(), canvas.pitch(), 1};
+    nb::capsule owner(new std::shared_ptr<Buffer>(canvas.buffer()), [](void* buffer) noexcept {
+        delete static_cast<std::shared_ptr<Buffer>*>(buffer);
+    });
+    return nb::ndarray<float>(canvas.image(), 4, shape, owner, strides);
+}
+
+template <class Packed>
+void construct(Packed* place, Floats<4> weight, Floats<1> bias, const std::string& isa) {
+    constexpr std::size_t most = 1 << 16;
+    if (weight.shape(2) != 3 || weight.shape(3) != 3) throw std::invalid_argument("the weight is not of a 3x3 conv");
+    if (!weight.shape(0) || !weight.shape(1) || weight.shape(0) > most || weight.shape(1) > most) {
+        throw std::invalid_argument("a conv has from 1 to 65536 channels");
+    }
+    if (bias.shape(0) != weight.shape(0)) throw std::invalid_argument("the bias does not have the weight's channels");
+    new (place) Packed(
+        kernels_named(isa.c_str()), weight.data(), bias.data(), static_cast<int>(weight.shape(0)),
+        static_cast<int>(weight.shape(1)));
+}
+
+Finish make_finish(bool relu, const Depths* depths, float block, const Canvas* plus) {
+    Finish finish;
+    finish.relu = relu;
+    finish.depths = depths;
+    finish.block = block;
+    finish.plus = plus;
+    return finish;
+}
+
+void bind_data(nb::module_& module) {
+    nb::class_<Canvas>(module, "Canvas")
+        .def(nb::init<int, int, int, int>(), "batch"_a, "height"_a, "width"_a, "channels"_a)
+        .def_prop_ro("tiles", &Canvas::tiles)
+        .def_prop_ro("pixels", &Canvas::pixels)
+        .def_prop_ro("bytes", [](const Canvas& canvas) { return canvas.buffer()->size() * sizeof(float); })
+        .def("clear", &Canvas::clear, nb::call_guard<nb::gil_scoped_release>())
+        .def("view", &view);
+    nb::class_<Depths>(module, "Depths")
+        .def("__init__", [](Depths* place, Floats<3> map) {
+            constexpr std::size_t most = 1u << 31;
+            if (map.size() >= most) throw std::invalid_argument("a depth map has to have fewer than 2^31 values");
+            new (place) Depths(
+                map.data(), static_cast<int>(map.shape(0)), static_cast<int>(map.shape(1)),
+                static_cast<int>(map.shape(2)));
+        }, nb::arg("map").noconvert());
+    nb::class_<Positions>(module, "Positions")
+        .def(nb::init<>())
+        .def("__init__", [](Positions* place, Numbers numbers) {
+            new (place) Positions(Positions::listed(numbers.data(), numbers.size()));
+        }, nb::arg("numbers").noconvert())
+        .def_static("all", &Positions::all, "count"_a)
+        .def("__len__", [](const Positions& positions) { return positions.numbers.size(); })
+        .def("tolist", [](const Positions& positions) { return positions.numbers; });
+    nb::class_<Scratch>(module, "Scratch").def(nb::init<>()).def_prop_ro("bytes", &Scratch::bytes);
+}
+
+void bind_weights(nb::module_& module) {
+    nb::class_<TileWeights>(module, "TileWeights")
+        .def("__init__", &construct<TileWeights>, nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), "isa"_a);
+    nb::class_<PixelWeights>(module, "PixelWeights")
+        .def("__init__", &construct<PixelWeights>, nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), "isa"_a);
+    module.def("isas", [] {
+        std::vector<std::string> names;
+        for (const char* name : kernel_names()) names.emplace_back(name);
+        return names;
+    });
+}
+
+void bind_operations(nb::module_& module) {
+    using Unlocked = nb::call_guard<nb::gil_scoped_release>;
+    module.def("select_between", &select_between, "depths"_a, "low"_a, "high"_a, "found"_a);
+    module.def("select_pixels", &select_pixels, "depths"_a, "low"_a, "worth"_a, "tiles"_a, "pixels"_a);
+    module.def("conv_tiles", [](const TileWeights& weights, const Canvas& source, const Canvas& out,
+                                const Positions& tiles, Scratch& scratch, int threads, bool relu,
+                                const Depths* depths, float block, const Canvas* plus) {
+        conv_tiles(weights, source, out, tiles, make_finish(relu, depths, block, plus), scratch, std::max(1, threads));
+    }, "weights"_a, "source"_a, "out"_a, "tiles"_a, "scratch"_a, "threads"_a, nb::kw_only(), "relu"_a = false,
+        "depths"_a = nb::none(), "block"_a = 0.0f, "plus"_a = nb::none(), Unlocked());
+    module.def("conv_pixels", [](const PixelWeights& weights, const Canvas& source, const Canvas& out,
+                                 const Positions& pixels, int threads, bool relu, const Depths* depths, float block,
+                                 const Canvas* plus) {
+        conv_pixels(weights, source, out, pixels, make_finish(relu, depths, block, plus), std::max(1, threads));
+    }, "weights"_a, "source"_a, "out"_a, "pixels"_a, "threads"_a, nb::kw_only(), "relu"_a = false,
+        "depths"_a = nb::none(), "block"_a = 0.0f, "plus"_a = nb::none(), Unlocked());
+    module.def("clear_tiles", &clear_tiles, "canvas"_a, "tiles"_a, Unlocked());
+    module.def("sum_positions", [](const Canvas& canvas, const Positions& tiles, const Positions& pixels,
+                                   Scratch& scratch, int threads) {
+        const std::size_t shape[2] = {
+            static_cast<std::size_t>(canvas.geometry().batch), static_cast<std::size_t>(canvas.channels())};
+        auto* sums = new Buffer(shape[0] * shape[1]);
+        nb::capsule owner(sums, [](void* buffer) noexcept { delete static_cast<Buffer*>(buffer); });
+        {
+            const nb::gil_scoped_release unlocked;
+            sum_positions(canvas, tiles, pixels, scratch, std::max(1, threads), sums->data());
+        }
+        return nb::ndarray<float>(sums->data(), 2, shape, owner);
+    }, "canvas"_a, "tiles"_a, "pixels"_a, "scratch"_a, "threads"_a);
+    module.def("add_scaled", [](const Canvas& out, const Canvas& update, Floats<2> scale, const Positions& tiles,
+                                const Positions& pixels, int threads) {
+        if (scale.shape(0) != static_cast<std::size_t>(out.geometry().batch) ||
+            scale.shape(1) != static_cast<std::size_t>(out.channels())) {
+            throw std::invalid_argument("the scale is not (batch, channels) of the canvas");
+        }
+        const float* weights = scale.data();
+        const nb::gil_scoped_release unlocked;
+        add_scaled(out, update, weights, tiles, pixels, std::max(1, threads));
+    }, "out"_a, "update"_a, nb::arg("scale").noconvert(), "tiles"_a, "pixels"_a, "threads"_a);
+}
+
+}  // namespace
+}  // namespace adadsr
+
+NB_MODULE(_native, module) {
+    module.doc() = "Convs of canvases at lists of tiles and pixels; `adadsr.sparse.native` is what uses it.";
+    adadsr::bind_data(module);
+    adadsr::bind_weights(module);
+    adadsr::bind_operations(module);
+}

@@ -1,0 +1,101 @@
+#include "canvas.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+namespace adadsr {
+
+Canvas::Canvas(int batch, int height, int width, int channels) : channels_(channels) {
+    if (batch < 1 || height < 1 || width < 1 || channels < 1) {
+        throw std::invalid_argument(
+            "a canvas of " + std::to_string(batch) + " images of " + std::to_string(height) + "x" +
+            std::to_string(width) + " pixels with " + std::to_string(channels) + " channels; give at least 1 of each");
+    }
+    constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+    const std::int64_t rows = (static_cast<std::int64_t>(height) + kTile - 1) / kTile * kTile + 2;
+    const std::int64_t columns = (static_cast<std::int64_t>(width) + kTile - 1) / kTile * kTile + 2;
+    if (rows > most / columns || rows * columns > most / batch || channels > most / 64) {
+        throw std::invalid_argument("a canvas has to have fewer than 2^31 pixels; run the image in tiles");
+    }
+    pitch_ = round_up(channels, kChannelStep);
+    geometry_ = {batch, height, width, static_cast<int>(rows / kTile), static_cast<int>(columns / kTile), 0, 0};
+    geometry_.row = columns;
+    geometry_.plane = rows * columns;
+    buffer_ = std::make_shared<Buffer>(static_cast<std::size_t>(geometry_.plane) * batch * pitch_);
+}
+
+bool Canvas::same_size(const Canvas& other) const {
+    const Geometry &a = geometry_, &b = other.geometry_;
+    return a.batch == b.batch && a.height == b.height && a.width == b.width;
+}
+
+void Canvas::clear() { std::fill_n(data(), buffer_->size(), 0.0f); }
+
+Depths::Depths(const float* from, int batch, int rows, int columns)
+    : batch(batch), rows(rows), columns(columns), values(from, from + static_cast<std::size_t>(batch) * rows * columns) {
+    for (const float value : values) {
+        if (std::isnan(value)) throw std::invalid_argument("the depth map has a value that is not a number");
+    }
+}
+
+Positions Positions::all(int count) {
+    Positions positions;
+    positions.numbers.resize(std::max(0, count));
+    for (int i = 0; i < count; ++i) positions.numbers[i] = i;
+    positions.limit = std::max(0, count);
+    return positions;
+}
+
+Positions Positions::listed(const std::int32_t* from, std::size_t count) {
+    Positions positions;
+    positions.numbers.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+        if (from[i] < (i ? positions.limit : 0) || from[i] == std::numeric_limits<std::int32_t>::max()) {
+            throw std::invalid_argument("positions have to rise and to be at least 0");
+        }
+        positions.add(from[i]);
+    }
+    return positions;
+}
+
+void select_between(const Depths& depths, float low, float high, Positions& found) {
+    found.clear();
+    const auto count = static_cast<std::int32_t>(depths.values.size());
+    for (std::int32_t i = 0; i < count; ++i) {
+        if (depths.values[i] > low && depths.values[i] <= high) found.add(i);
+    }
+}
+
+int select_pixels(const Depths& depths, float low, float worth, Positions& tiles, Positions& pixels) {
+    if (&tiles == &pixels) throw std::invalid_argument("tiles and pixels are one list; give two");
+    tiles.clear();
+    pixels.clear();
+    std::int32_t tile = 0;
+    int total = 0;
+    for (int image = 0; image < depths.batch; ++image) {
+        for (int top = 0; top < depths.rows; top += kTile) {
+            for (int left = 0; left < depths.columns; left += kTile, ++tile) {
+                std::int32_t active[kTilePixels];
+                int count = 0;
+                for (int y = top; y < std::min(top + kTile, depths.rows); ++y) {
+                    for (int x = left; x < std::min(left + kTile, depths.columns); ++x) {
+                        const std::int32_t pixel = (image * depths.rows + y) * depths.columns + x;
+                        if (depths.values[pixel] > low) active[count++] = pixel;
+                    }
+                }
+                total += count;
+                if (count > worth) {
+                    tiles.add(tile);
+                } else {
+                    for (int i = 0; i < count; ++i) pixels.add(active[i]);
+                }
+            }
+        }
+    }
+    return total;
+}
+
+}  // namespace adadsr

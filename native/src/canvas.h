@@ -1,0 +1,73 @@
+// What a network's features lie in, and which of their positions are meant.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "buffer.h"
+#include "geometry.h"
+
+namespace adadsr {
+
+constexpr int round_up(int value, int step) { return (value + step - 1) / step * step; }
+
+// Features of some images, channels innermost, in the planes that `Geometry` describes. What lies around an image and
+// the channels that pad a pixel are zero and stay zero: no kernel stores there anything else.
+class Canvas {
+public:
+    // Raises std::invalid_argument where a size is not positive or the canvas would have 2^31 pixels.
+    Canvas(int batch, int height, int width, int channels);
+
+    const Geometry& geometry() const { return geometry_; }
+    int channels() const { return channels_; }
+    int pitch() const { return pitch_; }
+    int tiles() const { return geometry_.batch * geometry_.tile_rows * geometry_.tile_columns; }
+    int pixels() const { return geometry_.batch * geometry_.height * geometry_.width; }
+    float* data() const { return buffer_->data(); }
+    float* image() const { return data() + (geometry_.row + 1) * pitch_; }
+    const std::shared_ptr<Buffer>& buffer() const { return buffer_; }
+    bool same_size(const Canvas& other) const;
+    void clear();
+
+private:
+    Geometry geometry_;
+    int channels_, pitch_;
+    std::shared_ptr<Buffer> buffer_;
+};
+
+// Depths in blocks, one for each tile or pixel of some images.
+struct Depths {
+    int batch, rows, columns;
+    std::vector<float> values;
+
+    // Copies batch x rows x columns floats; raises std::invalid_argument where one is not a number.
+    Depths(const float* from, int batch, int rows, int columns);
+};
+
+// Numbers of tiles or pixels. Every number is below `limit`, and none occurs twice.
+struct Positions {
+    std::vector<std::int32_t> numbers;
+    std::int32_t limit = 0;
+
+    static Positions all(int count);
+    // Raises std::invalid_argument where the numbers do not rise, or start below 0.
+    static Positions listed(const std::int32_t* from, std::size_t count);
+    void add(std::int32_t number) {
+        numbers.push_back(number);
+        if (number >= limit) limit = number + 1;
+    }
+    void clear() {
+        numbers.clear();
+        limit = 0;
+    }
+};
+
+// The positions whose depth is above `low` and at most `high`, in order.
+void select_between(const Depths& depths, float low, float high, Positions& found);
+
+// The pixels whose depth is above `low`: tiles with more than `worth` of them as whole tiles, the others one by one.
+// Returns how many such pixels there are.
+int select_pixels(const Depths& depths, float low, float worth, Positions& tiles, Positions& pixels);
+
+}  // namespace adadsr

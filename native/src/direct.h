@@ -1,0 +1,85 @@
+// 3x3 convs of single pixels, directly: nine products with the pixels around, six pixels at a time.
+#pragma once
+
+#include "microkernel.h"
+
+namespace {
+
+constexpr int kPixelRows = 6;
+constexpr int kSummed = 64;
+
+// Where a pixel's 3x3 window starts and where the pixel lies, in pixels of the canvas.
+struct Pixel {
+    std::ptrdiff_t window, centre;
+
+    Pixel(const adadsr::Geometry& geometry, std::ptrdiff_t number) {
+        const std::ptrdiff_t column = number % geometry.width, line = number / geometry.width;
+        window = line / geometry.height * geometry.plane + line % geometry.height * geometry.row + column;
+        centre = window + geometry.row + 1;
+    }
+};
+
+// Sums of one panel of channels at kPixelRows pixels.
+struct PanelSums {
+    Vec of[kPixelRows][2];
+};
+
+// Add the products with some channels of one tap. A function of its own, so that only its sums claim registers.
+__attribute__((noinline)) void add_products(
+    const AnyRows<kPixelRows>& rows, const float* weights, int channels, PanelSums& totals) {
+    Vec sums[kPixelRows][2];
+    for (auto& sum : sums) sum[0] = sum[1] = Vec::fill(0);
+    multiply_add<kPixelRows>(rows, weights, channels, sums);
+    for (int i = 0; i < kPixelRows; ++i) {
+        for (int side = 0; side < 2; ++side) totals.of[i][side] = totals.of[i][side] + sums[i][side];
+    }
+}
+
+// One panel of channels at kPixelRows pixels. windows: the first float of each pixel's window. Every tap and every
+// kSummed channels are summed for themselves, and then these sums: one long sum would lose too many digits.
+inline PanelSums conv_panel(const Job& job, const AnyRows<kPixelRows>& windows, const float* weights) {
+    PanelSums totals;
+    for (auto& total : totals.of) total[0] = total[1] = Vec::fill(0);
+    for (int tap = 0; tap < adadsr::kTaps; ++tap) {
+        const std::ptrdiff_t shift = (tap / 3 * job.geometry.row + tap % 3) * job.depth;
+        for (int channel = 0; channel < job.depth; channel += kSummed) {
+            const int channels = job.depth - channel < kSummed ? job.depth - channel : kSummed;
+            AnyRows<kPixelRows> rows;
+            for (int i = 0; i < kPixelRows; ++i) rows.first[i] = windows[i] + shift + channel;
+            add_products(rows, weights, channels, totals);
+            weights += static_cast<std::ptrdiff_t>(channels) * kPanel;
+        }
+    }
+    return totals;
+}
+
+// Store one panel at the first `count` of some pixels. A last panel may be half: a pixel need not be whole panels.
+inline void store_panel(
+    const Job& job, const std::int32_t* pixels, int count, int channel, const PanelSums& sums) {
+    const Store& store = job.store;
+    for (int i = 0; i < count; ++i) {
+        const float weight = store.depths ? gate(store.depths[pixels[i]], store.block) : 1;
+        const std::ptrdiff_t at = Pixel(job.geometry, pixels[i]).centre * store.pitch;
+        finish(store, sums.of[i][0], channel, at, weight);
+        if (channel + Vec::width < store.pitch) finish(store, sums.of[i][1], channel + Vec::width, at, weight);
+    }
+}
+
+void conv_pixels(const Job& job, int first, int count) {
+    const std::ptrdiff_t panel_floats = static_cast<std::ptrdiff_t>(adadsr::kTaps) * job.depth * kPanel;
+    for (int panel = 0; panel < job.panels; ++panel) {
+        for (int start = 0; start < count; start += kPixelRows) {
+            const std::int32_t* pixels = job.positions + first + start;
+            const int rows = count - start < kPixelRows ? count - start : kPixelRows;
+            AnyRows<kPixelRows> windows;
+            // Rows that are missing repeat the last pixel; their sums are not stored.
+            for (int i = 0; i < kPixelRows; ++i) {
+                const std::int32_t pixel = pixels[i < rows ? i : rows - 1];
+                windows.first[i] = job.source + Pixel(job.geometry, pixel).window * job.depth;
+            }
+            store_panel(job, pixels, rows, panel * kPanel, conv_panel(job, windows, job.weights + panel * panel_floats));
+        }
+    }
+}
+
+}  // namespace

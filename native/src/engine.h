@@ -1,0 +1,56 @@
+// What the extension offers: checked operations on canvases, run by all threads.
+#pragma once
+
+#include <mutex>
+
+#include "canvas.h"
+#include "weights.h"
+
+namespace adadsr {
+
+// Memory that the threads compute in. It grows to what the largest operation needs and is then used again and again.
+// One operation at a time uses it: others that are given the same scratch wait.
+class Scratch {
+public:
+    std::unique_lock<std::mutex> lock() { return std::unique_lock<std::mutex>(in_use_); }
+    // Under the lock: at least so many floats for each of some workers.
+    float* reserve(std::size_t floats_a_worker, int workers);
+    std::size_t bytes() const { return memory_.size() * sizeof(float); }
+
+private:
+    std::mutex in_use_;
+    Buffer memory_;
+};
+
+// What a conv does with its sums, as in `Store`: out = gate * relu(sum) + plus.
+struct Finish {
+    bool relu = false;
+    const Depths* depths = nullptr;
+    float block = 0;
+    const Canvas* plus = nullptr;
+};
+
+// The conv at a list of tiles; what hangs over the image is computed and not stored. All raise std::invalid_argument
+// where sizes, channels or positions do not fit together, and where `out` is what is read.
+void conv_tiles(
+    const TileWeights& weights, const Canvas& source, const Canvas& out, const Positions& tiles, const Finish& finish,
+    Scratch& scratch, int threads);
+
+// The conv at a list of pixels.
+void conv_pixels(
+    const PixelWeights& weights, const Canvas& source, const Canvas& out, const Positions& pixels,
+    const Finish& finish, int threads);
+
+// Zero at a list of tiles.
+void clear_tiles(const Canvas& canvas, const Positions& tiles);
+
+// Sums of each channel over tiles and pixels of each image, into (batch, channels).
+void sum_positions(
+    const Canvas& canvas, const Positions& tiles, const Positions& pixels, Scratch& scratch, int threads, float* sums);
+
+// out += scale * update at tiles and pixels; scale: (batch, channels).
+void add_scaled(
+    const Canvas& out, const Canvas& update, const float* scale, const Positions& tiles, const Positions& pixels,
+    int threads);
+
+}  // namespace adadsr

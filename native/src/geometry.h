@@ -1,0 +1,62 @@
+// Where things lie: shared by all instruction sets, so it holds no code that a compiler could emit twice.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace adadsr {
+
+constexpr int kTile = 4;                    // side of a tile in pixels
+constexpr int kTilePixels = kTile * kTile;  // pixels of a tile
+constexpr int kWindow = kTile + 2;          // side of what a 3x3 conv of a tile looks at
+constexpr int kPoints = kWindow * kWindow;  // products of Winograd's F(4x4, 3x3)
+constexpr int kTaps = 9;                    // weights of a 3x3 conv for one pair of channels
+constexpr int kChannelStep = 16;            // a pixel takes a multiple of so many floats: one cache line
+
+// Size of a canvas. An image starts one pixel inside its plane; what lies around it is zero. Planes hold whole tiles,
+// so that every tile has a whole window: its top left pixel lies at (4 * tile row, 4 * tile column) of the plane.
+struct Geometry {
+    int batch, height, width;        // the images, in pixels
+    int tile_rows, tile_columns;     // tiles of an image, those that hang over its border included
+    std::ptrdiff_t row, plane;       // pixels from one row or image to the next
+};
+
+// What happens to a finished sum at a pixel: out = gate * relu(sum + bias) + plus.
+struct Store {
+    float* out;           // first pixel of a canvas of the same geometry
+    const float* plus;    // the same of a canvas to be added, which may be `out`; null for none
+    int pitch;            // floats of a pixel of `out` and `plus`
+    const float* bias;    // padded with zeros to whole panels
+    bool relu;
+    const float* depths;  // depth of each position; null for a gate of 1
+    int depth_side;       // pixels along a side of what shares a depth: 1 or kTile
+    float block;          // the gate is clamp(depth - block, 0, 1)
+};
+
+// A conv of a canvas at a list of positions: tiles or pixels, numbered in raster order image by image.
+struct Job {
+    Geometry geometry;
+    const float* source;  // first pixel of the canvas
+    int depth;            // floats of a pixel of `source`
+    const float* weights; // packed as the kernel wants them, zeros where channels were padded
+    int panels;           // output channels in panels of `Kernels::panel`
+    const std::int32_t* positions;
+    Store store;
+};
+
+// What one instruction set offers. The functions run the positions first .. first + count - 1 of a job.
+struct Kernels {
+    const char* name;
+    int panel;  // output channels that are computed together
+    int rows;   // tiles that are computed together; scratch has room for a multiple of it
+    void (*conv_tiles)(const Job& job, int first, int count, float* scratch);
+    void (*conv_pixels)(const Job& job, int first, int count);
+};
+
+// Floats between two of the kPoints products in scratch. A step of a power of two would put them all into one set of
+// the cache; one cache line more spreads them.
+constexpr std::ptrdiff_t point_step(int tiles, int channels) {
+    return static_cast<std::ptrdiff_t>(tiles) * channels + kChannelStep;
+}
+
+}  // namespace adadsr

@@ -1,0 +1,11 @@
+#include "simd_avx2.h"
+
+#include "direct.h"
+#include "winograd.h"
+
+namespace adadsr {
+
+extern const Kernels kernels_avx2;
+const Kernels kernels_avx2 = {"avx2", kPanel, Vec::tile_rows, conv_tiles, conv_pixels};
+
+}  // namespace adadsr

@@ -1,0 +1,11 @@
+#include "simd_avx512.h"
+
+#include "direct.h"
+#include "winograd.h"
+
+namespace adadsr {
+
+extern const Kernels kernels_avx512;
+const Kernels kernels_avx512 = {"avx512", kPanel, Vec::tile_rows, conv_tiles, conv_pixels};
+
+}  // namespace adadsr

@@ -1,0 +1,11 @@
+#include "simd_neon.h"
+
+#include "direct.h"
+#include "winograd.h"
+
+namespace adadsr {
+
+extern const Kernels kernels_neon;
+const Kernels kernels_neon = {"neon", kPanel, Vec::tile_rows, conv_tiles, conv_pixels};
+
+}  // namespace adadsr

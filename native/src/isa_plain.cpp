@@ -1,0 +1,11 @@
+#include "simd_plain.h"
+
+#include "direct.h"
+#include "winograd.h"
+
+namespace adadsr {
+
+extern const Kernels kernels_plain;
+const Kernels kernels_plain = {"plain", kPanel, Vec::tile_rows, conv_tiles, conv_pixels};
+
+}  // namespace adadsr

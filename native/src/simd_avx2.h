@@ -1,0 +1,25 @@
+// Eight floats in AVX2 with FMA.
+#pragma once
+
+#include <immintrin.h>
+
+namespace {
+
+struct Vec {
+    static constexpr int width = 8, tile_rows = 6;
+    __m256 lanes;
+
+    static Vec load(const float* from) { return {_mm256_loadu_ps(from)}; }
+    static Vec fill(float x) { return {_mm256_set1_ps(x)}; }
+    void store(float* to) const { _mm256_storeu_ps(to, lanes); }
+};
+
+inline Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.lanes, b.lanes)}; }
+inline Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.lanes, b.lanes)}; }
+inline Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.lanes, b.lanes)}; }
+// a * b + c
+inline Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.lanes, b.lanes, c.lanes)}; }
+// A NaN stays one, as in torch: these instructions return their second operand then.
+inline Vec positive(Vec a) { return {_mm256_max_ps(_mm256_setzero_ps(), a.lanes)}; }
+
+}  // namespace

@@ -1,0 +1,25 @@
+// Sixteen floats in AVX-512.
+#pragma once
+
+#include <immintrin.h>
+
+namespace {
+
+struct Vec {
+    static constexpr int width = 16, tile_rows = 12;
+    __m512 lanes;
+
+    static Vec load(const float* from) { return {_mm512_loadu_ps(from)}; }
+    static Vec fill(float x) { return {_mm512_set1_ps(x)}; }
+    void store(float* to) const { _mm512_storeu_ps(to, lanes); }
+};
+
+inline Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.lanes, b.lanes)}; }
+inline Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.lanes, b.lanes)}; }
+inline Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.lanes, b.lanes)}; }
+// a * b + c
+inline Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.lanes, b.lanes, c.lanes)}; }
+// A NaN stays one, as in torch: these instructions return their second operand then.
+inline Vec positive(Vec a) { return {_mm512_max_ps(_mm512_setzero_ps(), a.lanes)}; }
+
+}  // namespace

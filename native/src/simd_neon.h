@@ -1,0 +1,25 @@
+// Four floats in NEON.
+#pragma once
+
+#include <arm_neon.h>
+
+namespace {
+
+struct Vec {
+    static constexpr int width = 4, tile_rows = 12;
+    float32x4_t lanes;
+
+    static Vec load(const float* from) { return {vld1q_f32(from)}; }
+    static Vec fill(float x) { return {vdupq_n_f32(x)}; }
+    void store(float* to) const { vst1q_f32(to, lanes); }
+};
+
+inline Vec operator+(Vec a, Vec b) { return {vaddq_f32(a.lanes, b.lanes)}; }
+inline Vec operator-(Vec a, Vec b) { return {vsubq_f32(a.lanes, b.lanes)}; }
+inline Vec operator*(Vec a, Vec b) { return {vmulq_f32(a.lanes, b.lanes)}; }
+// a * b + c
+inline Vec fma(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.lanes, a.lanes, b.lanes)}; }
+// A NaN stays one, as in torch.
+inline Vec positive(Vec a) { return {vmaxq_f32(vdupq_n_f32(0), a.lanes)}; }
+
+}  // namespace

@@ -1,0 +1,36 @@
+// Four floats in plain C++: runs everywhere, and is what the other instruction sets are tested against.
+#pragma once
+
+namespace {
+
+struct Vec {
+    static constexpr int width = 4, tile_rows = 4;
+    float lane[width];
+
+    static Vec load(const float* from) { return {from[0], from[1], from[2], from[3]}; }
+    static Vec fill(float x) { return {x, x, x, x}; }
+    void store(float* to) const {
+        for (int i = 0; i < width; ++i) to[i] = lane[i];
+    }
+};
+
+inline Vec operator+(Vec a, Vec b) {
+    for (int i = 0; i < Vec::width; ++i) a.lane[i] += b.lane[i];
+    return a;
+}
+inline Vec operator-(Vec a, Vec b) {
+    for (int i = 0; i < Vec::width; ++i) a.lane[i] -= b.lane[i];
+    return a;
+}
+inline Vec operator*(Vec a, Vec b) {
+    for (int i = 0; i < Vec::width; ++i) a.lane[i] *= b.lane[i];
+    return a;
+}
+// a * b + c
+inline Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
+inline Vec positive(Vec a) {
+    for (int i = 0; i < Vec::width; ++i) a.lane[i] = a.lane[i] < 0 ? 0 : a.lane[i];
+    return a;
+}
+
+}  // namespace

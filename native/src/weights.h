@@ -1,0 +1,55 @@
+// The weights of a 3x3 conv as the kernels of one instruction set read them.
+#pragma once
+
+#include "buffer.h"
+#include "canvas.h"
+#include "geometry.h"
+
+namespace adadsr {
+
+// The kernels of an instruction set; raises std::invalid_argument where there are none of that name on this machine.
+const Kernels& kernels_named(const char* name);
+// Names of the instruction sets that this machine has, the fastest first.
+std::vector<const char*> kernel_names();
+
+// Weights in panels of output channels. Channels that pad a pixel or a panel have weights and a bias of zero.
+class Weights {
+public:
+    const Kernels& kernels() const { return *kernels_; }
+    int in_channels() const { return in_channels_; }
+    int out_channels() const { return out_channels_; }
+    int depth() const { return depth_; }
+    int panels() const { return panels_; }
+    const float* packed() const { return packed_.data(); }
+    const float* bias() const { return bias_.data(); }
+
+protected:
+    // steps: matrices of in x out channels that a kernel reads one after the other.
+    Weights(const Kernels& kernels, int in_channels, int out_channels, int steps, const float* bias);
+
+    // Where the weight of a pair of channels goes: into its panel, `step` of `steps` in the outer or inner place.
+    float& at(int outer, int panel, int inner, int inners, int in, int lane) const;
+
+private:
+    const Kernels* kernels_;
+    int in_channels_, out_channels_, depth_, panels_;
+    Buffer packed_, bias_;
+};
+
+// For tiles: G g G^T of each pair of channels, laid out [point][panel][in channel][lane].
+class TileWeights : public Weights {
+public:
+    // weight: (out, in, 3, 3). bias: (out).
+    TileWeights(const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels);
+    // Floats of scratch for one thread that runs `tiles` tiles at once.
+    std::size_t scratch(int tiles) const;
+};
+
+// For pixels: laid out [panel][tap][in channel][lane].
+class PixelWeights : public Weights {
+public:
+    // weight: (out, in, 3, 3). bias: (out).
+    PixelWeights(const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels);
+};
+
+}  // namespace adadsr

@@ -1,0 +1,103 @@
+"""Convs of canvases at lists of tiles and pixels, compiled from native/src; `adadsr.sparse.native` is what uses it.
+
+Everything raises ValueError or TypeError where sizes, channels, types or positions do not fit together.
+"""
+
+from typing import Any
+
+class Canvas:
+    """Features of some images, channels innermost, whole tiles with one pixel of zeros around them."""
+
+    def __init__(self, batch: int, height: int, width: int, channels: int) -> None: ...
+    @property
+    def tiles(self) -> int:
+        """Tiles of 4x4 pixels of all images; those that hang over a border count."""
+    @property
+    def pixels(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    def clear(self) -> None: ...
+    def view(self) -> Any:
+        """The images as a DLPack array (batch, height, width, channels) that shares the canvas's memory."""
+
+class Depths:
+    """Depths in blocks, copied from float32 (batch, rows, columns): one for each pixel or for each tile."""
+
+    def __init__(self, map: Any) -> None: ...
+
+class Positions:
+    """Numbers of tiles or pixels, in raster order image by image. Not to be refilled while another thread reads it."""
+
+    def __init__(self, numbers: Any = ...) -> None:
+        """numbers: int32 (n,), rising; none gives an empty list."""
+    @staticmethod
+    def all(count: int) -> Positions: ...
+    def __len__(self) -> int: ...
+    def tolist(self) -> list[int]: ...
+
+class Scratch:
+    """Memory that operations compute in; it grows to what the largest needs. One operation at a time uses it."""
+
+    def __init__(self) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+
+class TileWeights:
+    """A 3x3 conv packed for tiles: weight (out, in, 3, 3), bias (out,), both float32; isa: one of `isas()`."""
+
+    def __init__(self, weight: Any, bias: Any, isa: str) -> None: ...
+
+class PixelWeights:
+    """A 3x3 conv packed for pixels: as `TileWeights`."""
+
+    def __init__(self, weight: Any, bias: Any, isa: str) -> None: ...
+
+def isas() -> list[str]:
+    """Instruction sets that were compiled and that this machine has, the fastest first; the last is `plain`."""
+
+def select_between(depths: Depths, low: float, high: float, found: Positions) -> None:
+    """Fill `found` with the positions whose depth is above `low` and at most `high`."""
+
+def select_pixels(depths: Depths, low: float, worth: float, tiles: Positions, pixels: Positions) -> int:
+    """Fill `tiles` with the tiles that have more than `worth` pixels deeper than `low`, `pixels` with such pixels
+    elsewhere. Returns how many such pixels there are in all."""
+
+def conv_tiles(
+    weights: TileWeights,
+    source: Canvas,
+    out: Canvas,
+    tiles: Positions,
+    scratch: Scratch,
+    threads: int,
+    *,
+    relu: bool = False,
+    depths: Depths | None = None,
+    block: float = 0.0,
+    plus: Canvas | None = None,
+) -> None:
+    """out = clamp(depths - block, 0, 1) * relu(conv(source)) + plus at tiles; without depths the gate is 1.
+
+    With `plus`, which may be `out`, pixels whose gate is 0 are left as they are. What hangs over the image is not
+    stored.
+    """
+
+def conv_pixels(
+    weights: PixelWeights,
+    source: Canvas,
+    out: Canvas,
+    pixels: Positions,
+    threads: int,
+    *,
+    relu: bool = False,
+    depths: Depths | None = None,
+    block: float = 0.0,
+    plus: Canvas | None = None,
+) -> None:
+    """The same at pixels."""
+
+def clear_tiles(canvas: Canvas, tiles: Positions) -> None: ...
+def sum_positions(canvas: Canvas, tiles: Positions, pixels: Positions, scratch: Scratch, threads: int) -> Any:
+    """Sums of the channels over positions of each image, (batch, channels), as a DLPack array."""
+
+def add_scaled(out: Canvas, update: Canvas, scale: Any, tiles: Positions, pixels: Positions, threads: int) -> None:
+    """out += scale * update at positions; scale: float32 (batch, channels)."""

@@ -1,0 +1,120 @@
+"""The native CPU engine: a body whose weights are packed once. `native_pass` runs it, native/src is its C++.
+
+Importing this module needs the compiled extension; `extension.missing` says whether it is there.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from adadsr.errors import BackendError, InputError
+from adadsr.sparse import _native
+from adadsr.sparse.body import Attention, Block, Body, BodyRun, Conv, Group
+from adadsr.sparse.native_pass import TILE, Workspace, run_pass
+
+KEPT_BYTES = 128 * 2**20
+"""A workspace up to this size is kept for the next image. Getting a larger one is little beside what it is used for."""
+ISA_VARIABLE = "ADADSR_ISA"
+"""Environment variable that names the instruction set to use instead of the fastest one."""
+
+
+class PackedConv(NamedTuple):
+    """A conv in the layouts of both algorithms. macs: multiply-accumulates at one pixel."""
+
+    tiles: _native.TileWeights
+    pixels: _native.PixelWeights | None
+    macs: int
+
+
+class PackedBlock(NamedTuple):
+    """As `Block`."""
+
+    conv1: PackedConv
+    conv2: PackedConv
+    attention: Attention | None
+
+
+class PackedGroup(NamedTuple):
+    """As `Group`."""
+
+    blocks: tuple[PackedBlock, ...]
+    conv: PackedConv | None
+
+
+class NativeBody:
+    """`gather.run_gather` with a body whose weights are packed. Threads may share it."""
+
+    def __init__(self, body: Body, isa: str | None = None) -> None:
+        """isa: one of `_native.isas()`, None for ADADSR_ISA or else the fastest. Raises BackendError."""
+        self.isa = isa or os.environ.get(ISA_VARIABLE) or _native.isas()[0]
+        if self.isa not in _native.isas():
+            raise BackendError(
+                f"instruction set {self.isa!r} is not one of this machine's: {', '.join(_native.isas())}"
+            )
+        if body.depth_tile not in (1, TILE):
+            raise BackendError(f"the native engine runs a depth_tile of 1 or {TILE}, not {body.depth_tile}")
+        self.side, self.channels = body.depth_tile, len(body.conv.bias)
+        self.groups = tuple(self._pack_group(group, index) for index, group in enumerate(body.groups))
+        self.conv = self._pack(body.conv, "the closing conv", everywhere=True)
+        self._free: list[Workspace] = []
+        self._lock = threading.Lock()
+
+    def __call__(self, z0: Tensor, depth_map: Tensor | None = None) -> BodyRun:
+        """z0: (N, C, H, W). depth_map: (N, G, ceil(H/t), ceil(W/t)) in blocks, None for full depth; both float32.
+
+        Not differentiable. Raises InputError, and ValueError for a depth map with a value that is not a number.
+        """
+        self._check(z0, depth_map)
+        with self._workspace(z0) as workspace, torch.no_grad():
+            return run_pass(self, workspace, z0, depth_map)
+
+    def _pack_group(self, group: Group, index: int) -> PackedGroup:
+        blocks = tuple(
+            self._pack_block(block, f"{number} of group {index}") for number, block in enumerate(group.blocks)
+        )
+        conv = None if group.conv is None else self._pack(group.conv, f"the conv of group {index}", everywhere=True)
+        return PackedGroup(blocks, conv)
+
+    def _pack_block(self, block: Block, name: str) -> PackedBlock:
+        conv1, conv2 = (self._pack(conv, f"a conv of block {name}") for conv in (block.conv1, block.conv2))
+        return PackedBlock(conv1, conv2, block.attention)
+
+    def _pack(self, conv: Conv, name: str, *, everywhere: bool = False) -> PackedConv:
+        """everywhere: the conv runs at every pixel, so that weights for single pixels are not needed."""
+        weight, bias = (part.detach().contiguous() for part in conv)
+        if weight.shape != (self.channels, self.channels, 3, 3) or weight.dtype != torch.float32:
+            raise BackendError(
+                f"{name} has weights {tuple(weight.shape)} of {weight.dtype}; the native engine runs 3x3 convs of "
+                f"{self.channels} channels in float32"
+            )
+        pixels = None if everywhere or self.side > 1 else _native.PixelWeights(weight, bias, self.isa)
+        return PackedConv(_native.TileWeights(weight, bias, self.isa), pixels, weight.numel())
+
+    def _check(self, z0: Tensor, depth_map: Tensor | None) -> None:
+        if z0.ndim != 4 or z0.shape[1] != self.channels or z0.dtype != torch.float32 or not z0.numel():
+            raise InputError(f"z0 is {tuple(z0.shape)} of {z0.dtype}, not (N, {self.channels}, H, W) of float32")
+        if depth_map is None:
+            return
+        size = (-(-length // self.side) for length in z0.shape[-2:])
+        wanted = (z0.shape[0], len(self.groups), *size)
+        if tuple(depth_map.shape) != wanted or depth_map.dtype != torch.float32:
+            raise InputError(f"depth_map is {tuple(depth_map.shape)} of {depth_map.dtype}, not {wanted} of float32")
+
+    @contextmanager
+    def _workspace(self, z0: Tensor) -> Iterator[Workspace]:
+        """A workspace for images of this size that no other thread uses."""
+        size = z0.shape[0], z0.shape[2], z0.shape[3]
+        with self._lock:
+            fitting = [workspace for workspace in self._free if workspace.size == size]
+            self._free = fitting[1:]  # those of other sizes would pile up
+        workspace = fitting[0] if fitting else Workspace(size, self)
+        yield workspace
+        # After an exception, such as Ctrl-C in the middle of a pass, the workspace is not kept.
+        if workspace.bytes <= KEPT_BYTES:
+            with self._lock:
+                self._free.append(workspace)

@@ -1,0 +1,209 @@
+"""One run of the native engine over one batch: which positions each conv runs at, and by which algorithm.
+
+Features lie channels innermost in canvases (native/src/canvas.h). A conv of 4x4 tiles is Winograd's F(4x4, 3x3), one
+of single pixels is direct. With tile masks the active tiles are the list. With pixel masks a tile runs whole where it
+has enough active pixels to be cheaper so, and its active pixels run alone elsewhere.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack
+
+from adadsr.sparse import _native
+from adadsr.sparse.body import Attention, BodyRun
+from adadsr.sparse.depth import dilate
+from adadsr.sparse.reference import attention_scale
+
+if TYPE_CHECKING:
+    from adadsr.sparse.native import NativeBody, PackedBlock, PackedConv, PackedGroup
+
+TILE = 4
+"""Side in pixels of the tiles that the engine computes."""
+
+
+class Workspace:
+    """Everything that a pass over images of one size writes to, beside its result."""
+
+    def __init__(self, size: tuple[int, int, int], body: "NativeBody") -> None:
+        """size: images of a batch, height, width."""
+        attention = any(block.attention is not None for group in body.groups for block in group.blocks)
+        closed = any(group.conv is not None for group in body.groups)
+        self.size = size
+        self.z, self.hidden = (_native.Canvas(*size, body.channels) for _ in range(2))
+        # A part that no block of this body needs is the smallest canvas there is.
+        self.update, self.start = (
+            _native.Canvas(*(size if needed else (1, 1, 1)), body.channels) for needed in (attention, closed)
+        )
+        self.everywhere, self.no_pixels = _native.Positions.all(self.z.tiles), _native.Positions()
+        self.tiles, self.pixels, self.dropped = (_native.Positions() for _ in range(3))
+        self.scratch = _native.Scratch()
+
+    @property
+    def bytes(self) -> int:
+        """Size of the workspace."""
+        return sum(part.bytes for part in (self.z, self.hidden, self.update, self.start, self.scratch))
+
+
+@cache
+def tile_worth(channels: int, isa: str, threads: int) -> float:
+    """How many single pixels take as long as a whole tile, measured once in a process; `cache_clear` forgets it."""
+    weight, bias = torch.full((channels, channels, 3, 3), 0.01), torch.zeros(channels)
+    source, out = (_native.Canvas(1, 48, 48, channels) for _ in range(2))
+    tiles, pixels = _native.Positions.all(source.tiles), _native.Positions.all(source.pixels)
+    tile_weights, pixel_weights = _native.TileWeights(weight, bias, isa), _native.PixelWeights(weight, bias, isa)
+    scratch = _native.Scratch()
+    a_tile = _seconds(lambda: _native.conv_tiles(tile_weights, source, out, tiles, scratch, threads)) / len(tiles)
+    a_pixel = _seconds(lambda: _native.conv_pixels(pixel_weights, source, out, pixels, threads)) / len(pixels)
+    return a_tile / a_pixel
+
+
+def _seconds(run: Callable[[], None]) -> float:
+    """The shortest of a few runs: what the machine does beside makes others longer."""
+    times = []
+    for _ in range(4):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def run_pass(body: "NativeBody", workspace: Workspace, z0: Tensor, depth_map: Tensor | None) -> BodyRun:
+    """The body for z0 (N, C, H, W) and a depth map, both checked."""
+    images = z0.permute(0, 2, 3, 1)
+    out = _native.Canvas(*workspace.size, body.channels)
+    for canvas in (workspace.z, out):
+        _view(canvas).copy_(images)
+    run = _Pass(body, workspace)
+    for index, group in enumerate(body.groups):
+        run.group(group, None if depth_map is None else depth_map[:, index : index + 1])
+    run.dense_conv(body.conv, workspace.z, out)
+    return BodyRun(_view(out).permute(0, 3, 1, 2), run.macs)
+
+
+def _view(canvas: _native.Canvas) -> Tensor:
+    """The images of a canvas as a tensor (N, H, W, C) that shares its memory."""
+    return from_dlpack(canvas.view())
+
+
+class _Pass:
+    """The convs of one pass, in order, and the count of what they computed.
+
+    Pixels of a tile that runs whole for the sake of some of them do not count: what a mask costs must not depend on
+    the machine, and budgets are priced by it.
+    """
+
+    def __init__(self, body: "NativeBody", workspace: Workspace) -> None:
+        self.side, self.workspace, self.macs = body.side, workspace, 0
+        self.batch, self.height, self.width = workspace.size
+        self.threads = torch.get_num_threads()
+        self.worth = tile_worth(body.channels, body.isa, self.threads) if body.side == 1 else 0.0
+
+    def group(self, group: "PackedGroup", depth_map: Tensor | None) -> None:
+        """The blocks of a group, and what closes it. depth_map: (N, 1, h, w), None for full depth."""
+        workspace = self.workspace
+        if group.conv is not None:
+            _view(workspace.start).copy_(_view(workspace.z))
+        if depth_map is None:
+            for block in group.blocks:
+                self._dense_block(block)
+        elif self.side == 1:
+            self._pixel_blocks(group, depth_map)
+        else:
+            self._tile_blocks(group, depth_map)
+        if group.conv is not None:
+            self.dense_conv(group.conv, workspace.z, workspace.start)
+            workspace.z, workspace.start = workspace.start, workspace.z
+
+    def dense_conv(self, conv: "PackedConv", source: _native.Canvas, out: _native.Canvas) -> None:
+        """out += conv(source) at every pixel."""
+        self._conv_tiles(conv, source, out, self.workspace.everywhere, plus=out)
+        self._count(conv, source.pixels)
+
+    def _dense_block(self, block: "PackedBlock") -> None:
+        workspace = self.workspace
+        self._conv_tiles(block.conv1, workspace.z, workspace.hidden, workspace.everywhere, relu=True)
+        self._second_conv(block, workspace.everywhere, workspace.no_pixels, None, 0)
+        self._count(block.conv1, 2 * workspace.z.pixels)
+
+    def _tile_blocks(self, group: "PackedGroup", depth_map: Tensor) -> None:
+        """Both convs of a block at the tiles where its gate is open; elsewhere the hidden features are zero."""
+        workspace = self.workspace
+        depths = _native.Depths(depth_map[:, 0].contiguous())
+        workspace.hidden.clear()
+        for number, block in enumerate(group.blocks):
+            _native.select_between(depths, number, math.inf, workspace.tiles)
+            if not len(workspace.tiles):
+                return
+            _native.select_between(depths, number - 1, number, workspace.dropped)
+            _native.clear_tiles(workspace.hidden, workspace.dropped)
+            self._conv_tiles(block.conv1, workspace.z, workspace.hidden, workspace.tiles, relu=True)
+            self._second_conv(block, workspace.tiles, workspace.no_pixels, depths, number)
+            everywhere = len(workspace.tiles) == workspace.z.tiles
+            self._count(block.conv1, 2 * (workspace.z.pixels if everywhere else len(workspace.tiles) * TILE**2))
+
+    def _pixel_blocks(self, group: "PackedGroup", depth_map: Tensor) -> None:
+        """The second conv of a block at the pixels where its gate is open, the first one also around them."""
+        tiles, pixels, workspace = self.workspace.tiles, self.workspace.pixels, self.workspace
+        depths, reach = (_native.Depths(depth[:, 0].contiguous()) for depth in (depth_map, dilate(depth_map)))
+        for number, block in enumerate(group.blocks):
+            active = _native.select_pixels(reach, number, self.worth, tiles, pixels)
+            if not active:
+                return
+            self._conv_tiles(block.conv1, workspace.z, workspace.hidden, tiles, relu=True)
+            assert block.conv1.pixels is not None
+            _native.conv_pixels(block.conv1.pixels, workspace.z, workspace.hidden, pixels, self.threads, relu=True)
+            active += _native.select_pixels(depths, number, self.worth, tiles, pixels)
+            self._second_conv(block, tiles, pixels, depths, number)
+            self._count(block.conv1, active)
+
+    def _second_conv(
+        self,
+        block: "PackedBlock",
+        tiles: _native.Positions,
+        pixels: _native.Positions,
+        depths: _native.Depths | None,
+        number: int,
+    ) -> None:
+        """z += attention(gate * conv2(hidden)) at tiles and pixels. depths: None for a gate of 1."""
+        workspace, threads = self.workspace, self.threads
+        out, plus = (workspace.z, workspace.z) if block.attention is None else (workspace.update, None)
+        hidden, level = workspace.hidden, float(number)
+        self._conv_tiles(block.conv2, hidden, out, tiles, depths=depths, block=level, plus=plus)
+        if len(pixels):
+            assert block.conv2.pixels is not None
+            _native.conv_pixels(block.conv2.pixels, hidden, out, pixels, threads, depths=depths, block=level, plus=plus)
+        if block.attention is not None:
+            sums = _native.sum_positions(workspace.update, tiles, pixels, workspace.scratch, threads)
+            scale = self._attention(block.attention, from_dlpack(sums))
+            _native.add_scaled(workspace.z, workspace.update, scale, tiles, pixels, threads)
+
+    def _attention(self, attention: Attention, total: Tensor) -> Tensor:
+        """The weight of each channel, (N, C), from the channels' sums: what is not active counts as zero."""
+        self.macs += self.batch * 2 * attention.squeeze.weight.numel()
+        return attention_scale(attention, total / (self.height * self.width)).contiguous()
+
+    def _conv_tiles(
+        self,
+        conv: "PackedConv",
+        source: _native.Canvas,
+        out: _native.Canvas,
+        tiles: _native.Positions,
+        *,
+        relu: bool = False,
+        depths: _native.Depths | None = None,
+        block: float = 0.0,
+        plus: _native.Canvas | None = None,
+    ) -> None:
+        scratch, threads = self.workspace.scratch, self.threads
+        _native.conv_tiles(
+            conv.tiles, source, out, tiles, scratch, threads, relu=relu, depths=depths, block=block, plus=plus
+        )
+
+    def _count(self, conv: "PackedConv", positions: int) -> None:
+        self.macs += positions * conv.macs
