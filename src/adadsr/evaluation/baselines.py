@@ -35,11 +35,11 @@ def lanczos(pair: Pair) -> Compared:
 def bicubic_y(pair: Pair) -> Compared:
     """The bicubic of the literature's tables (33.66 dB on Set5 x2), which never was an 8-bit RGB image.
 
-    HR's Y is rounded, shrunk and enlarged in floating point, and rounded; both results are Y alone, (s*h, s*w).
-    Source: the scripts published with SRCNN, from which later papers took the figures over.
+    HR's Y, of a gray file the gray value itself, is rounded, shrunk and enlarged in floating point, and rounded; both
+    results are Y alone, (s*h, s*w). Source: the scripts published with SRCNN, whose figures later papers took over.
     """
     scale = pair.hr.shape[0] // pair.lr.shape[0]
-    hr = _to_uint8(luma(pair.hr))
+    hr = pair.hr[..., 0].copy() if pair.is_gray else _to_uint8(luma(pair.hr))
     lr = resize_tensor(torch.from_numpy(hr)[None, None].double(), 1 / scale)
     return Compared(_to_uint8(resize_tensor(lr, scale)[0, 0].numpy()), hr)
 

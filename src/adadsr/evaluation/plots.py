@@ -55,6 +55,7 @@ def _curves(rows: list[Row], shown: list[Row], across: Measure, axis: str) -> An
             curve = sorted((row for row in shown if (row.dataset, row.model) == (dataset, model)), key=across)
             if curve:
                 _curve(panel, curve, across, index, marked=len(models) == 1)
+        panel.ticklabel_format(useOffset=False)
         panel.set(title=f"{dataset}, x{shown[0].scale}", xlabel=axis, ylabel="PSNR-Y (dB)")
         panel.set_xlim(0, 1.15 * max(across(row) for row in shown if row.dataset == dataset))
         panel.margins(y=0.14)
