@@ -1,5 +1,6 @@
 """What `adadsr upscale` shows: a progress bar on a terminal, one line of summary, and each failure."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -46,7 +47,7 @@ class Bar:
         self._ended += 1
         self._bar.update(self._task, description=self._count())
         if self._verbose:
-            typer.echo(describe(result), err=True)
+            self._bar.console.print(Text(describe(result)), soft_wrap=True)  # above the bar
 
     def _count(self) -> str:
         return f"{self._ended}/{self._images} images"
@@ -55,9 +56,9 @@ class Bar:
 @contextmanager
 def watch(images: int, pixels: int, *, verbose: bool, quiet: bool) -> Iterator[Watcher]:
     """A bar on stderr while the run lasts; none where stderr is no terminal, or none is wanted."""
-    console = Console(stderr=True)
+    console = Console(file=sys.stderr)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), _TimeLeft())
-    hidden = quiet or not console.is_terminal
+    hidden = quiet or not sys.stderr.isatty()  # rich would count FORCE_COLOR as a terminal
     with Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=hidden) as bar:
         yield Bar(bar, images, pixels, verbose=verbose)
 

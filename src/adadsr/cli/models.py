@@ -13,6 +13,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON inst
     """List the models that come with the package: each name can be given to [b]--model[/b]."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from adadsr.checkpoints import bundled_models
 
@@ -23,20 +24,25 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON inst
     if not found:
         typer.echo("No models are bundled with this installation; give a file or a hub id to --model.")
         return
-    table = Table("name", "network", "one depth for each", "size", "about", show_lines=True)
+    console = Console()
+    table = Table("name", "scale", "network", "blocks", "features", "a depth for each", "size")
     for model in found:
         table.add_row(*_cells(model))
-    Console().print(table)
+    console.print(table)
+    for model in found:
+        about = Table.grid(padding=(0, 2))
+        for key, value in model.metadata.items():
+            about.add_row(Text(f"  {key}"), Text(value))
+        console.print(f"\n[b]{model.name}[/b]", about)
 
 
-def _cells(model: "BundledModel") -> tuple[str, str, str, str, str]:
-    """Name, network, the depth map's unit, size on disk, and what the header says."""
-    from adadsr.checkpoints import describe
-
-    side = model.config.depth_tile
-    unit = ("pixel" if side == 1 else f"{side}x{side} tile") if model.config.adaptive else "-"
-    about = "\n".join(f"{key}: {value}" for key, value in model.metadata.items() if key != "name")
-    return model.name, describe(model.config), unit, f"{model.bytes / 1e6:.1f} MB", about
+def _cells(model: "BundledModel") -> tuple[str, ...]:
+    config = model.config
+    side = config.depth_tile
+    blocks = f"{config.n_groups} x {config.n_resblocks}" if config.n_groups > 1 else str(config.n_resblocks)
+    unit = ("pixel" if side == 1 else f"{side}x{side} pixels") if config.adaptive else "-"
+    size = f"{model.bytes / 1e6:.1f} MB"
+    return model.name, f"x{config.scale}", config.kind, blocks, str(config.n_feats), unit, size
 
 
 def _as_json(model: "BundledModel") -> dict[str, Any]:

@@ -28,6 +28,19 @@ def _parse_size(text: str, base: int, what: str) -> int:
     return size
 
 
+def check_quality(quality: int | None) -> int | None:
+    """`quality` where it is one of 1..100 or None."""
+    if quality is not None and not 1 <= quality <= 100:
+        raise typer.BadParameter(f"{quality} is outside 1 (smallest file) to 100 (best)")
+    return quality
+
+
+def _check_tile(tile: int | None) -> int | None:
+    if tile is not None and tile < 1:
+        raise typer.BadParameter(f"{tile} is not a side in pixels; it is at least 1")
+    return tile
+
+
 def _check_scale(scale: int | None) -> int | None:
     if scale is not None and scale not in _SCALES:
         raise typer.BadParameter(f"{scale} is not one of 2, 3, 4")
@@ -108,7 +121,7 @@ Backend: TypeAlias = Annotated[
 Tile: TypeAlias = Annotated[
     int | None,
     typer.Option(
-        min=1,
+        callback=_check_tile,
         metavar="PIXELS",
         help="Largest side of the tiles that images are cut into, in input pixels. "
         "[dim]\\[default: as large as memory allows][/dim]",

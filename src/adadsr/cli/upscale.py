@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from adadsr.cli.options import Backend, Budget, Depth, Device, MaxPixels, Memory, Model, Scale, Tile
+from adadsr.cli.options import Backend, Budget, Depth, Device, MaxPixels, Memory, Model, Scale, Tile, check_quality
 
 if TYPE_CHECKING:
     from adadsr import batch
@@ -53,9 +53,8 @@ OutputFormat: TypeAlias = Annotated[
 Quality: TypeAlias = Annotated[
     int | None,
     typer.Option(
-        min=1,
-        max=100,
-        metavar="N",
+        callback=check_quality,
+        metavar="1..100",
         help="Of JPEG, WebP and AVIF; 100 makes WebP and AVIF lossless. [dim]\\[default: 95, for AVIF 90][/dim]",
         rich_help_panel=_OUTPUT,
     ),
