@@ -97,8 +97,8 @@ def evaluate(options: EvaluationOptions, progress: Progress = lambda stage, what
     benchmarks = _open_benchmarks(options, progress)
     runners = open_runners(options.models, _runner_options(options))
     _make_folder(options.out)
-    log = ImageLog(options.out / "images.jsonl", fresh=options.fresh)
     _warm_up(runners, benchmarks[0])
+    log = ImageLog(options.out / "images.jsonl", fresh=options.fresh)
     session = _Session(options, runners, log)
     records = session.measure_all(benchmarks, progress)
     rows = [summarize(of_runner) for of_runner in records]
