@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import signal
@@ -206,7 +207,7 @@ def test_backends_are_listed_with_reasons(here):
 
 @pytest.fixture
 def published(here, golden_dir):
-    """A published checkpoint of a plain EDSR."""
+    """A checkpoint in a published naming."""
     return sorted(golden_dir.glob("*.safetensors"))[0]
 
 
@@ -275,6 +276,29 @@ def test_without_a_terminal_there_is_only_the_summary(here):
     assert (process.returncode, errors) == (0, "")
     assert output.startswith("2 of 2 images upscaled in ")
     assert output.count("\n") == 1
+
+
+def test_a_terminal_gets_a_progress_bar(here):
+    pty = pytest.importorskip("pty")
+    write(here / "in/a.png")
+    write(here / "in/b.png")
+    ours, theirs = pty.openpty()
+    arguments = ["upscale", "in", "-o", "out", "-m", "tiny.safetensors", "--device", "cpu", "-v"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100", "TERM": "xterm"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *arguments], stdout=subprocess.PIPE, stderr=theirs, text=True, env=environment
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # a terminal that its last writer has closed
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert output.startswith("2 of 2 images upscaled in ")
+    for part in ("0/2 images", "2/2 images", "100%", "0.0 s left", "in/a.png -> out/a.png"):
+        assert part in shown.decode()
 
 
 def test_an_interruption_ends_cleanly(here):

@@ -6,6 +6,10 @@ loading   options -> `Upscaler`
 display   progress bar, summary and failures
 """
 
+FAILED = 1
+INTERRUPTED = 130
+"""Exit statuses; 2 is wrong usage."""
+
 
 def main() -> None:
     """Run the command line; exits with 0, 1 (an error, or an image failed), 2 (wrong usage) or 130 (interrupted)."""

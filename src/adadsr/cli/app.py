@@ -6,10 +6,8 @@ import typer
 from typer.core import TyperGroup
 
 from adadsr import __version__
-from adadsr.cli import backends, convert, evaluate, models, upscale
+from adadsr.cli import FAILED, INTERRUPTED, backends, convert, evaluate, models, upscale
 from adadsr.errors import AdaDSRError
-
-INTERRUPTED = 130
 
 
 class Commands(TyperGroup):
@@ -21,7 +19,7 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except AdaDSRError as error:
             typer.echo(f"adadsr: {error}", err=True)
-            raise typer.Exit(1) from error
+            raise typer.Exit(FAILED) from error
         except KeyboardInterrupt as error:
             typer.echo("adadsr: interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from error

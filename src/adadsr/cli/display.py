@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 import typer
 from rich.console import Console
@@ -11,14 +10,6 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgres
 from rich.text import Text
 
 from adadsr.batch import Result, Status
-
-
-class Watcher(Protocol):
-    """What follows a run; see `batch.run`."""
-
-    def progress(self, pixels: float) -> None: ...
-
-    def finished(self, result: Result) -> None: ...
 
 
 class _TimeLeft(ProgressColumn):
@@ -54,7 +45,7 @@ class Bar:
 
 
 @contextmanager
-def watch(images: int, pixels: int, *, verbose: bool, quiet: bool) -> Iterator[Watcher]:
+def watch(images: int, pixels: int, *, verbose: bool, quiet: bool) -> Iterator[Bar]:
     """A bar on stderr while the run lasts; none where stderr is no terminal, or none is wanted."""
     console = Console(file=sys.stderr)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), _TimeLeft())

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from adadsr.cli import FAILED, INTERRUPTED
 from adadsr.cli.options import Backend, Budget, Depth, Device, MaxPixels, Memory, Model, Scale, Tile, check_quality
 
 if TYPE_CHECKING:
     from adadsr import batch
     from adadsr.upscaler import Upscaler
 
-FAILED, INTERRUPTED = 1, 130
 _OUTPUT = "Output"
 
 
@@ -165,8 +165,8 @@ def _run_and_report(
         measured, failed = batch.measure(plan.jobs, upscaler.scale, options)
         results += failed
         pixels = sum(each.pixels for each in measured)
-        with display.watch(len(measured), pixels, verbose=verbose, quiet=quiet) as watcher:
-            run = batch.run(upscaler, measured, options, progress=watcher.progress, finished=watcher.finished)
+        with display.watch(len(measured), pixels, verbose=verbose, quiet=quiet) as bar:
+            run = batch.run(upscaler, measured, options, progress=bar.progress, finished=bar.finished)
         results, interrupted = results + run.results, run.interrupted
     if report is not None:
         batch.write_json(report, batch.as_json(results, interrupted=interrupted))
