@@ -127,7 +127,12 @@ def _print_rows(rows: "list[Row]") -> None:
 
     from adadsr.evaluation.tables import COLUMNS, SHORT
 
-    table = Table("data set", *(name for name, _ in COLUMNS if name in SHORT))
-    for row in rows:
-        table.add_row(row.dataset, *(text(row) for name, text in COLUMNS if name in SHORT))
-    Console().print(table)
+    for dataset in dict.fromkeys(row.dataset for row in rows):
+        table = Table(title=f"{dataset}, x{rows[0].scale}", title_justify="left")
+        for name, _ in COLUMNS:
+            if name in SHORT:
+                table.add_column(name, overflow="fold")
+        for row in rows:
+            if row.dataset == dataset:
+                table.add_row(*(text(row) for name, text in COLUMNS if name in SHORT))
+        Console().print(table)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,17 +95,18 @@ def _note_baselines(panel: Any, baselines: list[Row]) -> None:
 
 def _budgets(rows: list[Row], records: list[ImageRecord]) -> Any:
     """Left: requested against achieved. Right: the difference in percentage points, bars from least to most image."""
-    figure = new_figure(2 * PANEL[0], PANEL[1] + 0.6)
+    models = list(dict.fromkeys(row.model for row in rows))
+    datasets = list(dict.fromkeys(row.dataset for row in rows))
+    series = [(model, dataset) for model in models for dataset in datasets]
+    figure = new_figure(2 * PANEL[0], PANEL[1] + 0.4 + 0.09 * len(series))
     left, right = figure.subplots(1, 2)
     left.plot([0, 100], [0, 100], color="0.6", linewidth=0.8, zorder=0)
     right.axhspan(-1, 1, color="0.92", zorder=0)
     right.axhline(0, color="0.6", linewidth=0.8, zorder=0)
-    models = list(dict.fromkeys(row.model for row in rows))
-    datasets = list(dict.fromkeys(row.dataset for row in rows))
-    series = [(model, dataset) for model in models for dataset in datasets]
+    apart = min(3.0, 70 * _closest([row.budget or 0 for row in rows]) / len(series))
     for index, (model, dataset) in enumerate(series):
         chosen = [row for row in rows if (row.model, row.dataset) == (model, dataset)]
-        look = {
+        look: dict[str, Any] = {
             "color": COLORS[models.index(model) % len(COLORS)],
             "marker": MARKERS[datasets.index(dataset) % len(MARKERS)],
             "linestyle": "none",
@@ -113,15 +115,29 @@ def _budgets(rows: list[Row], records: list[ImageRecord]) -> Any:
         asked = [100 * (row.budget or 0) for row in chosen]
         got = [100 * (row.achieved_budget or 0) for row in chosen]
         left.plot(asked, got, label=f"{dataset}, {model}", **look)
-        beside = [value + 0.9 * (index - (len(series) - 1) / 2) for value in asked]
-        right.errorbar(beside, _minus(got, asked), _spread(chosen, records), elinewidth=0.8, capsize=1.5, **look)
+        beside = [value + apart * (index - (len(series) - 1) / 2) for value in asked]
+        look |= {"markersize": 3.5, "elinewidth": 0.8, "capsize": 1.5}
+        right.errorbar(beside, _minus(got, asked), _spread(chosen, records), **look)
     left.set(xlabel="requested budget (% of dense GMACs)", ylabel="achieved budget (%)", xlim=(0, 105), ylim=(0, 105))
-    right.set(xlabel="requested budget (% of dense GMACs)", ylabel="achieved − requested (percentage points)")
+    right.set(xlabel="requested budget (% of dense GMACs)", ylabel="achieved − requested (points)")
     low, high = right.get_ylim()
-    right.set(xlim=(0, 105), ylim=(min(low, -1.2), max(high, 1.2)))
-    right.text(0.02, 0.02, "shaded: 1 point; bars: all images", transform=right.transAxes, fontsize=7, color="0.3")
+    right.set(xlim=(0, 108), ylim=(min(low, -1.2), max(high, 1.2)))
+    right.text(
+        0.02,
+        0.02,
+        "shaded: within 1 percentage point; bars: all images",
+        transform=right.transAxes,
+        fontsize=7,
+        color="0.3",
+    )
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
+
+
+def _closest(values: list[float]) -> float:
+    """The smallest difference between two values that are not equal; 1 where there are none."""
+    different = sorted(set(values))
+    return min((high - low for low, high in pairwise(different)), default=1.0)
 
 
 def _minus(values: list[float], others: list[float]) -> list[float]:
