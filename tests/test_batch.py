@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from adadsr import batch, images
 from adadsr.batch import Options, Status
+from adadsr.batch.interrupts import Interrupts
 from adadsr.errors import ImageFileError, InputError
 from adadsr.models import Network, NetworkConfig
 from adadsr.upscaler import Upscaler
@@ -248,6 +250,40 @@ def test_an_interruption_keeps_what_is_done_and_leaves_no_half_file(here, upscal
     assert run.interrupted
     assert [result.status.value for result in run.results] == ["done", "not run", "not run"]
     assert sorted(os.listdir("out")) == ["a.depth.png", "a.png"]
+
+
+def test_an_interruption_while_a_file_is_written_waits_for_the_file(here, upscaler, monkeypatch):
+    write(here / "in/a.png")
+    write(here / "in/b.png")
+    original = images.write_image
+
+    def written(*arguments, **options):
+        original(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(images, "write_image", written)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        measured, _ = batch.measure(batch.plan(["in"], "out").jobs, 2, Options())
+        run = batch.run(upscaler, measured, Options())
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [result.status.value for result in run.results] == ["done", "not run"]
+    assert os.listdir("out") == ["a.png"]
+
+
+def test_a_second_interruption_does_not_wait():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with Interrupts() as interrupts:
+            os.kill(os.getpid(), signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                interrupts.check()
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_target_is_checked_against_the_network(upscaler):

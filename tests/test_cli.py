@@ -311,7 +311,7 @@ def test_an_interruption_ends_cleanly(here):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert errors.startswith("adadsr: interrupted; ")
     assert errors.count("\n") == 1
     report = json.loads((here / "run.json").read_text())

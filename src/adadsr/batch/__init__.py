@@ -2,6 +2,7 @@
 
 planning   inputs and an output place -> jobs
 running    jobs -> results, one after the other
+interrupts Ctrl-C during a run
 reporting  results -> JSON
 """
 

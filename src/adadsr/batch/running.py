@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adadsr import depthview, images
+from adadsr.batch.interrupts import Interrupts
 from adadsr.batch.planning import Job, Plan
 from adadsr.errors import AdaDSRError, ImageFileError
 from adadsr.upscaler import Report, Upscaled, Upscaler
@@ -118,27 +119,31 @@ def run(
     """
     results: list[Result] = []
     before = 0
-    try:
-        for job, pixels in measured:
+    with Interrupts() as interrupts:
+        try:
+            for job, pixels in measured:
 
-            def within(share: float, start: int = before, size: int = pixels) -> None:
-                progress(start + share * size)
+                def within(share: float, start: int = before, size: int = pixels) -> None:
+                    progress(start + share * size)
 
-            result = _run_one(upscaler, job, options, within)
-            results.append(result)
-            before += pixels
-            progress(before)
-            finished(result)
-    except KeyboardInterrupt:
-        rest = [_result(job, Status.NOT_RUN, "interrupted") for job, _ in measured[len(results) :]]
-        return Run(results + rest, interrupted=True)
+                result = _run_one(upscaler, job, options, within, interrupts)
+                results.append(result)
+                before += pixels
+                progress(before)
+                finished(result)
+                interrupts.check()
+        except KeyboardInterrupt:
+            rest = [_result(job, Status.NOT_RUN, "interrupted") for job, _ in measured[len(results) :]]
+            return Run(results + rest, interrupted=True)
     return Run(results, interrupted=False)
 
 
-def _run_one(upscaler: Upscaler, job: Job, options: Options, progress: Callable[[float], None]) -> Result:
+def _run_one(
+    upscaler: Upscaler, job: Job, options: Options, progress: Callable[[float], None], interrupts: Interrupts
+) -> Result:
     start = time.perf_counter()
     try:
-        report = _upscale(upscaler, job, options, progress).report
+        report = _upscale(upscaler, job, options, progress, interrupts).report
     except AdaDSRError as error:
         return _result(job, Status.FAILED, _named(job, str(error)), seconds=time.perf_counter() - start)
     except Exception as error:  # a fault of ours with one image must not cost the user all the others
@@ -150,12 +155,15 @@ def _run_one(upscaler: Upscaler, job: Job, options: Options, progress: Callable[
     return _result(job, Status.DONE, report=report, seconds=time.perf_counter() - start)
 
 
-def _upscale(upscaler: Upscaler, job: Job, options: Options, progress: Callable[[float], None]) -> Upscaled:
+def _upscale(
+    upscaler: Upscaler, job: Job, options: Options, progress: Callable[[float], None], interrupts: Interrupts
+) -> Upscaled:
     """Run one job; the image is written last, so that where it is there the rest is there too."""
     picture = images.read_image(job.source, max_pixels=options.max_pixels)
     size = picture.height * upscaler.scale, picture.width * upscaler.scale
     images.check_writable(job.target, *size, transparent=picture.is_transparent, quality=options.quality)
-    result = upscaler(picture, depth=options.depth, budget=options.budget, progress=progress)
+    with interrupts.at_once():
+        result = upscaler(picture, depth=options.depth, budget=options.budget, progress=progress)
     if job.depth_view is not None:
         view = depthview.draw(result.depth_map, upscaler.network.config.n_resblocks)
         images.write_image(job.depth_view, view)
