@@ -57,10 +57,11 @@ def _curves(rows: list[Row], shown: list[Row], across: Measure, axis: str) -> An
             if curve:
                 _curve(panel, curve, across, index, marked=len(models) == 1)
         panel.ticklabel_format(useOffset=False)
-        panel.set(title=f"{dataset}, x{shown[0].scale}", xlabel=axis, ylabel="PSNR-Y (dB)")
-        panel.set_xlim(0, 1.15 * max(across(row) for row in shown if row.dataset == dataset))
+        of_dataset = [row for row in shown if row.dataset == dataset]
+        baselines = [row for row in rows if row.dataset == dataset and row not in shown]
+        panel.set_title(_title(of_dataset[0], baselines), fontsize=8)
+        panel.set(xlabel=axis, ylabel="PSNR-Y (dB)", xlim=(0, 1.15 * max(map(across, of_dataset))))
         panel.margins(y=0.14)
-        _note_baselines(panel, [row for row in rows if row.dataset == dataset and row not in shown])
     for panel in panels:
         panel.set_visible(False)
     handles, names = figure.axes[0].get_legend_handles_labels()
@@ -84,13 +85,11 @@ def _curve(panel: Any, curve: list[Row], across: Measure, index: int, *, marked:
         panel.annotate(text, (across(row), row.psnr_y), (4, -10), textcoords="offset points", fontsize=7)
 
 
-def _note_baselines(panel: Any, baselines: list[Row]) -> None:
-    """Baselines lie decibels below: drawn, they would flatten every curve, so they are named with their figure."""
-    lines = [f"{row.model} {row.psnr_y:.2f} dB" for row in baselines if row.psnr_y is not None]
-    if lines:
-        text, white = "\n".join(["not drawn:", *lines]), {"facecolor": "white", "edgecolor": "none", "pad": 1}
-        place = {"transform": panel.transAxes, "ha": "right", "va": "bottom", "bbox": white}
-        panel.text(0.98, 0.03, text, fontsize=7, color="0.3", **place)
+def _title(shown: Row, baselines: list[Row]) -> str:
+    """Data set, scale, and the baselines: they lie decibels below, so that drawing them would flatten every curve."""
+    figures = [f"{row.model} {row.psnr_y:.2f}" for row in baselines if row.psnr_y is not None]
+    note = f"\n{', '.join(figures)} dB" if figures else ""
+    return f"{shown.dataset}, x{shown.scale}{note}"
 
 
 def _budgets(rows: list[Row], records: list[ImageRecord]) -> Any:
