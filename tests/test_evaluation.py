@@ -9,6 +9,7 @@ import torch
 from adadsr import checkpoints, metrics
 from adadsr.errors import CheckpointError, DatasetError, InputError
 from adadsr.evaluation import BASELINES, EvaluationOptions, evaluate
+from adadsr.evaluation.baselines import Enlarged
 from adadsr.evaluation.benchmark import load_pair, open_benchmark
 from adadsr.evaluation.ensemble import run_ensemble
 from adadsr.evaluation.runners import weights_digest
@@ -91,9 +92,11 @@ def test_files_that_are_written(data, model):
 
 
 def test_baselines_alone(data):
-    done = evaluate(options(data, "bicubic", "bicubic-y", "lanczos"))
+    done = evaluate(options(data, "bicubic", "bicubic-rgb", "lanczos"))
     assert [path.name for path in done.files] == ["results.json", "results.md", "psnr-ms.png"]
-    assert [row.psnr_rgb is None for row in done.rows] == [False, True, False]
+    assert [row.psnr_rgb is None for row in done.rows] == [False, False, False]
+    assert done.rows[0].psnr_rgb == done.rows[1].psnr_rgb
+    assert done.rows[0].psnr_y != done.rows[1].psnr_y
 
 
 def test_network_without_adapter_has_one_row(data, model, tmp_path):
@@ -181,7 +184,7 @@ def test_ensemble_turns_depth_maps_back(model):
 
 
 def test_same_image_has_infinite_psnr_which_json_holds_as_null(data, monkeypatch):
-    monkeypatch.setitem(BASELINES, "bicubic", lambda pair: type(BASELINES["lanczos"](pair))(pair.hr, pair.hr))
+    monkeypatch.setitem(BASELINES, "bicubic", lambda pair: Enlarged(pair.hr))
     (row,) = evaluate(options(data, "bicubic")).rows
     assert (row.psnr_y, row.psnr_rgb, row.ssim_y) == (None, None, 1.0)
 

@@ -67,9 +67,7 @@ def assert_as_exact_as_dense(body: Body, z0: torch.Tensor, depth_map: torch.Tens
 @pytest.mark.parametrize(("backbone", "depth_tile"), KINDS)
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**31), batch=st.integers(1, 3), height=st.integers(1, 14), width=st.integers(1, 14))
-def test_equals_the_definition(
-    backbone: str, depth_tile: int, seed: int, batch: int, height: int, width: int
-) -> None:
+def test_equals_the_definition(backbone: str, depth_tile: int, seed: int, batch: int, height: int, width: int) -> None:
     body = build_body(backbone, depth_tile)
     z0, depth_map = sample(body, seed, batch, height, width)
     assert_as_exact_as_dense(body, z0, depth_map)

@@ -24,7 +24,7 @@ Models = Annotated[
         "--model",
         "-m",
         metavar="NAME|FILE|ORG/NAME",
-        help="A bundled model, a checkpoint file, a Hugging Face id, or a baseline: bicubic, bicubic-y, lanczos. "
+        help="A bundled model, a checkpoint file, a Hugging Face id, or a baseline: bicubic, bicubic-rgb, lanczos. "
         "May be repeated.",
     ),
 ]

@@ -32,6 +32,11 @@ class Pair(NamedTuple):
     hr: Pixels
     is_gray: bool = False
 
+    @property
+    def scale(self) -> int:
+        """How many times larger HR is."""
+        return int(self.hr.shape[0] // self.lr.shape[0])
+
 
 class Sample(NamedTuple):
     """Where one image lies. lr_path: None where LR is made from HR. height, width: of LR. digest: of all its pixels."""

@@ -152,7 +152,7 @@ class _Session:
             raise InputError(f"{sample.hr_path}, {label(runner.model, runner.target)}: {error}") from error
         if self._options.save_images:
             _save(self._image_path(runner, benchmark, sample), result)
-        record = measure(key, runner, benchmark, sample, result)
+        record = measure(key, runner, benchmark, sample, pair.hr, result)
         self._log.add(record)
         self.measured += 1
         return record

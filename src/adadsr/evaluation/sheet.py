@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adadsr import metrics
-from adadsr.evaluation.baselines import bicubic
+from adadsr.evaluation.baselines import bicubic_rgb
 from adadsr.evaluation.benchmark import Benchmark, Pair, Pixels, Sample, load_pair
 from adadsr.evaluation.runners import Result, Runner
 from adadsr.evaluation.style import DEPTH_COLORS, new_figure, styled
@@ -60,7 +60,7 @@ def hardest_crop(benchmark: Benchmark) -> Crop:
     for sample in benchmark.samples:
         pair = load_pair(sample, benchmark.scale)
         side = min(CROP, sample.height, sample.width)
-        error = (metrics.luma(bicubic(pair).sr) - metrics.luma(pair.hr)) ** 2
+        error = (metrics.luma(bicubic_rgb(pair).sr) - metrics.luma(pair.hr)) ** 2
         scale = benchmark.scale
         blocks = error.reshape(sample.height, scale, sample.width, scale).mean(axis=(1, 3))
         sums = np.pad(blocks.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
@@ -88,7 +88,7 @@ def _sheet(crop: Crop, pair: Pair, benchmark: Benchmark, runs: list[tuple[Runner
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], visible=False)
         axis.spines[:].set(visible=True, linewidth=0.5, color="0.4")
-    enlarged = bicubic(pair).sr
+    enlarged = bicubic_rgb(pair).sr
     _show(axes[0, 0], crop.of(pair.lr, 1), "LR")
     _show(axes[0, 1], crop.of(enlarged, scale), f"bicubic\n{_psnr(enlarged, pair, scale)}")
     _show(axes[0, -1], crop.of(pair.hr, scale), "HR")
