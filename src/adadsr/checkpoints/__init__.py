@@ -3,7 +3,7 @@
 `adadsr.checkpoints.hub` is imported on its own, because it needs an optional package.
 """
 
-from adadsr.checkpoints.format import Header, load, read_config, read_header, save
+from adadsr.checkpoints.format import Header, describe, load, read_config, read_header, save
 from adadsr.checkpoints.published import Conversion, convert, convert_published, read_published
 from adadsr.checkpoints.sources import BundledModel, bundled_models, bundled_path, load_model
 
@@ -15,6 +15,7 @@ __all__ = [
     "bundled_path",
     "convert",
     "convert_published",
+    "describe",
     "load",
     "load_model",
     "read_config",

@@ -38,14 +38,17 @@ class Conversion(NamedTuple):
     notes: tuple[str, ...]
 
 
-def convert(source: str | Path, target: str | Path, *, res_scale: float | None = None) -> Conversion:
+def convert(
+    source: str | Path, target: str | Path, *, res_scale: float | None = None, dtype: torch.dtype = torch.float32
+) -> Conversion:
     """Convert a published checkpoint to a file of our own format; what `adadsr convert` runs.
 
-    res_scale: see `read_published`. Errors as for `read_published` and `save`; `target` is then not touched.
+    res_scale: see `read_published`. dtype: see `save`. Errors as for `read_published` and `save`; `target` is then not
+    touched.
     """
     conversion = read_published(source, res_scale=res_scale)
     origin = {"converted_from": conversion.naming, "res_scale": f"{conversion.res_scale:g}"}
-    save(conversion.network, target, metadata=origin)
+    save(conversion.network, target, dtype=dtype, metadata=origin)
     return conversion
 
 

@@ -12,40 +12,37 @@ from adadsr.metrics import luma
 from adadsr.resize import bicubic_upscale, resize_tensor
 
 
-class Compared(NamedTuple):
-    """What metrics compare, uint8: both RGB (s*h, s*w, 3) or both Y (s*h, s*w)."""
+class Enlarged(NamedTuple):
+    """sr: uint8 RGB (s*h, s*w, 3). luma: uint8 Y (s*h, s*w) of SR and HR, where a baseline has a rule of its own."""
 
     sr: Pixels
-    hr: Pixels
+    luma: tuple[Pixels, Pixels] | None = None
 
 
-def bicubic(pair: Pair) -> Compared:
+def bicubic_rgb(pair: Pair) -> Enlarged:
     """MATLAB's bicubic of the same 8-bit RGB image that a network gets."""
-    scale = pair.hr.shape[0] // pair.lr.shape[0]
-    return Compared(bicubic_upscale(pair.lr, scale), pair.hr)
+    return Enlarged(bicubic_upscale(pair.lr, pair.scale))
 
 
-def lanczos(pair: Pair) -> Compared:
-    """Lanczos-3 of the same 8-bit RGB image, rounded once."""
-    scale = pair.hr.shape[0] // pair.lr.shape[0]
-    planes = torch.from_numpy(pair.lr).permute(2, 0, 1)[None].float()
-    return Compared(_to_uint8(resize_tensor(planes, scale, kernel="lanczos")[0].permute(1, 2, 0).numpy()), pair.hr)
+def bicubic(pair: Pair) -> Enlarged:
+    """The bicubic of the literature's tables (33.66 dB on Set5 x2), whose Y never was an 8-bit RGB image.
 
-
-def bicubic_y(pair: Pair) -> Compared:
-    """The bicubic of the literature's tables (33.66 dB on Set5 x2), which never was an 8-bit RGB image.
-
-    HR's Y is rounded, shrunk and enlarged in floating point, and rounded; both results are Y alone, (s*h, s*w).
-    Source: the scripts published with SRCNN, from which later papers took the figures over.
+    HR's Y, of a gray file the gray value itself, is rounded, shrunk and enlarged in floating point, and rounded.
+    Source: the scripts published with SRCNN, whose figures later papers took over. The picture is `bicubic_rgb`'s.
     """
-    scale = pair.hr.shape[0] // pair.lr.shape[0]
-    hr = _to_uint8(luma(pair.hr))
-    lr = resize_tensor(torch.from_numpy(hr)[None, None].double(), 1 / scale)
-    return Compared(_to_uint8(resize_tensor(lr, scale)[0, 0].numpy()), hr)
+    hr = pair.hr[..., 0].copy() if pair.is_gray else _to_uint8(luma(pair.hr))
+    lr = resize_tensor(torch.from_numpy(hr)[None, None].double(), 1 / pair.scale)
+    return Enlarged(bicubic_rgb(pair).sr, (_to_uint8(resize_tensor(lr, pair.scale)[0, 0].numpy()), hr))
 
 
-BASELINES: dict[str, Callable[[Pair], Compared]] = {"bicubic": bicubic, "bicubic-y": bicubic_y, "lanczos": lanczos}
-"""Name -> from LR and HR to what is compared."""
+def lanczos(pair: Pair) -> Enlarged:
+    """Lanczos-3 of the same 8-bit RGB image that a network gets, rounded once."""
+    planes = torch.from_numpy(pair.lr).permute(2, 0, 1)[None].float()
+    return Enlarged(_to_uint8(resize_tensor(planes, pair.scale, kernel="lanczos")[0].permute(1, 2, 0).numpy()))
+
+
+BASELINES: dict[str, Callable[[Pair], Enlarged]] = {"bicubic": bicubic, "bicubic-rgb": bicubic_rgb, "lanczos": lanczos}
+"""Name -> from a pair to its enlarged LR image."""
 
 
 def _to_uint8(values: npt.NDArray[np.floating[Any]]) -> Pixels:

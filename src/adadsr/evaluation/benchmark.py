@@ -6,7 +6,6 @@ Other sub-folders are not looked at.
 """
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from adadsr import images
 from adadsr.errors import DatasetError
+from adadsr.images import Picture
 from adadsr.metrics import WINDOW
 from adadsr.resize import bicubic_downscale
 
@@ -26,10 +26,16 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class Pair(NamedTuple):
-    """One image at both sizes, RGB: lr (h, w, 3) and hr (s*h, s*w, 3), uint8."""
+    """One image at both sizes, RGB: lr (h, w, 3) and hr (s*h, s*w, 3), uint8. is_gray: the HR file holds no colour."""
 
     lr: Pixels
     hr: Pixels
+    is_gray: bool = False
+
+    @property
+    def scale(self) -> int:
+        """How many times larger HR is."""
+        return int(self.hr.shape[0] // self.lr.shape[0])
 
 
 class Sample(NamedTuple):
@@ -69,7 +75,7 @@ def find_folder(given: str, data_root: Path) -> Path:
     )
 
 
-def open_benchmark(folder: Path, scale: int, progress: Callable[[float], None] = lambda share: None) -> Benchmark:
+def open_benchmark(folder: Path, scale: int) -> Benchmark:
     """Find and check every image of a folder: each is decoded once, so that nothing fails after hours.
 
     Raises DatasetError and ImageFileError, which name the file: no images, an image that cannot be read or is too
@@ -82,10 +88,11 @@ def open_benchmark(folder: Path, scale: int, progress: Callable[[float], None] =
         lr_path = lr_paths[stem] if lr_paths else None
         pair = _load(path, lr_path, scale)
         _check_size(path, pair, scale)
-        digest = hashlib.sha256(f"{pair.lr.shape}".encode() + pair.lr.tobytes() + pair.hr.tobytes()).hexdigest()
+        digest = hashlib.sha256(
+            f"{pair.lr.shape} {pair.is_gray}".encode() + pair.lr.tobytes() + pair.hr.tobytes()
+        ).hexdigest()
         height, width = pair.lr.shape[:2]
         samples.append(Sample(stem, path, lr_path, height, width, digest))
-        progress(len(samples) / len(hr_paths))
     return Benchmark(folder.resolve().name, scale, tuple(samples))
 
 
@@ -132,28 +139,33 @@ def _lr_paths(folder: Path, scale: int, stems: list[str]) -> dict[str, Path]:
 
 
 def _load(hr_path: Path, lr_path: Path | None, scale: int) -> Pair:
-    hr = _read_rgb(hr_path)
+    picture = _read(hr_path)
+    hr = _rgb(picture)
     height, width = (size // scale for size in hr.shape[:2])
     if not height or not width:
         raise DatasetError(f"{hr_path}: {hr.shape[1]}x{hr.shape[0]} pixels are too few for x{scale}; remove it")
     hr = np.ascontiguousarray(hr[: height * scale, : width * scale])
     if lr_path is None:
-        return Pair(bicubic_downscale(hr, scale), hr)
-    lr = _read_rgb(lr_path)
+        return Pair(bicubic_downscale(hr, scale), hr, picture.is_gray)
+    lr = _rgb(_read(lr_path))
     if lr.shape[:2] != (height, width):
         raise DatasetError(
             f"{lr_path}: {lr.shape[1]}x{lr.shape[0]} pixels do not fit {hr_path}, "
             f"for which x{scale} needs {width}x{height}; make it again from that file"
         )
-    return Pair(lr, hr)
+    return Pair(lr, hr, picture.is_gray)
 
 
-def _read_rgb(path: Path) -> Pixels:
-    """An image as (H, W, 3) uint8; gray becomes three equal channels, as in the literature's Python evaluations."""
+def _read(path: Path) -> Picture:
     picture = images.read_image(path)
     if picture.bits != 8 or picture.is_transparent:
         what = "is transparent" if picture.bits == 8 else "has 16 bits"
         raise DatasetError(f"{path}: {what}; benchmarks are opaque 8-bit images; convert it")
+    return picture
+
+
+def _rgb(picture: Picture) -> Pixels:
+    """The colours as (H, W, 3) uint8; gray becomes three equal channels."""
     colors = picture.pixels[..., :1] if picture.is_gray else picture.pixels[..., :3]
     return np.array(np.broadcast_to(colors, (*colors.shape[:2], 3)), np.uint8)
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,8 +29,8 @@ from adadsr.upscaler.upscaler import DEFAULT_BACKEND
 WARM_UP_SIDE = 48
 """LR pixels of the crop on which every runner is tried once before anything is timed."""
 
-Progress = Callable[[str, float], None]
-"""Takes what is being done and the share of it that is done."""
+Progress = Callable[[str, str, float], None]
+"""Takes the stage (checking, measuring or drawing), what is at hand, and the share of the stage that is done."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Evaluation(NamedTuple):
     measured: int
 
 
-def evaluate(options: EvaluationOptions, progress: Progress = lambda stage, share: None) -> Evaluation:
+def evaluate(options: EvaluationOptions, progress: Progress = lambda stage, what, share: None) -> Evaluation:
     """Run every model on every data set and write results.json, results.md, images.jsonl and plots to `options.out`.
 
     Everything is checked before the first image is measured. Images that an interrupted run with the same options,
@@ -97,16 +97,17 @@ def evaluate(options: EvaluationOptions, progress: Progress = lambda stage, shar
     benchmarks = _open_benchmarks(options, progress)
     runners = open_runners(options.models, _runner_options(options))
     _make_folder(options.out)
-    log = ImageLog(options.out / "images.jsonl", fresh=options.fresh)
     _warm_up(runners, benchmarks[0])
+    log = ImageLog(options.out / "images.jsonl", fresh=options.fresh)
     session = _Session(options, runners, log)
-    records = [session.measure_all(benchmark, progress) for benchmark in benchmarks]
-    rows = [summarize(of_runner) for by_runner in records for of_runner in by_runner]
+    records = session.measure_all(benchmarks, progress)
+    rows = [summarize(of_runner) for of_runner in records]
     files = _write_results(options, rows)
-    files += plots.draw_plots(options.out, rows, [record for by in records for of in by for record in of])
-    for benchmark in benchmarks:
-        progress(f"drawing crops of {benchmark.name}", 0.0)
+    files += plots.draw_plots(options.out, rows, [record for of_runner in records for record in of_runner])
+    for index, benchmark in enumerate(benchmarks):
+        progress("drawing", benchmark.name, index / len(benchmarks))
         files += sheet.draw_sheets(options.out, benchmark, runners)
+    progress("drawing", "", 1.0)
     return Evaluation(rows, files, session.measured)
 
 
@@ -117,24 +118,32 @@ class _Session:
         self._options, self._runners, self._log = options, runners, log
         self.measured = 0
 
-    def measure_all(self, benchmark: Benchmark, progress: Progress) -> list[list[ImageRecord]]:
-        """The records of each runner on a data set. The runners take turns on each image, so that time is shared."""
-        records: list[list[ImageRecord]] = [[] for _ in self._runners]
-        total = sum(s.height * s.width for s in benchmark.samples) * sum(r.weight for r in self._runners)
-        done = 0.0
-        for sample in benchmark.samples:
-            pair: Pair | None = None
-            for runner, of_runner in zip(self._runners, records, strict=True):
-                progress(f"{benchmark.name}: {sample.name}, {label(runner.model, runner.target)}", done / total)
-                key = self._key(runner, benchmark, sample)
-                record = self._log.get(key)
-                if record is None or not self._is_saved(runner, benchmark, sample):
-                    pair = pair or load_pair(sample, benchmark.scale)
-                    record = self._measure(key, runner, benchmark, sample, pair)
-                of_runner.append(record)
-                done += runner.weight * sample.height * sample.width
-        progress(benchmark.name, 1.0)
+    def measure_all(self, benchmarks: list[Benchmark], progress: Progress) -> list[list[ImageRecord]]:
+        """The records of each data set and runner."""
+        pixels = sum(sample.height * sample.width for benchmark in benchmarks for sample in benchmark.samples)
+        total, done = pixels * sum(runner.weight for runner in self._runners), 0.0
+        records: list[list[ImageRecord]] = []
+        for benchmark in benchmarks:
+            by_runner: list[list[ImageRecord]] = [[] for _ in self._runners]
+            for sample in benchmark.samples:
+                what = f"{benchmark.name} {sample.name}"
+                for runner, record in self._measure_sample(benchmark, sample):
+                    by_runner[self._runners.index(runner)].append(record)
+                    done += runner.weight * sample.height * sample.width
+                    progress("measuring", f"{what}, {label(runner.model, runner.target)}", done / total)
+            records += by_runner
         return records
+
+    def _measure_sample(self, benchmark: Benchmark, sample: Sample) -> Iterator[tuple[Runner, ImageRecord]]:
+        """One image by each runner. They take turns, so that none has a quieter hour than the others."""
+        pair: Pair | None = None
+        for runner in self._runners:
+            key = self._key(runner, benchmark, sample)
+            record = self._log.get(key)
+            if record is None or not self._is_saved(runner, benchmark, sample):
+                pair = pair or load_pair(sample, benchmark.scale)
+                record = self._measure(key, runner, benchmark, sample, pair)
+            yield runner, record
 
     def _measure(self, key: str, runner: Runner, benchmark: Benchmark, sample: Sample, pair: Pair) -> ImageRecord:
         try:
@@ -143,7 +152,7 @@ class _Session:
             raise InputError(f"{sample.hr_path}, {label(runner.model, runner.target)}: {error}") from error
         if self._options.save_images:
             _save(self._image_path(runner, benchmark, sample), result)
-        record = measure(key, runner, benchmark, sample, result)
+        record = measure(key, runner, benchmark, sample, pair.hr, result)
         self._log.add(record)
         self.measured += 1
         return record
@@ -173,12 +182,10 @@ def _open_benchmarks(options: EvaluationOptions, progress: Progress) -> list[Ben
         if folder.name in [other.name for other in resolved[:index]]:
             raise DatasetError(f"{folders[index]}: a data set of the name {folder.name} is given twice; give it once")
     benchmarks = []
-    for folder in folders:
-
-        def checking(share: float, name: str = folder.name) -> None:
-            progress(f"checking {name}", share)
-
-        benchmarks.append(open_benchmark(folder, options.scale, checking))
+    for index, folder in enumerate(folders):
+        progress("checking", folder.name, index / len(folders))
+        benchmarks.append(open_benchmark(folder, options.scale))
+    progress("checking", "", 1.0)
     return benchmarks
 
 
@@ -196,7 +203,7 @@ def _runner_options(options: EvaluationOptions) -> RunnerOptions:
 
 def _warm_up(runners: list[Runner], benchmark: Benchmark) -> None:
     """Run everything once on a small crop: it warms up, and finds a budget that cannot be met."""
-    lr, hr = load_pair(benchmark.samples[0], benchmark.scale)
+    lr, hr, _ = load_pair(benchmark.samples[0], benchmark.scale)
     side = WARM_UP_SIDE * benchmark.scale
     crop = Pair(np.ascontiguousarray(lr[:WARM_UP_SIDE, :WARM_UP_SIDE]), np.ascontiguousarray(hr[:side, :side]))
     for runner in runners:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,12 @@ def _curves(rows: list[Row], shown: list[Row], across: Measure, axis: str) -> An
             curve = sorted((row for row in shown if (row.dataset, row.model) == (dataset, model)), key=across)
             if curve:
                 _curve(panel, curve, across, index, marked=len(models) == 1)
-        panel.set(title=f"{dataset}, x{shown[0].scale}", xlabel=axis, ylabel="PSNR-Y (dB)")
-        panel.set_xlim(0, 1.15 * max(across(row) for row in shown if row.dataset == dataset))
+        panel.ticklabel_format(useOffset=False)
+        of_dataset = [row for row in shown if row.dataset == dataset]
+        baselines = [row for row in rows if row.dataset == dataset and row not in shown]
+        panel.set_title(_title(of_dataset[0], baselines), fontsize=8)
+        panel.set(xlabel=axis, ylabel="PSNR-Y (dB)", xlim=(0, 1.15 * max(map(across, of_dataset))))
         panel.margins(y=0.14)
-        _note_baselines(panel, [row for row in rows if row.dataset == dataset and row not in shown])
     for panel in panels:
         panel.set_visible(False)
     handles, names = figure.axes[0].get_legend_handles_labels()
@@ -82,28 +85,27 @@ def _curve(panel: Any, curve: list[Row], across: Measure, index: int, *, marked:
         panel.annotate(text, (across(row), row.psnr_y), (4, -10), textcoords="offset points", fontsize=7)
 
 
-def _note_baselines(panel: Any, baselines: list[Row]) -> None:
-    """Baselines lie decibels below: drawn, they would flatten every curve, so they are named with their figure."""
-    lines = [f"{row.model} {row.psnr_y:.2f} dB" for row in baselines if row.psnr_y is not None]
-    if lines:
-        text, white = "\n".join(["not drawn:", *lines]), {"facecolor": "white", "edgecolor": "none", "pad": 1}
-        place = {"transform": panel.transAxes, "ha": "right", "va": "bottom", "bbox": white}
-        panel.text(0.98, 0.03, text, fontsize=7, color="0.3", **place)
+def _title(shown: Row, baselines: list[Row]) -> str:
+    """Data set, scale, and the baselines: they lie decibels below, so that drawing them would flatten every curve."""
+    figures = [f"{row.model} {row.psnr_y:.2f}" for row in baselines if row.psnr_y is not None]
+    note = f"\n{', '.join(figures)} dB" if figures else ""
+    return f"{shown.dataset}, x{shown.scale}{note}"
 
 
 def _budgets(rows: list[Row], records: list[ImageRecord]) -> Any:
     """Left: requested against achieved. Right: the difference in percentage points, bars from least to most image."""
-    figure = new_figure(2 * PANEL[0], PANEL[1] + 0.6)
+    models = list(dict.fromkeys(row.model for row in rows))
+    datasets = list(dict.fromkeys(row.dataset for row in rows))
+    series = [(model, dataset) for model in models for dataset in datasets]
+    figure = new_figure(2 * PANEL[0], PANEL[1] + 0.4 + 0.09 * len(series))
     left, right = figure.subplots(1, 2)
     left.plot([0, 100], [0, 100], color="0.6", linewidth=0.8, zorder=0)
     right.axhspan(-1, 1, color="0.92", zorder=0)
     right.axhline(0, color="0.6", linewidth=0.8, zorder=0)
-    models = list(dict.fromkeys(row.model for row in rows))
-    datasets = list(dict.fromkeys(row.dataset for row in rows))
-    series = [(model, dataset) for model in models for dataset in datasets]
+    apart = min(3.0, 70 * _closest([row.budget or 0 for row in rows]) / len(series))
     for index, (model, dataset) in enumerate(series):
         chosen = [row for row in rows if (row.model, row.dataset) == (model, dataset)]
-        look = {
+        look: dict[str, Any] = {
             "color": COLORS[models.index(model) % len(COLORS)],
             "marker": MARKERS[datasets.index(dataset) % len(MARKERS)],
             "linestyle": "none",
@@ -112,15 +114,29 @@ def _budgets(rows: list[Row], records: list[ImageRecord]) -> Any:
         asked = [100 * (row.budget or 0) for row in chosen]
         got = [100 * (row.achieved_budget or 0) for row in chosen]
         left.plot(asked, got, label=f"{dataset}, {model}", **look)
-        beside = [value + 0.9 * (index - (len(series) - 1) / 2) for value in asked]
-        right.errorbar(beside, _minus(got, asked), _spread(chosen, records), elinewidth=0.8, capsize=1.5, **look)
+        beside = [value + apart * (index - (len(series) - 1) / 2) for value in asked]
+        look |= {"markersize": 3.5, "elinewidth": 0.8, "capsize": 1.5}
+        right.errorbar(beside, _minus(got, asked), _spread(chosen, records), **look)
     left.set(xlabel="requested budget (% of dense GMACs)", ylabel="achieved budget (%)", xlim=(0, 105), ylim=(0, 105))
-    right.set(xlabel="requested budget (% of dense GMACs)", ylabel="achieved − requested (percentage points)")
+    right.set(xlabel="requested budget (% of dense GMACs)", ylabel="achieved − requested (points)")
     low, high = right.get_ylim()
-    right.set(xlim=(0, 105), ylim=(min(low, -1.2), max(high, 1.2)))
-    right.text(0.02, 0.02, "shaded: 1 point; bars: all images", transform=right.transAxes, fontsize=7, color="0.3")
+    right.set(xlim=(0, 108), ylim=(min(low, -1.2), max(high, 1.2)))
+    right.text(
+        0.02,
+        0.02,
+        "shaded: within 1 percentage point; bars: all images",
+        transform=right.transAxes,
+        fontsize=7,
+        color="0.3",
+    )
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
+
+
+def _closest(values: list[float]) -> float:
+    """The smallest difference between two values that are not equal; 1 where there are none."""
+    different = sorted(set(values))
+    return min((high - low for low, high in pairwise(different)), default=1.0)
 
 
 def _minus(values: list[float], others: list[float]) -> list[float]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from adadsr import metrics
-from adadsr.evaluation.benchmark import Benchmark, Sample
+from adadsr.evaluation.benchmark import Benchmark, Pixels, Sample
 from adadsr.evaluation.runners import Result, Runner
 
 
@@ -61,9 +61,10 @@ class Row:
     paper_depth: float | None
 
 
-def measure(key: str, runner: Runner, benchmark: Benchmark, sample: Sample, result: Result) -> ImageRecord:
-    """The figures of one result: shave `scale` pixels, then Y, then PSNR and SSIM."""
-    sr, hr, shave, paper = result.sr, result.hr, benchmark.scale, result.paper
+def measure(key: str, runner: Runner, benchmark: Benchmark, sample: Sample, hr: Pixels, result: Result) -> ImageRecord:
+    """The figures of one result against HR: shave `scale` pixels, then Y, then PSNR and SSIM."""
+    shave, paper = benchmark.scale, result.paper
+    luma = result.luma or (result.sr, hr)
     return ImageRecord(
         key=key,
         model=runner.model,
@@ -72,9 +73,9 @@ def measure(key: str, runner: Runner, benchmark: Benchmark, sample: Sample, resu
         scale=benchmark.scale,
         budget=runner.target.budget,
         depth=runner.target.depth,
-        psnr_y=_finite(metrics.psnr_y(sr, hr, shave)),
-        ssim_y=metrics.ssim_y(sr, hr, shave),
-        psnr_rgb=_finite(metrics.psnr_rgb(sr, hr, shave)) if sr.ndim == 3 else None,
+        psnr_y=_finite(metrics.psnr_y(*luma, shave)),
+        ssim_y=metrics.ssim_y(*luma, shave),
+        psnr_rgb=_finite(metrics.psnr_rgb(result.sr, hr, shave)),
         seconds=result.seconds,
         gmacs=result.executed_gmacs,
         dense_gmacs=result.dense_gmacs,

@@ -22,14 +22,14 @@ from adadsr.upscaler.report import Target
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """One image. sr, hr: uint8, both RGB (s*h, s*w, 3) or both Y (s*h, s*w). The rest is None for a baseline.
+    """One image. sr: uint8 RGB (s*h, s*w, 3). luma: as in `baselines.Enlarged`. The rest is None for a baseline.
 
     depth_map: (G, h, w), in blocks. Of a self-ensemble costs are summed and depths averaged over its runs.
     """
 
     sr: Pixels
-    hr: Pixels
     seconds: float
+    luma: tuple[Pixels, Pixels] | None = None
     executed_gmacs: float | None = None
     dense_gmacs: float | None = None
     mean_depth: float | None = None
@@ -68,8 +68,8 @@ class BaselineRunner:
 
     def __call__(self, pair: Pair) -> Result:
         start = time.perf_counter()
-        sr, hr = BASELINES[self.model](pair)
-        return Result(sr, hr, time.perf_counter() - start)
+        sr, luma = BASELINES[self.model](pair)
+        return Result(sr, time.perf_counter() - start, luma)
 
 
 class NetworkRunner:
@@ -97,7 +97,6 @@ class NetworkRunner:
             sr, depth_maps, reports = upscaled.image, [upscaled.depth_map], [upscaled.report]
         return Result(
             sr,
-            pair.hr,
             seconds=sum(report.seconds for report in reports),
             executed_gmacs=sum(report.executed_gmacs for report in reports),
             dense_gmacs=sum(report.dense_gmacs for report in reports),

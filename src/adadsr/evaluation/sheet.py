@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adadsr import metrics
-from adadsr.evaluation.baselines import bicubic
+from adadsr.evaluation.baselines import bicubic_rgb
 from adadsr.evaluation.benchmark import Benchmark, Pair, Pixels, Sample, load_pair
 from adadsr.evaluation.runners import Result, Runner
 from adadsr.evaluation.style import DEPTH_COLORS, new_figure, styled
@@ -60,7 +60,7 @@ def hardest_crop(benchmark: Benchmark) -> Crop:
     for sample in benchmark.samples:
         pair = load_pair(sample, benchmark.scale)
         side = min(CROP, sample.height, sample.width)
-        error = (metrics.luma(bicubic(pair).sr) - metrics.luma(pair.hr)) ** 2
+        error = (metrics.luma(bicubic_rgb(pair).sr) - metrics.luma(pair.hr)) ** 2
         scale = benchmark.scale
         blocks = error.reshape(sample.height, scale, sample.width, scale).mean(axis=(1, 3))
         sums = np.pad(blocks.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
@@ -82,12 +82,13 @@ def _spread(runners: list[Runner], most: int) -> list[Runner]:
 def _sheet(crop: Crop, pair: Pair, benchmark: Benchmark, runs: list[tuple[Runner, Result]]) -> Any:
     """Upper row: the crops. Lower row: where the crop lies, and the depth map below each SR crop."""
     columns, scale = 3 + len(runs), benchmark.scale
-    figure = new_figure(CELL * columns + 0.5, 2 * CELL + 0.75)
+    figure = new_figure(CELL * columns + 0.5, 2 * CELL + 0.9)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     axes = figure.subplots(2, columns)
     for axis in axes.flat:
-        axis.set_axis_off()
-    enlarged = bicubic(pair).sr
+        axis.set(xticks=[], yticks=[], visible=False)
+        axis.spines[:].set(visible=True, linewidth=0.5, color="0.4")
+    enlarged = bicubic_rgb(pair).sr
     _show(axes[0, 0], crop.of(pair.lr, 1), "LR")
     _show(axes[0, 1], crop.of(enlarged, scale), f"bicubic\n{_psnr(enlarged, pair, scale)}")
     _show(axes[0, -1], crop.of(pair.hr, scale), "HR")
@@ -98,29 +99,30 @@ def _sheet(crop: Crop, pair: Pair, benchmark: Benchmark, runs: list[tuple[Runner
         _show(axes[0, column], crop.of(result.sr, scale), f"{_asked(runner)}\n{_psnr(result.sr, pair, scale)}")
         if result.depth_map is not None:
             cut = crop.of(result.depth_map.mean(axis=0), 1)
-            depth = axes[1, column].imshow(cut, cmap=DEPTH_COLORS, vmin=0, vmax=blocks, interpolation="nearest")
-            axes[1, column].set_title(f"mean depth {result.mean_depth:.1f}", fontsize=7)
+            title, look = f"mean depth {result.mean_depth:.1f}", {"cmap": DEPTH_COLORS, "vmin": 0, "vmax": blocks}
+            depth = _show(axes[1, column], cut, title, **look)
     if depth is not None:
+        axes[1, -1].set(visible=True, frame_on=False)
         figure.colorbar(depth, cax=axes[1, -1].inset_axes([0.02, 0.02, 0.12, 0.96]), label="blocks run")
     name = f"{benchmark.name} {crop.sample.name}, x{scale}, {runs[0][0].model}"
-    figure.suptitle(f"{name} (PSNR-Y and mean depth are those of the whole image)", fontsize=9)
+    figure.suptitle(f"{name}\nPSNR-Y and mean depth are those of the whole image", fontsize=8)
     return figure
 
 
-def _show(axis: Any, image: Pixels, title: str) -> None:
-    axis.imshow(image, interpolation="nearest")
+def _show(axis: Any, image: npt.NDArray[Any], title: str, **look: Any) -> Any:
+    axis.set_visible(True)
     axis.set_title(title, fontsize=7)
+    return axis.imshow(image, interpolation="nearest", **look)
 
 
 def _show_place(axis: Any, crop: Crop, pair: Pair, scale: int) -> None:
     from matplotlib.patches import Rectangle
 
-    axis.imshow(pair.hr)
+    _show(axis, pair.hr, "place of the crop")
     place = (crop.left * scale, crop.top * scale)
     side = crop.side * scale
     axis.add_patch(Rectangle(place, side, side, fill=False, edgecolor="black", linewidth=2.4))
     axis.add_patch(Rectangle(place, side, side, fill=False, edgecolor="white", linewidth=1))
-    axis.set_title("place of the crop", fontsize=7)
 
 
 def _asked(runner: Runner) -> str:

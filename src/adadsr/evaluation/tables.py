@@ -35,6 +35,8 @@ COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("paper depth", lambda row: _number(row.paper_depth, ".2f")),
 )
 """Heading -> text of a row. Cost and time are those of one image."""
+SHORT = ("model", "asked", "PSNR-Y dB", "SSIM-Y", "achieved", "GMAC", "ms")
+"""Headings of the columns that fit a terminal."""
 
 
 def markdown(rows: list[Row], environment: dict[str, Any]) -> str:

@@ -1,0 +1,163 @@
+"""Inputs and an output place -> jobs. Looks at names only; no image is opened."""
+
+import glob
+import mimetypes
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from adadsr import images
+from adadsr.errors import InputError
+
+DEFAULT_SUFFIX = ".png"
+"""Of the output of a file that has no suffix."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to enlarge. depth_view: where the picture of its depth map goes, None for nowhere."""
+
+    source: Path
+    target: Path
+    depth_view: Path | None = None
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """Every file that the job writes."""
+        return (self.target,) if self.depth_view is None else (self.target, self.depth_view)
+
+
+class Plan(NamedTuple):
+    """jobs: what to run. existing: jobs left out because their target is there. failures: (input, reason)."""
+
+    jobs: list[Job]
+    existing: list[Job]
+    failures: list[tuple[Path, str]]
+
+
+class _Found(NamedTuple):
+    """An image and its path below the output folder. named: whether the user named this very file."""
+
+    source: Path
+    below: Path
+    named: bool
+
+
+def plan(
+    inputs: Sequence[str], out: str, *, suffix: str | None = None, depth_views: bool = False, overwrite: bool = False
+) -> Plan:
+    """Decide what is read and where it goes.
+
+    inputs: files; folders, searched recursively but for hidden files, their structure kept below `out`; and patterns
+        (`*`, `?`, `[...]`, `**`), their structure kept from the first part with a wildcard on. What lies below `out`
+        is never an input.
+    out: the output file where one file is named and `out` has an image suffix, else a folder.
+    suffix: of all outputs in a folder, such as `.png`; None keeps each input's own.
+    An input that gives no image is a failure of its own, like a bad file. Raises InputError where `out` cannot be what
+    it has to be, or two inputs have the same output, or an output is also an input.
+    """
+    found, failures = _search(inputs, Path(out))
+    jobs = [Job(each.source, target) for each, target in zip(found, _targets(found, out, suffix), strict=True)]
+    if depth_views:
+        jobs = [Job(job.source, job.target, job.target.with_name(f"{job.target.stem}.depth.png")) for job in jobs]
+    _check_outputs(jobs)
+    # The image is written last, so where it is there its depth map is too.
+    existing = {job: None for job in jobs if not overwrite and os.path.exists(job.target)}
+    return Plan([job for job in jobs if job not in existing], list(existing), failures)
+
+
+def _search(inputs: Iterable[str], out: Path) -> tuple[list[_Found], list[tuple[Path, str]]]:
+    """Images by input, each once, and the inputs that gave none with the reason."""
+    found: dict[str, _Found] = {}
+    failures = []
+    for text in inputs:
+        path = Path(text)
+        is_pattern = glob.has_magic(text) and not os.path.exists(path)
+        if os.path.isdir(path):
+            _refuse_same_folder(path, out)
+            images_here = list(_in_folder(path, path, out))
+        elif is_pattern:
+            images_here = list(_in_pattern(text, out))
+        else:  # also where there is no such file: reading it says so
+            images_here = [_Found(path, Path(path.name), True)]
+        if not images_here:
+            what = "no image matches this pattern" if is_pattern else "no image is in this folder"
+            failures.append((path, f"{text}: {what}; images end in {', '.join(images.SUPPORTED_SUFFIXES)}"))
+        for each in images_here:
+            found.setdefault(os.path.abspath(each.source), each)
+    return list(found.values()), failures
+
+
+def _refuse_same_folder(folder: Path, out: Path) -> None:
+    if out.resolve() == folder.resolve():
+        raise InputError(f"{out}: the output folder is an input folder too; give another one, it may lie inside")
+
+
+def _in_folder(folder: Path, base: Path, out: Path) -> Iterator[_Found]:
+    """Images in a folder, sorted, without hidden files and what is below `out` where that lies inside."""
+    excluded = out.resolve()
+    for parent, folders, files in os.walk(folder):
+        here = Path(parent)
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != excluded)
+        for name in sorted(files):
+            path = here / name
+            if not name.startswith(".") and images.is_image_file(path):
+                yield _Found(path, path.relative_to(base), False)
+
+
+def _in_pattern(pattern: str, out: Path) -> Iterator[_Found]:
+    """Images that match, and those in folders that match, without what is below `out` where that lies inside."""
+    parts = Path(pattern).parts
+    fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+    base = Path(*parts[:fixed])
+    excluded = out.resolve() if base.resolve() in out.resolve().parents else None
+    for match in sorted(glob.glob(pattern, recursive=True)):
+        path = Path(match)
+        if excluded is not None and excluded in (path.resolve(), *path.resolve().parents):
+            continue
+        if os.path.isdir(path):
+            yield from _in_folder(path, base, out)
+        elif images.is_image_file(path):
+            yield _Found(path, path.relative_to(base), False)
+
+
+def _targets(found: Sequence[_Found], out: str, suffix: str | None) -> list[Path]:
+    place, ending = Path(out), Path(out).suffix.lower()
+    is_folder = os.path.isdir(place) or out.endswith(("/", os.sep))
+    kind, _ = mimetypes.guess_type(f"x{ending}")
+    is_image = ending in images.SUPPORTED_SUFFIXES or (kind or "").startswith("image/")
+    if not is_folder and is_image:
+        return _single_target(found, place, ending, suffix)
+    if os.path.exists(place) and not is_folder:
+        raise InputError(f"{place}: this is a file; give a folder, or an image name for a single input")
+    return [place / each.below.with_suffix(suffix or each.below.suffix or DEFAULT_SUFFIX) for each in found]
+
+
+def _single_target(found: Sequence[_Found], place: Path, ending: str, suffix: str | None) -> list[Path]:
+    if ending not in images.SUPPORTED_SUFFIXES:
+        known = ", ".join(images.SUPPORTED_SUFFIXES)
+        raise InputError(f"{place}: files ending in {ending} are not written; use one of {known}, or a folder")
+    if len(found) > 1 or not all(each.named for each in found):
+        raise InputError(f"{place}: this names one file, but the inputs are more than one file; give a folder")
+    if suffix is not None and suffix != ending:
+        raise InputError(f"{place}: the name asks for {ending} and the format for {suffix}; leave out the format")
+    return [place for _ in found]
+
+
+def _check_outputs(jobs: Sequence[Job]) -> None:
+    """Refuse two jobs that write the same file, and one that writes a file which is read."""
+    sources = {job.source.resolve(): job.source for job in jobs}
+    writers: dict[Path, Job] = {}
+    for job in jobs:
+        for output in job.outputs:
+            final = output.resolve()
+            if final in sources:
+                raise InputError(f"{output}: would replace the input {sources[final]}; choose another output")
+            other = writers.setdefault(final, job)
+            if other is not job:
+                raise InputError(
+                    f"{other.source} and {job.source} would both be written to {output}; "
+                    "rename one, or give them separate output folders"
+                )

@@ -1,0 +1,54 @@
+"""The subcommands together. Adding one is a module with a function and a line here."""
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from adadsr import __version__
+from adadsr.cli import FAILED, INTERRUPTED, backends, convert, evaluate, models, upscale
+from adadsr.errors import AdaDSRError
+
+
+class Commands(TyperGroup):
+    """Ends a subcommand on an error raised on purpose with one line, and on Ctrl-C with status 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the subcommand. ctx: typer's context."""
+        try:
+            return super().invoke(ctx)
+        except AdaDSRError as error:
+            typer.echo(f"adadsr: {error}", err=True)
+            raise typer.Exit(FAILED) from error
+        except KeyboardInterrupt as error:
+            typer.echo("adadsr: interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from error
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(upscale.upscale)
+app.command()(evaluate.evaluate)
+app.command()(models.models)
+app.command()(backends.backends)
+app.command()(convert.convert)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"adadsr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Enlarge images with a network that spends its depth where the image needs it."""

@@ -1,0 +1,38 @@
+"""`adadsr backends`: what can run a network's body here."""
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def backends(
+    device: Annotated[str, typer.Option(help="The device to ask about; auto takes CUDA where there is one.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List the backends that run a network's body, and whether they can run here."""
+    import torch
+    from rich.console import Console
+    from rich.table import Table
+
+    from adadsr.cli.loading import chosen_device
+    from adadsr.errors import InputError
+    from adadsr.sparse.backends import BACKENDS
+
+    name = chosen_device(device)
+    try:
+        place = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"--device {device}: no such device; `cpu` and `cuda` are common ones") from error
+    missing = {key: backend.missing(place) for key, backend in BACKENDS.items()}
+    if as_json:
+        rows = [
+            {"name": key, "description": backend.description, "device": name, "missing": missing[key]}
+            for key, backend in BACKENDS.items()
+        ]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    table = Table("backend", "what it does", f"on {name}")
+    for key, backend in BACKENDS.items():
+        table.add_row(key, backend.description, missing[key] or "available")
+    Console().print(table)

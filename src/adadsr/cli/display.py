@@ -1,0 +1,109 @@
+"""What `adadsr upscale` shows: a progress bar on a terminal, one line of summary, and each failure."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn
+from rich.text import Text
+
+from adadsr.batch import Result, Status
+
+
+class _TimeLeft(ProgressColumn):
+    """Time left at the mean speed so far: images are weighted by their pixels, so it is steady."""
+
+    def render(self, task: Task) -> Text:
+        if not task.completed or not task.elapsed or not task.total:
+            return Text("time left unknown")
+        seconds = task.elapsed * (task.total - task.completed) / task.completed
+        return Text(f"{duration(seconds)} left")
+
+
+class Bar:
+    """A progress bar over the pixels of all images, with the count of images."""
+
+    def __init__(self, bar: Progress, images: int, pixels: int, *, verbose: bool) -> None:
+        self._bar, self._images, self._verbose, self._ended = bar, images, verbose, 0
+        self._task = bar.add_task(self._count(), total=pixels)
+
+    def progress(self, pixels: float) -> None:
+        """pixels: done so far."""
+        self._bar.update(self._task, completed=pixels)
+
+    def finished(self, result: Result) -> None:
+        """Count one more, and name it where details are wanted."""
+        self._ended += 1
+        self._bar.update(self._task, description=self._count())
+        if self._verbose:
+            self._bar.console.print(Text(describe(result)), soft_wrap=True)  # above the bar
+
+    def _count(self) -> str:
+        return f"{self._ended}/{self._images} images"
+
+
+@contextmanager
+def watch(images: int, pixels: int, *, verbose: bool, quiet: bool) -> Iterator[Bar]:
+    """A bar on stderr while the run lasts; none where stderr is no terminal, or none is wanted."""
+    console = Console(file=sys.stderr)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), _TimeLeft())
+    hidden = quiet or not sys.stderr.isatty()  # rich would count FORCE_COLOR as a terminal
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=hidden) as bar:
+        yield Bar(bar, images, pixels, verbose=verbose)
+
+
+def show_end(results: Sequence[Result], *, interrupted: bool, quiet: bool) -> None:
+    """The summary on stdout, then each failure and the interruption on stderr."""
+    if not quiet and (len(results) != 1 or results[0].status is not Status.FAILED):
+        typer.echo(summary(results))
+    for result in results:
+        if result.status is Status.FAILED:
+            typer.echo(f"adadsr: {result.reason}", err=True)
+    if interrupted:
+        left = sum(result.status is Status.NOT_RUN for result in results)
+        typer.echo(f"adadsr: interrupted; {left} of {len(results)} images were not run, the others are whole", err=True)
+
+
+def summary(results: Sequence[Result]) -> str:
+    """One line about all results."""
+    if len(results) == 1:
+        return describe(results[0])
+    counts = {status: sum(result.status is status for result in results) for status in Status}
+    done = [result for result in results if result.report is not None]
+    text = f"{counts[Status.DONE]} of {len(results)} images upscaled"
+    if done:
+        reports = [result.report for result in done if result.report is not None]
+        share = sum(report.executed_gmacs for report in reports) / sum(report.dense_gmacs for report in reports)
+        text += f" in {duration(sum(result.seconds for result in done))}, at {share:.1%} of the full network's cost"
+    if counts[Status.SKIPPED]:
+        text += f"; {counts[Status.SKIPPED]} skipped, their outputs exist (--overwrite replaces them)"
+    return text + (f"; {counts[Status.FAILED]} failed" if counts[Status.FAILED] else "")
+
+
+def describe(result: Result) -> str:
+    """One line about one result."""
+    report = result.report
+    if report is None:
+        about = "skipped" if result.status is Status.SKIPPED else result.status.value
+        place = result.source if result.target is None else result.target
+        reason = (result.reason or "").removeprefix(f"{place}: ")
+        return f"{place}: {about}: {reason}"
+    before, after = ("x".join(map(str, size)) for size in (report.input_size, report.output_size))
+    return (
+        f"{result.source} -> {result.target}: {before} to {after} in {duration(result.seconds)} on {report.device}, "
+        f"mean depth {report.mean_depth:.1f}, {report.achieved_budget:.1%} of the full network's cost"
+    )
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 05 s` or `2 h 03 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

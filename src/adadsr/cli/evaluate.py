@@ -1,0 +1,138 @@
+"""`adadsr evaluate`: figures, executed cost and time on benchmark folders."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adadsr.cli.options import Backend, Device, Memory, Tile
+
+if TYPE_CHECKING:
+    from adadsr.evaluation import Evaluation, EvaluationOptions, Row
+
+Datasets = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DATASET...",
+        help="Names of folders below --data-root, such as Set5, Set14, B100, Urban100, Manga109, or paths: folders "
+        "with HR images, or with HR/ and LR_bicubic/X2.",
+    ),
+]
+Models = Annotated[
+    list[str],
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME|FILE|ORG/NAME",
+        help="A bundled model, a checkpoint file, a Hugging Face id, or a baseline: bicubic, bicubic-rgb, lanczos. "
+        "May be repeated.",
+    ),
+]
+Budgets = Annotated[
+    list[float] | None,
+    typer.Option("--budget", "-b", metavar="SHARE", help="Share of the full network's cost, (0, 1]. May be repeated."),
+]
+Depths = Annotated[
+    list[float] | None,
+    typer.Option("--depth", "-d", metavar="BLOCKS", help="Desired depth, in residual blocks. May be repeated."),
+]
+
+
+def evaluate(
+    datasets: Datasets,
+    model: Models,
+    scale: Annotated[int, typer.Option("--scale", "-s", metavar="2|3|4", help="How many times wider and higher.")] = 2,
+    budget: Budgets = None,
+    depth: Depths = None,
+    data_root: Annotated[
+        Path, typer.Option(envvar="ADADSR_DATA_ROOT", help="Where the folders of the data sets lie.")
+    ] = Path("."),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for tables, plots and images.")] = Path("evaluation"),
+    self_ensemble: Annotated[
+        bool, typer.Option("--self-ensemble", help="Average the eight flips and rotations of each image.")
+    ] = False,
+    save_images: Annotated[bool, typer.Option("--save-images", help="Keep every SR image, as PNG.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Measure everything again, instead of going on where a run stopped.")
+    ] = False,
+    device: Device = "auto",
+    backend: Backend = None,
+    tile: Tile = None,
+    memory: Memory = None,
+) -> None:
+    """Measure models on data sets: PSNR, SSIM, executed cost and time, as tables and plots.
+
+    Started again with the same options, it goes on where it was interrupted.
+    """
+    from adadsr.cli.loading import chosen_device
+    from adadsr.evaluation import EvaluationOptions
+    from adadsr.upscaler.memory import DEFAULT_LIMIT
+    from adadsr.upscaler.upscaler import DEFAULT_BACKEND
+
+    options = EvaluationOptions(
+        datasets=tuple(datasets),
+        models=tuple(model),
+        scale=scale,
+        out=out,
+        data_root=data_root,
+        depths=tuple(depth or ()),
+        budgets=tuple(budget or ()),
+        backend=backend or DEFAULT_BACKEND,
+        device=chosen_device(device),
+        tile=tile,
+        memory=memory or DEFAULT_LIMIT,
+        self_ensemble=self_ensemble,
+        save_images=save_images,
+        fresh=fresh,
+    )
+    done = _with_progress(options)
+    _print_rows(done.rows)
+    for path in done.files:
+        typer.echo(path)
+
+
+def _with_progress(options: "EvaluationOptions") -> "Evaluation":
+    """Run behind a bar on stderr; none where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from adadsr.evaluation import evaluate as run
+
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.fields[stage]}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[what]}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        speed_estimate_period=600,  # images differ: the speed of the last few seconds says little
+    )
+    with bar:
+        tasks = {}
+
+        def progress(stage: str, what: str, share: float) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=1.0, stage=stage, what=what)
+            bar.update(tasks[stage], completed=share, what=what)
+
+        return run(options, progress)
+
+
+def _print_rows(rows: "list[Row]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from adadsr.evaluation.tables import COLUMNS, SHORT
+
+    for dataset in dict.fromkeys(row.dataset for row in rows):
+        table = Table(title=f"{dataset}, x{rows[0].scale}", title_justify="left")
+        for name, _ in COLUMNS:
+            if name in SHORT:
+                table.add_column(name, overflow="fold")
+        for row in rows:
+            if row.dataset == dataset:
+                table.add_row(*(text(row) for name, text in COLUMNS if name in SHORT))
+        Console().print(table)

@@ -1,0 +1,32 @@
+"""`adadsr evaluate` as a user runs it."""
+
+import json
+
+from typer.testing import CliRunner
+
+from adadsr.cli.app import app
+from evaluation_samples import make_dataset, save_network
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def test_evaluate(tmp_path):
+    make_dataset(tmp_path / "One")
+    model = save_network(tmp_path / "tiny.safetensors")
+    models = ("--model", "bicubic", "--model", model)
+    asked = ("--budget", 1.0, "--budget", 0.8, "--depth", 2, "--scale", 2, "--device", "cpu")
+    done = run("One", "--data-root", tmp_path, *models, *asked, "--out", tmp_path / "out", "--save-images")
+    assert done.exit_code == 0, done.output
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    assert [(row["budget"], row["depth"]) for row in rows] == [(None, None), (None, 2.0), (1.0, None), (0.8, None)]
+    assert "results.md" in done.stdout
+    assert "tiny" in done.stdout
+
+
+def test_error_is_one_line(tmp_path):
+    done = run("Nowhere", "--data-root", tmp_path, "--model", "bicubic", "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("adadsr: Nowhere: no such data set;")
+    assert len(done.stderr.splitlines()) == 1
