@@ -12,6 +12,7 @@ from adadsr.batch import Options, Status
 from adadsr.batch.interrupts import Interrupts
 from adadsr.errors import ImageFileError, InputError
 from adadsr.models import Network, NetworkConfig
+from adadsr.sparse.backends import default_backend
 from adadsr.upscaler import Upscaler
 
 
@@ -310,7 +311,12 @@ def test_the_report_tells_all_and_is_written_whole(here, upscaler):
     assert (failed["input"], failed["output"], failed["executed_gmacs"]) == ("none*", None, None)
     assert (skipped["status"], skipped["output"]) == ("skipped", "out/b.png")
     assert (done["input_size"], done["output_size"], done["status"]) == ([12, 8], [24, 16], "done")
-    assert (done["model"], done["backend"], done["device"], done["scale"]) == ("tiny", "torch", "cpu", 2)
+    assert (done["model"], done["backend"], done["device"], done["scale"]) == (
+        "tiny",
+        default_backend(torch.device("cpu")),
+        "cpu",
+        2,
+    )
     assert done["executed_gmacs"] / done["dense_gmacs"] == pytest.approx(done["achieved_budget"], abs=1e-3)
     assert done["total_seconds"] > 0
 

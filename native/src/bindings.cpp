@@ -84,8 +84,10 @@ void bind_data(nb::module_& module) {
 
 void bind_weights(nb::module_& module) {
     nb::class_<TileWeights>(module, "TileWeights")
+        .def_prop_ro("bytes", &TileWeights::bytes)
         .def("__init__", &construct<TileWeights>, nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), "isa"_a);
     nb::class_<PixelWeights>(module, "PixelWeights")
+        .def_prop_ro("bytes", &PixelWeights::bytes)
         .def("__init__", &construct<PixelWeights>, nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), "isa"_a);
     module.def("isas", [] {
         std::vector<std::string> names;

@@ -20,6 +20,7 @@ public:
     int out_channels() const { return out_channels_; }
     int depth() const { return depth_; }
     int panels() const { return panels_; }
+    std::size_t bytes() const { return (packed_.size() + bias_.size()) * sizeof(float); }
     const float* packed() const { return packed_.data(); }
     const float* bias() const { return bias_.data(); }
 

@@ -67,7 +67,6 @@ def evaluate(
     from adadsr.cli.loading import chosen_device
     from adadsr.evaluation import EvaluationOptions
     from adadsr.upscaler.memory import DEFAULT_LIMIT
-    from adadsr.upscaler.upscaler import DEFAULT_BACKEND
 
     options = EvaluationOptions(
         datasets=tuple(datasets),
@@ -77,7 +76,7 @@ def evaluate(
         data_root=data_root,
         depths=tuple(depth or ()),
         budgets=tuple(budget or ()),
-        backend=backend or DEFAULT_BACKEND,
+        backend=backend,
         device=chosen_device(device),
         tile=tile,
         memory=memory or DEFAULT_LIMIT,

@@ -6,7 +6,6 @@ from adadsr import checkpoints
 from adadsr.errors import InputError
 from adadsr.upscaler import Upscaler
 from adadsr.upscaler.memory import DEFAULT_LIMIT
-from adadsr.upscaler.upscaler import DEFAULT_BACKEND
 
 DEFAULT_FAMILY = "adaedsr-baseline"
 DEFAULT_SCALE = 2
@@ -29,7 +28,7 @@ def load_upscaler(
     upscaler = Upscaler.from_pretrained(
         _bundled_of(scale or DEFAULT_SCALE) if model is None else model,
         device=chosen_device(device),
-        backend=backend or DEFAULT_BACKEND,
+        backend=backend,
         tile=tile,
         memory=memory or DEFAULT_LIMIT,
     )

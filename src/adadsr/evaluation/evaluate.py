@@ -22,9 +22,9 @@ from adadsr.evaluation.records import ImageRecord, Row, measure, summarize
 from adadsr.evaluation.runners import Result, Runner, RunnerOptions, open_runners
 from adadsr.evaluation.tables import label, markdown
 from adadsr.models.config import SCALES
+from adadsr.sparse.backends import default_backend
 from adadsr.upscaler.memory import DEFAULT_LIMIT
 from adadsr.upscaler.report import Target
-from adadsr.upscaler.upscaler import DEFAULT_BACKEND
 
 WARM_UP_SIDE = 48
 """LR pixels of the crop on which every runner is tried once before anything is timed."""
@@ -49,7 +49,7 @@ class EvaluationOptions:
     data_root: Path = Path(".")
     depths: tuple[float, ...] = ()
     budgets: tuple[float, ...] = ()
-    backend: str = DEFAULT_BACKEND
+    backend: str | None = None
     device: str = "cpu"
     tile: int | None = None
     memory: int = DEFAULT_LIMIT
@@ -71,6 +71,11 @@ class EvaluationOptions:
         for budget in self.budgets:
             if not 0 < budget <= 1:
                 raise InputError(f"budget={budget:g} is outside (0, 1]; 1 is the full network")
+
+    @property
+    def backend_name(self) -> str:
+        """The backend that runs, also where none was chosen."""
+        return self.backend or default_backend(torch.device(self.device))
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -163,7 +168,7 @@ class _Session:
         parts: list[Any] = [adadsr.__version__, runner.model, runner.identity, asdict(runner.target)]
         parts += [benchmark.name, sample.name, sample.digest, benchmark.scale]
         if runner.is_network:
-            parts += [options.backend, options.device, options.tile, options.memory, options.self_ensemble]
+            parts += [options.backend_name, options.device, options.tile, options.memory, options.self_ensemble]
             parts.append(torch.get_num_threads())
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -193,7 +198,7 @@ def _runner_options(options: EvaluationOptions) -> RunnerOptions:
     return RunnerOptions(
         options.scale,
         options.targets,
-        options.backend,
+        options.backend_name,
         options.device,
         options.tile,
         options.memory,
@@ -227,7 +232,7 @@ def _save(path: Path, result: Result) -> None:
 
 def _write_results(options: EvaluationOptions, rows: list[Row]) -> list[Path]:
     environment = describe_environment(options.device)
-    environment |= {"backend": options.backend, "tile": options.tile, "self_ensemble": options.self_ensemble}
+    environment |= {"backend": options.backend_name, "tile": options.tile, "self_ensemble": options.self_ensemble}
     results = {"rows": [asdict(row) for row in rows], "environment": environment}
     texts = {
         "results.json": json.dumps(results, indent=1, allow_nan=False) + "\n",

@@ -46,11 +46,15 @@ class TileWeights:
     """A 3x3 conv packed for tiles: weight (out, in, 3, 3), bias (out,), both float32; isa: one of `isas()`."""
 
     def __init__(self, weight: Any, bias: Any, isa: str) -> None: ...
+    @property
+    def bytes(self) -> int: ...
 
 class PixelWeights:
     """A 3x3 conv packed for pixels: as `TileWeights`."""
 
     def __init__(self, weight: Any, bias: Any, isa: str) -> None: ...
+    @property
+    def bytes(self) -> int: ...
 
 def isas() -> list[str]:
     """Instruction sets that were compiled and that this machine has, the fastest first; the last is `plain`."""

@@ -1,4 +1,4 @@
-"""The table of backends: everything that can run a body. Adding one is one file, one row and one test."""
+"""The backends, a table: all that can run a body, the fastest first. Adding one is one file, one row and one test."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,8 +13,16 @@ from adadsr.sparse.body import Body, BodyRun, body_macs
 from adadsr.sparse.gather import run_gather
 from adadsr.sparse.reference import run_reference
 
-RunBody = Callable[[Tensor, Tensor | None], BodyRun]
-"""z0 (N, C, H, W), depth map or None -> BodyRun; see `gather.run_gather`. Threads may share one."""
+
+class PreparedBody(NamedTuple):
+    """A body that a backend is ready to run. Threads may share it.
+
+    run: z0 (N, C, H, W), depth map or None -> BodyRun; see `gather.run_gather`.
+    held: bytes that it takes beside the body's own tensors.
+    """
+
+    run: Callable[[Tensor, Tensor | None], BodyRun]
+    held: int = 0
 
 
 class Backend(NamedTuple):
@@ -25,12 +33,12 @@ class Backend(NamedTuple):
     """
 
     description: str
-    prepare: Callable[[Body], RunBody]
+    prepare: Callable[[Body], PreparedBody]
     missing: Callable[[torch.device], str | None]
 
     def run(self, body: Body, z0: Tensor, depth_map: Tensor | None) -> BodyRun:
         """Prepare a body and run it once."""
-        return self.prepare(body)(z0, depth_map)
+        return self.prepare(body).run(z0, depth_map)
 
 
 def _run_dense(body: Body, z0: Tensor, depth_map: Tensor | None) -> BodyRun:
@@ -39,25 +47,31 @@ def _run_dense(body: Body, z0: Tensor, depth_map: Tensor | None) -> BodyRun:
     return BodyRun(run_reference(body, z0, depth_map), body_macs(body, None, batch, height, width))
 
 
-def _prepare_native(body: Body) -> RunBody:
+def _prepare_native(body: Body) -> PreparedBody:
     from adadsr.sparse.native import NativeBody
 
-    return NativeBody(body)
+    native = NativeBody(body)
+    return PreparedBody(native, native.held)
 
 
 BACKENDS = {
     "native": Backend("compiled convs at active tiles and pixels, on the CPU", _prepare_native, extension.missing),
     "torch": Backend(
         "gather, multiply, scatter at active positions, on any device",
-        lambda body: partial(run_gather, body),
+        lambda body: PreparedBody(partial(run_gather, body)),
         lambda device: None,
     ),
     "dense": Backend(
         "every block everywhere, times the gates; saves nothing",
-        lambda body: partial(_run_dense, body),
+        lambda body: PreparedBody(partial(_run_dense, body)),
         lambda device: None,
     ),
 }
+
+
+def default_backend(device: torch.device) -> str:
+    """The backend that runs where none is asked for: the first of the table that can run on `device`."""
+    return next(name for name, backend in BACKENDS.items() if backend.missing(device) is None)
 
 
 def choose_backend(name: str, device: torch.device) -> Backend:

@@ -73,6 +73,13 @@ class NativeBody:
         with self._workspace(z0) as workspace, torch.no_grad():
             return run_pass(self, workspace, z0, depth_map)
 
+    @property
+    def held(self) -> int:
+        """Bytes of the packed weights."""
+        convs = [self.conv, *(group.conv for group in self.groups if group.conv is not None)]
+        convs += [conv for group in self.groups for block in group.blocks for conv in (block.conv1, block.conv2)]
+        return sum(weights.bytes for conv in convs for weights in (conv.tiles, conv.pixels) if weights is not None)
+
     def _pack_group(self, group: Group, index: int) -> PackedGroup:
         blocks = tuple(
             self._pack_block(block, f"{number} of group {index}") for number, block in enumerate(group.blocks)

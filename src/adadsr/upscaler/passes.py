@@ -50,7 +50,7 @@ class Passes:
         self.device = network.head.conv.weight.device
         self.costs = CostModel(network.config)
         self.body = network.body.tensors()
-        self.run_body = backend.prepare(self.body)
+        self.prepared = backend.prepare(self.body)
         # The closing conv and the tail look around the last block's output, each block two pixels further.
         self.margin = 1 + TAIL_REACH
         reach = self.margin + 2 * self.config.n_resblocks + 1
@@ -168,7 +168,7 @@ class Passes:
         """Head, body and tail of one tile; returns what was executed."""
         cost = self._fixed(tile, limits, z0)
         features = self.network.head(tile.window.of(lr)) if z0 is None else z0
-        z, macs = self.run_body(features, depth)
+        z, macs = self.prepared.run(features, depth)
         for band, region in self._tail_bands(tile, limits):
             sr = self.network.tail(region.relative_to(tile.window).of(z))
             scale = self.config.scale

@@ -19,13 +19,12 @@ from adadsr.geometry import Box
 from adadsr.images import Picture
 from adadsr.models import Network
 from adadsr.resize import resize_tensor
-from adadsr.sparse.backends import choose_backend
+from adadsr.sparse.backends import choose_backend, default_backend
 from adadsr.sparse.depth import expand_tiles
 from adadsr.upscaler.memory import DEFAULT_LIMIT, limits_for
 from adadsr.upscaler.passes import Outcome, Passes
 from adadsr.upscaler.report import Report, Target
 
-DEFAULT_BACKEND = "torch"
 DEPTH_COPIES = 4
 """Maps of the size of the LR image that predicting, calibrating and returning a depth map hold at once."""
 
@@ -62,22 +61,24 @@ class Upscaler:
         *,
         name: str = "",
         device: str | torch.device = "cpu",
-        backend: str = DEFAULT_BACKEND,
+        backend: str | None = None,
         tile: int | None = None,
         memory: int = DEFAULT_LIMIT,
     ) -> None:
         """Takes over the network: it is moved to the device, and set to evaluation.
 
-        backend: a key of `sparse.backends.BACKENDS`. tile: largest side of a tile in LR pixels, None for as large as
-        memory allows. memory: bytes that the process may take. Raises BackendError and InputError.
+        backend: a key of `sparse.backends.BACKENDS`, None for the fastest that can run on the device. tile: largest
+        side of a tile in LR pixels, None for as large as memory allows. memory: bytes that the process may take.
+        Raises BackendError and InputError.
         """
         if tile is not None and tile < 1:
             raise InputError(f"tile={tile} is not a side in LR pixels; it is at least 1")
         self.device = _checked_device(device)
         network = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network: Network = network.eval()
-        self.name, self.backend, self.tile, self.memory = name or network.config.kind, backend, tile, memory
-        self._passes = Passes(self.network, choose_backend(backend, self.device))
+        self.name, self.tile, self.memory = name or network.config.kind, tile, memory
+        self.backend = backend or default_backend(self.device)
+        self._passes = Passes(self.network, choose_backend(self.backend, self.device))
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike[str], **options: Any) -> "Upscaler":
@@ -165,6 +166,7 @@ class Upscaler:
         config = self.network.config
         height, width = lr.shape[-2:]
         held += DEPTH_COPIES * 4 * config.n_groups * height * width if self.network.adapter is not None else 0
+        held += self._passes.prepared.held
         limits = limits_for(config, self._passes.context, self.memory, held, self.tile)
         lr = lr.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
         outcome = self._passes.run(lr, target, limits, write, progress)
