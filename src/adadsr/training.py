@@ -7,7 +7,6 @@ PyYAML and Pillow.
 import argparse
 import json
 import math
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from adadsr import checkpoints
+from adadsr import atomic, checkpoints
 from adadsr.datasets import Pair, PatchSampler, load_pairs
 from adadsr.errors import InputError
 from adadsr.losses import depth_excess, l1
@@ -156,9 +155,8 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write the state; an interruption leaves the previous file."""
-        partial = path.with_suffix(".partial")
-        torch.save(self.state(), partial)
-        os.replace(partial, path)
+        with atomic.replacing(path) as hidden:
+            torch.save(self.state(), hidden)
 
     def advance(self, sampler: PatchSampler, stage: Stage) -> float:
         """One optimizer step; returns the L1 loss in 0..255 units."""

@@ -2,13 +2,12 @@
 
 import json
 import os
-import secrets
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from adadsr import __version__
+from adadsr import __version__, atomic
 from adadsr.batch.planning import Plan
 from adadsr.batch.running import Result, Status, make_folder
 from adadsr.errors import ImageFileError, InputError
@@ -66,14 +65,9 @@ def prepare_json(path: Path, plan: Plan) -> None:
 
 def write_json(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     """Write `content`; the file appears under its name whole or not at all. Raises ImageFileError where it cannot."""
-    final = Path(path)
-    partial = final.with_name(f".{final.name}.{secrets.token_hex(8)}.tmp")
     try:
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, final)
+        atomic.write_text(path, json.dumps(content, indent=2) + "\n")
     except OSError as error:
         raise ImageFileError(
-            f"{final}: the report cannot be written ({error.strerror}); choose another place"
+            f"{os.fspath(path)}: the report cannot be written ({error.strerror}); choose another place"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """Jobs -> results, one after the other. A bad file is a result with its reason; it stops nothing."""
 
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from adadsr import depthview, images
+from adadsr import atomic, depthview, images
 from adadsr.batch.interrupts import Interrupts
 from adadsr.batch.planning import Job, Plan
 from adadsr.errors import AdaDSRError, ImageFileError
@@ -175,8 +174,7 @@ def make_folder(folder: Path) -> None:
     """Make a folder with those above it, and prove that files can be written there; else raise ImageFileError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        atomic.check_folder(folder)
     except OSError as error:
         cause = error.strerror or str(error)
         raise ImageFileError(f"{folder}: no files can be written there ({cause}); choose another folder") from error

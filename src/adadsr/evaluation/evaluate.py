@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 import adadsr
-from adadsr import images
+from adadsr import atomic, images
 from adadsr.errors import DatasetError, InputError
 from adadsr.evaluation import plots, sheet
 from adadsr.evaluation.benchmark import Benchmark, Pair, Sample, find_folder, load_pair, open_benchmark
@@ -241,7 +240,5 @@ def _write_results(options: EvaluationOptions, rows: list[Row]) -> list[Path]:
     files = []
     for name, text in texts.items():
         files.append(options.out / name)
-        temporary = options.out / f".{name}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, files[-1])
+        atomic.write_text(files[-1], text)
     return files
