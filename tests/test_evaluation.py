@@ -127,15 +127,15 @@ def test_interrupted_run_goes_on(data, model):
 
 
 def test_only_what_is_unchanged_is_taken_over(data, model):
-    evaluate(options(data, "bicubic", model))
-    assert evaluate(options(data, "bicubic", model, tile=8)).measured == 2
-    assert evaluate(options(data, "bicubic", model, budgets=(1.0,))).measured == 2
+    evaluate(options(data, "bicubic-rgb", model))
+    assert evaluate(options(data, "bicubic-rgb", model, tile=8)).measured == 2
+    assert evaluate(options(data, "bicubic-rgb", model, budgets=(1.0,))).measured == 2
     write(data / "One" / "HR" / "a.png", pixels(40, 48, 9))
-    assert evaluate(options(data, "bicubic", model)).measured == 2
+    assert evaluate(options(data, "bicubic-rgb", model)).measured == 2
     save_network(data.parent / "tiny.safetensors", seed=1)
-    assert evaluate(options(data, "bicubic", model)).measured == 2
-    assert evaluate(options(data, "bicubic", model, save_images=True)).measured == 4
-    assert evaluate(options(data, "bicubic", model, save_images=True)).measured == 0
+    assert evaluate(options(data, "bicubic-rgb", model)).measured == 2
+    assert evaluate(options(data, "bicubic-rgb", model, save_images=True)).measured == 4
+    assert evaluate(options(data, "bicubic-rgb", model, save_images=True)).measured == 0
 
 
 def test_digest_of_weights_does_not_depend_on_where_they_came_from():
@@ -201,6 +201,15 @@ def test_bad_models_and_targets(data, model, tmp_path):
     refused(options(data, model, scale=3), InputError, r"tiny\.safetensors: is a model for x2; pass --scale 2")
     refused(options(data, "bicubic", model, budgets=(0.01,)), InputError, r"tiny: budget=0\.01: .* ask for at least")
     refused(options(data, model, depths=(9,)), InputError, r"tiny: depth=9 is outside 0\.\.4")
+
+
+def test_the_bicubic_of_the_literature_needs_a_bicubic_lr(data):
+    lr = data / "One" / "LR_bicubic" / "X2" / "bx2.png"
+    noisy = read_image(lr).pixels.copy()
+    noisy[3, 4, 0] ^= 1
+    write(lr, noisy)
+    refused(options(data, "bicubic"), DatasetError, r"bx2\.png: is not the bicubic of .*b\.png.*ask for bicubic-rgb")
+    assert evaluate(options(data, "bicubic-rgb")).measured == 2
 
 
 def test_bad_data_sets(data):

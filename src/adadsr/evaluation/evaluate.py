@@ -188,7 +188,7 @@ def _open_benchmarks(options: EvaluationOptions, progress: Progress) -> list[Ben
     benchmarks = []
     for index, folder in enumerate(folders):
         progress("checking", folder.name, index / len(folders))
-        benchmarks.append(open_benchmark(folder, options.scale))
+        benchmarks.append(open_benchmark(folder, options.scale, lr_is_bicubic="bicubic" in options.models))
     progress("checking", "", 1.0)
     return benchmarks
 

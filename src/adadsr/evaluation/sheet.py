@@ -1,4 +1,4 @@
-"""A sheet of crops for each data set and network: LR, bicubic, SR at every target, HR, with the depth maps."""
+"""A sheet of crops for each data set and network: LR, bicubic-rgb, SR at each target, HR, with the depth maps."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,7 +37,7 @@ class Crop(NamedTuple):
 def draw_sheets(out: Path, benchmark: Benchmark, runners: list[Runner]) -> list[Path]:
     """Write `crops-<data set>-<model>.png` for each network; returns their paths.
 
-    The crop is where bicubic errs most on the whole data set; that image is run once more, untimed.
+    The crop is where bicubic-rgb errs most on the whole data set; that image is run once more, untimed.
     """
     networks = [runner for runner in runners if runner.is_network]
     if not networks:
@@ -55,7 +55,7 @@ def draw_sheets(out: Path, benchmark: Benchmark, runners: list[Runner]) -> list[
 
 
 def hardest_crop(benchmark: Benchmark) -> Crop:
-    """The square of CROP LR pixels, or a whole small image, where bicubic's squared error in Y is largest."""
+    """The square of CROP LR pixels, or a whole small image, where bicubic-rgb's squared error in Y is largest."""
     best, largest = None, -1.0
     for sample in benchmark.samples:
         pair = load_pair(sample, benchmark.scale)
@@ -90,7 +90,7 @@ def _sheet(crop: Crop, pair: Pair, benchmark: Benchmark, runs: list[tuple[Runner
         axis.spines[:].set(visible=True, linewidth=0.5, color="0.4")
     enlarged = bicubic_rgb(pair).sr
     _show(axes[0, 0], crop.of(pair.lr, 1), "LR")
-    _show(axes[0, 1], crop.of(enlarged, scale), f"bicubic\n{_psnr(enlarged, pair, scale)}")
+    _show(axes[0, 1], crop.of(enlarged, scale), f"bicubic-rgb\n{_psnr(enlarged, pair, scale)}")
     _show(axes[0, -1], crop.of(pair.hr, scale), "HR")
     _show_place(axes[1, 0], crop, pair, scale)
     depth = None
