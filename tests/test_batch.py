@@ -321,6 +321,17 @@ def test_the_report_tells_all_and_is_written_whole(here, upscaler):
     assert done["total_seconds"] > 0
 
 
+def test_a_report_replaces_an_earlier_one_and_nothing_else(here):
+    plan = batch.plan([], "out")
+    path = here / "report.json"
+    batch.write_json(path, batch.as_json([]))
+    batch.prepare_json(path, plan)
+    for content in (b"", b"mine", b'{"adadsr": 1}'):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"report\.json: the file exists already and is no report of adadsr"):
+            batch.prepare_json(path, plan)
+
+
 def test_a_report_that_would_replace_an_image_is_refused(here):
     write(here / "a.png")
     plan = batch.plan(["a.png"], "b.png")

@@ -11,11 +11,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from adadsr import __version__, checkpoints, images
+from adadsr import __version__, batch, checkpoints, images
 from adadsr.checkpoints import sources
 from adadsr.cli import display
 from adadsr.cli.app import app
 from adadsr.cli.options import parse_bytes, parse_pixels
+from adadsr.errors import ImageFileError
 from adadsr.models import Network, NetworkConfig
 
 TINY = NetworkConfig("edsr", 2, n_feats=8, n_resblocks=2, adaptive=True, depth_tile=4)
@@ -136,6 +137,7 @@ def test_a_depth_map_at_full_depth_comes_with_a_note(here):
         (["--memory", "1M"], 1, "a memory limit of 1 MiB is too small"),
         (["--max-pixels", "50"], 1, "pass --max-pixels to allow it"),
         (["--report", "in/a.png"], 1, "would replace an image"),
+        (["--report", "tiny.safetensors", "--overwrite"], 1, "the file exists already and is no report"),
         (["--scale", "5"], 2, "5 is not one of 2, 3, 4"),
         (["--budget", "1.5"], 2, "1.5 is outside (0, 1]"),
         (["--budget", "nan"], 2, "nan is outside (0, 1]"),
@@ -155,6 +157,35 @@ def test_wrong_options_end_before_any_output(here, arguments, status, message):
     assert message in " ".join(result.stderr.replace("│", " ").split())
     assert "Traceback" not in result.output
     assert not list((here).glob("out/*"))
+
+
+def test_a_report_that_cannot_be_written_hides_no_failure(here, monkeypatch):
+    write(here / "in/a.png")
+    (here / "in/bad.png").write_bytes(b"no image")
+
+    def fail(path, content):
+        raise ImageFileError(f"{path}: the report cannot be written")
+
+    monkeypatch.setattr(batch, "write_json", fail)
+    result = upscale("in", "-o", "out", "--report", "run.json")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("1 of 2 images upscaled")
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith("adadsr: in/bad.png: the content is not PNG")
+    assert lines[1:] == ["adadsr: run.json: the report cannot be written"]
+
+
+def test_bad_input_leaves_the_output_that_was_there(here):
+    (here / "a.png").write_bytes(b"no image")
+    cut = write(here / "in/b.png", 200, 200)
+    cut.write_bytes(cut.read_bytes()[:-5000])  # its header is whole, so that the run begins
+    for name in ("out.png", "out/b.png"):
+        write(here / name)
+    before = [(here / name).read_bytes() for name in ("out.png", "out/b.png")]
+    assert upscale("a.png", "-o", "out.png", "--overwrite").exit_code == 1
+    assert upscale("in", "-o", "out", "--overwrite").exit_code == 1
+    assert [(here / name).read_bytes() for name in ("out.png", "out/b.png")] == before
+    assert os.listdir(here / "out") == ["b.png"]
 
 
 def test_a_missing_file_and_a_missing_model_are_errors_in_one_line(here):
