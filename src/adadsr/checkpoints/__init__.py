@@ -5,7 +5,7 @@
 
 from adadsr.checkpoints.format import Header, describe, load, read_config, read_header, save
 from adadsr.checkpoints.published import Conversion, convert, convert_published, read_published
-from adadsr.checkpoints.sources import BundledModel, bundled_models, bundled_path, load_model
+from adadsr.checkpoints.sources import BundledModel, bundled_models, bundled_path, load_model, model_name
 
 __all__ = [
     "BundledModel",
@@ -18,6 +18,7 @@ __all__ = [
     "describe",
     "load",
     "load_model",
+    "model_name",
     "read_config",
     "read_header",
     "read_published",

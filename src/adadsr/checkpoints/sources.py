@@ -1,5 +1,6 @@
 """Where a model comes from: bundled with the package, a file, or the Hugging Face hub."""
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +41,12 @@ def bundled_path(name: str) -> Path:
     if name not in known:
         raise CheckpointError(f"{name}: not bundled; bundled are {', '.join(known) or 'none'}")
     return known[name]
+
+
+def model_name(source: str | os.PathLike[str]) -> str:
+    """What to call the model of a source in reports: a file's or folder's name without suffix, else the text itself."""
+    path = Path(source)
+    return path.stem if path.exists() else os.fspath(source)
 
 
 def load_model(source: str | Path, *, device: str | torch.device = "cpu") -> Network:

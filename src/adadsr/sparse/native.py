@@ -5,7 +5,7 @@ Importing this module needs the compiled extension; `extension.missing` says whe
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -64,14 +64,18 @@ class NativeBody:
         self._free: list[Workspace] = []
         self._lock = threading.Lock()
 
-    def __call__(self, z0: Tensor, depth_map: Tensor | None = None) -> BodyRun:
+    def __call__(
+        self, z0: Tensor, depth_map: Tensor | None = None, progress: Callable[[float], None] = lambda share: None
+    ) -> BodyRun:
         """z0: (N, C, H, W). depth_map: (N, G, ceil(H/t), ceil(W/t)) in blocks, None for full depth; both float32.
+
+        progress: called with the share of the blocks that is done.
 
         Not differentiable. Raises InputError, and ValueError for a depth map with a value that is not a number.
         """
         self._check(z0, depth_map)
         with self._workspace(z0) as workspace, torch.no_grad():
-            return run_pass(self, workspace, z0, depth_map)
+            return run_pass(self, workspace, z0, depth_map, progress)
 
     @property
     def held(self) -> int:
