@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from adadsr import checkpoints, metrics
+from adadsr import atomic, checkpoints, metrics
 from adadsr.errors import CheckpointError, DatasetError, InputError
 from adadsr.evaluation import BASELINES, EvaluationOptions, evaluate
 from adadsr.evaluation.baselines import Enlarged
 from adadsr.evaluation.benchmark import load_pair, open_benchmark
 from adadsr.evaluation.ensemble import run_ensemble
-from adadsr.evaluation.runners import weights_digest
+from adadsr.evaluation.runners import RunnerOptions, open_runners, weights_digest
 from adadsr.images import read_image
 from adadsr.models import Network
 from adadsr.upscaler import Upscaler
+from adadsr.upscaler.report import Target
 from evaluation_samples import ADAPTIVE, PLAIN, make_dataset, pixels, save_network, write
 
 BUDGETS = (1.0, 0.8)
@@ -234,7 +235,41 @@ def test_bad_options(tmp_path, given, text):
         options(tmp_path, "bicubic", **given)
 
 
-def test_out_that_is_a_file(data):
-    (data.parent / "out").write_text("")
-    with pytest.raises(InputError, match="cannot be made a folder"):
+def test_out_that_cannot_be_written(data):
+    out = data.parent / "out"
+    out.write_text("")
+    with pytest.raises(InputError, match="out: no files can be written there"):
         evaluate(options(data, "bicubic"))
+    out.unlink()
+    (out / "results.json").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"out/results\.json: cannot be written .*choose another --out"):
+        evaluate(options(data, "bicubic"))
+    (out / "images.jsonl").unlink()
+    (out / "images.jsonl").mkdir()
+    with pytest.raises(InputError, match=r"out/images\.jsonl: cannot be written"):
+        evaluate(options(data, "bicubic"))
+
+
+def test_out_that_takes_no_files_is_refused_before_anything_runs(data, monkeypatch):
+    def fail(folder):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(atomic, "check_folder", fail)
+    refused(options(data, "bicubic"), InputError, r"out: no files can be written there \(Permission denied\)")
+
+
+def test_a_budget_that_one_image_cannot_meet_is_refused_before_any_is_measured(data, model):
+    """An odd size costs more, since tiles of the depth map hang over its border."""
+    network = checkpoints.load(model)
+    (runner,) = open_runners((model,), RunnerOptions(2, (Target(budget=0.9),), "torch", "cpu", None, 1 << 30, False))
+    sizes = {sample.name: (sample.height, sample.width) for sample in open_benchmark(data / "One", 2).samples}
+    least = {name: runner.least_budget(*size) for name, size in sizes.items()}
+    assert least["a"] < least["b"]
+    upscaler = Upscaler(network, backend="torch")
+    for name, size in sizes.items():
+        assert upscaler(pixels(*size), budget=least[name] + 1e-4).report.mean_depth < 0.1
+        with pytest.raises(InputError, match="ask for at least"):
+            upscaler(pixels(*size), budget=least[name] - 1e-4)
+    between = (least["a"] + least["b"]) / 2
+    refused(options(data, model, budgets=(between,)), InputError, r"tiny: budget=.* on .*b\.png; ask for at least")
+    assert evaluate(options(data, model, budgets=(round(least["b"] + 1e-3, 3),))).measured == 2
