@@ -238,6 +238,22 @@ def test_a_fault_with_one_image_stops_no_other(here, upscaler, monkeypatch):
     assert second.status is Status.DONE
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_output_that_appears_during_the_run_is_not_replaced(here, upscaler, overwrite):
+    write(here / "in/a.png")
+    options = Options(overwrite=overwrite)
+    measured, _ = batch.measure(batch.plan(["in"], "out").jobs, 2, options)
+
+    def appear(pixels):
+        (here / "out/a.png").write_bytes(b"mine")
+
+    (result,) = batch.run(upscaler, measured, options, progress=appear).results
+    assert result.status is (Status.DONE if overwrite else Status.FAILED)
+    if not overwrite:
+        assert result.reason == "out/a.png: the file exists already; pass --overwrite to replace it"
+        assert (here / "out/a.png").read_bytes() == b"mine"
+
+
 def test_an_interruption_keeps_what_is_done_and_leaves_no_half_file(here, upscaler):
     for name in "abc":
         write(here / f"in/{name}.png")

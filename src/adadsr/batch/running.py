@@ -29,12 +29,13 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class Options:
-    """How images are run: depth and budget as for `Upscaler`, quality and max_pixels as for `images`."""
+    """How images are run: depth and budget as for `Upscaler`, quality, max_pixels and overwrite as for `images`."""
 
     depth: float | None = None
     budget: float | None = None
     quality: int | None = None
     max_pixels: int = images.DEFAULT_MAX_PIXELS
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,13 +161,20 @@ def _upscale(
     """Run one job; the image is written last, so that where it is there the rest is there too."""
     picture = images.read_image(job.source, max_pixels=options.max_pixels)
     size = picture.height * upscaler.scale, picture.width * upscaler.scale
-    images.check_writable(job.target, *size, transparent=picture.is_transparent, quality=options.quality)
+    images.check_writable(
+        job.target,
+        *size,
+        transparent=picture.is_transparent,
+        quality=options.quality,
+        overwrite=options.overwrite,
+    )
     with interrupts.at_once():
         result = upscaler(picture, depth=options.depth, budget=options.budget, progress=progress)
     if job.depth_view is not None:
         view = depthview.draw(result.depth_map, upscaler.network.config.n_resblocks)
-        images.write_image(job.depth_view, view)
-    result.save(job.target, quality=options.quality)
+        images.write_image(job.depth_view, view)  # one that is there without its image is from an interrupted run
+    assert result.picture is not None
+    images.write_image(job.target, result.picture, quality=options.quality, overwrite=options.overwrite)
     return result
 
 

@@ -125,7 +125,7 @@ def upscale(
 
     suffix = None if format is None else f".{format.value}"
     plan = batch.plan(inputs, output, suffix=suffix, depth_views=depth_map, overwrite=overwrite)
-    options = batch.Options(depth, budget, quality, max_pixels or images.DEFAULT_MAX_PIXELS)
+    options = batch.Options(depth, budget, quality, max_pixels or images.DEFAULT_MAX_PIXELS, overwrite)
 
     def load() -> "Upscaler":
         return load_upscaler(model, scale, device=device, backend=backend, tile=tile, memory=memory)
