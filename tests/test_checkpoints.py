@@ -228,6 +228,18 @@ def test_an_unknown_model_names_what_was_tried(source, monkeypatch, tmp_path):
     )
 
 
+def test_an_empty_name_and_a_folder_without_a_model(tmp_path):
+    with pytest.raises(CheckpointError, match="'': no bundled model of that name"):
+        checkpoints.load_model("")
+    with pytest.raises(CheckpointError, match=r"this folder holds no model\.safetensors; give"):
+        checkpoints.load_model(tmp_path)
+
+
+def test_the_name_of_a_model(tmp_path, saved):
+    assert checkpoints.model_name(saved) == saved.stem
+    assert checkpoints.model_name("org/name-1.5") == "org/name-1.5"
+
+
 def test_the_header_is_readable_without_adadsr(saved):
     _, metadata = contents(saved)
     assert metadata["format"] == "adadsr-1"
