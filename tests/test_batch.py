@@ -125,6 +125,28 @@ def test_existing_outputs_are_left_alone(here):
     assert len(batch.plan(["in"], "out", overwrite=True).jobs) == 2
 
 
+def test_an_output_without_its_depth_map_is_skipped_and_it_says_so(here):
+    write(here / "in/a.png")
+    write(here / "out/a.png")
+    (result,) = batch.settled(batch.plan(["in"], "out", depth_views=True))
+    assert (result.status, "but not its depth map; pass --overwrite" in result.reason) == (Status.SKIPPED, True)
+    write(here / "out/a.depth.png")
+    (result,) = batch.settled(batch.plan(["in"], "out", depth_views=True))
+    assert "depth map" not in result.reason
+
+
+def test_depth_views_of_outputs_that_differ_in_suffix_only(here):
+    for name in ("in/a.png", "in/a.jpg", "in/b.png", "in/deep/a.png"):
+        write(here / name)
+    plan = batch.plan(["in"], "out", depth_views=True)
+    assert {str(job.target): str(job.depth_view) for job in plan.jobs} == {
+        "out/a.jpg": "out/a.jpg.depth.png",
+        "out/a.png": "out/a.png.depth.png",
+        "out/b.png": "out/b.depth.png",
+        "out/deep/a.png": "out/deep/a.depth.png",
+    }
+
+
 @pytest.mark.parametrize(
     ("inputs", "out", "message"),
     [

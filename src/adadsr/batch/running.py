@@ -68,8 +68,13 @@ class Run(NamedTuple):
 def settled(plan: Plan) -> list[Result]:
     """The results that are there before anything is run: inputs without an image, and targets that exist."""
     failed = [Result(source, None, None, Status.FAILED, reason) for source, reason in plan.failures]
-    reason = "the output exists already; pass --overwrite to replace it"
-    return failed + [_result(job, Status.SKIPPED, reason) for job in plan.existing]
+    return failed + [_result(job, Status.SKIPPED, _existing(job)) for job in plan.existing]
+
+
+def _existing(job: Job) -> str:
+    if job.depth_view is not None and not job.depth_view.exists():
+        return "the output exists already, but not its depth map; pass --overwrite to make both"
+    return "the output exists already; pass --overwrite to replace it"
 
 
 def check_target(upscaler: Upscaler, options: Options) -> None:
