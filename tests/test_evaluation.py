@@ -224,6 +224,7 @@ def test_bad_data_sets(data):
     [
         ({"scale": 5}, "scale=5 is not one of 2, 3, 4"),
         ({"budgets": (1.5,)}, r"budget=1\.5 is outside"),
+        ({"depths": (-1,)}, "depth=-1 is below 0"),
         ({"budgets": (0.5, 0.5)}, r"0\.5 is given twice in budgets"),
         ({"datasets": ("One", "One")}, "One is given twice in datasets"),
         ({"datasets": ()}, "no datasets are given"),

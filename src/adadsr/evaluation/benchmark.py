@@ -112,10 +112,10 @@ def _hr_folder(folder: Path) -> Path:
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    """The images of a folder by name without suffix."""
+    """The images of a folder by name without suffix, but for hidden files."""
     paths: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if not images.is_image_file(path):
+        if path.name.startswith(".") or not images.is_image_file(path):
             continue
         if path.stem in paths:
             raise DatasetError(f"{path}: {paths[path.stem].name} has the same name; rename or remove one of them")

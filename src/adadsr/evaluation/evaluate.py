@@ -70,6 +70,9 @@ class EvaluationOptions:
         for budget in self.budgets:
             if not 0 < budget <= 1:
                 raise InputError(f"budget={budget:g} is outside (0, 1]; 1 is the full network")
+        for depth in self.depths:
+            if not depth >= 0:
+                raise InputError(f"depth={depth:g} is below 0; it is a number of residual blocks")
 
     @property
     def backend_name(self) -> str:
