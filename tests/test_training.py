@@ -1,6 +1,7 @@
 """The training loop: it learns, resumes exactly, and refuses what does not fit."""
 
 import math
+import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from adadsr import checkpoints, training
+from adadsr.checkpoints import sources
 from adadsr.datasets import Pair, PatchSampler, load_pairs
 from adadsr.errors import DatasetError, InputError
 from adadsr.losses import depth_excess, l1
@@ -136,12 +138,31 @@ def test_an_unknown_or_missing_key_is_named(text: str, tmp_path: Path) -> None:
         Recipe.from_yaml(tmp_path / "r.yaml")
 
 
+def test_bundling_stores_the_recipe_the_photos_and_what_is_reached(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes = Path(__file__).parents[1] / "recipes"
+    checkpoints.save(training.build("tiny", 2, 4), tmp_path / "model.safetensors")
+    (tmp_path / "r.yaml").write_text("{network: tiny, scale: 2, depth_tile: 4, stages: []}")
+    monkeypatch.setattr(sources, "BUNDLED", tmp_path)
+    given = ["bundle.py", tmp_path / "r.yaml", tmp_path / "model.safetensors", "--valid", folder]
+    monkeypatch.setattr("sys.argv", [*map(str, given), "--trained-on", "two photos of ours"])
+    runpy.run_path(str(recipes / "bundle.py"), run_name="__main__")
+    (bundled,) = [model for model in checkpoints.bundled_models() if model.name == "tiny-x2"]
+    assert bundled.metadata["trained on"] == "two photos of ours"
+    assert "dB at full depth" in bundled.metadata["PSNR-Y on validation"]
+
+
 def test_folders_without_use_are_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="no images"):
         load_pairs(tmp_path / "empty", 2)
     with pytest.raises(DatasetError, match="LR side of 99 pixels"):
         PatchSampler(load_pairs(folder, 2), 2, 99, torch.Generator())
+    Image.new("RGB", (9, 1)).save(folder / "thin.png")
+    with pytest.raises(DatasetError, match=r"thin\.png: 9x1 pixels are too few for x2"):
+        load_pairs(folder, 2)
+    (folder / "thin.png").unlink()
     (folder / "broken.png").write_bytes(b"no image")
     with pytest.raises(DatasetError, match=r"broken\.png: cannot be read"):
         load_pairs(folder, 2)
