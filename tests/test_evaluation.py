@@ -13,6 +13,7 @@ from adadsr.evaluation.baselines import Enlarged
 from adadsr.evaluation.benchmark import load_pair, open_benchmark
 from adadsr.evaluation.ensemble import run_ensemble
 from adadsr.evaluation.runners import RunnerOptions, open_runners, weights_digest
+from adadsr.evaluation.tables import asked, label
 from adadsr.images import read_image
 from adadsr.models import Network
 from adadsr.upscaler import Upscaler
@@ -90,6 +91,11 @@ def test_files_that_are_written(data, model):
     table = (out / "results.md").read_text()
     assert "## One, x2, 2 images" in table
     assert "| tiny | 80% |" in table
+
+
+def test_what_was_asked_for_in_words():
+    assert [asked(Target()), asked(Target(depth=8)), asked(Target(budget=0.5))] == ["", "depth 8", "50%"]
+    assert [label("m", Target()), label("m", Target(budget=0.125))] == ["m", "m 12.5%"]
 
 
 def test_baselines_alone(data):
