@@ -72,11 +72,6 @@ def load(path: str | Path, *, device: str | torch.device = "cpu") -> Network:
     return rebuild(config, read_safetensors(path).tensors, path, device=device)
 
 
-def read_config(path: str | Path) -> NetworkConfig:
-    """The configuration in the header; no tensor is read. Errors as for `load`."""
-    return read_header(path).config
-
-
 def read_header(path: str | Path) -> Header:
     """Configuration and free text in the header; no tensor is read. Errors as for `load`."""
     path = Path(path)

@@ -37,14 +37,6 @@ def bundled_models() -> list[BundledModel]:
     return found
 
 
-def bundled_path(name: str) -> Path:
-    """The file of a bundled model; an unknown name raises CheckpointError with the known ones."""
-    known = _bundled_files()
-    if name not in known:
-        raise CheckpointError(f"{name}: not bundled; bundled are {', '.join(known) or 'none'}")
-    return known[name]
-
-
 def model_name(source: str | os.PathLike[str]) -> str:
     """What to call the model of a source in reports: a file's or folder's name without suffix, else the text itself."""
     path = Path(source)
