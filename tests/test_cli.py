@@ -8,8 +8,9 @@ import pytest
 
 from adadsr import __version__, checkpoints, images
 from adadsr.checkpoints import sources
-from adadsr.cli import display
+from adadsr.cli import display, options
 from adadsr.cli.options import parse_bytes, parse_pixels
+from adadsr.models.config import SCALES
 from batch_samples import tiny_network, write
 from cli_samples import call
 
@@ -112,6 +113,10 @@ def test_version_and_help(here):
 )
 def test_sizes_of_memory(text, size):
     assert parse_bytes(text) == size
+
+
+def test_the_scales_are_those_of_networks():
+    assert options._SCALES == SCALES
 
 
 def test_counts_of_pixels():

@@ -68,6 +68,15 @@ def test_existing_outputs_are_skipped_and_it_says_so(here):
     assert images.read_size("b.png") == (24, 20)
 
 
+def test_skipped_outputs_without_a_depth_map_are_counted(here):
+    for name in "ab":
+        write(here / f"in/{name}.png")
+    assert upscale("in", "-o", "out").exit_code == 0
+    write(here / "out/a.depth.png")
+    result = upscale("in", "-o", "out", "--depth-map")
+    assert "2 skipped, their outputs exist, 1 of them without a depth map (--overwrite" in result.stdout
+
+
 def test_quiet_says_nothing_and_verbose_names_each(here):
     for name in "ab":
         write(here / f"in/{name}.png")

@@ -78,8 +78,14 @@ def summary(results: Sequence[Result]) -> str:
         share = sum(report.executed_gmacs for report in reports) / sum(report.dense_gmacs for report in reports)
         text += f" in {duration(sum(result.seconds for result in done))}, at {share:.1%} of the full network's cost"
     if counts[Status.SKIPPED]:
-        text += f"; {counts[Status.SKIPPED]} skipped, their outputs exist (--overwrite replaces them)"
+        lacking = sum(_lacks_depth_map(result) for result in results)
+        without = f", {lacking} of them without a depth map" if lacking else ""
+        text += f"; {counts[Status.SKIPPED]} skipped, their outputs exist{without} (--overwrite replaces them)"
     return text + (f"; {counts[Status.FAILED]} failed" if counts[Status.FAILED] else "")
+
+
+def _lacks_depth_map(result: Result) -> bool:
+    return result.status is Status.SKIPPED and result.depth_view is not None and not result.depth_view.exists()
 
 
 def describe(result: Result) -> str:

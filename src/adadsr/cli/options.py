@@ -5,7 +5,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-_SCALES = (2, 3, 4)
+_SCALES = (2, 3, 4)  # models.config.SCALES, without importing torch
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?([KMGT]?)(I?B)?", re.IGNORECASE)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 

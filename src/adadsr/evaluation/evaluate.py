@@ -110,7 +110,7 @@ def evaluate(options: EvaluationOptions, progress: Progress = lambda stage, what
         return _measure_and_write(options, benchmarks, runners, progress)
     except OSError as error:
         place = error.filename2 or error.filename or options.out
-        raise InputError(f"{place}: cannot be written ({error.strerror}); choose another --out") from error
+        raise InputError(f"{place}: cannot be written ({error.strerror or error}); choose another --out") from error
 
 
 def _measure_and_write(
