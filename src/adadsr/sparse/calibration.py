@@ -34,9 +34,7 @@ def calibrate(
     depth_map = depth_at(low)
     if target - cost(depth_map) <= tolerance:
         return depth_map
-    deep = depth_at(high)
-    # As deep as the same cost allows: just beyond a whole number a block would run with a gate of almost 0.
-    return _break_ties(depth_map, torch.where(deep.ceil() > depth_map.ceil(), deep.ceil(), depth_map), cost, target)
+    return _break_ties(depth_map, depth_at(high), cost, target)
 
 
 def _break_ties(shallow: Tensor, deep: Tensor, cost: Callable[[Tensor], float], target: float) -> Tensor:

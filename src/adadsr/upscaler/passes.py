@@ -124,7 +124,8 @@ class Passes:
     def _depth_map(self, scores: Tensor, target: Target, height: int, width: int) -> Tensor:
         """The depth map at the desired depth, or the deepest one whose cost stays within the budget.
 
-        A budget is priced for the whole image, so that the map does not depend on tiles.
+        A budget is priced for the whole image, so that the map does not depend on tiles. It pays for whole blocks, so
+        depths are rounded up: a gate of 1 at the last block costs no more than a fraction.
         """
         adapter = self.network.require_adapter()
         if target.budget is None:
@@ -136,7 +137,7 @@ class Passes:
                 f"network on this image; ask for at least {least + 5e-4:.3f}"
             )
         return calibrate(
-            lambda shift: adapter.depth_map(scores, shift),
+            lambda shift: adapter.depth_map(scores, shift).ceil(),
             adapter.shift_bounds(scores),
             lambda depth_map: self._share(depth_map, height, width),
             target.budget,
