@@ -62,8 +62,9 @@ TileWeights::TileWeights(
     const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels, int factor)
     : Weights(kernels, in_channels, out_channels, factor, kPoints, bias) {
     double points[kPoints];
-    for (int out = 0; out < out_channels; ++out) {
-        for (int in = 0; in < in_channels; ++in) {
+    // Output channels inside: they are neighbours in the packed weights.
+    for (int in = 0; in < in_channels; ++in) {
+        for (int out = 0; out < out_channels; ++out) {
             transform(weight + (static_cast<std::size_t>(out) * in_channels + in) * kTaps, points);
             for (int point = 0; point < kPoints; ++point) at(point, 0, 1, in, out) = static_cast<float>(points[point]);
         }
