@@ -1,4 +1,6 @@
-"""Put a trained network into the package: `python recipes/bundle.py RECIPE.yaml out/model.safetensors --valid DIR`.
+"""Put a trained network into the package.
+
+`python recipes/bundle.py RECIPE.yaml out/model.safetensors --valid DIR --trained-on "which photos, which licence"`
 
 Weights are stored as float16, as src/adadsr/bundled/<network>-x<scale>.safetensors, with the recipe and what the stored
 weights reach on the validation photos (mean PSNR-Y) in the header.
@@ -16,8 +18,6 @@ from adadsr.checkpoints.sources import BUNDLED
 from adadsr.datasets import load_pairs
 from adadsr.training import Recipe, validate
 
-PHOTOS = "249 photos of CLIC 2025 (Unsplash licence) and CID22 (CC BY-SA 4.0); none of a benchmark"
-
 
 def main() -> None:
     """Store, load again, measure, store with the figures."""
@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("model", type=Path)
     parser.add_argument("--valid", type=Path, required=True)
+    parser.add_argument("--trained-on", required=True, metavar="TEXT", help="photos and licences, for the header")
     arguments = parser.parse_args()
     recipe = Recipe.from_yaml(arguments.recipe)
     name = f"{recipe.network}-x{recipe.scale}"
@@ -40,7 +41,7 @@ def main() -> None:
     metadata = {
         "name": name,
         "licence": "Apache-2.0",
-        "trained on": PHOTOS,
+        "trained on": arguments.trained_on,
         "recipe": json.dumps(asdict(recipe)),
         "PSNR-Y on validation": ", ".join(figures),
     }

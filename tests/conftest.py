@@ -34,3 +34,11 @@ def shared_data() -> Path:
 def golden_dir() -> Path:
     """Small networks with the outputs that the original implementation gave for them."""
     return _folder("ADADSR_GOLDEN_DIR", SHARED / "golden")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder, and terminals of one width, for help texts."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    return tmp_path

@@ -40,6 +40,12 @@ def test_equal_positions_go_deeper_in_raster_order() -> None:
     assert (depth[:-1] >= depth[1:]).all()
 
 
+def test_who_goes_deeper_runs_whole_blocks() -> None:
+    depth = calibrated(torch.zeros(1, 1, 40, 50), 0.53)
+    gates = depth - depth.floor()
+    assert not ((gates > 0) & (gates < 0.01)).any()
+
+
 def test_more_than_everything_is_everything() -> None:
     assert (calibrated(torch.randn(1, 1, 5, 5), 1.0) >= BLOCKS).all()
 

@@ -43,7 +43,7 @@ def test_round_trip_is_bit_for_bit(tmp_path, config):
     path = tmp_path / "model.safetensors"
     checkpoints.save(network, path, metadata={"licence": "Apache-2.0", "name": "größer"})
     loaded = checkpoints.load(path)
-    assert loaded.config == config == checkpoints.read_config(path)
+    assert loaded.config == config == checkpoints.read_header(path).config
     assert not loaded.training
     assert all(parameter.requires_grad for parameter in loaded.parameters())
     for (name, value), (again, other) in zip(network.state_dict().items(), loaded.state_dict().items(), strict=True):
@@ -200,16 +200,15 @@ def test_bundled_models_are_found_by_name(saved, monkeypatch, tmp_path):
     monkeypatch.setattr(sources, "BUNDLED", tmp_path)
     (found,) = checkpoints.bundled_models()
     assert found == ("model", saved, SMALL, saved.stat().st_size, {})
-    assert checkpoints.bundled_path("model") == saved
     assert checkpoints.load_model("model").config == SMALL
-    with pytest.raises(CheckpointError, match="other: not bundled; bundled are model"):
-        checkpoints.bundled_path("other")
+    with pytest.raises(CheckpointError, match=r"other: no bundled model of that name \(there are: model\)"):
+        checkpoints.load_model("other")
 
 
 def test_every_bundled_model_loads():
     for model in checkpoints.bundled_models():
         assert model.bytes <= 6_000_000
-        assert checkpoints.load(model.path).config == model.config == checkpoints.read_config(model.path)
+        assert checkpoints.load(model.path).config == model.config == checkpoints.read_header(model.path).config
 
 
 def test_a_model_is_loaded_from_a_file_or_folder(saved):
@@ -226,6 +225,18 @@ def test_an_unknown_model_names_what_was_tried(source, monkeypatch, tmp_path):
         f"{source}: no bundled model of that name (there are: none); no such file or folder; "
         "not a hub id, which has the form org/name; give one of the three"
     )
+
+
+def test_an_empty_name_and_a_folder_without_a_model(tmp_path):
+    with pytest.raises(CheckpointError, match="'': no bundled model of that name"):
+        checkpoints.load_model("")
+    with pytest.raises(CheckpointError, match=r"this folder holds no model\.safetensors; give"):
+        checkpoints.load_model(tmp_path)
+
+
+def test_the_name_of_a_model(tmp_path, saved):
+    assert checkpoints.model_name(saved) == saved.stem
+    assert checkpoints.model_name("org/name-1.5") == "org/name-1.5"
 
 
 def test_the_header_is_readable_without_adadsr(saved):

@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from adadsr import checkpoints, metrics
+from adadsr import atomic, checkpoints, metrics
 from adadsr.errors import CheckpointError, DatasetError, InputError
 from adadsr.evaluation import BASELINES, EvaluationOptions, evaluate
 from adadsr.evaluation.baselines import Enlarged
 from adadsr.evaluation.benchmark import load_pair, open_benchmark
 from adadsr.evaluation.ensemble import run_ensemble
-from adadsr.evaluation.runners import weights_digest
+from adadsr.evaluation.runners import RunnerOptions, open_runners, weights_digest
+from adadsr.evaluation.tables import asked, label
 from adadsr.images import read_image
 from adadsr.models import Network
 from adadsr.upscaler import Upscaler
+from adadsr.upscaler.report import Target
 from evaluation_samples import ADAPTIVE, PLAIN, make_dataset, pixels, save_network, write
 
 BUDGETS = (1.0, 0.8)
@@ -91,6 +93,11 @@ def test_files_that_are_written(data, model):
     assert "| tiny | 80% |" in table
 
 
+def test_what_was_asked_for_in_words():
+    assert [asked(Target()), asked(Target(depth=8)), asked(Target(budget=0.5))] == ["", "depth 8", "50%"]
+    assert [label("m", Target()), label("m", Target(budget=0.125))] == ["m", "m 12.5%"]
+
+
 def test_baselines_alone(data):
     done = evaluate(options(data, "bicubic", "bicubic-rgb", "lanczos"))
     assert [path.name for path in done.files] == ["results.json", "results.md", "psnr-ms.png"]
@@ -127,15 +134,15 @@ def test_interrupted_run_goes_on(data, model):
 
 
 def test_only_what_is_unchanged_is_taken_over(data, model):
-    evaluate(options(data, "bicubic", model))
-    assert evaluate(options(data, "bicubic", model, tile=8)).measured == 2
-    assert evaluate(options(data, "bicubic", model, budgets=(1.0,))).measured == 2
+    evaluate(options(data, "bicubic-rgb", model))
+    assert evaluate(options(data, "bicubic-rgb", model, tile=8)).measured == 2
+    assert evaluate(options(data, "bicubic-rgb", model, budgets=(1.0,))).measured == 2
     write(data / "One" / "HR" / "a.png", pixels(40, 48, 9))
-    assert evaluate(options(data, "bicubic", model)).measured == 2
+    assert evaluate(options(data, "bicubic-rgb", model)).measured == 2
     save_network(data.parent / "tiny.safetensors", seed=1)
-    assert evaluate(options(data, "bicubic", model)).measured == 2
-    assert evaluate(options(data, "bicubic", model, save_images=True)).measured == 4
-    assert evaluate(options(data, "bicubic", model, save_images=True)).measured == 0
+    assert evaluate(options(data, "bicubic-rgb", model)).measured == 2
+    assert evaluate(options(data, "bicubic-rgb", model, save_images=True)).measured == 4
+    assert evaluate(options(data, "bicubic-rgb", model, save_images=True)).measured == 0
 
 
 def test_digest_of_weights_does_not_depend_on_where_they_came_from():
@@ -203,6 +210,15 @@ def test_bad_models_and_targets(data, model, tmp_path):
     refused(options(data, model, depths=(9,)), InputError, r"tiny: depth=9 is outside 0\.\.4")
 
 
+def test_the_bicubic_of_the_literature_needs_a_bicubic_lr(data):
+    lr = data / "One" / "LR_bicubic" / "X2" / "bx2.png"
+    noisy = read_image(lr).pixels.copy()
+    noisy[3, 4, 0] ^= 1
+    write(lr, noisy)
+    refused(options(data, "bicubic"), DatasetError, r"bx2\.png: is not the bicubic of .*b\.png.*ask for bicubic-rgb")
+    assert evaluate(options(data, "bicubic-rgb")).measured == 2
+
+
 def test_bad_data_sets(data):
     refused(options(data, "bicubic", datasets=("Three",)), DatasetError, "Three: no such data set")
     same = ("One", str(data / "One"))
@@ -214,6 +230,7 @@ def test_bad_data_sets(data):
     [
         ({"scale": 5}, "scale=5 is not one of 2, 3, 4"),
         ({"budgets": (1.5,)}, r"budget=1\.5 is outside"),
+        ({"depths": (-1,)}, "depth=-1 is below 0"),
         ({"budgets": (0.5, 0.5)}, r"0\.5 is given twice in budgets"),
         ({"datasets": ("One", "One")}, "One is given twice in datasets"),
         ({"datasets": ()}, "no datasets are given"),
@@ -225,7 +242,41 @@ def test_bad_options(tmp_path, given, text):
         options(tmp_path, "bicubic", **given)
 
 
-def test_out_that_is_a_file(data):
-    (data.parent / "out").write_text("")
-    with pytest.raises(InputError, match="cannot be made a folder"):
+def test_out_that_cannot_be_written(data):
+    out = data.parent / "out"
+    out.write_text("")
+    with pytest.raises(InputError, match="out: no files can be written there"):
         evaluate(options(data, "bicubic"))
+    out.unlink()
+    (out / "results.json").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"out/results\.json: cannot be written .*choose another --out"):
+        evaluate(options(data, "bicubic"))
+    (out / "images.jsonl").unlink()
+    (out / "images.jsonl").mkdir()
+    with pytest.raises(InputError, match=r"out/images\.jsonl: cannot be written"):
+        evaluate(options(data, "bicubic"))
+
+
+def test_out_that_takes_no_files_is_refused_before_anything_runs(data, monkeypatch):
+    def fail(folder):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(atomic, "check_folder", fail)
+    refused(options(data, "bicubic"), InputError, r"out: no files can be written there \(Permission denied\)")
+
+
+def test_a_budget_that_one_image_cannot_meet_is_refused_before_any_is_measured(data, model):
+    """An odd size costs more, since tiles of the depth map hang over its border."""
+    network = checkpoints.load(model)
+    (runner,) = open_runners((model,), RunnerOptions(2, (Target(budget=0.9),), "torch", "cpu", None, 1 << 30, False))
+    sizes = {sample.name: (sample.height, sample.width) for sample in open_benchmark(data / "One", 2).samples}
+    least = {name: runner.least_budget(*size) for name, size in sizes.items()}
+    assert least["a"] < least["b"]
+    upscaler = Upscaler(network, backend="torch")
+    for name, size in sizes.items():
+        assert upscaler(pixels(*size), budget=least[name] + 1e-4).report.mean_depth < 0.1
+        with pytest.raises(InputError, match="ask for at least"):
+            upscaler(pixels(*size), budget=least[name] - 1e-4)
+    between = (least["a"] + least["b"]) / 2
+    refused(options(data, model, budgets=(between,)), InputError, r"tiny: budget=.* on .*b\.png; ask for at least")
+    assert evaluate(options(data, model, budgets=(round(least["b"] + 1e-3, 3),))).measured == 2

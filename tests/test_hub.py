@@ -67,6 +67,7 @@ def test_a_repository_is_downloaded(network, tmp_path, monkeypatch):
         asked.append((repo_id, filename, options["revision"]))
         return str(tmp_path / filename)
 
+    monkeypatch.setattr(hub, "get_hf_file_metadata", asked.append)
     monkeypatch.setattr(hub, "hf_hub_download", download)
     monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", download)
     assert_same(network, hub.from_pretrained("org/name", revision="v1"))
@@ -106,12 +107,20 @@ def test_what_cannot_be_loaded_is_explained(network, tmp_path, monkeypatch):
     def offline(*arguments, **options):
         raise OSError("no connection")
 
-    monkeypatch.setattr(hub, "hf_hub_download", offline)
-    monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", offline)
+    monkeypatch.setattr(hub, "get_hf_file_metadata", offline)
     with pytest.raises(CheckpointError) as error:
         checkpoints.load_model("org/name")
     for part in ("no bundled model of that name", "no such file or folder", "from the hub or folder: no connection"):
         assert part in str(error.value)
+
+
+def test_a_cached_model_is_not_asked_for(network, tmp_path, monkeypatch):
+    hub.save_pretrained(network, tmp_path)
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda repo_id, name, revision: str(tmp_path / name))
+    monkeypatch.setattr(hub, "hf_hub_download", lambda repo_id, filename, **options: str(tmp_path / filename))
+    monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", hub.hf_hub_download)
+    monkeypatch.setattr(hub, "get_hf_file_metadata", lambda url: pytest.fail("asked for it"))
+    assert_same(network, hub.from_pretrained("org/name"))
 
 
 WITHOUT_HUB = """

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -43,6 +44,17 @@ def test_folder_pipe_and_impossible_name(tmp_path):
 def test_empty_file(tmp_path):
     (tmp_path / "a.png").touch()
     assert "empty" in refusal(tmp_path / "a.png")
+
+
+def test_png_without_pixels(tmp_path):
+    """libvips names only the call that failed, which is no reason."""
+    path = tmp_path / "a.png"
+    write_image(path, Picture(noise((5, 7, 3))))
+    data = bytearray(path.read_bytes())
+    data[16:20] = bytes(4)  # the width
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    path.write_bytes(data)
+    assert "truncated or damaged PNG (libvips gives no reason)" in refusal(path)
 
 
 @pytest.mark.parametrize("content", [b"plain text", b"GIF89a" + bytes(50), b"<svg/>", b"%PDF-1.4", bytes(99)])

@@ -12,6 +12,7 @@ SOURCE = Path(adadsr.__file__).parent
 RANKS = {
     "errors": 0,
     "geometry": 0,
+    "atomic": 0,
     "sparse": 1,
     "images": 1,
     "resize": 1,

@@ -1,6 +1,8 @@
 """The training loop: it learns, resumes exactly, and refuses what does not fit."""
 
 import math
+import re
+import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import torch
 from PIL import Image
 
 from adadsr import checkpoints, training
+from adadsr.checkpoints import sources
 from adadsr.datasets import Pair, PatchSampler, load_pairs
 from adadsr.errors import DatasetError, InputError
 from adadsr.losses import depth_excess, l1
@@ -136,12 +139,81 @@ def test_an_unknown_or_missing_key_is_named(text: str, tmp_path: Path) -> None:
         Recipe.from_yaml(tmp_path / "r.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("steps: 0", "steps=0 is not a whole number of at least 1"),
+        ("batch: -1", "batch=-1 is not a whole number"),
+        ("patch: 8.0", "patch=8.0 is not a whole number"),
+        ("learning_rate: x", "learning_rate='x' is not a number above 0"),
+        ("learning_rate: 1e-3", "learning_rate='1e-3' is not a number"),  # YAML wants 1.0e-3
+        ("learning_rate: .nan", "learning_rate=nan is not"),
+        ("adaptive: 1", "adaptive=1 is not true or false"),
+        ("depth_weight: -1", "depth_weight=-1 is not"),
+        ("full_share: 2", "full_share=2 is not"),
+    ],
+)
+def test_a_stage_checks_itself(text: str, what: str, tmp_path: Path) -> None:
+    stage = {"steps": "1", "batch": "1", "patch": "8", "learning_rate": "1.0"} | dict([text.split(": ")])
+    stages = ", ".join(f"{name}: {value}" for name, value in stage.items())
+    (tmp_path / "r.yaml").write_text(f"{{network: tiny, scale: 2, depth_tile: 4, stages: [{{{stages}}}]}}")
+    with pytest.raises(InputError, match=rf"r\.yaml: {re.escape(what)}"):
+        Recipe.from_yaml(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("network", ""),
+        ("scale", 5),
+        ("depth_tile", 2),
+        ("stages", ()),
+        ("seed", -1),
+        ("ema_decay", 1.0),
+        ("clip_norm", 0),
+        ("warmup", 0),
+    ],
+)
+def test_a_recipe_checks_itself(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"{name}="):
+        replace(RECIPE, **{name: value})
+
+
+def test_a_file_that_is_no_recipe_is_named(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("stages: [\n")
+    with pytest.raises(InputError, match=r"r\.yaml: is no YAML \("):
+        Recipe.from_yaml(tmp_path / "r.yaml")
+    with pytest.raises(InputError, match=r"none\.yaml: cannot be read \(No such file"):
+        Recipe.from_yaml(tmp_path / "none.yaml")
+
+
+def test_bundling_stores_the_recipe_the_photos_and_what_is_reached(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes = Path(__file__).parents[1] / "recipes"
+    checkpoints.save(training.build("tiny", 2, 4), tmp_path / "model.safetensors")
+    (tmp_path / "r.yaml").write_text(
+        "{network: tiny, scale: 2, depth_tile: 4, stages: [{steps: 1, batch: 1, patch: 8, learning_rate: 1}]}"
+    )
+    monkeypatch.setattr(sources, "BUNDLED", tmp_path)
+    given = ["bundle.py", tmp_path / "r.yaml", tmp_path / "model.safetensors", "--valid", folder]
+    monkeypatch.setattr("sys.argv", [*map(str, given), "--trained-on", "two photos of ours"])
+    runpy.run_path(str(recipes / "bundle.py"), run_name="__main__")
+    (bundled,) = [model for model in checkpoints.bundled_models() if model.name == "tiny-x2"]
+    assert bundled.metadata["trained on"] == "two photos of ours"
+    assert "dB at full depth" in bundled.metadata["PSNR-Y on validation"]
+
+
 def test_folders_without_use_are_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="no images"):
         load_pairs(tmp_path / "empty", 2)
     with pytest.raises(DatasetError, match="LR side of 99 pixels"):
         PatchSampler(load_pairs(folder, 2), 2, 99, torch.Generator())
+    Image.new("RGB", (9, 1)).save(folder / "thin.png")
+    with pytest.raises(DatasetError, match=r"thin\.png: 9x1 pixels are too few for x2"):
+        load_pairs(folder, 2)
+    (folder / "thin.png").unlink()
     (folder / "broken.png").write_bytes(b"no image")
     with pytest.raises(DatasetError, match=r"broken\.png: cannot be read"):
         load_pairs(folder, 2)

@@ -40,6 +40,8 @@ def _load_pair(path: Path, scale: int) -> Pair:
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read as an image ({error}); remove it or save it again") from error
     height, width = (size - size % scale for size in hr.shape[:2])
+    if not height or not width:
+        raise DatasetError(f"{path}: {hr.shape[1]}x{hr.shape[0]} pixels are too few for x{scale}; remove it")
     hr = hr[:height, :width].copy()
     return Pair(*(torch.from_numpy(image).permute(2, 0, 1) for image in (bicubic_downscale(hr, scale), hr)))
 

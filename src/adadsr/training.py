@@ -7,21 +7,23 @@ PyYAML and Pillow.
 import argparse
 import json
 import math
-import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from adadsr import checkpoints
+from adadsr import atomic, checkpoints
 from adadsr.datasets import Pair, PatchSampler, load_pairs
-from adadsr.errors import InputError
+from adadsr.errors import AdaDSRError, InputError
 from adadsr.losses import depth_excess, l1
 from adadsr.metrics import psnr_y
 from adadsr.models import Network, build
+from adadsr.models.config import DEPTH_TILES, SCALES
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,14 @@ class Stage:
     depth_weight: float = 0.0
     full_share: float = 0.25
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "patch"):
+            _check(name, getattr(self, name), "a whole number of at least 1", lambda value: value >= 1, int)
+        _check("learning_rate", self.learning_rate, "a number above 0", lambda value: value > 0, int, float)
+        _check("adaptive", self.adaptive, "true or false", lambda value: True, bool)
+        _check("depth_weight", self.depth_weight, "a number of at least 0", lambda value: value >= 0, int, float)
+        _check("full_share", self.full_share, "a number in [0, 1]", lambda value: 0 <= value <= 1, int, float)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -56,17 +66,40 @@ class Recipe:
     clip_norm: float = 10.0
     warmup: int = 200
 
+    def __post_init__(self) -> None:
+        _check("network", self.network, "the name of a network", bool, str)
+        _check("scale", self.scale, f"one of {SCALES}", lambda value: value in SCALES, int)
+        _check("depth_tile", self.depth_tile, f"one of {DEPTH_TILES}", lambda value: value in DEPTH_TILES, int)
+        _check("stages", self.stages, "one stage or more", bool, tuple)
+        _check("seed", self.seed, "a whole number of at least 0", lambda value: value >= 0, int)
+        _check("ema_decay", self.ema_decay, "a number in [0, 1)", lambda value: 0 <= value < 1, int, float)
+        _check("clip_norm", self.clip_norm, "a number above 0", lambda value: value > 0, int, float)
+        _check("warmup", self.warmup, "a whole number of at least 1", lambda value: value >= 1, int)
+
     @classmethod
     def from_yaml(cls, path: Path) -> "Recipe":
-        """Read a recipe; an unknown or missing key raises InputError."""
+        """Read a recipe. An unknown or missing key, a value that is not allowed and broken YAML raise InputError."""
         import yaml
 
-        content = yaml.safe_load(path.read_text())
         try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
             stages = tuple(Stage(**stage) for stage in content.pop("stages"))
             return cls(stages=stages, **content)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a recipe") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path}: is no YAML ({reason}); see recipes/ for an example") from error
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
         except (TypeError, KeyError, AttributeError) as error:
             raise InputError(f"{path}: {error}; the keys are those of Recipe and Stage in training.py") from error
+
+
+def _check(name: str, value: object, what: str, allowed: Callable[[Any], bool], *types: type) -> None:
+    """Raise InputError unless a value is of one of these types and allowed, which `what` says in words."""
+    if type(value) not in types or not allowed(value):
+        raise InputError(f"{name}={value!r} is not {what}")
 
 
 def interpolating_init(network: Network) -> None:
@@ -156,9 +189,8 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write the state; an interruption leaves the previous file."""
-        partial = path.with_suffix(".partial")
-        torch.save(self.state(), partial)
-        os.replace(partial, path)
+        with atomic.replacing(path) as hidden:
+            torch.save(self.state(), hidden)
 
     def advance(self, sampler: PatchSampler, stage: Stage) -> float:
         """One optimizer step; returns the L1 loss in 0..255 units."""
@@ -247,10 +279,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the resumable state and the result")
     parser.add_argument("--every", type=int, default=250, help="steps between states and validations")
     arguments = parser.parse_args()
-    recipe = Recipe.from_yaml(arguments.recipe)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    trainer = Trainer(recipe, load_pairs(arguments.train, recipe.scale), device)
-    run(trainer, load_pairs(arguments.valid, recipe.scale), arguments.out, every=arguments.every)
+    try:
+        recipe = Recipe.from_yaml(arguments.recipe)
+        trainer = Trainer(recipe, load_pairs(arguments.train, recipe.scale), device)
+        run(trainer, load_pairs(arguments.valid, recipe.scale), arguments.out, every=arguments.every)
+    except AdaDSRError as error:
+        parser.exit(1, f"adadsr: {error}\n")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import glob
 import mimetypes
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +62,9 @@ def plan(
     found, failures = _search(inputs, Path(out))
     jobs = [Job(each.source, target) for each, target in zip(found, _targets(found, out, suffix), strict=True)]
     if depth_views:
-        jobs = [Job(job.source, job.target, job.target.with_name(f"{job.target.stem}.depth.png")) for job in jobs]
+        jobs = _with_depth_views(jobs)
     _check_outputs(jobs)
-    # The image is written last, so where it is there its depth map is too.
+    # A run writes the image last, so where that is there nothing is left to do.
     existing = {job: None for job in jobs if not overwrite and os.path.exists(job.target)}
     return Plan([job for job in jobs if job not in existing], list(existing), failures)
 
@@ -144,6 +145,16 @@ def _single_target(found: Sequence[_Found], place: Path, ending: str, suffix: st
     if suffix is not None and suffix != ending:
         raise InputError(f"{place}: the name asks for {ending} and the format for {suffix}; leave out the format")
     return [place for _ in found]
+
+
+def _with_depth_views(jobs: Sequence[Job]) -> list[Job]:
+    """The map of a.png is a.depth.png; where a.jpg is written too, the two are a.png.depth.png and a.jpg.depth.png."""
+    stems = Counter(job.target.with_suffix("") for job in jobs)
+    return [
+        Job(job.source, job.target, job.target.with_name(f"{name}.depth.png"))
+        for job in jobs
+        for name in [job.target.stem if stems[job.target.with_suffix("")] == 1 else job.target.name]
+    ]
 
 
 def _check_outputs(jobs: Sequence[Job]) -> None:

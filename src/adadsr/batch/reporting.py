@@ -2,17 +2,18 @@
 
 import json
 import os
-import secrets
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from adadsr import __version__
+from adadsr import __version__, atomic
 from adadsr.batch.planning import Plan
 from adadsr.batch.running import Result, Status, make_folder
 from adadsr.errors import ImageFileError, InputError
 from adadsr.upscaler import Report
+
+_START = b'{\n  "adadsr": "'
 
 
 def as_json(results: Sequence[Result], *, interrupted: bool = False) -> dict[str, Any]:
@@ -54,26 +55,37 @@ def _measurements(report: Report | None) -> dict[str, Any]:
 
 
 def prepare_json(path: Path, plan: Plan) -> None:
-    """Make the report's folder. Raises ImageFileError where it cannot be written, InputError where it is in the way."""
+    """Make the report's folder. Raises ImageFileError where it cannot be written, InputError where it is in the way.
+
+    An earlier report is replaced, any other file is not.
+    """
     if os.path.isdir(path):
         raise InputError(f"{path}: this is a folder; give the name of a file for the report")
     final = path.resolve()
     taken = {file.resolve() for job in (*plan.jobs, *plan.existing) for file in (job.source, *job.outputs)}
     if final in taken:
         raise InputError(f"{path}: the report would replace an image; give another name")
+    if os.path.exists(path) and not _is_report(path):
+        raise InputError(f"{path}: the file exists already and is no report of adadsr; give another name")
     make_folder(path.parent)
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a file begins as `write_json` writes reports."""
+    try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            return False
+        with path.open("rb") as file:
+            return file.read(len(_START)) == _START
+    except OSError:
+        return False
 
 
 def write_json(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     """Write `content`; the file appears under its name whole or not at all. Raises ImageFileError where it cannot."""
-    final = Path(path)
-    partial = final.with_name(f".{final.name}.{secrets.token_hex(8)}.tmp")
     try:
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, final)
+        atomic.write_text(path, json.dumps(content, indent=2) + "\n")
     except OSError as error:
         raise ImageFileError(
-            f"{final}: the report cannot be written ({error.strerror}); choose another place"
+            f"{os.fspath(path)}: the report cannot be written ({error.strerror}); choose another place"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """Jobs -> results, one after the other. A bad file is a result with its reason; it stops nothing."""
 
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from adadsr import depthview, images
+from adadsr import atomic, depthview, images
 from adadsr.batch.interrupts import Interrupts
 from adadsr.batch.planning import Job, Plan
 from adadsr.errors import AdaDSRError, ImageFileError
@@ -30,12 +29,13 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class Options:
-    """How images are run: depth and budget as for `Upscaler`, quality and max_pixels as for `images`."""
+    """How images are run: depth and budget as for `Upscaler`, quality, max_pixels and overwrite as for `images`."""
 
     depth: float | None = None
     budget: float | None = None
     quality: int | None = None
     max_pixels: int = images.DEFAULT_MAX_PIXELS
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,13 @@ class Run(NamedTuple):
 def settled(plan: Plan) -> list[Result]:
     """The results that are there before anything is run: inputs without an image, and targets that exist."""
     failed = [Result(source, None, None, Status.FAILED, reason) for source, reason in plan.failures]
-    reason = "the output exists already; pass --overwrite to replace it"
-    return failed + [_result(job, Status.SKIPPED, reason) for job in plan.existing]
+    return failed + [_result(job, Status.SKIPPED, _existing(job)) for job in plan.existing]
+
+
+def _existing(job: Job) -> str:
+    if job.depth_view is not None and not job.depth_view.exists():
+        return "the output exists already, but not its depth map; pass --overwrite to make both"
+    return "the output exists already; pass --overwrite to replace it"
 
 
 def check_target(upscaler: Upscaler, options: Options) -> None:
@@ -161,13 +166,20 @@ def _upscale(
     """Run one job; the image is written last, so that where it is there the rest is there too."""
     picture = images.read_image(job.source, max_pixels=options.max_pixels)
     size = picture.height * upscaler.scale, picture.width * upscaler.scale
-    images.check_writable(job.target, *size, transparent=picture.is_transparent, quality=options.quality)
+    images.check_writable(
+        job.target,
+        *size,
+        transparent=picture.is_transparent,
+        quality=options.quality,
+        overwrite=options.overwrite,
+    )
     with interrupts.at_once():
         result = upscaler(picture, depth=options.depth, budget=options.budget, progress=progress)
     if job.depth_view is not None:
         view = depthview.draw(result.depth_map, upscaler.network.config.n_resblocks)
-        images.write_image(job.depth_view, view)
-    result.save(job.target, quality=options.quality)
+        images.write_image(job.depth_view, view)  # one that is there without its image is from an interrupted run
+    assert result.picture is not None
+    images.write_image(job.target, result.picture, quality=options.quality, overwrite=options.overwrite)
     return result
 
 
@@ -175,8 +187,7 @@ def make_folder(folder: Path) -> None:
     """Make a folder with those above it, and prove that files can be written there; else raise ImageFileError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        atomic.check_folder(folder)
     except OSError as error:
         cause = error.strerror or str(error)
         raise ImageFileError(f"{folder}: no files can be written there ({cause}); choose another folder") from error

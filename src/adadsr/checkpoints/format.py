@@ -1,17 +1,16 @@
 """Our checkpoints: safetensors whose header holds the configuration, so that a file rebuilds its own network."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 
 import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from adadsr import atomic
 from adadsr.checkpoints.tensors import (
     check_finite,
     check_fit,
@@ -71,11 +70,6 @@ def load(path: str | Path, *, device: str | torch.device = "cpu") -> Network:
     path = Path(path)
     config = read_header(path).config
     return rebuild(config, read_safetensors(path).tensors, path, device=device)
-
-
-def read_config(path: str | Path) -> NetworkConfig:
-    """The configuration in the header; no tensor is read. Errors as for `load`."""
-    return read_header(path).config
 
 
 def read_header(path: str | Path) -> Header:
@@ -141,12 +135,8 @@ def _parse_config(path: Path, text: str | None) -> NetworkConfig:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write beside the final name, then rename: a killed run leaves no half file under the final name."""
-    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
+        with atomic.replacing(path) as hidden:
+            hidden.write_bytes(content)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error.strerror}; choose another place") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -6,17 +6,22 @@ from typing import Any
 import torch
 
 from adadsr.checkpoints.format import load, save
+from adadsr.checkpoints.sources import FILE_NAME
 from adadsr.errors import CheckpointError, MissingDependencyError
 from adadsr.models import Network, NetworkConfig
 
 try:
-    from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+    from huggingface_hub import (
+        PyTorchModelHubMixin,
+        get_hf_file_metadata,
+        hf_hub_download,
+        hf_hub_url,
+        try_to_load_from_cache,
+    )
 except ImportError as missing:
     raise MissingDependencyError(
         "the Hugging Face hub needs the package huggingface_hub: pip install adadsr[hub]"
     ) from missing
-
-FILE_NAME = "model.safetensors"
 
 
 class HubNetwork(
@@ -103,7 +108,20 @@ def from_pretrained(
     Raises CheckpointError where it cannot be fetched or is not one of ours.
     """
     try:
+        if not Path(source).is_dir():
+            _check_reachable(str(source), revision)
         network: HubNetwork = HubNetwork.from_pretrained(source, revision=revision, map_location=str(device))
     except (OSError, ValueError, TypeError) as error:  # the hub's errors, and those of a damaged config.json
         raise CheckpointError(f"{source}: cannot be loaded from the hub or folder: {error}") from error
     return network
+
+
+def _check_reachable(repo_id: str, revision: str | None) -> None:
+    """Ask once for a model that is not cached: a download would ask again and again, for half a minute."""
+    if isinstance(try_to_load_from_cache(repo_id, FILE_NAME, revision=revision), str):
+        return
+    try:
+        get_hf_file_metadata(hf_hub_url(repo_id, FILE_NAME, revision=revision))
+    except Exception as error:  # of the transport, which differs by version of huggingface_hub
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise OSError(" ".join(lines[:2]) or type(error).__name__) from error

@@ -125,7 +125,7 @@ def upscale(
 
     suffix = None if format is None else f".{format.value}"
     plan = batch.plan(inputs, output, suffix=suffix, depth_views=depth_map, overwrite=overwrite)
-    options = batch.Options(depth, budget, quality, max_pixels or images.DEFAULT_MAX_PIXELS)
+    options = batch.Options(depth, budget, quality, max_pixels or images.DEFAULT_MAX_PIXELS, overwrite)
 
     def load() -> "Upscaler":
         return load_upscaler(model, scale, device=device, backend=backend, tile=tile, memory=memory)
@@ -168,9 +168,9 @@ def _run_and_report(
         with display.watch(len(measured), pixels, verbose=verbose, quiet=quiet) as bar:
             run = batch.run(upscaler, measured, options, progress=bar.progress, finished=bar.finished)
         results, interrupted = results + run.results, run.interrupted
-    if report is not None:
-        batch.write_json(report, batch.as_json(results, interrupted=interrupted))
     display.show_end(results, interrupted=interrupted, quiet=quiet)
+    if report is not None:  # last, since it may fail, and nobody else says which images failed
+        batch.write_json(report, batch.as_json(results, interrupted=interrupted))
     if interrupted:
         raise typer.Exit(INTERRUPTED)
     if any(result.status is batch.Status.FAILED for result in results):

@@ -75,11 +75,12 @@ def find_folder(given: str, data_root: Path) -> Path:
     )
 
 
-def open_benchmark(folder: Path, scale: int) -> Benchmark:
+def open_benchmark(folder: Path, scale: int, *, lr_is_bicubic: bool = False) -> Benchmark:
     """Find and check every image of a folder: each is decoded once, so that nothing fails after hours.
 
+    lr_is_bicubic: whether an LR image has to be the bicubic of its HR image, since LR is made from HR anyway.
     Raises DatasetError and ImageFileError, which name the file: no images, an image that cannot be read or is too
-    small for SSIM, an LR image that is missing, left over, or does not fit.
+    small for SSIM, an LR image that is missing, left over, does not fit, or is not the bicubic one.
     """
     hr_paths = _by_stem(_hr_folder(folder))
     lr_paths = _lr_paths(folder, scale, list(hr_paths))
@@ -88,6 +89,11 @@ def open_benchmark(folder: Path, scale: int) -> Benchmark:
         lr_path = lr_paths[stem] if lr_paths else None
         pair = _load(path, lr_path, scale)
         _check_size(path, pair, scale)
+        if lr_is_bicubic and lr_path is not None and not np.array_equal(pair.lr, bicubic_downscale(pair.hr, scale)):
+            raise DatasetError(
+                f"{lr_path}: is not the bicubic of {path}, from which the model bicubic starts as the literature's "
+                "tables do; ask for bicubic-rgb, which enlarges this file"
+            )
         digest = hashlib.sha256(
             f"{pair.lr.shape} {pair.is_gray}".encode() + pair.lr.tobytes() + pair.hr.tobytes()
         ).hexdigest()
@@ -106,10 +112,10 @@ def _hr_folder(folder: Path) -> Path:
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    """The images of a folder by name without suffix."""
+    """The images of a folder by name without suffix, but for hidden files."""
     paths: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if not images.is_image_file(path):
+        if path.name.startswith(".") or not images.is_image_file(path):
             continue
         if path.stem in paths:
             raise DatasetError(f"{path}: {paths[path.stem].name} has the same name; rename or remove one of them")

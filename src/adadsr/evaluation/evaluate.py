@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 import adadsr
-from adadsr import images
+from adadsr import atomic, images
 from adadsr.errors import DatasetError, InputError
 from adadsr.evaluation import plots, sheet
 from adadsr.evaluation.benchmark import Benchmark, Pair, Sample, find_folder, load_pair, open_benchmark
@@ -71,6 +70,9 @@ class EvaluationOptions:
         for budget in self.budgets:
             if not 0 < budget <= 1:
                 raise InputError(f"budget={budget:g} is outside (0, 1]; 1 is the full network")
+        for depth in self.depths:
+            if not depth >= 0:
+                raise InputError(f"depth={depth:g} is below 0; it is a number of residual blocks")
 
     @property
     def backend_name(self) -> str:
@@ -101,8 +103,19 @@ def evaluate(options: EvaluationOptions, progress: Progress = lambda stage, what
     """
     benchmarks = _open_benchmarks(options, progress)
     runners = open_runners(options.models, _runner_options(options))
+    _check_budgets(runners, benchmarks)
     _make_folder(options.out)
     _warm_up(runners, benchmarks[0])
+    try:
+        return _measure_and_write(options, benchmarks, runners, progress)
+    except OSError as error:
+        place = error.filename2 or error.filename or options.out
+        raise InputError(f"{place}: cannot be written ({error.strerror}); choose another --out") from error
+
+
+def _measure_and_write(
+    options: EvaluationOptions, benchmarks: list[Benchmark], runners: list[Runner], progress: Progress
+) -> Evaluation:
     log = ImageLog(options.out / "images.jsonl", fresh=options.fresh)
     session = _Session(options, runners, log)
     records = session.measure_all(benchmarks, progress)
@@ -189,7 +202,7 @@ def _open_benchmarks(options: EvaluationOptions, progress: Progress) -> list[Ben
     benchmarks = []
     for index, folder in enumerate(folders):
         progress("checking", folder.name, index / len(folders))
-        benchmarks.append(open_benchmark(folder, options.scale))
+        benchmarks.append(open_benchmark(folder, options.scale, lr_is_bicubic="bicubic" in options.models))
     progress("checking", "", 1.0)
     return benchmarks
 
@@ -206,8 +219,24 @@ def _runner_options(options: EvaluationOptions) -> RunnerOptions:
     )
 
 
+def _check_budgets(runners: list[Runner], benchmarks: list[Benchmark]) -> None:
+    """Raise InputError for a budget that an image cannot meet, with the least that all images can."""
+    samples = [sample for benchmark in benchmarks for sample in benchmark.samples]
+    for runner in runners:
+        if runner.target.budget in (None, 1):
+            continue
+        least = [runner.least_budget(sample.height, sample.width) for sample in samples]
+        largest = max(least)
+        if runner.target.budget < largest:
+            path = samples[least.index(largest)].hr_path
+            raise InputError(
+                f"{runner.model}: budget={runner.target.budget:g}: head, adapter, closing convs and tail alone cost "
+                f"{largest:.4f} of the full network on {path}; ask for at least {largest + 5e-4:.3f}"
+            )
+
+
 def _warm_up(runners: list[Runner], benchmark: Benchmark) -> None:
-    """Run everything once on a small crop: it warms up, and finds a budget that cannot be met."""
+    """Run everything once on a small crop, which is not timed."""
     lr, hr, _ = load_pair(benchmark.samples[0], benchmark.scale)
     side = WARM_UP_SIDE * benchmark.scale
     crop = Pair(np.ascontiguousarray(lr[:WARM_UP_SIDE, :WARM_UP_SIDE]), np.ascontiguousarray(hr[:side, :side]))
@@ -221,8 +250,9 @@ def _warm_up(runners: list[Runner], benchmark: Benchmark) -> None:
 def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
+        atomic.check_folder(out)
     except OSError as error:
-        raise InputError(f"{out}: cannot be made a folder ({error.strerror}); choose another --out") from error
+        raise InputError(f"{out}: no files can be written there ({error.strerror}); choose another --out") from error
 
 
 def _save(path: Path, result: Result) -> None:
@@ -241,7 +271,5 @@ def _write_results(options: EvaluationOptions, rows: list[Row]) -> list[Path]:
     files = []
     for name, text in texts.items():
         files.append(options.out / name)
-        temporary = options.out / f".{name}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, files[-1])
+        atomic.write_text(files[-1], text)
     return files

@@ -12,13 +12,16 @@ class ImageLog:
     """`images.jsonl`: records by key, in memory and on disk. Lines of other options stay and are not looked at."""
 
     def __init__(self, path: Path, *, fresh: bool) -> None:
-        """fresh: start over. Raises InputError where the file holds something else than records."""
+        """fresh: start over. Raises InputError where the file holds something else than records, OSError where it
+        cannot be read or written.
+        """
         self._path = path
         self._records: dict[str, ImageRecord] = {}
         if fresh:
             path.unlink(missing_ok=True)
         elif path.exists():
             self._read()
+        path.open("a").close()  # what cannot be written is said before the first image is measured
 
     def _read(self) -> None:
         data = self._path.read_bytes()

@@ -8,6 +8,7 @@ from typing import Any
 
 from adadsr.evaluation.records import ImageRecord, Row
 from adadsr.evaluation.style import COLORS, DASHES, MARKERS, PANEL, new_figure, styled
+from adadsr.evaluation.tables import asked
 
 Measure = Callable[[Row], float]
 
@@ -80,9 +81,7 @@ def _curve(panel: Any, curve: list[Row], across: Measure, index: int, *, marked:
         linestyle=DASHES[index % len(DASHES)],
     )
     for row in curve if marked else []:
-        asked = "" if row.depth is None else f"depth {row.depth:.3g}"
-        text = asked if row.budget is None else f"{100 * row.budget:.3g}%"
-        panel.annotate(text, (across(row), row.psnr_y), (4, -10), textcoords="offset points", fontsize=7)
+        panel.annotate(asked(row.target), (across(row), row.psnr_y), (4, -10), textcoords="offset points", fontsize=7)
 
 
 def _title(shown: Row, baselines: list[Row]) -> str:
@@ -111,12 +110,12 @@ def _budgets(rows: list[Row], records: list[ImageRecord]) -> Any:
             "linestyle": "none",
             "markerfacecolor": "none",
         }
-        asked = [100 * (row.budget or 0) for row in chosen]
+        wanted = [100 * (row.budget or 0) for row in chosen]
         got = [100 * (row.achieved_budget or 0) for row in chosen]
-        left.plot(asked, got, label=f"{dataset}, {model}", **look)
-        beside = [value + apart * (index - (len(series) - 1) / 2) for value in asked]
+        left.plot(wanted, got, label=f"{dataset}, {model}", **look)
+        beside = [value + apart * (index - (len(series) - 1) / 2) for value in wanted]
         look |= {"markersize": 3.5, "elinewidth": 0.8, "capsize": 1.5}
-        right.errorbar(beside, _minus(got, asked), _spread(chosen, records), **look)
+        right.errorbar(beside, _minus(got, wanted), _spread(chosen, records), **look)
     left.set(xlabel="requested budget (% of dense GMACs)", ylabel="achieved budget (%)", xlim=(0, 105), ylim=(0, 105))
     right.set(xlabel="requested budget (% of dense GMACs)", ylabel="achieved − requested (points)")
     low, high = right.get_ylim()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from adadsr import metrics
 from adadsr.evaluation.benchmark import Benchmark, Pixels, Sample
 from adadsr.evaluation.runners import Result, Runner
+from adadsr.upscaler.report import Target
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ class Row:
     paper_gflops: float | None
     paper_dense_gflops: float | None
     paper_depth: float | None
+
+    @property
+    def target(self) -> Target:
+        """What was asked for."""
+        return Target(self.depth, self.budget)
 
 
 def measure(key: str, runner: Runner, benchmark: Benchmark, sample: Sample, hr: Pixels, result: Result) -> ImageRecord:

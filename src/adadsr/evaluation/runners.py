@@ -3,19 +3,20 @@
 import hashlib
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from adadsr import checkpoints
-from adadsr.cost import PaperCost, paper_cost
+from adadsr.cost import Cost, CostModel, PaperCost, paper_cost
 from adadsr.errors import InputError
 from adadsr.evaluation.baselines import BASELINES
 from adadsr.evaluation.benchmark import Pair, Pixels
 from adadsr.evaluation.ensemble import run_ensemble
 from adadsr.models import Network
+from adadsr.sparse.body import body_macs
 from adadsr.upscaler import Upscaler
 from adadsr.upscaler.report import Target
 
@@ -53,6 +54,9 @@ class Runner(Protocol):
     def is_network(self) -> bool:
         """False for a baseline."""
 
+    def least_budget(self, height: int, width: int) -> float:
+        """The least budget that an LR image of this size can meet."""
+
     def __call__(self, pair: Pair) -> Result:
         """Enlarge pair.lr, in the time that the result says."""
 
@@ -65,6 +69,10 @@ class BaselineRunner:
 
     def __init__(self, name: str) -> None:
         self.model, self.identity, self.target = name, name, Target()
+
+    def least_budget(self, height: int, width: int) -> float:
+        """Any: a baseline has no cost."""
+        return 0.0
 
     def __call__(self, pair: Pair) -> Result:
         start = time.perf_counter()
@@ -87,6 +95,15 @@ class NetworkRunner:
         self._upscaler, self._self_ensemble = upscaler, self_ensemble
         share = target.budget or (1.0 if target.depth is None else target.depth / config.n_resblocks)
         self.weight = max(share, 0.1) * (8 if self_ensemble else 1)
+
+    def least_budget(self, height: int, width: int) -> float:
+        """What an adaptive network costs that runs no block, of the full network's cost."""
+        network = self._upscaler.network
+        body, side, costs = network.body.tensors(), network.config.depth_tile, CostModel(network.config)
+        rest = costs.head(height, width) + costs.tail(height, width)
+        nowhere = torch.zeros(1, network.config.n_groups, -(-height // side), -(-width // side))
+        least = rest + costs.adapter(height, width) + Cost(body=body_macs(body, nowhere, 1, height, width))
+        return least.total / (rest.total + body_macs(body, None, 1, height, width))
 
     def __call__(self, pair: Pair) -> Result:
         depth, budget = self.target.depth, self.target.budget
@@ -134,7 +151,7 @@ def open_runners(sources: tuple[str, ...], options: RunnerOptions) -> list[Runne
     sources: names of `BASELINES`, else what `checkpoints.load_model` takes. Raises CheckpointError, InputError for a
     model of another scale or a target that a model cannot meet, and BackendError.
     """
-    names = [Path(source).stem if Path(source).exists() else source for source in sources]
+    names = [checkpoints.model_name(source) for source in sources]
     runners: list[Runner] = []
     for name, source in zip(names, sources, strict=True):
         if source in BASELINES:

@@ -1,4 +1,4 @@
-"""A sheet of crops for each data set and network: LR, bicubic, SR at every target, HR, with the depth maps."""
+"""A sheet of crops for each data set and network: LR, bicubic-rgb, SR at each target, HR, with the depth maps."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from adadsr.evaluation.baselines import bicubic_rgb
 from adadsr.evaluation.benchmark import Benchmark, Pair, Pixels, Sample, load_pair
 from adadsr.evaluation.runners import Result, Runner
 from adadsr.evaluation.style import DEPTH_COLORS, new_figure, styled
+from adadsr.evaluation.tables import asked
 
 CROP = 48
 """Side of a crop in LR pixels."""
@@ -37,7 +38,7 @@ class Crop(NamedTuple):
 def draw_sheets(out: Path, benchmark: Benchmark, runners: list[Runner]) -> list[Path]:
     """Write `crops-<data set>-<model>.png` for each network; returns their paths.
 
-    The crop is where bicubic errs most on the whole data set; that image is run once more, untimed.
+    The crop is where bicubic-rgb errs most on the whole data set; that image is run once more, untimed.
     """
     networks = [runner for runner in runners if runner.is_network]
     if not networks:
@@ -55,7 +56,7 @@ def draw_sheets(out: Path, benchmark: Benchmark, runners: list[Runner]) -> list[
 
 
 def hardest_crop(benchmark: Benchmark) -> Crop:
-    """The square of CROP LR pixels, or a whole small image, where bicubic's squared error in Y is largest."""
+    """The square of CROP LR pixels, or a whole small image, where bicubic-rgb's squared error in Y is largest."""
     best, largest = None, -1.0
     for sample in benchmark.samples:
         pair = load_pair(sample, benchmark.scale)
@@ -90,13 +91,17 @@ def _sheet(crop: Crop, pair: Pair, benchmark: Benchmark, runs: list[tuple[Runner
         axis.spines[:].set(visible=True, linewidth=0.5, color="0.4")
     enlarged = bicubic_rgb(pair).sr
     _show(axes[0, 0], crop.of(pair.lr, 1), "LR")
-    _show(axes[0, 1], crop.of(enlarged, scale), f"bicubic\n{_psnr(enlarged, pair, scale)}")
+    _show(axes[0, 1], crop.of(enlarged, scale), f"bicubic-rgb\n{_psnr(enlarged, pair, scale)}")
     _show(axes[0, -1], crop.of(pair.hr, scale), "HR")
     _show_place(axes[1, 0], crop, pair, scale)
     depth = None
     blocks = max(float(result.depth_map.max()) for _, result in runs if result.depth_map is not None)
     for column, (runner, result) in enumerate(runs, 2):
-        _show(axes[0, column], crop.of(result.sr, scale), f"{_asked(runner)}\n{_psnr(result.sr, pair, scale)}")
+        _show(
+            axes[0, column],
+            crop.of(result.sr, scale),
+            f"{asked(runner.target) or 'full depth'}\n{_psnr(result.sr, pair, scale)}",
+        )
         if result.depth_map is not None:
             cut = crop.of(result.depth_map.mean(axis=0), 1)
             title, look = f"mean depth {result.mean_depth:.1f}", {"cmap": DEPTH_COLORS, "vmin": 0, "vmax": blocks}
@@ -105,7 +110,7 @@ def _sheet(crop: Crop, pair: Pair, benchmark: Benchmark, runs: list[tuple[Runner
         axes[1, -1].set(visible=True, frame_on=False)
         figure.colorbar(depth, cax=axes[1, -1].inset_axes([0.02, 0.02, 0.12, 0.96]), label="blocks run")
     name = f"{benchmark.name} {crop.sample.name}, x{scale}, {runs[0][0].model}"
-    figure.suptitle(f"{name}\nPSNR-Y and mean depth are those of the whole image", fontsize=8)
+    figure.suptitle(f"{name}\nPercentages are budgets; PSNR-Y and mean depth are those of the whole image", fontsize=8)
     return figure
 
 
@@ -123,12 +128,6 @@ def _show_place(axis: Any, crop: Crop, pair: Pair, scale: int) -> None:
     side = crop.side * scale
     axis.add_patch(Rectangle(place, side, side, fill=False, edgecolor="black", linewidth=2.4))
     axis.add_patch(Rectangle(place, side, side, fill=False, edgecolor="white", linewidth=1))
-
-
-def _asked(runner: Runner) -> str:
-    if runner.target.budget is not None:
-        return f"budget {100 * runner.target.budget:.3g}%"
-    return "full depth" if runner.target.depth is None else f"depth {runner.target.depth:.3g}"
 
 
 def _psnr(sr: Pixels, pair: Pair, scale: int) -> str:

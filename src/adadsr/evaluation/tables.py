@@ -7,21 +7,21 @@ from adadsr.evaluation.records import Row
 from adadsr.upscaler.report import Target
 
 
+def asked(target: Target) -> str:
+    """What was asked for, as `50%`, a budget, or `depth 8`; nothing for full depth."""
+    if target.budget is not None:
+        return f"{100 * target.budget:.4g}%"
+    return "" if target.depth is None else f"depth {target.depth:.4g}"
+
+
 def label(model: str, target: Target) -> str:
     """A model with what it was asked for, as `adaedsr-baseline-x2 50%` or `adaedsr-baseline-x2 depth 8`."""
-    if target.budget is not None:
-        return f"{model} {100 * target.budget:.4g}%"
-    return model if target.depth is None else f"{model} depth {target.depth:.4g}"
-
-
-def row_label(row: Row) -> str:
-    """The label of a row's model and target."""
-    return label(row.model, Target(row.depth, row.budget))
+    return f"{model} {asked(target)}".rstrip()
 
 
 COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("model", lambda row: row.model),
-    ("asked", lambda row: _asked(row)),
+    ("asked", lambda row: asked(row.target)),
     ("PSNR-Y dB", lambda row: _number(row.psnr_y, ".3f")),
     ("SSIM-Y", lambda row: _number(row.ssim_y, ".4f")),
     ("PSNR-RGB dB", lambda row: _number(row.psnr_rgb, ".3f")),
@@ -52,12 +52,6 @@ def markdown(rows: list[Row], environment: dict[str, Any]) -> str:
     lines += ["## Environment", ""]
     lines += [f"- {name}: {_plain(value)}" for name, value in environment.items()]
     return "\n".join(lines) + "\n"
-
-
-def _asked(row: Row) -> str:
-    if row.budget is not None:
-        return f"{100 * row.budget:.4g}%"
-    return "" if row.depth is None else f"depth {row.depth:.4g}"
 
 
 def _per_image(row: Row, total: float | None) -> float | None:

@@ -25,4 +25,5 @@ def image_of(pixels: Pixels, interpretation: str) -> Any:
 def reason(error: pyvips.Error) -> str:
     """The last line of a libvips message: the earlier ones belong to probing and to the call itself."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else "no reason given"
+    lines = [line for line in lines if not line.startswith("unable to call ")]
+    return lines[-1] if lines else "libvips gives no reason"

@@ -1,14 +1,12 @@
 """Picture -> file. The file appears under its name whole or not at all."""
 
-import contextlib
 import os
-import secrets
-from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 import pyvips
 
+from adadsr import atomic
 from adadsr.errors import ImageFileError, InputError
 from adadsr.images.formats import AVIF, JPEG, PNG, TIFF, WEBP, Format, format_for_writing
 from adadsr.images.metadata import fitting_profile, gray_to_srgb
@@ -48,14 +46,9 @@ def write_image(
         overwrite=overwrite,
     )
     target = format_for_writing(name)
-    final = os.path.realpath(name)  # a link stays a link
     try:
-        with _temporary_file(os.path.dirname(final)) as temporary:
-            with open(temporary, "r+b") as file:
-                _encode(file, picture, target, quality)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, final)
+        with atomic.replacing(name) as hidden, hidden.open("r+b") as file:
+            _encode(file, picture, target, quality)
     except pyvips.Error as error:
         raise ImageFileError(_failure(name, reason(error))) from error
     except OSError as error:
@@ -97,22 +90,9 @@ def check_writable(
     if not os.path.isdir(folder):
         raise ImageFileError(f"{name}: there is no folder {os.path.dirname(name) or '.'}; create it first")
     try:
-        with _temporary_file(folder):
-            pass
+        atomic.check_folder(folder)
     except OSError as error:
         raise ImageFileError(_failure(name, error.strerror or str(error))) from error
-
-
-@contextlib.contextmanager
-def _temporary_file(folder: str) -> Iterator[str]:
-    """A new hidden file with the permissions of any new file; removed at the end if it still has its name."""
-    path = os.path.join(folder, f".adadsr-{secrets.token_hex(8)}.tmp")
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666))
-    try:
-        yield path
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
 
 
 def _encode(file: BinaryIO, picture: Picture, target: Format, quality: int | None) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -16,14 +16,21 @@ from adadsr.sparse.reference import run_reference, run_tail
 RunTail = Callable[[Tensor], Tensor]
 
 
+class RunBody(Protocol):
+    """A function that runs a body; see `gather.run_gather`."""
+
+    def __call__(
+        self, z0: Tensor, depth_map: Tensor | None = None, progress: Callable[[float], None] = ...
+    ) -> BodyRun: ...
+
+
 class PreparedBody(NamedTuple):
     """A body that a backend is ready to run. Threads may share it.
 
-    run: z0 (N, C, H, W), depth map or None -> BodyRun; see `gather.run_gather`.
     held: bytes that it takes beside the body's own tensors.
     """
 
-    run: Callable[[Tensor, Tensor | None], BodyRun]
+    run: RunBody
     held: int = 0
 
 
@@ -45,7 +52,9 @@ class Backend(NamedTuple):
         return self.prepare(body).run(z0, depth_map)
 
 
-def _run_dense(body: Body, z0: Tensor, depth_map: Tensor | None) -> BodyRun:
+def _run_dense(
+    body: Body, z0: Tensor, depth_map: Tensor | None = None, progress: Callable[[float], None] = lambda share: None
+) -> BodyRun:
     """The definition, as a backend: every block everywhere, whatever the depth map says."""
     batch, _, height, width = z0.shape
     return BodyRun(run_reference(body, z0, depth_map), body_macs(body, None, batch, height, width))

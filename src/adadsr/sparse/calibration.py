@@ -19,7 +19,7 @@ def calibrate(
     """The deepest map of a family that costs at most `target`.
 
     depth_at: shift -> depth map, non-decreasing in the shift at every position. bounds: a shift whose map costs at
-    most `target`, and a larger one. cost: non-decreasing in every depth. Where many positions are equal, as in flat
+    most `target`, and a larger one. cost: non-decreasing along the family. Where many positions are equal, as in flat
     images, the cost jumps by more than `tolerance` at one shift; then a part of them, in raster order, goes deeper.
     """
     low, high = bounds
@@ -34,7 +34,9 @@ def calibrate(
     depth_map = depth_at(low)
     if target - cost(depth_map) <= tolerance:
         return depth_map
-    return _break_ties(depth_map, depth_at(high), cost, target)
+    deep = depth_at(high)
+    # As deep as the same cost allows: just beyond a whole number a block would run with a gate of almost 0.
+    return _break_ties(depth_map, torch.where(deep.ceil() > depth_map.ceil(), deep.ceil(), depth_map), cost, target)
 
 
 def _break_ties(shallow: Tensor, deep: Tensor, cost: Callable[[Tensor], float], target: float) -> Tensor:

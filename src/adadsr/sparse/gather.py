@@ -5,7 +5,7 @@ rounded up to whole tiles. A position is a tile of `side` x `side` pixels; with 
 its corner: the buffer row of the top left pixel of its window, which is the tile and one pixel around it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -20,12 +20,16 @@ CHUNK_PIXELS = 4096
 """Pixels whose windows are gathered at once, so that what is gathered stays in cache."""
 
 
-def run_gather(body: Body, z0: Tensor, depth_map: Tensor | None = None) -> BodyRun:
+def run_gather(
+    body: Body, z0: Tensor, depth_map: Tensor | None = None, progress: Callable[[float], None] = lambda share: None
+) -> BodyRun:
     """The body of `run_reference`, evaluated at active positions only. Not differentiable.
 
     z0: (N, C, H, W). depth_map: (N, G, ceil(H/t), ceil(W/t)) in blocks; None runs every block densely.
+    progress: called with the share of the blocks that is done.
     """
-    canvas = _Canvas(z0, body.depth_tile)
+    blocks = sum(len(group.blocks) for group in body.groups)
+    canvas = _Canvas(z0, body.depth_tile, lambda done: progress(done / blocks))
     for index, group in enumerate(body.groups):
         start = None if group.conv is None else canvas.image.clone()
         if depth_map is None:
@@ -58,8 +62,9 @@ def _run_group(canvas: "_Canvas", group: Group, depth_map: Tensor) -> None:
 class _Canvas:
     """The buffers of one pass over one batch, the arithmetic of their rows, and the count of what was computed."""
 
-    def __init__(self, z0: Tensor, side: int) -> None:
-        self.side, self.macs = side, 0
+    def __init__(self, z0: Tensor, side: int, progress: Callable[[int], None]) -> None:
+        """progress: called with the number of blocks that are done."""
+        self.side, self.macs, self.blocks_done, self.progress = side, 0, 0, progress
         self.batch, self.channels, self.height, self.width = z0.shape
         self.whole = Box(0, 0, self.height, self.width)
         self.grid = (-(-self.height // side), -(-self.width // side))
@@ -118,6 +123,7 @@ class _Canvas:
         self._view(self.z, box).add_(update)
         if self.side > 1:
             self.hidden.zero_()
+        self._block_done()
 
     def _conv_in(self, source: Tensor, box: Box, weights: Conv) -> Tensor:
         """A conv at the pixels of a rectangle: (N, C', h, w)."""
@@ -144,6 +150,11 @@ class _Canvas:
         if self.side > 1:
             # Outside its mask a tile's hidden features count as zero, also for the next block's neighbours.
             self.hidden[self._pixels(first)] = 0
+        self._block_done()
+
+    def _block_done(self) -> None:
+        self.blocks_done += 1
+        self.progress(self.blocks_done)
 
     def _chunks(self, entries: Tensor) -> Iterator[Tensor]:
         return iter(torch.split(entries, max(1, CHUNK_PIXELS // self.side**2)))

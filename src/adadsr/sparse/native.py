@@ -3,6 +3,7 @@
 Importing this module needs the compiled extension; `extension.missing` says whether it is there.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -51,15 +52,19 @@ class NativeBody:
         self.conv = self._pack(body.conv, "the closing conv", everywhere=True)
         self._workspaces = WorkspacePool[tuple[int, int, int], Workspace](lambda size: Workspace(size, self))
 
-    def __call__(self, z0: Tensor, depth_map: Tensor | None = None) -> BodyRun:
+    def __call__(
+        self, z0: Tensor, depth_map: Tensor | None = None, progress: Callable[[float], None] = lambda share: None
+    ) -> BodyRun:
         """z0: (N, C, H, W). depth_map: (N, G, ceil(H/t), ceil(W/t)) in blocks, None for full depth; both float32.
+
+        progress: called with the share of the blocks that is done.
 
         Not differentiable. Raises InputError, and ValueError for a depth map with a value that is not a number.
         """
         self._check(z0, depth_map)
         size = z0.shape[0], z0.shape[2], z0.shape[3]
         with self._workspaces.lease(size) as workspace, torch.no_grad():
-            return run_pass(self, workspace, z0, depth_map)
+            return run_pass(self, workspace, z0, depth_map, progress)
 
     @property
     def held(self) -> int:

@@ -74,13 +74,19 @@ def _seconds(run: Callable[[], None]) -> float:
     return min(times)
 
 
-def run_pass(body: "NativeBody", workspace: Workspace, z0: Tensor, depth_map: Tensor | None) -> BodyRun:
-    """The body for z0 (N, C, H, W) and a depth map, both checked."""
+def run_pass(
+    body: "NativeBody",
+    workspace: Workspace,
+    z0: Tensor,
+    depth_map: Tensor | None,
+    progress: Callable[[float], None],
+) -> BodyRun:
+    """The body for z0 (N, C, H, W) and a depth map, both checked. progress: called with the share of blocks done."""
     images = z0.permute(0, 2, 3, 1)
     out = _native.Canvas(*workspace.size, body.channels)
     for canvas in (workspace.z, out):
         view(canvas).copy_(images)
-    run = _Pass(body, workspace)
+    run = _Pass(body, workspace, progress)
     for index, group in enumerate(body.groups):
         run.group(group, None if depth_map is None else depth_map[:, index : index + 1])
     run.dense_conv(body.conv, workspace.z, out)
@@ -94,8 +100,9 @@ class _Pass:
     the machine, and budgets are priced by it.
     """
 
-    def __init__(self, body: "NativeBody", workspace: Workspace) -> None:
+    def __init__(self, body: "NativeBody", workspace: Workspace, progress: Callable[[float], None]) -> None:
         self.side, self.workspace, self.macs = body.side, workspace, 0
+        self.progress, self.blocks, self.blocks_done = progress, sum(len(group.blocks) for group in body.groups), 0
         self.batch, self.height, self.width = workspace.size
         self.threads = torch.get_num_threads()
         self.worth = tile_worth(body.channels, body.isa, self.threads) if body.side == 1 else 0.0
@@ -178,6 +185,8 @@ class _Pass:
             sums = _native.sum_positions(workspace.update, tiles, pixels, workspace.scratch, threads)
             scale = self._attention(block.attention, from_dlpack(sums))
             _native.add_scaled(workspace.z, workspace.update, scale, tiles, pixels, threads)
+        self.blocks_done += 1
+        self.progress(self.blocks_done / self.blocks)
 
     def _attention(self, attention: Attention, total: Tensor) -> Tensor:
         """The weight of each channel, (N, C), from the channels' sums: what is not active counts as zero."""

@@ -1,5 +1,7 @@
 """How large tiles may be so that a run stays within a memory limit. docs/algorithm.md has the measured factors."""
 
+import ctypes
+import sys
 from typing import NamedTuple
 
 from adadsr.errors import InputError
@@ -41,3 +43,11 @@ def limits_for(config: NetworkConfig, context: int, memory: int, held: int, side
             f"give at least {-(-least // 2**20)} MiB"
         )
     return Limits(min(side or largest, largest), free // (TAIL_COPIES * features * config.scale**2))
+
+
+def give_back() -> None:
+    """Hand freed memory back to the system. glibc keeps it, and from tile to tile the holes in it add up."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)

@@ -6,6 +6,7 @@ calibrated; the second runs head, body and tail. An image that is one tile keeps
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,13 +21,15 @@ from adadsr.sparse.body import body_macs
 from adadsr.sparse.calibration import calibrate
 from adadsr.sparse.depth import mean_depth
 from adadsr.tiling import Tile, bands, depth_cap, plan_tiles
-from adadsr.upscaler.memory import Limits
+from adadsr.upscaler.memory import Limits, give_back
 from adadsr.upscaler.report import Target
 
 TAIL_REACH = 2
 """LR pixels around a pixel that the tail looks at: one for its first conv, less than one for those after it."""
 PARTIAL_CONTEXT = 32
 """LR pixels around a tile where every pixel depends on the whole image, as in RCAN."""
+BODY_SHARE = 0.9
+"""About how much of a tile's time its body takes."""
 TOLERANCE = 0.002
 """A budget that one shift of all scores misses by more is met by a part of equal positions."""
 
@@ -37,6 +40,7 @@ class Outcome:
 
     depth_map: Tensor | None
     mean_depth: float
+    achieved_budget: float
     executed: Cost
     dense: Cost
     tiles: int
@@ -73,18 +77,23 @@ class Passes:
         write: takes each finished part of the SR image, its place and (1, 3, h, w). progress: the share done.
         """
         tiles = self._tiles(lr, limits.side, self.context)
-        dense = sum((self._dense(tile, limits) for tile in tiles), Cost())
         executed, depth_map, z0 = Cost(), None, None
         if not target.is_full(self.config.n_resblocks):
-            scores, z0, executed = self._scores(lr, self._nominal_depth(target, dense), limits.side)
-            fixed = executed + sum((self._fixed(tile, limits, z0) for tile in tiles), Cost())
-            depth_map = self._depth_map(scores, target, tiles, fixed.total, dense.total)
+            nominal = self._nominal_depth(target, self.costs.dense(*lr.shape[-2:]))
+            scores, z0, executed = self._scores(lr, nominal, limits.side)
+            depth_map = self._depth_map(scores, target, lr.shape[-2], lr.shape[-1])
         for index, tile in enumerate(tiles):
-            executed += self._run_tile(lr, tile, z0, self._window_depth(depth_map, tile), limits, write)
+            depth = self._window_depth(depth_map, tile)
+            within = partial(_report_tile, progress, index, len(tiles))
+            executed += self._run_tile(lr, tile, z0, depth, limits, write, within)
             progress((index + 1) / len(tiles))
-        blocks = self.config.n_resblocks
-        depth = blocks if depth_map is None else mean_depth(depth_map, blocks)
-        return Outcome(depth_map, depth, executed, dense, len(tiles), len(tiles) == 1 or self.body.is_local)
+            if len(tiles) > 1:
+                give_back()
+        dense = sum((self._dense(tile, limits) for tile in tiles), Cost())
+        blocks, whole = self.config.n_resblocks, len(tiles) == 1
+        mean = blocks if depth_map is None else mean_depth(depth_map, blocks)
+        share = executed.total / dense.total if whole else self._share(depth_map, *lr.shape[-2:])
+        return Outcome(depth_map, mean, share, executed, dense, len(tiles), whole or self.body.is_local)
 
     def _tiles(self, lr: Tensor, side: int, context: int) -> list[Tile]:
         height, width = lr.shape[-2:]
@@ -103,6 +112,8 @@ class Passes:
             core.of(scores).copy_(core.relative_to(tile.window.coarse(unit)).of(part))
             size = tile.window.height, tile.window.width
             cost += self.costs.head(*size) + self.costs.adapter(*size)
+            if len(tiles) > 1:
+                give_back()
         return scores, z0 if len(tiles) == 1 else None, cost
 
     def _nominal_depth(self, target: Target, dense: Cost) -> float:
@@ -113,23 +124,35 @@ class Passes:
         share = 1 - (1 - target.budget) * dense.total / dense.body
         return min(max(share, 0.0), 1.0) * self.config.n_resblocks
 
-    def _depth_map(self, scores: Tensor, target: Target, tiles: list[Tile], fixed: int, dense: int) -> Tensor:
-        """The depth map at the desired depth, or the deepest one whose cost stays within the budget."""
+    def _depth_map(self, scores: Tensor, target: Target, height: int, width: int) -> Tensor:
+        """The depth map at the desired depth, or the deepest one whose cost stays within the budget.
+
+        A budget is priced for the whole image, so that the map does not depend on tiles.
+        """
         adapter = self.network.require_adapter()
         if target.budget is None:
             return adapter.at_depth(scores, scores.new_full((1,), target.depth or 0.0))
-
-        def share(depth_map: Tensor) -> float:
-            return (fixed + sum(self._body_macs(depth_map, tile) for tile in tiles)) / dense
-
-        least = share(torch.zeros_like(scores))
+        least = self._share(torch.zeros_like(scores), height, width)
         if target.budget < least:
             raise InputError(
                 f"budget={target.budget:g}: head, adapter, closing convs and tail alone cost {least:.4f} of the full "
                 f"network on this image; ask for at least {least + 5e-4:.3f}"
             )
-        bounds = adapter.shift_bounds(scores)
-        return calibrate(lambda shift: adapter.depth_map(scores, shift), bounds, share, target.budget, TOLERANCE)
+        return calibrate(
+            lambda shift: adapter.depth_map(scores, shift),
+            adapter.shift_bounds(scores),
+            lambda depth_map: self._share(depth_map, height, width),
+            target.budget,
+            TOLERANCE,
+        )
+
+    def _share(self, depth_map: Tensor | None, height: int, width: int) -> float:
+        """Cost of a depth map on the whole image, as a fraction of the dense network's."""
+        dense = self.costs.dense(height, width)
+        if depth_map is None:
+            return 1.0
+        fixed = dense.head + dense.tail + self.costs.adapter(height, width).total
+        return (fixed + body_macs(self.body, depth_map, 1, height, width)) / dense.total
 
     def _window_depth(self, depth_map: Tensor | None, tile: Tile) -> Tensor | None:
         """The depth map of a tile's window, no deeper than its core needs; None where all of it runs at full depth."""
@@ -139,13 +162,11 @@ class Passes:
         cap = depth_cap(tile, self.config.n_resblocks, self.margin, self.config.depth_tile)[None, None]
         return cap.to(self.device) if depth is None else torch.minimum(depth, cap.to(depth))
 
-    def _body_macs(self, depth_map: Tensor | None, tile: Tile) -> int:
-        depth = self._window_depth(depth_map, tile)
-        return body_macs(self.body, depth, 1, tile.window.height, tile.window.width)
-
     def _dense(self, tile: Tile, limits: Limits) -> Cost:
         """What the full-depth network costs on a tile."""
-        return Cost(body=self._body_macs(None, tile)) + self._fixed(tile, limits, None)
+        height, width = tile.window.height, tile.window.width
+        body = body_macs(self.body, self._window_depth(None, tile), 1, height, width)
+        return Cost(body=body) + self._fixed(tile, limits, None)
 
     def _fixed(self, tile: Tile, limits: Limits, z0: Tensor | None) -> Cost:
         """What a tile costs beside the body: the head where its features are not there yet, and the tail."""
@@ -167,13 +188,19 @@ class Passes:
         depth: Tensor | None,
         limits: Limits,
         write: Callable[[Box, Tensor], None],
+        progress: Callable[[float], None],
     ) -> Cost:
         """Head, body and tail of one tile; returns what was executed."""
         cost = self._fixed(tile, limits, z0)
         features = self.network.head(tile.window.of(lr)) if z0 is None else z0
-        z, macs = self.prepared.run(features, depth)
+        z, macs = self.prepared.run(features, depth, progress)
         for band, region in self._tail_bands(tile, limits):
             sr = self.tail(region.relative_to(tile.window).of(z)) + self.mean
             scale = self.config.scale
             write(band.scaled(scale), band.relative_to(region).scaled(scale).of(sr))
         return cost + Cost(body=macs)
+
+
+def _report_tile(progress: Callable[[float], None], index: int, tiles: int, share: float) -> None:
+    """Report the share of a tile's body that is done; the tail comes after it."""
+    progress((index + BODY_SHARE * share) / tiles)

@@ -37,7 +37,8 @@ class Report:
     """One run. Sizes are (width, height) in pixels; a GMAC is 10^9 multiply-accumulates.
 
     requested_depth, requested_budget: what was asked for, None where it was not.
-    achieved_budget: executed_gmacs / dense_gmacs.
+    achieved_budget: cost of the depth map on the whole image, as a fraction of the dense network's; of an image in one
+        tile it is executed_gmacs / dense_gmacs, in several tiles their overlap is left out.
     mean_depth: blocks a position, a fraction counted as a fraction.
     executed_gmacs: what the backend really ran; head, adapter, body and tail in `parts`.
     dense_gmacs: the full-depth network without an adapter, run in the same tiles (in one tile: the dense network).

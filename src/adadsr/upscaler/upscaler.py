@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,12 +80,21 @@ class Upscaler:
         self._passes = Passes(self.network, choose_backend(self.backend, self.device))
 
     @classmethod
-    def from_pretrained(cls, source: str | os.PathLike[str], **options: Any) -> "Upscaler":
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str],
+        *,
+        device: str | torch.device = "cpu",
+        backend: str | None = None,
+        tile: int | None = None,
+        memory: int = DEFAULT_LIMIT,
+    ) -> "Upscaler":
         """source: a bundled name such as `adaedsr-baseline-x2`, a checkpoint file, or a Hugging Face id.
 
-        options: those of the constructor. Raises CheckpointError where there is no such model.
+        The rest: see the constructor. Raises CheckpointError where there is no such model.
         """
-        return cls(checkpoints.load_model(os.fspath(source)), name=Path(source).stem, **options)
+        network, name = checkpoints.load_model(os.fspath(source)), checkpoints.model_name(source)
+        return cls(network, name=name, device=device, backend=backend, tile=tile, memory=memory)
 
     @property
     def scale(self) -> int:
@@ -99,6 +107,7 @@ class Upscaler:
         *,
         depth: float | None = None,
         budget: float | None = None,
+        max_pixels: int = images.DEFAULT_MAX_PIXELS,
         progress: Callable[[float], None] = lambda share: None,
     ) -> Upscaled:
         """Enlarge one image; without depth and budget at full depth.
@@ -106,13 +115,14 @@ class Upscaler:
         image: a path, a `Picture`, a Pillow image, an array (H, W) or (H, W, 1..4) of uint8 or uint16, or a floating
             tensor (3, H, W) or (1, 3, H, W) in 0..255.
         depth: desired mean depth, 0..n_resblocks. budget: fraction of the dense network's multiply-accumulates, (0, 1].
+        max_pixels: largest file that a path may name.
         progress: called with the share that is done. Raises InputError and ImageFileError.
         """
         target = Target(depth, budget)
         target.check(self.network.config.n_resblocks, adaptive=self.network.adapter is not None)
         if isinstance(image, Tensor):
             return self._upscale_tensor(image, target, progress)
-        picture = _as_picture(image)
+        picture = _as_picture(image, max_pixels)
         result = self._upscale_picture(picture, target, progress)
         assert result.picture is not None
         return Upscaled(_like(image, result.picture), result.depth_map, result.report, result.picture)
@@ -170,6 +180,8 @@ class Upscaler:
         limits = limits_for(config, self._passes.context, self.memory, held, self.tile)
         lr = lr.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
         outcome = self._passes.run(lr, target, limits, write, progress)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         seconds = time.perf_counter() - start
         return self._pixel_depths(outcome, height, width), self._report(target, outcome, height, width, seconds)
 
@@ -190,7 +202,7 @@ class Upscaler:
             output_size=(width * self.scale, height * self.scale),
             requested_depth=target.depth,
             requested_budget=target.budget,
-            achieved_budget=outcome.executed.total / outcome.dense.total,
+            achieved_budget=outcome.achieved_budget,
             mean_depth=outcome.mean_depth,
             executed_gmacs=outcome.executed.total / 1e9,
             dense_gmacs=outcome.dense.total / 1e9,
@@ -212,21 +224,23 @@ def _paste(sr: Tensor, box: Box, part: Tensor) -> None:
 def _checked_device(device: str | torch.device) -> torch.device:
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        torch.zeros(1, device=chosen).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0]
         raise InputError(f"device {str(device)!r} cannot be used here ({reason}); `cpu` always can") from error
     return chosen
 
 
-def _as_picture(image: Any) -> Picture:
+def _as_picture(image: Any, max_pixels: int) -> Picture:
     if isinstance(image, Picture):
         return image
     if isinstance(image, str | os.PathLike):
-        return images.read_image(image)
+        return images.read_image(image, max_pixels=max_pixels)
     if isinstance(image, np.ndarray):
         return images.picture_from_array(image)
-    return images.picture_from_pil(image)
+    if hasattr(image, "getbands"):
+        return images.picture_from_pil(image)
+    raise InputError(f"{type(image).__name__} was given; a path, array, Pillow image or tensor is allowed")
 
 
 def _like(image: Any, picture: Picture) -> Any:

@@ -1,0 +1,61 @@
+"""The JSON report of a run."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from adadsr import batch
+from adadsr.batch import Options
+from adadsr.errors import InputError
+from adadsr.sparse.backends import default_backend
+from batch_samples import tiny_upscaler, write
+
+
+def test_the_report_tells_all_and_is_written_whole(here):
+    write(here / "in/a.png", 8, 12)
+    write(here / "in/b.png")
+    write(here / "out/b.png")
+    plan = batch.plan(["in", "none*"], "out")
+    path = here / "reports/run.json"
+    batch.prepare_json(path, plan)
+    measured, _ = batch.measure(plan.jobs, 2, Options())
+    run = batch.run(tiny_upscaler(), measured, Options(budget=0.7))
+    batch.write_json(path, batch.as_json(batch.settled(plan) + run.results))
+    report = json.loads(path.read_text())
+    assert os.listdir(path.parent) == ["run.json"]
+    assert report["counts"] == {"done": 1, "skipped": 1, "failed": 1, "not run": 0}
+    failed, skipped, done = report["images"]
+    assert failed.keys() == skipped.keys() == done.keys()
+    assert (failed["input"], failed["output"], failed["executed_gmacs"]) == ("none*", None, None)
+    assert (skipped["status"], skipped["output"]) == ("skipped", "out/b.png")
+    assert (done["input_size"], done["output_size"], done["status"]) == ([12, 8], [24, 16], "done")
+    assert (done["model"], done["backend"], done["device"], done["scale"]) == (
+        "tiny",
+        default_backend(torch.device("cpu")),
+        "cpu",
+        2,
+    )
+    assert done["executed_gmacs"] / done["dense_gmacs"] == pytest.approx(done["achieved_budget"], abs=1e-3)
+    assert done["total_seconds"] > 0
+
+
+def test_a_report_replaces_an_earlier_one_and_nothing_else(here):
+    plan = batch.plan([], "out")
+    path = here / "report.json"
+    batch.write_json(path, batch.as_json([]))
+    batch.prepare_json(path, plan)
+    for content in (b"", b"mine", b'{"adadsr": 1}'):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"report\.json: the file exists already and is no report of adadsr"):
+            batch.prepare_json(path, plan)
+
+
+def test_a_report_that_would_replace_an_image_is_refused(here):
+    write(here / "a.png")
+    plan = batch.plan(["a.png"], "b.png")
+    for path, message in (("a.png", "would replace an image"), ("b.png", "would replace"), (".", "this is a folder")):
+        with pytest.raises(InputError, match=message):
+            batch.prepare_json(Path(path), plan)

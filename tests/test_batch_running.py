@@ -1,0 +1,161 @@
+"""Many images one after the other: bad files, faults and interruptions."""
+
+import os
+import signal
+
+import pytest
+
+from adadsr import batch, images
+from adadsr.batch import Options, Status
+from adadsr.batch.interrupts import Interrupts
+from adadsr.errors import ImageFileError, InputError
+from batch_samples import tiny_upscaler, write
+
+
+@pytest.fixture(scope="module")
+def upscaler():
+    return tiny_upscaler()
+
+
+def test_inputs_without_an_image_are_failures_of_their_own(here):
+    write(here / "in/a.png")
+    (here / "empty").mkdir()
+    plan = batch.plan(["in", "empty", "none/*.png", "missing.png"], "out")
+    assert [str(path) for path, _ in plan.failures] == ["empty", "none/*.png"]
+    results = batch.settled(plan)
+    assert all(result.status is Status.FAILED for result in results)
+    measured, failed = batch.measure(plan.jobs, 2, Options())
+    assert [str(job.source) for job, _ in measured] == ["in/a.png"]
+    assert [result.reason for result in failed] == ["missing.png: there is no such file; check the path"]
+
+
+def test_measuring_reads_sizes_makes_folders_and_refuses_what_no_file_can_hold(here):
+    write(here / "in/a.png", 5, 7)
+    write(here / "in/deep/wide.png", 1, 9000)
+    plan = batch.plan(["in"], "out", suffix=".webp")
+    measured, failed = batch.measure(plan.jobs, 2, Options())
+    assert [pixels for _, pixels in measured] == [35]
+    assert "over the 16383 pixels a side that WebP can hold" in failed[0].reason
+    assert (here / "out").is_dir()
+    _, failed = batch.measure(plan.jobs, 2, Options(max_pixels=34))
+    assert "pass --max-pixels" in failed[0].reason
+    with pytest.raises(InputError, match="quality is 101"):
+        batch.measure(plan.jobs, 2, Options(quality=101))
+
+
+def test_an_output_folder_that_cannot_be_is_refused(here):
+    write(here / "in/a.png")
+    (here / "file").write_text("x")
+    plan = batch.plan(["in"], "file/out")
+    with pytest.raises(ImageFileError, match="no files can be written there"):
+        batch.measure(plan.jobs, 2, Options())
+
+
+def test_a_bad_file_stops_no_other(here, upscaler):
+    write(here / "in/a.png")
+    cut = write(here / "in/b.png", 200, 200)
+    cut.write_bytes(cut.read_bytes()[:-5000])
+    write(here / "in/c.png", alpha=100, channels=4)
+    write(here / "in/d.png")
+    plan = batch.plan(["in"], "out", suffix=".jpg")
+    measured, failed = batch.measure(plan.jobs, 2, Options())
+    assert not failed
+    seen, done = [], []
+    run = batch.run(upscaler, measured, Options(), progress=done.append, finished=seen.append)
+    assert not run.interrupted
+    assert run.results == seen
+    assert [result.status.value for result in seen] == ["done", "failed", "failed", "done"]
+    assert seen[1].reason.startswith("in/b.png: truncated or damaged PNG")
+    assert seen[2].reason.startswith("out/c.jpg: JPEG cannot hold transparency")
+    assert sorted(os.listdir("out")) == ["a.jpg", "d.jpg"]
+    assert done == sorted(done)
+    assert done[-1] == sum(pixels for _, pixels in measured)
+
+
+def test_a_fault_with_one_image_stops_no_other(here, upscaler, monkeypatch):
+    write(here / "in/a.png")
+    write(here / "in/b.png")
+    original, calls = images.read_image, []
+
+    def read(path, **limits):
+        calls.append(path)
+        if len(calls) == 1:
+            raise RuntimeError("CUDA out of memory\nmore lines")
+        return original(path, **limits)
+
+    monkeypatch.setattr(images, "read_image", read)
+    measured, _ = batch.measure(batch.plan(["in"], "out").jobs, 2, Options())
+    first, second = batch.run(upscaler, measured, Options()).results
+    assert first.reason == "in/a.png: RuntimeError: CUDA out of memory; give smaller tiles with --tile or --memory"
+    assert second.status is Status.DONE
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_output_that_appears_during_the_run_is_not_replaced(here, upscaler, overwrite):
+    write(here / "in/a.png")
+    options = Options(overwrite=overwrite)
+    measured, _ = batch.measure(batch.plan(["in"], "out").jobs, 2, options)
+
+    def appear(pixels):
+        (here / "out/a.png").write_bytes(b"mine")
+
+    (result,) = batch.run(upscaler, measured, options, progress=appear).results
+    assert result.status is (Status.DONE if overwrite else Status.FAILED)
+    if not overwrite:
+        assert result.reason == "out/a.png: the file exists already; pass --overwrite to replace it"
+        assert (here / "out/a.png").read_bytes() == b"mine"
+
+
+def test_an_interruption_keeps_what_is_done_and_leaves_no_half_file(here, upscaler):
+    for name in "abc":
+        write(here / f"in/{name}.png")
+    measured, _ = batch.measure(batch.plan(["in"], "out", depth_views=True).jobs, 2, Options())
+
+    def interrupt(pixels):
+        if pixels > measured[0].pixels:  # within the second image
+            raise KeyboardInterrupt
+
+    run = batch.run(upscaler, measured, Options(budget=0.7), progress=interrupt)
+    assert run.interrupted
+    assert [result.status.value for result in run.results] == ["done", "not run", "not run"]
+    assert sorted(os.listdir("out")) == ["a.depth.png", "a.png"]
+
+
+def test_an_interruption_while_a_file_is_written_waits_for_the_file(here, upscaler, monkeypatch):
+    write(here / "in/a.png")
+    write(here / "in/b.png")
+    original = images.write_image
+
+    def written(*arguments, **options):
+        original(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(images, "write_image", written)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        measured, _ = batch.measure(batch.plan(["in"], "out").jobs, 2, Options())
+        run = batch.run(upscaler, measured, Options())
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [result.status.value for result in run.results] == ["done", "not run"]
+    assert os.listdir("out") == ["a.png"]
+
+
+def test_a_second_interruption_does_not_wait():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with Interrupts() as interrupts:
+            os.kill(os.getpid(), signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                interrupts.check()
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_the_target_is_checked_against_the_network(upscaler):
+    batch.check_target(upscaler, Options(budget=0.5))
+    with pytest.raises(InputError, match=r"outside 0\.\.2"):
+        batch.check_target(upscaler, Options(depth=3))

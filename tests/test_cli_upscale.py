@@ -1,0 +1,213 @@
+"""`adadsr upscale` as a user runs it."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from adadsr import batch, checkpoints, images
+from adadsr.errors import ImageFileError
+from batch_samples import tiny_network, write
+from cli_samples import COMMAND, call, start, upscale
+
+
+@pytest.fixture
+def here(here):
+    """A working folder with a tiny model."""
+    checkpoints.save(tiny_network(), here / "tiny.safetensors")
+    return here
+
+
+def test_one_file(here):
+    write(here / "a.png", 8, 12)
+    result = upscale("a.png", "-o", "b.png")
+    assert result.exit_code == 0, result.output
+    assert images.read_size("b.png") == (16, 24)
+    assert result.stdout.startswith("a.png -> b.png: 12x8 to 24x16 in ")
+    assert "100.0% of the full network's cost" in result.stdout
+    assert not result.stderr
+
+
+def test_everything_at_once(here):
+    for name in ("in/a.png", "in/deep/b.png", "in/deep/done.png"):
+        write(here / name, 24, 24)
+    write(here / "out/deep/done.webp")
+    (here / "in/bad.png").write_bytes(b"no image")
+    result = upscale(
+        *("in", "-o", "out", "-b", "0.75", "-s", "2", "--tile", "16", "--memory", "2G", "--format", "webp"),
+        *("--quality", "80", "--max-pixels", "1M", "--depth-map", "--report", "out/report.json", "--backend", "torch"),
+    )
+    assert result.exit_code == 1
+    assert result.stdout.startswith("2 of 4 images upscaled in ")
+    assert "1 skipped" in result.stdout
+    assert "1 failed" in result.stdout
+    assert result.stderr.startswith("adadsr: in/bad.png: the content is not PNG")
+    assert result.stderr.count("\n") == 1
+    found = {str(path.relative_to(here / "out")) for path in (here / "out").rglob("*") if path.is_file()}
+    assert found == {"a.webp", "a.depth.png", "deep/b.webp", "deep/b.depth.png", "deep/done.webp", "report.json"}
+    report = json.loads((here / "out/report.json").read_text())
+    assert report["counts"] == {"done": 2, "skipped": 1, "failed": 1, "not run": 0}
+    done = [image for image in report["images"] if image["status"] == "done"]
+    # These tiles overlap a lot; in one tile it would be 0.01.
+    assert all(abs(image["achieved_budget"] - 0.75) <= 0.1 for image in done)
+    assert [image["tiles"] for image in done] == [4, 4]
+
+
+def test_existing_outputs_are_skipped_and_it_says_so(here):
+    write(here / "a.png")
+    (here / "b.png").write_bytes(b"mine")
+    result = upscale("a.png", "-o", "b.png")
+    assert (result.exit_code, (here / "b.png").read_bytes()) == (0, b"mine")
+    assert result.stdout == "b.png: skipped: the output exists already; pass --overwrite to replace it\n"
+    assert upscale("a.png", "-o", "b.png", "--overwrite").exit_code == 0
+    assert images.read_size("b.png") == (24, 20)
+
+
+def test_quiet_says_nothing_and_verbose_names_each(here):
+    for name in "ab":
+        write(here / f"in/{name}.png")
+    assert upscale("in", "-o", "x", "--quiet").output == ""
+    result = upscale("in", "-o", "y", "--verbose")
+    assert "in/a.png -> y/a.png" in result.stderr
+    assert "in/b.png -> y/b.png" in result.stderr
+    assert upscale("in", "-o", "y", "-v", "-q").exit_code == 2
+
+
+def test_a_depth_map_at_full_depth_comes_with_a_note(here):
+    write(here / "a.png")
+    result = upscale("a.png", "-o", "b.png", "--depth-map")
+    assert "--budget makes it vary" in result.stderr
+    assert (here / "b.depth.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--scale", "3"], 1, "--scale 3 was given, but the model tiny.safetensors enlarges 2 times"),
+        (["--depth", "3"], 1, "depth=3 is outside 0..2"),
+        (["--backend", "none"], 1, "backend 'none' is not one of"),
+        (["--device", "none"], 1, "device 'none' cannot be used here"),
+        (["--memory", "1M"], 1, "a memory limit of 1 MiB is too small"),
+        (["--max-pixels", "50"], 1, "pass --max-pixels to allow it"),
+        (["--report", "in/a.png"], 1, "would replace an image"),
+        (["--report", "tiny.safetensors", "--overwrite"], 1, "the file exists already and is no report"),
+        (["--scale", "5"], 2, "5 is not one of 2, 3, 4"),
+        (["--budget", "1.5"], 2, "1.5 is outside (0, 1]"),
+        (["--budget", "nan"], 2, "nan is outside (0, 1]"),
+        (["--depth=-1"], 2, "-1 is below 0"),
+        (["--budget", "0.5", "--depth", "1"], 2, "not both"),
+        (["--memory", "lots"], 2, "'lots' is not a size of memory"),
+        (["--max-pixels", "0"], 2, "'0' is not a count of pixels"),
+        (["--tile", "0"], 2, "0 is not a side in pixels"),
+        (["--quality", "101"], 2, "101 is outside 1"),
+        (["--format", "bmp"], 2, "bmp"),
+    ],
+)
+def test_wrong_options_end_before_any_output(here, arguments, status, message):
+    write(here / "in/a.png")
+    result = upscale("in", "-o", "out", *arguments)
+    assert result.exit_code == status
+    assert message in " ".join(result.stderr.replace("│", " ").split())
+    assert "Traceback" not in result.output
+    assert not list((here).glob("out/*"))
+
+
+def test_a_report_that_cannot_be_written_hides_no_failure(here, monkeypatch):
+    write(here / "in/a.png")
+    (here / "in/bad.png").write_bytes(b"no image")
+
+    def fail(path, content):
+        raise ImageFileError(f"{path}: the report cannot be written")
+
+    monkeypatch.setattr(batch, "write_json", fail)
+    result = upscale("in", "-o", "out", "--report", "run.json")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("1 of 2 images upscaled")
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith("adadsr: in/bad.png: the content is not PNG")
+    assert lines[1:] == ["adadsr: run.json: the report cannot be written"]
+
+
+def test_bad_input_leaves_the_output_that_was_there(here):
+    (here / "a.png").write_bytes(b"no image")
+    cut = write(here / "in/b.png", 200, 200)
+    cut.write_bytes(cut.read_bytes()[:-5000])  # its header is whole, so that the run begins
+    for name in ("out.png", "out/b.png"):
+        write(here / name)
+    before = [(here / name).read_bytes() for name in ("out.png", "out/b.png")]
+    assert upscale("a.png", "-o", "out.png", "--overwrite").exit_code == 1
+    assert upscale("in", "-o", "out", "--overwrite").exit_code == 1
+    assert [(here / name).read_bytes() for name in ("out.png", "out/b.png")] == before
+    assert os.listdir(here / "out") == ["b.png"]
+
+
+def test_a_missing_file_and_a_missing_model_are_errors_in_one_line(here):
+    write(here / "a.png")
+    result = upscale("missing.png", "-o", "out")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "adadsr: missing.png: there is no such file; check the path\n"
+    result = call("upscale", "a.png", "-o", "out", "-m", "missing.safetensors")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("adadsr: missing.safetensors: no bundled model of that name")
+    assert result.stderr.count("\n") == 1
+
+
+def test_without_a_terminal_there_is_only_the_summary(here):
+    write(here / "in/a.png")
+    write(here / "in/b.png")
+    process = start("upscale", "in", "-o", "out", "-m", "tiny.safetensors", "--device", "cpu")
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert output.startswith("2 of 2 images upscaled in ")
+    assert output.count("\n") == 1
+
+
+def test_a_terminal_gets_a_progress_bar(here):
+    pty = pytest.importorskip("pty")
+    write(here / "in/a.png")
+    write(here / "in/b.png")
+    ours, theirs = pty.openpty()
+    arguments = ["upscale", "in", "-o", "out", "-m", "tiny.safetensors", "--device", "cpu", "-v"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100", "TERM": "xterm"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *arguments], stdout=subprocess.PIPE, stderr=theirs, text=True, env=environment
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # a terminal that its last writer has closed
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert output.startswith("2 of 2 images upscaled in ")
+    for part in ("0/2 images", "2/2 images", "100%", "0.0 s left", "in/a.png -> out/a.png"):
+        assert part in shown.decode()
+
+
+def test_an_interruption_ends_cleanly(here):
+    for index in range(60):
+        write(here / f"in/{index:02}.png", 300, 300)
+    process = start("upscale", "in", "-o", "out", "-m", "tiny.safetensors", "--device", "cpu", "--report", "run.json")
+    deadline = time.monotonic() + 60
+    while not (here / "out/01.png").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors.startswith("adadsr: interrupted; ")
+    assert errors.count("\n") == 1
+    report = json.loads((here / "run.json").read_text())
+    done = {os.path.basename(image["output"]) for image in report["images"] if image["status"] == "done"}
+    assert report["interrupted"]
+    assert report["counts"]["done"] + report["counts"]["not run"] == 60
+    assert 2 <= len(done) < 60
+    assert done <= set(os.listdir("out"))
+    for name in os.listdir("out"):  # whole images and nothing else
+        assert images.read_image(f"out/{name}").height == 600
