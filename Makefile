@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NATIVE := native/CMakeLists.txt $(wildcard native/src/*)
 
-.PHONY: demo test test-sanitize lint format clean
+.PHONY: demo test test-sanitize bench-cpu wheel lint format clean
 
 # torch comes first and pinned: an unpinned one may be a build for accelerators of several gigabytes.
 .venv/ready: pyproject.toml constraints.txt $(NATIVE)
@@ -25,6 +25,16 @@ test-sanitize: .venv/ready
 	$(BIN)/pip install --quiet --no-deps --upgrade --target build/sanitize --config-settings=cmake.define.ADADSR_SANITIZE=ON .
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 		PYTHONPATH=build/sanitize:$(SITE) ADADSR_REQUIRE_NATIVE=1 $(BIN)/python -S -m pytest tests/test_native.py
+
+# The native engine against PyTorch, ONNX Runtime, OpenVINO and ncnn; docs/performance.md says what the tables mean.
+bench-cpu: .venv/ready
+	$(BIN)/pip install --quiet --constraint constraints.txt onnx onnxruntime onnxscript openvino ncnn pnnx
+	$(BIN)/python benchmarks/cpu_conv.py
+	$(BIN)/python benchmarks/cpu_network.py
+
+# A wheel for this platform in dist/. It runs on every processor of the platform: the engine chooses when it starts.
+wheel: .venv/ready
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 
 lint: .venv/ready
 	$(BIN)/ruff check .

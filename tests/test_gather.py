@@ -29,8 +29,8 @@ def build_body(backbone: str, depth_tile: int, n_feats: int = 8) -> Body:
     return Network(config).requires_grad_(False).body.tensors()
 
 
-def to_double(body: Body) -> Body:
-    """The same body in float64."""
+def to_double(body):
+    """The same tensors, in a body or any other tuple, in float64."""
 
     def double(part: object) -> object:
         if isinstance(part, torch.Tensor):
@@ -40,9 +40,7 @@ def to_double(body: Body) -> Body:
             return type(part)(*parts) if hasattr(part, "_fields") else tuple(parts)
         return part
 
-    doubled = double(copy.copy(body))
-    assert isinstance(doubled, Body)
-    return doubled
+    return double(copy.copy(body))
 
 
 def sample(body: Body, seed: int, batch: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:

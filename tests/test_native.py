@@ -11,17 +11,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adadsr.errors import BackendError, InputError
+from adadsr.models import Network, NetworkConfig
 from adadsr.sparse import extension
 from adadsr.sparse.backends import choose_backend
-from adadsr.sparse.body import Conv, body_macs
-from adadsr.sparse.reference import run_reference
+from adadsr.sparse.body import Conv, Tail, body_macs
+from adadsr.sparse.reference import run_reference, run_tail
 from test_gather import BLOCKS, KINDS, build_body, sample, to_double
 
 WHY_MISSING = extension.missing(torch.device("cpu"))
 if WHY_MISSING is not None and os.environ.get("ADADSR_REQUIRE_NATIVE") != "1":
     pytest.skip(WHY_MISSING, allow_module_level=True)
 
-from adadsr.sparse import _native  # noqa: E402
+from adadsr.sparse import _native, native_tail  # noqa: E402
 from adadsr.sparse.native import NativeBody  # noqa: E402
 
 ISAS = _native.isas()
@@ -198,6 +199,42 @@ def test_a_body_runs_again_after_deeper_and_shallower_maps(backbone: str, depth_
             torch.testing.assert_close(native(z0, depth).z, run_reference(body, z0, depth), rtol=0, atol=1e-5)
 
 
+def build_tail(scale: int, n_feats: int) -> Tail:
+    torch.manual_seed(0)
+    return Network(NetworkConfig("edsr", scale, n_feats, 1)).requires_grad_(False).tail.tensors()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@given(
+    channels=st.sampled_from([2, 5, 16, 19]),
+    batch=st.integers(1, 2),
+    height=st.integers(1, 20),
+    width=st.integers(1, 9),
+    step=st.sampled_from([1, 20_000, 2**22]),
+)
+@settings(max_examples=12)
+def test_a_tail_equals_the_definition(
+    isa: str, scale: int, channels: int, batch: int, height: int, width: int, step: int
+) -> None:
+    tail = build_tail(scale, channels)
+    z = torch.randn(batch, channels, height, width)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native_tail, "STEP_BYTES", step)
+        result = native_tail.NativeTail(tail, isa)(z)
+    doubled = Tail(*(to_double(part) if index != 1 else part for index, part in enumerate(tail)))
+    exact = run_tail(doubled, z.double())
+    assert (result - exact).abs().max() <= 10 * (run_tail(tail, z) - exact).abs().max() + 1e-6
+
+
+def test_a_tail_that_the_engine_cannot_run_is_refused() -> None:
+    tail = build_tail(2, 4)
+    with pytest.raises(BackendError, match=r"a conv of the tail has weights \(3, 4, 1, 1\)"):
+        native_tail.NativeTail(tail._replace(last=Conv(torch.zeros(3, 4, 1, 1), torch.zeros(3))))
+    with pytest.raises(InputError, match="z is"):
+        native_tail.NativeTail(tail)(torch.zeros(1, 5, 8, 8))
+
+
 def test_threads_may_share_a_body() -> None:
     body = build_body("rcan", 1, n_feats=16)
     native = NativeBody(body)
@@ -232,10 +269,10 @@ def test_nothing_is_allocated_for_a_second_image() -> None:
     body = build_body("rcan", 4)
     native, (z0, depth_map) = NativeBody(body), sample(body, 1, 1, 30, 30)
     native(z0, None)
-    (workspace,) = native._free
+    ((_, workspace),) = native._workspaces._free
     size = workspace.bytes
     native(z0, depth_map)
-    assert native._free == [workspace]
+    assert native._workspaces._free == [((1, 30, 30), workspace)]
     assert workspace.bytes == size
 
 
@@ -310,6 +347,8 @@ def test_bad_arguments_of_the_kernels_are_refused() -> None:
         lambda: _native.TileWeights(torch.zeros(4, 4, 5, 5), conv.bias, "plain"),
         lambda: _native.TileWeights(conv.weight, torch.zeros(3), "plain"),
         lambda: _native.TileWeights(*conv, "mmx"),
+        lambda: _native.TileWeights(*conv, "plain", 3),
+        lambda: _native.conv_tiles(_native.TileWeights(*conv, "plain", 2), source, out, everywhere, scratch, 1),
         lambda: _native.select_pixels(per_tile, 0.0, 3.0, everywhere, everywhere),
     ]
     for number, call in enumerate(refused):

@@ -33,17 +33,28 @@ nb::ndarray<float> view(const Canvas& canvas) {
     return nb::ndarray<float>(canvas.image(), 4, shape, owner, strides);
 }
 
-template <class Packed>
-void construct(Packed* place, Floats<4> weight, Floats<1> bias, const std::string& isa) {
+void check_conv(const Floats<4>& weight, const Floats<1>& bias) {
     constexpr std::size_t most = 1 << 16;
     if (weight.shape(2) != 3 || weight.shape(3) != 3) throw std::invalid_argument("the weight is not of a 3x3 conv");
     if (!weight.shape(0) || !weight.shape(1) || weight.shape(0) > most || weight.shape(1) > most) {
         throw std::invalid_argument("a conv has from 1 to 65536 channels");
     }
     if (bias.shape(0) != weight.shape(0)) throw std::invalid_argument("the bias does not have the weight's channels");
-    new (place) Packed(
-        kernels_named(isa.c_str()), weight.data(), bias.data(), static_cast<int>(weight.shape(0)),
-        static_cast<int>(weight.shape(1)));
+}
+
+void make_tile_weights(TileWeights* place, Floats<4> weight, Floats<1> bias, const std::string& isa, int factor) {
+    check_conv(weight, bias);
+    const auto out = static_cast<int>(weight.shape(0)), in = static_cast<int>(weight.shape(1));
+    if (factor < 1 || factor > 4 || out % (factor * factor)) {
+        throw std::invalid_argument("the factor is from 1 to 4, and its square divides the channels that come out");
+    }
+    new (place) TileWeights(kernels_named(isa.c_str()), weight.data(), bias.data(), out, in, factor);
+}
+
+void make_pixel_weights(PixelWeights* place, Floats<4> weight, Floats<1> bias, const std::string& isa) {
+    check_conv(weight, bias);
+    const auto out = static_cast<int>(weight.shape(0)), in = static_cast<int>(weight.shape(1));
+    new (place) PixelWeights(kernels_named(isa.c_str()), weight.data(), bias.data(), out, in);
 }
 
 Finish make_finish(bool relu, const Depths* depths, float block, const Canvas* plus) {
@@ -85,10 +96,11 @@ void bind_data(nb::module_& module) {
 void bind_weights(nb::module_& module) {
     nb::class_<TileWeights>(module, "TileWeights")
         .def_prop_ro("bytes", &TileWeights::bytes)
-        .def("__init__", &construct<TileWeights>, nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), "isa"_a);
+        .def("__init__", &make_tile_weights, nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), "isa"_a,
+            "factor"_a = 1);
     nb::class_<PixelWeights>(module, "PixelWeights")
         .def_prop_ro("bytes", &PixelWeights::bytes)
-        .def("__init__", &construct<PixelWeights>, nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), "isa"_a);
+        .def("__init__", &make_pixel_weights, nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), "isa"_a);
     module.def("isas", [] {
         std::vector<std::string> names;
         for (const char* name : kernel_names()) names.emplace_back(name);

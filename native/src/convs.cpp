@@ -8,7 +8,7 @@
 namespace adadsr {
 namespace {
 
-constexpr int kMostTiles = 48;   // at once in a thread: more would leave the second-level cache
+constexpr int kMostTiles = 24;   // at once in a thread: more would leave the second-level cache
 constexpr int kMostPixels = 96;  // at once in a thread
 
 [[noreturn]] void refuse(const std::string& why) { throw std::invalid_argument(why); }
@@ -26,13 +26,17 @@ int depth_side(const Depths& depths, const Geometry& geometry) {
 Job make_job(
     const Weights& weights, const Canvas& source, const Canvas& out, const Positions& positions, int count,
     const Finish& finish) {
-    if (!source.same_size(out)) refuse("the canvases of a conv differ in size");
+    const int factor = weights.factor(), parts = factor * factor;
+    const Geometry &from = source.geometry(), &to = out.geometry();
+    if (from.batch != to.batch || from.height * factor != to.height || from.width * factor != to.width) {
+        refuse("the canvas that is stored has to have " + std::to_string(factor) + " times the size of the one read");
+    }
     if (source.buffer() == out.buffer()) refuse("a conv cannot store into the canvas that it reads");
-    if (source.channels() != weights.in_channels() || out.channels() != weights.out_channels()) {
+    if (source.channels() != weights.in_channels() || out.channels() * parts != weights.out_channels()) {
         refuse(
             "a conv of " + std::to_string(weights.in_channels()) + " to " + std::to_string(weights.out_channels()) +
-            " channels, from a canvas of " + std::to_string(source.channels()) + " to one of " +
-            std::to_string(out.channels()));
+            " channels, enlarging " + std::to_string(factor) + " times, from a canvas of " +
+            std::to_string(source.channels()) + " to one of " + std::to_string(out.channels()));
     }
     if (finish.plus && !(finish.plus->same_size(out) && finish.plus->channels() == out.channels())) {
         refuse("what is added has to have the size and channels of the canvas that is stored");
@@ -41,7 +45,7 @@ Job make_job(
         refuse("position " + std::to_string(positions.limit - 1) + " is not one of " + std::to_string(count));
     }
     const Store store = {
-        out.data(), finish.plus ? finish.plus->data() : nullptr, out.pitch(), weights.bias(), finish.relu,
+        out.data(), to.row, to.plane, factor, finish.plus ? finish.plus->data() : nullptr, out.pitch(), weights.bias(), finish.relu,
         finish.depths ? finish.depths->values.data() : nullptr,
         finish.depths ? depth_side(*finish.depths, source.geometry()) : 1, finish.block};
     return {source.geometry(), source.data(), source.pitch(), weights.packed(), weights.panels(),

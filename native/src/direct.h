@@ -60,8 +60,9 @@ inline void store_panel(
     for (int i = 0; i < count; ++i) {
         const float weight = store.depths ? gate(store.depths[pixels[i]], store.block) : 1;
         const std::ptrdiff_t at = Pixel(job.geometry, pixels[i]).centre * store.pitch;
-        finish(store, sums.of[i][0], channel, at, weight);
-        if (channel + Vec::width < store.pitch) finish(store, sums.of[i][1], channel + Vec::width, at, weight);
+        finish(store, sums.of[i][0], channel, at + channel, weight);
+        const int right = channel + Vec::width;
+        if (right < store.pitch) finish(store, sums.of[i][1], right, at + right, weight);
     }
 }
 

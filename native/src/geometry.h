@@ -21,10 +21,13 @@ struct Geometry {
     std::ptrdiff_t row, plane;       // pixels from one row or image to the next
 };
 
-// What happens to a finished sum at a pixel: out = gate * relu(sum + bias) + plus.
+// What happens to a finished sum at a pixel: out = gate * relu(sum + bias) + plus. With a factor above 1 a pixel becomes
+// factor x factor pixels of `out`, row by row, each from its own pitch of sums (PixelShuffle, with the channels ordered so).
 struct Store {
-    float* out;           // first pixel of a canvas of the same geometry
-    const float* plus;    // the same of a canvas to be added, which may be `out`; null for none
+    float* out;           // first pixel of a canvas, `factor` times as large as the one that is read
+    std::ptrdiff_t row, plane;  // of that canvas
+    int factor;
+    const float* plus;    // first pixel of a canvas like `out` to be added, which may be `out`; null for none
     int pitch;            // floats of a pixel of `out` and `plus`
     const float* bias;    // padded with zeros to whole panels
     bool relu;

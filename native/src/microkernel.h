@@ -55,17 +55,17 @@ inline float gate(float depth, float block) {
     return weight < 0 ? 0 : weight > 1 ? 1 : weight;
 }
 
-// Finish the sums of one vector of channels at one pixel, `at` floats into the canvas.
+// Finish the sums of one vector of channels at one pixel, `at` floats into the canvas. channel: among the sums.
 inline __attribute__((always_inline)) void finish(
     const Store& store, Vec sum, int channel, std::ptrdiff_t at, float weight) {
     sum = sum + Vec::load(store.bias + channel);
     if (store.relu) sum = positive(sum);
     if (store.plus) {
-        sum = fma(sum, Vec::fill(weight), Vec::load(store.plus + at + channel));
+        sum = fma(sum, Vec::fill(weight), Vec::load(store.plus + at));
     } else if (weight != 1) {
         sum = sum * Vec::fill(weight);
     }
-    sum.store(store.out + at + channel);
+    sum.store(store.out + at);
 }
 
 }  // namespace

@@ -33,32 +33,40 @@ void transform(const float* taps, double (&points)[kPoints]) {
 
 }  // namespace
 
-Weights::Weights(const Kernels& kernels, int in_channels, int out_channels, int steps, const float* bias)
+Weights::Weights(const Kernels& kernels, int in_channels, int out_channels, int factor, int steps, const float* bias)
     : kernels_(&kernels),
       in_channels_(in_channels),
       out_channels_(out_channels),
-      depth_(round_up(in_channels, kChannelStep)),
-      panels_(round_up(round_up(out_channels, kChannelStep), kernels.panel) / kernels.panel),
-      packed_(static_cast<std::size_t>(steps) * depth_ * panels_ * kernels.panel),
-      bias_(static_cast<std::size_t>(panels_) * kernels.panel) {
-    std::copy_n(bias, out_channels, bias_.data());
+      factor_(factor),
+      depth_(round_up(in_channels, kChannelStep)) {
+    const int parts = factor * factor, packed = parts * round_up(out_channels / parts, kChannelStep);
+    panels_ = round_up(packed, kernels.panel) / kernels.panel;
+    packed_ = Buffer(static_cast<std::size_t>(steps) * depth_ * panels_ * kernels.panel);
+    bias_ = Buffer(static_cast<std::size_t>(panels_) * kernels.panel);
+    for (int out = 0; out < out_channels; ++out) bias_.data()[place(out)] = bias[out];
 }
 
-float& Weights::at(int outer, int panel, int inner, int inners, int in, int lane) const {
+int Weights::place(int out) const {
+    // PixelShuffle takes channel c * parts + part; a store wants the channels of a part together.
+    const int parts = factor_ * factor_;
+    return out % parts * round_up(out_channels_ / parts, kChannelStep) + out / parts;
+}
+
+float& Weights::at(int outer, int inner, int inners, int in, int out) const {
+    const int packed = place(out), panel = packed / kernels_->panel, lane = packed % kernels_->panel;
     const std::size_t matrix = (static_cast<std::size_t>(outer) * panels_ + panel) * inners + inner;
     return packed_.data()[(matrix * depth_ + in) * kernels_->panel + lane];
 }
 
 TileWeights::TileWeights(
-    const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels)
-    : Weights(kernels, in_channels, out_channels, kPoints, bias) {
+    const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels, int factor)
+    : Weights(kernels, in_channels, out_channels, factor, kPoints, bias) {
     double points[kPoints];
-    for (int out = 0; out < out_channels; ++out) {
-        for (int in = 0; in < in_channels; ++in) {
+    // Output channels inside: they are neighbours in the packed weights.
+    for (int in = 0; in < in_channels; ++in) {
+        for (int out = 0; out < out_channels; ++out) {
             transform(weight + (static_cast<std::size_t>(out) * in_channels + in) * kTaps, points);
-            for (int point = 0; point < kPoints; ++point) {
-                at(point, out / kernels.panel, 0, 1, in, out % kernels.panel) = static_cast<float>(points[point]);
-            }
+            for (int point = 0; point < kPoints; ++point) at(point, 0, 1, in, out) = static_cast<float>(points[point]);
         }
     }
 }
@@ -70,13 +78,11 @@ std::size_t TileWeights::scratch(int tiles) const {
 
 PixelWeights::PixelWeights(
     const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels)
-    : Weights(kernels, in_channels, out_channels, kTaps, bias) {
+    : Weights(kernels, in_channels, out_channels, 1, kTaps, bias) {
     for (int out = 0; out < out_channels; ++out) {
         for (int in = 0; in < in_channels; ++in) {
-            for (int tap = 0; tap < kTaps; ++tap) {
-                at(0, out / kernels.panel, tap, kTaps, in, out % kernels.panel) =
-                    weight[(static_cast<std::size_t>(out) * in_channels + in) * kTaps + tap];
-            }
+            const float* taps = weight + (static_cast<std::size_t>(out) * in_channels + in) * kTaps;
+            for (int tap = 0; tap < kTaps; ++tap) at(0, tap, kTaps, in, out) = taps[tap];
         }
     }
 }

@@ -18,6 +18,7 @@ public:
     const Kernels& kernels() const { return *kernels_; }
     int in_channels() const { return in_channels_; }
     int out_channels() const { return out_channels_; }
+    int factor() const { return factor_; }
     int depth() const { return depth_; }
     int panels() const { return panels_; }
     std::size_t bytes() const { return (packed_.size() + bias_.size()) * sizeof(float); }
@@ -25,23 +26,28 @@ public:
     const float* bias() const { return bias_.data(); }
 
 protected:
-    // steps: matrices of in x out channels that a kernel reads one after the other.
-    Weights(const Kernels& kernels, int in_channels, int out_channels, int steps, const float* bias);
+    // steps: matrices of in x out channels that a kernel reads one after the other. factor: see `TileWeights`.
+    Weights(const Kernels& kernels, int in_channels, int out_channels, int factor, int steps, const float* bias);
 
-    // Where the weight of a pair of channels goes: into its panel, `step` of `steps` in the outer or inner place.
-    float& at(int outer, int panel, int inner, int inners, int in, int lane) const;
+    // Where an output channel lies among the packed ones.
+    int place(int out) const;
+
+    // The weight of a pair of channels: of matrix `outer` of those around the panels, `inner` of `inners` inside them.
+    float& at(int outer, int inner, int inners, int in, int out) const;
 
 private:
     const Kernels* kernels_;
-    int in_channels_, out_channels_, depth_, panels_;
+    int in_channels_, out_channels_, factor_, depth_, panels_;
     Buffer packed_, bias_;
 };
 
 // For tiles: G g G^T of each pair of channels, laid out [point][panel][in channel][lane].
 class TileWeights : public Weights {
 public:
-    // weight: (out, in, 3, 3). bias: (out).
-    TileWeights(const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels);
+    // weight: (out, in, 3, 3). bias: (out). factor: PixelShuffle(factor) follows, from out to out / factor^2 channels.
+    TileWeights(
+        const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels,
+        int factor = 1);
     // Floats of scratch for one thread that runs `tiles` tiles at once.
     std::size_t scratch(int tiles) const;
 };

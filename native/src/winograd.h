@@ -39,23 +39,23 @@ inline void transform_output(const Vec (&in)[kWindow], Vec (&out)[kTile]) {
     out[3] = fma(Vec::fill(kQuarterRoot), near_difference, fma(Vec::fill(2 * kRoot), far_difference, in[5]));
 }
 
-// Where a tile's window starts in a plane, in pixels of the canvas.
+// Where a tile lies.
 struct Corner {
-    int row, column;       // of the tile's first pixel in its image
-    std::ptrdiff_t pixel;  // of the window's first pixel in the canvas
+    int image, row, column;  // of the tile's first pixel
+    std::ptrdiff_t window;   // the window's first pixel in the canvas
 
     Corner(const Geometry& geometry, int tile) {
-        const int per_image = geometry.tile_rows * geometry.tile_columns;
-        const int image = tile / per_image, inside = tile % per_image;
+        const int per_image = geometry.tile_rows * geometry.tile_columns, inside = tile % per_image;
+        image = tile / per_image;
         row = inside / geometry.tile_columns * kTile;
         column = inside % geometry.tile_columns * kTile;
-        pixel = image * geometry.plane + row * geometry.row + column;
+        window = image * geometry.plane + row * geometry.row + column;
     }
 };
 
 // B^T window B of one tile, all channels: point p goes to to[p * step].
 inline void load_tile(const Job& job, int tile, float* to, std::ptrdiff_t step) {
-    const float* window = job.source + Corner(job.geometry, tile).pixel * job.depth;
+    const float* window = job.source + Corner(job.geometry, tile).window * job.depth;
     const std::ptrdiff_t row = job.geometry.row * job.depth;
     for (int channel = 0; channel < job.depth; channel += Vec::width) {
         Vec half[kWindow][kWindow];
@@ -81,13 +81,12 @@ struct TileGates {
     TileGates(const Job& job, int tile, const Corner& corner) {
         const Geometry& g = job.geometry;
         const Store& store = job.store;
-        const int image = tile / (g.tile_rows * g.tile_columns);
         for (int i = 0; i < kTilePixels; ++i) {
             const int y = corner.row + i / kTile, x = corner.column + i % kTile;
             weight[i] = 1;
             stored[i] = y < g.height && x < g.width;
             if (!store.depths || !stored[i]) continue;
-            const std::ptrdiff_t pixel = (static_cast<std::ptrdiff_t>(image) * g.height + y) * g.width + x;
+            const std::ptrdiff_t pixel = (static_cast<std::ptrdiff_t>(corner.image) * g.height + y) * g.width + x;
             weight[i] = gate(store.depths[store.depth_side == 1 ? pixel : tile], store.block);
             // What is added to stays untouched where the gate is closed, even by a product that is not finite.
             if (store.plus && weight[i] == 0) stored[i] = false;
@@ -95,26 +94,35 @@ struct TileGates {
     }
 };
 
-// A^T products A of one tile, all channels, into the canvas; point p comes from from[p * step].
+// A^T products A of one vector of channels: point p comes from from[p * step].
+inline void sum_points(const float* from, std::ptrdiff_t step, Vec (&tile)[kTile][kTile]) {
+    Vec half[kTile][kWindow];
+    for (int x = 0; x < kWindow; ++x) {
+        Vec in[kWindow], out[kTile];
+        for (int y = 0; y < kWindow; ++y) in[y] = Vec::load(from + (y * kWindow + x) * step);
+        transform_output(in, out);
+        for (int y = 0; y < kTile; ++y) half[y][x] = out[y];
+    }
+    for (int y = 0; y < kTile; ++y) transform_output(half[y], tile[y]);
+}
+
+// The sums of one tile, all channels, into the canvas.
 inline void store_tile(const Job& job, int tile, const float* from, std::ptrdiff_t step) {
+    const Store& store = job.store;
     const Corner corner(job.geometry, tile);
     const TileGates gates(job, tile, corner);
-    const std::ptrdiff_t first = corner.pixel + job.geometry.row + 1;
-    for (int channel = 0; channel < job.store.pitch; channel += Vec::width) {
-        Vec half[kTile][kWindow];
-        for (int x = 0; x < kWindow; ++x) {
-            Vec in[kWindow], out[kTile];
-            for (int y = 0; y < kWindow; ++y) in[y] = Vec::load(from + (y * kWindow + x) * step + channel);
-            transform_output(in, out);
-            for (int y = 0; y < kTile; ++y) half[y][x] = out[y];
-        }
-        for (int y = 0; y < kTile; ++y) {
-            Vec out[kTile];
-            transform_output(half[y], out);
-            for (int x = 0; x < kTile; ++x) {
-                const int i = y * kTile + x;
-                const std::ptrdiff_t at = (first + y * job.geometry.row + x) * job.store.pitch;
-                if (gates.stored[i]) finish(job.store, out[x], channel, at, gates.weight[i]);
+    const int factor = store.factor;
+    for (int part = 0; part < factor * factor; ++part) {
+        const std::ptrdiff_t row = corner.row * factor + part / factor + 1;
+        const std::ptrdiff_t first = corner.image * store.plane + row * store.row + corner.column * factor + part % factor + 1;
+        for (int channel = 0; channel < store.pitch; channel += Vec::width) {
+            const int among = part * store.pitch + channel;
+            Vec sums[kTile][kTile];
+            sum_points(from + among, step, sums);
+            for (int i = 0; i < kTilePixels; ++i) {
+                const int y = i / kTile, x = i % kTile;
+                const std::ptrdiff_t at = (first + (y * store.row + x) * factor) * store.pitch + channel;
+                if (gates.stored[i]) finish(store, sums[y][x], among, at, gates.weight[i]);
             }
         }
     }

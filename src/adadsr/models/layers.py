@@ -2,9 +2,10 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from adadsr.sparse.body import Attention, Block, Conv
+from adadsr.sparse.body import Tail as TailTensors
+from adadsr.sparse.reference import run_tail
 
 RGB_MEAN = (0.4488 * 255, 0.4371 * 255, 0.4040 * 255)
 """Mean colour of DIV2K in 0..255, subtracted before the head and added after the tail."""
@@ -88,7 +89,9 @@ class Tail(nn.Module):
         self.factors = factors
 
     def forward(self, z: Tensor) -> Tensor:
-        for conv, factor in zip(self.upsample, self.factors, strict=True):
-            z = F.pixel_shuffle(conv(z), factor)
-        sr: Tensor = self.conv(z) + rgb_mean(z)
-        return sr
+        return run_tail(self.tensors(), z) + rgb_mean(z)
+
+    def tensors(self) -> TailTensors:
+        """The tail as a backend takes it, without the mean colour."""
+        convs = tuple(conv_tensors(conv) for conv in self.upsample if isinstance(conv, nn.Conv2d))
+        return TailTensors(convs, self.factors, conv_tensors(self.conv))

@@ -43,9 +43,12 @@ class Scratch:
     def bytes(self) -> int: ...
 
 class TileWeights:
-    """A 3x3 conv packed for tiles: weight (out, in, 3, 3), bias (out,), both float32; isa: one of `isas()`."""
+    """A 3x3 conv packed for tiles: weight (out, in, 3, 3), bias (out,), both float32; isa: one of `isas()`.
 
-    def __init__(self, weight: Any, bias: Any, isa: str) -> None: ...
+    factor: PixelShuffle(factor) follows, so that it stores into a canvas `factor` times as large.
+    """
+
+    def __init__(self, weight: Any, bias: Any, isa: str, factor: int = 1) -> None: ...
     @property
     def bytes(self) -> int: ...
 

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from adadsr.errors import BackendError
 from adadsr.sparse import extension
-from adadsr.sparse.body import Body, BodyRun, body_macs
+from adadsr.sparse.body import Body, BodyRun, Tail, body_macs
 from adadsr.sparse.gather import run_gather
-from adadsr.sparse.reference import run_reference
+from adadsr.sparse.reference import run_reference, run_tail
+
+RunTail = Callable[[Tensor], Tensor]
 
 
 class RunBody(Protocol):
@@ -33,14 +35,16 @@ class PreparedBody(NamedTuple):
 
 
 class Backend(NamedTuple):
-    """A way to run a body.
+    """A way to run a body and a tail.
 
     prepare: what a body needs to be done once, such as packing its weights; gives what runs it.
+    prepare_tail: the same of a tail; gives z (N, C, H, W) -> (N, C', s*H, s*W), see `reference.run_tail`.
     missing: why it cannot run on a device, or None where it can.
     """
 
     description: str
     prepare: Callable[[Body], PreparedBody]
+    prepare_tail: Callable[[Tail], RunTail]
     missing: Callable[[torch.device], str | None]
 
     def run(self, body: Body, z0: Tensor, depth_map: Tensor | None) -> BodyRun:
@@ -63,16 +67,33 @@ def _prepare_native(body: Body) -> PreparedBody:
     return PreparedBody(native, native.held)
 
 
+def _prepare_native_tail(tail: Tail) -> RunTail:
+    from adadsr.sparse.native_tail import NativeTail
+
+    return NativeTail(tail)
+
+
+def _prepare_torch_tail(tail: Tail) -> RunTail:
+    return partial(run_tail, tail)
+
+
 BACKENDS = {
-    "native": Backend("compiled convs at active tiles and pixels, on the CPU", _prepare_native, extension.missing),
+    "native": Backend(
+        "compiled convs at active tiles and pixels, on the CPU",
+        _prepare_native,
+        _prepare_native_tail,
+        extension.missing,
+    ),
     "torch": Backend(
         "gather, multiply, scatter at active positions, on any device",
         lambda body: PreparedBody(partial(run_gather, body)),
+        _prepare_torch_tail,
         lambda device: None,
     ),
     "dense": Backend(
         "every block everywhere, times the gates; saves nothing",
         lambda body: PreparedBody(partial(_run_dense, body)),
+        _prepare_torch_tail,
         lambda device: None,
     ),
 }

@@ -1,4 +1,4 @@
-"""The body as plain tensors: what a backend gets to run. Nothing here knows which network it came from."""
+"""Body and tail as plain tensors: what a backend gets to run. Nothing here knows which network they came from."""
 
 from typing import NamedTuple
 
@@ -51,6 +51,14 @@ class Body(NamedTuple):
     def is_local(self) -> bool:
         """Whether a pixel depends on its neighbourhood only: one group, no attention over the whole image."""
         return len(self.groups) == 1 and all(block.attention is None for block in self.groups[0].blocks)
+
+
+class Tail(NamedTuple):
+    """3x3 convs, each followed by PixelShuffle with its factor, and a last 3x3 conv."""
+
+    convs: tuple[Conv, ...]
+    factors: tuple[int, ...]
+    last: Conv
 
 
 class BodyRun(NamedTuple):

@@ -3,10 +3,7 @@
 Importing this module needs the compiled extension; `extension.missing` says whether it is there.
 """
 
-import os
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -16,11 +13,7 @@ from adadsr.errors import BackendError, InputError
 from adadsr.sparse import _native
 from adadsr.sparse.body import Attention, Block, Body, BodyRun, Conv, Group
 from adadsr.sparse.native_pass import TILE, Workspace, run_pass
-
-KEPT_BYTES = 128 * 2**20
-"""A workspace up to this size is kept for the next image. Getting a larger one is little beside what it is used for."""
-ISA_VARIABLE = "ADADSR_ISA"
-"""Environment variable that names the instruction set to use instead of the fastest one."""
+from adadsr.sparse.workspaces import WorkspacePool, chosen_isa
 
 
 class PackedConv(NamedTuple):
@@ -51,18 +44,13 @@ class NativeBody:
 
     def __init__(self, body: Body, isa: str | None = None) -> None:
         """isa: one of `_native.isas()`, None for ADADSR_ISA or else the fastest. Raises BackendError."""
-        self.isa = isa or os.environ.get(ISA_VARIABLE) or _native.isas()[0]
-        if self.isa not in _native.isas():
-            raise BackendError(
-                f"instruction set {self.isa!r} is not one of this machine's: {', '.join(_native.isas())}"
-            )
+        self.isa = chosen_isa(isa)
         if body.depth_tile not in (1, TILE):
             raise BackendError(f"the native engine runs a depth_tile of 1 or {TILE}, not {body.depth_tile}")
         self.side, self.channels = body.depth_tile, len(body.conv.bias)
         self.groups = tuple(self._pack_group(group, index) for index, group in enumerate(body.groups))
         self.conv = self._pack(body.conv, "the closing conv", everywhere=True)
-        self._free: list[Workspace] = []
-        self._lock = threading.Lock()
+        self._workspaces = WorkspacePool[tuple[int, int, int], Workspace](lambda size: Workspace(size, self))
 
     def __call__(
         self, z0: Tensor, depth_map: Tensor | None = None, progress: Callable[[float], None] = lambda share: None
@@ -74,7 +62,8 @@ class NativeBody:
         Not differentiable. Raises InputError, and ValueError for a depth map with a value that is not a number.
         """
         self._check(z0, depth_map)
-        with self._workspace(z0) as workspace, torch.no_grad():
+        size = z0.shape[0], z0.shape[2], z0.shape[3]
+        with self._workspaces.lease(size) as workspace, torch.no_grad():
             return run_pass(self, workspace, z0, depth_map, progress)
 
     @property
@@ -115,17 +104,3 @@ class NativeBody:
         wanted = (z0.shape[0], len(self.groups), *size)
         if tuple(depth_map.shape) != wanted or depth_map.dtype != torch.float32:
             raise InputError(f"depth_map is {tuple(depth_map.shape)} of {depth_map.dtype}, not {wanted} of float32")
-
-    @contextmanager
-    def _workspace(self, z0: Tensor) -> Iterator[Workspace]:
-        """A workspace for images of this size that no other thread uses."""
-        size = z0.shape[0], z0.shape[2], z0.shape[3]
-        with self._lock:
-            fitting = [workspace for workspace in self._free if workspace.size == size]
-            self._free = fitting[1:]  # those of other sizes would pile up
-        workspace = fitting[0] if fitting else Workspace(size, self)
-        yield workspace
-        # After an exception, such as Ctrl-C in the middle of a pass, the workspace is not kept.
-        if workspace.bytes <= KEPT_BYTES:
-            with self._lock:
-                self._free.append(workspace)

@@ -19,6 +19,7 @@ from adadsr.sparse import _native
 from adadsr.sparse.body import Attention, BodyRun
 from adadsr.sparse.depth import dilate
 from adadsr.sparse.reference import attention_scale
+from adadsr.sparse.workspaces import view
 
 if TYPE_CHECKING:
     from adadsr.sparse.native import NativeBody, PackedBlock, PackedConv, PackedGroup
@@ -84,17 +85,12 @@ def run_pass(
     images = z0.permute(0, 2, 3, 1)
     out = _native.Canvas(*workspace.size, body.channels)
     for canvas in (workspace.z, out):
-        _view(canvas).copy_(images)
+        view(canvas).copy_(images)
     run = _Pass(body, workspace, progress)
     for index, group in enumerate(body.groups):
         run.group(group, None if depth_map is None else depth_map[:, index : index + 1])
     run.dense_conv(body.conv, workspace.z, out)
-    return BodyRun(_view(out).permute(0, 3, 1, 2), run.macs)
-
-
-def _view(canvas: _native.Canvas) -> Tensor:
-    """The images of a canvas as a tensor (N, H, W, C) that shares its memory."""
-    return from_dlpack(canvas.view())
+    return BodyRun(view(out).permute(0, 3, 1, 2), run.macs)
 
 
 class _Pass:
@@ -115,7 +111,7 @@ class _Pass:
         """The blocks of a group, and what closes it. depth_map: (N, 1, h, w), None for full depth."""
         workspace = self.workspace
         if group.conv is not None:
-            _view(workspace.start).copy_(_view(workspace.z))
+            view(workspace.start).copy_(view(workspace.z))
         if depth_map is None:
             for block in group.blocks:
                 self._dense_block(block)

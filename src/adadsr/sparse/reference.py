@@ -1,10 +1,10 @@
-"""The dense definition of the gated body. Training runs it, and every backend is tested against it."""
+"""The dense definition of the gated body and of the tail. Training runs it, every backend is tested against it."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adadsr.sparse.body import Attention, Block, Body, Conv
+from adadsr.sparse.body import Attention, Block, Body, Conv, Tail
 from adadsr.sparse.depth import expand_tiles, gate
 
 
@@ -43,6 +43,13 @@ def attention_scale(attention: Attention, mean: Tensor) -> Tensor:
     """Weight of each channel in (0, 1), from the channels' means over the whole image; (N, C) -> (N, C)."""
     squeezed = F.relu(F.linear(mean, attention.squeeze.weight.flatten(1), attention.squeeze.bias))
     return torch.sigmoid(F.linear(squeezed, attention.excite.weight.flatten(1), attention.excite.bias))
+
+
+def run_tail(tail: Tail, z: Tensor) -> Tensor:
+    """Features to an enlarged image; (N, C, H, W) -> (N, C', s*H, s*W), s being the product of the factors."""
+    for weights, factor in zip(tail.convs, tail.factors, strict=True):
+        z = F.pixel_shuffle(conv(z, weights), factor)
+    return conv(z, tail.last)
 
 
 def conv(x: Tensor, weights: Conv) -> Tensor:

@@ -15,6 +15,7 @@ from adadsr.cost import Cost, CostModel
 from adadsr.errors import InputError
 from adadsr.geometry import Box
 from adadsr.models import Network
+from adadsr.models.layers import rgb_mean
 from adadsr.sparse.backends import Backend
 from adadsr.sparse.body import body_macs
 from adadsr.sparse.calibration import calibrate
@@ -55,6 +56,8 @@ class Passes:
         self.costs = CostModel(network.config)
         self.body = network.body.tensors()
         self.prepared = backend.prepare(self.body)
+        self.tail = backend.prepare_tail(network.tail.tensors())
+        self.mean = rgb_mean(network.head.conv.weight)
         # The closing conv and the tail look around the last block's output, each block two pixels further.
         self.margin = 1 + TAIL_REACH
         reach = self.margin + 2 * self.config.n_resblocks + 1
@@ -193,7 +196,7 @@ class Passes:
         features = self.network.head(tile.window.of(lr)) if z0 is None else z0
         z, macs = self.prepared.run(features, depth, progress)
         for band, region in self._tail_bands(tile, limits):
-            sr = self.network.tail(region.relative_to(tile.window).of(z))
+            sr = self.tail(region.relative_to(tile.window).of(z)) + self.mean
             scale = self.config.scale
             write(band.scaled(scale), band.relative_to(region).scaled(scale).of(sr))
         return cost + Cost(body=macs)

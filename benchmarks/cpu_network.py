@@ -1,0 +1,128 @@
+"""Whole networks on the native engine, at full and half depth, against dense runtimes with the same weights.
+
+`python benchmarks/cpu_network.py [--rounds 9] [--threads N] [--cases NAME...]`. The weights are random: time does not
+depend on them. Equality is checked first. The last line is JSON.
+
+edsr-baseline-x2 is body and tail for features of 180x320 pixels; half the depth is a random map of mean 8 of 16.
+adaedsr-x2 and adarcan-x2 are whole networks on an LR image of 96x96, where half is a desired depth of half the blocks:
+ours then runs its adapter, too. The peers run the same network without an adapter, at full depth.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from peers import check_equal, environment, open_peers, row, spread, time_in_turns
+from torch import Tensor, nn
+
+from adadsr import Upscaler
+from adadsr.models import Network, NetworkConfig
+from adadsr.sparse.backends import BACKENDS
+from adadsr.sparse.reference import run_tail
+
+BASELINE = NetworkConfig("edsr", 2, 64, 16, 1, adaptive=True, depth_tile=4)
+WHOLE = {
+    "adaedsr-x2": NetworkConfig("edsr", 2, 256, 32, 1, adaptive=True, depth_tile=4),
+    "adarcan-x2": NetworkConfig("rcan", 2, 64, 20, 10, adaptive=True, depth_tile=4),
+}
+TOLERANCE = 1e-4
+Ours = dict[tuple[str, float], Callable[[], np.ndarray]]
+
+
+class BodyAndTail(nn.Module):
+    """What follows the features of a network, at full depth and without the mean colour."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.body, self.tail = network.body, network.tail
+
+    def forward(self, z0: Tensor) -> Tensor:
+        return run_tail(self.tail.tensors(), self.body(z0))
+
+
+class Dense(nn.Module):
+    """A network without its adapter, at full depth."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.head, self.body, self.tail = network.head, network.body, network.tail
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return self.tail(self.body(self.head(lr)))
+
+
+def random_network(config: NetworkConfig) -> Network:
+    """A network with small random updates, so that features neither grow nor vanish over its depth."""
+    torch.manual_seed(0)
+    network = Network(config).eval().requires_grad_(False)
+    for name, value in network.body.named_parameters():
+        if "conv2" in name:
+            value.mul_(0.1)
+    return network
+
+
+def baseline() -> tuple[nn.Module, Tensor, Ours]:
+    """What peers run, on what, and what ours runs: by mask and active share."""
+    network = random_network(BASELINE)
+    z0 = torch.randn(1, 64, 180, 320).contiguous(memory_format=torch.channels_last)
+    native, side = BACKENDS["native"], BASELINE.depth_tile
+    tail = native.prepare_tail(network.tail.tensors())
+    ours: Ours = {}
+    for mask, unit in (("tiles", side), ("pixels", 1)):
+        body = native.prepare(network.body.tensors()._replace(depth_tile=unit)).run
+        blocks = torch.rand(1, 1, 180 // unit, 320 // unit) * (BASELINE.n_resblocks + 1)
+
+        def run(depth: Tensor | None, body=body) -> np.ndarray:
+            return tail(body(z0, depth).z).numpy()
+
+        ours[mask, 0.5] = lambda run=run, blocks=blocks: run(blocks.floor())
+        if mask == "tiles":
+            ours[mask, 1.0] = lambda run=run: run(None)
+    return BodyAndTail(network), z0, ours
+
+
+def whole(case: str) -> tuple[nn.Module, Tensor, Ours]:
+    """The same for a network from LR to SR."""
+    network = random_network(WHOLE[case])
+    lr = torch.rand(1, 3, 96, 96) * 255
+    dense, upscaler = Dense(network), Upscaler(network, backend="native")
+    half = WHOLE[case].n_resblocks / 2
+    return (
+        dense,
+        lr,
+        {
+            ("tiles", 1.0): lambda: upscaler(lr).image.numpy(),
+            ("tiles", 0.5): lambda: upscaler(lr, depth=half).image.numpy(),
+        },
+    )
+
+
+def measure(case: str, rounds: int, threads: int) -> list[dict]:
+    """The rows of one case."""
+    module, example, ours = baseline() if case == "edsr-baseline-x2" else whole(case)
+    with torch.inference_mode():
+        peers = open_peers(module, example.clone(), threads)
+    check_equal(peers | {"ours": ours["tiles", 1.0]}, TOLERANCE)
+    times = time_in_turns(peers | {f"{mask} {active}": run for (mask, active), run in ours.items()}, rounds)
+    for name in peers:
+        print(f"{name:12} {'does not run' if times[name] is None else spread(times[name])}")
+    return [row(case, mask, active, times[f"{mask} {active}"], times) for mask, active in sorted(ours)]
+
+
+def main() -> None:
+    """Measure all cases."""
+    cases = ["edsr-baseline-x2", *WHOLE]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--cases", nargs="+", choices=cases, default=cases)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    rows = [entry for case in arguments.cases for entry in measure(case, arguments.rounds, arguments.threads)]
+    print(json.dumps({"rows": rows, **environment(arguments.threads)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Dense runtimes that the native engine is held against, and timing in turns. What is not installed is None.
+
+`make bench-cpu` installs them.
+"""
+
+import copy
+import importlib.metadata
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Runner = Callable[[], np.ndarray]
+PAUSE = 0.25
+"""Seconds before a run: threads of the runtime before it wait busily for so long, and would be measured with it."""
+PEERS = ("torch", "onnxruntime", "openvino", "ncnn")
+
+
+def open_peers(module: nn.Module, example: Tensor, threads: int) -> dict[str, Runner | None]:
+    """Each peer ready to run a module on an example (1, C, H, W); all give (1, C', H', W') as an array."""
+    opened: dict[str, Runner | None] = {"torch": open_torch(module, example)}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, opener in (("onnxruntime", open_onnxruntime), ("openvino", open_openvino), ("ncnn", open_ncnn)):
+            try:
+                opened[name] = opener(module, example, threads, Path(folder))
+            except ImportError as error:
+                print(f"{name} does not run: {error}")
+                opened[name] = None
+    return opened
+
+
+def open_torch(module: nn.Module, example: Tensor) -> Runner:
+    """PyTorch in inference mode, channels last."""
+    module = copy.deepcopy(module).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    example = example.contiguous(memory_format=torch.channels_last)
+
+    def run() -> np.ndarray:
+        with torch.inference_mode():
+            return module(example).numpy()
+
+    return run
+
+
+def export_onnx(module: nn.Module, example: Tensor, folder: Path) -> Path:
+    """The module as an ONNX file, written once."""
+    path = folder / "module.onnx"
+    if not path.exists():
+        torch.onnx.export(module, (example,), path, dynamo=True, verbose=False)
+    return path
+
+
+def open_onnxruntime(module: nn.Module, example: Tensor, threads: int, folder: Path) -> Runner:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    path = export_onnx(module, example, folder)
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: example.numpy()}
+    return lambda: session.run(None, feed)[0]
+
+
+def open_openvino(module: nn.Module, example: Tensor, threads: int, folder: Path) -> Runner:
+    import openvino
+
+    options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    compiled = openvino.Core().compile_model(export_onnx(module, example, folder), "CPU", options)
+    array = example.numpy()
+    return lambda: compiled(array)[0]
+
+
+def open_ncnn(module: nn.Module, example: Tensor, threads: int, folder: Path) -> Runner:
+    import ncnn
+    import pnnx
+
+    pnnx.export(module, str(folder / "module.pt"), (example,), fp16=False)
+    net = ncnn.Net()
+    net.opt.num_threads = threads
+    net.load_param(str(folder / "module.ncnn.param"))
+    net.load_model(str(folder / "module.ncnn.bin"))
+    array = np.ascontiguousarray(example[0].numpy())
+
+    def run() -> np.ndarray:
+        extractor = net.create_extractor()  # it remembers results, so a new one for each image
+        extractor.input("in0", ncnn.Mat(array))
+        return np.array(extractor.extract("out0")[1])[None]
+
+    run.keeps_alive = net  # type: ignore[attr-defined]
+    return run
+
+
+def check_equal(runners: dict[str, Runner | None], tolerance: float) -> None:
+    """Stop where a runner's result differs from torch's by more than `tolerance` of its largest value."""
+    torch_runner = runners["torch"]
+    assert torch_runner is not None
+    expected = torch_runner()
+    for name, runner in runners.items():
+        if runner is not None:
+            error = float(np.abs(runner() - expected).max() / np.abs(expected).max())
+            if not error <= tolerance:
+                raise SystemExit(f"{name} differs from torch by {error:.2g} of the largest value")
+
+
+def time_in_turns(runners: dict[str, Runner | None], rounds: int) -> dict[str, list[float] | None]:
+    """Milliseconds of each round of each runner: one after the other, round after round, after one round unmeasured."""
+    times: dict[str, list[float] | None] = {name: None if run is None else [] for name, run in runners.items()}
+    for turn in range(rounds + 1):
+        for name, run in runners.items():
+            taken = times[name]
+            if run is None or taken is None:
+                continue
+            time.sleep(PAUSE)
+            start = time.perf_counter()
+            run()
+            if turn:
+                taken.append(1000 * (time.perf_counter() - start))
+    return times
+
+
+def median(times: list[float] | None) -> float | None:
+    return None if times is None else statistics.median(times)
+
+
+def row(case: str, mask: str, active: float, ours: list[float], times: dict[str, list[float] | None]) -> dict:
+    """One row of the result: our median in milliseconds, and each peer's median over it."""
+    print(f"{case:18} {mask:7} {active:5.0%}  {spread(ours)}", end="")
+    result = {"case": case, "mask": mask, "active": active, "ms": round(statistics.median(ours), 3)}
+    for peer in PEERS:
+        ratio = None if times[peer] is None else round(statistics.median(times[peer]) / statistics.median(ours), 2)
+        result[f"vs_{peer}"] = ratio
+        print(f"  {'-' if ratio is None else f'{ratio:.2f}':>6}", end="")
+    print()
+    return result
+
+
+def spread(times: list[float]) -> str:
+    """Median, and the quarters around it."""
+    low, middle, high = statistics.quantiles(times, n=4)
+    return f"{middle:9.2f} ms ({low:.2f}-{high:.2f})"
+
+
+def environment(threads: int) -> dict:
+    """What the figures were measured with."""
+    versions = {}
+    for name in PEERS:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return {"versions": versions, "threads": threads, "processor": processor(), "isa": os.environ.get("ADADSR_ISA")}
+
+
+def processor() -> str:
+    """The processor's name."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
