@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 Runner = Callable[[], np.ndarray]
 PAUSE = 0.25
-"""Seconds before a run: threads of the runtime before it wait busily for so long, and would be measured with it."""
+"""Seconds before a turn: threads of the runtime before it wait busily for so long, and would be measured with it."""
+WARM_UP = 0.1
+"""Seconds of runs that do not count after a pause: processors that were idle come back slowly."""
 PEERS = ("torch", "onnxruntime", "openvino", "ncnn")
 
 
@@ -109,18 +111,24 @@ def check_equal(runners: dict[str, Runner | None], tolerance: float) -> None:
 
 
 def time_in_turns(runners: dict[str, Runner | None], rounds: int) -> dict[str, list[float] | None]:
-    """Milliseconds of each round of each runner: one after the other, round after round, after one round unmeasured."""
+    """Milliseconds of each round of each runner: one after the other, round after round.
+
+    Before each measured run come a pause and some runs that do not count.
+    """
     times: dict[str, list[float] | None] = {name: None if run is None else [] for name, run in runners.items()}
-    for turn in range(rounds + 1):
+    for _ in range(rounds):
         for name, run in runners.items():
             taken = times[name]
             if run is None or taken is None:
                 continue
             time.sleep(PAUSE)
+            warm = time.perf_counter() + WARM_UP
+            run()
+            while time.perf_counter() < warm:
+                run()
             start = time.perf_counter()
             run()
-            if turn:
-                taken.append(1000 * (time.perf_counter() - start))
+            taken.append(1000 * (time.perf_counter() - start))
     return times
 
 
