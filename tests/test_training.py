@@ -117,6 +117,48 @@ def test_a_killed_run_goes_on_with_the_same_losses(folder: Path, tmp_path: Path)
     assert rest == expected[steps // 2 :]
 
 
+def test_a_run_starts_from_a_plain_or_adaptive_checkpoint(tmp_path: Path) -> None:
+    plain = Network(NetworkConfig("edsr", 2, 8, 2))
+    checkpoints.save(plain, tmp_path / "plain.safetensors")
+    checkpoints.save(training.build("tiny", 2, 4), tmp_path / "adaptive.safetensors")
+    recipe = replace(RECIPE, start_from=str(tmp_path / "plain.safetensors"))
+    network = Trainer(recipe, [], torch.device("cpu")).network
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(network.state_dict()[name], tensor)
+    training.start_from(plain, str(tmp_path / "adaptive.safetensors"))
+    adaptive = checkpoints.load(tmp_path / "adaptive.safetensors")
+    assert all(torch.equal(tensor, adaptive.state_dict()[name]) for name, tensor in plain.state_dict().items())
+
+
+@pytest.mark.parametrize("config", [NetworkConfig("edsr", 3, 8, 2), NetworkConfig("edsr", 2, 8, 3)])
+def test_a_start_from_another_network_is_refused(config: NetworkConfig, tmp_path: Path) -> None:
+    checkpoints.save(Network(config), tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match=r"start_from=.*other\.safetensors: .* is not that of the recipe's network"):
+        Trainer(replace(RECIPE, start_from=str(tmp_path / "other.safetensors")), [], torch.device("cpu"))
+
+
+def test_bfloat16_steps_keep_float32_weights_and_nearly_the_loss(folder: Path) -> None:
+    pairs = load_pairs(folder, 2)
+    losses = []
+    for precision in training.PRECISIONS:
+        trainer = Trainer(replace(RECIPE, precision=precision), pairs, torch.device("cpu"))
+        losses.append(trainer.advance(PatchSampler(pairs, 2, 8, trainer.generator), STAGES[1]))
+        assert {tensor.dtype for tensor in trainer.network.parameters()} == {torch.float32}
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("every", ["0", "-1", "many"])
+def test_every_is_checked(
+    every: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["training", "r.yaml", "--train", "a", "--valid", "b", "--out", str(tmp_path / "out"), f"--every={every}"]
+    monkeypatch.setattr("sys.argv", given)
+    with pytest.raises(SystemExit):
+        training.main()
+    assert f"'{every}' is not a whole number of at least 1" in capsys.readouterr().err
+
+
 def test_a_state_of_another_recipe_is_refused(folder: Path, tmp_path: Path) -> None:
     pairs = load_pairs(folder, 2)
     Trainer(RECIPE, pairs, torch.device("cpu")).save(tmp_path / "state.pt")
@@ -172,6 +214,8 @@ def test_a_stage_checks_itself(text: str, what: str, tmp_path: Path) -> None:
         ("ema_decay", 1.0),
         ("clip_norm", 0),
         ("warmup", 0),
+        ("start_from", 1),
+        ("precision", "float16"),
     ],
 )
 def test_a_recipe_checks_itself(name: str, value: object) -> None:

@@ -25,6 +25,8 @@ from adadsr.metrics import psnr_y
 from adadsr.models import Network, build
 from adadsr.models.config import DEPTH_TILES, SCALES
 
+PRECISIONS = ("float32", "bfloat16")
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -55,7 +57,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A network and the stages that train it, in order."""
+    """A network and the stages that train it, in order.
+
+    start_from: a checkpoint of the same network, plain or adaptive, whose weights the run starts with; empty for fresh
+    ones. precision: of the forward and backward pass; bfloat16 is autocast over float32 weights, faster where the
+    device multiplies bfloat16.
+    """
 
     network: str
     scale: int
@@ -65,6 +72,8 @@ class Recipe:
     ema_decay: float = 0.999
     clip_norm: float = 10.0
     warmup: int = 200
+    start_from: str = ""
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         _check("network", self.network, "the name of a network", bool, str)
@@ -75,6 +84,8 @@ class Recipe:
         _check("ema_decay", self.ema_decay, "a number in [0, 1)", lambda value: 0 <= value < 1, int, float)
         _check("clip_norm", self.clip_norm, "a number above 0", lambda value: value > 0, int, float)
         _check("warmup", self.warmup, "a whole number of at least 1", lambda value: value >= 1, int)
+        _check("start_from", self.start_from, "the path of a checkpoint or a name", lambda value: True, str)
+        _check("precision", self.precision, f"one of {PRECISIONS}", lambda value: value in PRECISIONS, str)
 
     @classmethod
     def from_yaml(cls, path: Path) -> "Recipe":
@@ -100,6 +111,26 @@ def _check(name: str, value: object, what: str, allowed: Callable[[Any], bool], 
     """Raise InputError unless a value is of one of these types and allowed, which `what` says in words."""
     if type(value) not in types or not allowed(value):
         raise InputError(f"{name}={value!r} is not {what}")
+
+
+def start_from(network: Network, source: str) -> None:
+    """Take the weights of the checkpoint `source`; an adapter that only one of the two has is left as it is.
+
+    Raises InputError where head, body and tail are not those of `network`.
+    """
+    given = checkpoints.load_model(source).state_dict()
+    own = network.state_dict()
+    differing = sorted(
+        name
+        for name in own.keys() | given.keys()
+        if not name.startswith("adapter.")
+        and (name not in own or name not in given or own[name].shape != given[name].shape)
+    )
+    adapters = [name for name in own if name.startswith("adapter.") and name in given]
+    differing += [name for name in adapters if own[name].shape != given[name].shape]
+    if differing:
+        raise InputError(f"start_from={source}: {differing[0]} is not that of the recipe's network; use its own kind")
+    network.load_state_dict({name: given.get(name, tensor) for name, tensor in own.items()})
 
 
 def interpolating_init(network: Network) -> None:
@@ -152,7 +183,10 @@ class Trainer:
         self.recipe, self.pairs, self.device = recipe, pairs, device
         self.generator = torch.Generator().manual_seed(recipe.seed)
         network = build(recipe.network, recipe.scale, recipe.depth_tile)
-        interpolating_init(network)
+        if recipe.start_from:
+            start_from(network, recipe.start_from)
+        else:
+            interpolating_init(network)
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))  # type: ignore[no-untyped-call]
         self.optimizer = torch.optim.Adam(self.network.parameters(), betas=(0.9, 0.99))
@@ -196,8 +230,9 @@ class Trainer:
         """One optimizer step; returns the L1 loss in 0..255 units."""
         lr, hr = (image.to(self.device, non_blocking=True) for image in sampler.batch(stage.batch))
         desired = self._desired_depth(stage) if stage.adaptive else None
-        result = self.network(lr.contiguous(memory_format=torch.channels_last), desired)
-        fidelity = l1(result.sr, hr)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+            result = self.network(lr.contiguous(memory_format=torch.channels_last), desired)
+        fidelity = l1(result.sr.float(), hr)
         loss = fidelity
         if desired is not None and stage.depth_weight:
             loss = loss + stage.depth_weight * depth_excess(result.depth_map, desired)
@@ -270,6 +305,13 @@ def run(trainer: Trainer, valid: list[Pair], out: Path, *, every: int) -> None:
     checkpoints.save(trainer.averaged, out / "model.safetensors")
 
 
+def _at_least_one(text: str) -> int:
+    """An option's value as a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
 def main() -> None:
     """The command line of this module; see its docstring."""
     parser = argparse.ArgumentParser(description="Train a network of adadsr")
@@ -277,7 +319,7 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True, help="folder of HR images, searched recursively")
     parser.add_argument("--valid", type=Path, required=True, help="folder of HR images for validation")
     parser.add_argument("--out", type=Path, required=True, help="folder for the resumable state and the result")
-    parser.add_argument("--every", type=int, default=250, help="steps between states and validations")
+    parser.add_argument("--every", type=_at_least_one, default=250, help="steps between states and validations")
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
