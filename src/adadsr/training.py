@@ -116,21 +116,17 @@ def _check(name: str, value: object, what: str, allowed: Callable[[Any], bool], 
 def start_from(network: Network, source: str) -> None:
     """Take the weights of the checkpoint `source`; an adapter that only one of the two has is left as it is.
 
-    Raises InputError where head, body and tail are not those of `network`.
+    Raises InputError where head, body and tail, or both adapters, are not those of `network`.
     """
-    given = checkpoints.load_model(source).state_dict()
-    own = network.state_dict()
-    differing = sorted(
-        name
-        for name in own.keys() | given.keys()
-        if not name.startswith("adapter.")
-        and (name not in own or name not in given or own[name].shape != given[name].shape)
-    )
-    adapters = [name for name in own if name.startswith("adapter.") and name in given]
-    differing += [name for name in adapters if own[name].shape != given[name].shape]
-    if differing:
-        raise InputError(f"start_from={source}: {differing[0]} is not that of the recipe's network; use its own kind")
-    network.load_state_dict({name: given.get(name, tensor) for name, tensor in own.items()})
+    given = checkpoints.load_model(source)
+    adapters = given.config.adaptive and network.config.adaptive
+    for name, value in asdict(given.config).items():
+        compared = adapters or name not in ("adaptive", "depth_tile")
+        if compared and value != getattr(network.config, name):
+            raise InputError(
+                f"start_from={source}: {name}={value} is not that of the recipe's network; use its own kind"
+            )
+    network.load_state_dict(given.state_dict(), strict=False)
 
 
 def interpolating_init(network: Network) -> None:
