@@ -32,12 +32,10 @@ def main() -> None:
     target = BUNDLED / f"{name}.safetensors"
     checkpoints.save(checkpoints.load(arguments.model), target, dtype=torch.float16)
     stored, pairs = checkpoints.load(target), load_pairs(arguments.valid, recipe.scale)
-    blocks = stored.config.n_resblocks
-    figures = [f"{validate(stored, pairs, None):.2f} dB at full depth"]
-    if stored.config.adaptive:
-        figures += [
-            f"{validate(stored, pairs, blocks * share):.2f} at {share:.0%} of it" for share in (0.75, 0.5, 0.25)
-        ]
+    figures = [
+        f"{value:.2f} dB at full depth" if share == 1 else f"{value:.2f} at {share:.0%} of the body's cost"
+        for share, value in validate(stored, pairs).items()
+    ]
     metadata = {
         "name": name,
         "licence": "Apache-2.0",

@@ -250,4 +250,5 @@ def test_the_header_is_readable_without_adadsr(saved):
         "n_groups": 1,
         "adaptive": False,
         "depth_tile": 1,
+        "conditioned": False,
     }

@@ -47,13 +47,16 @@ class Adapter(nn.Module):
         """Shifts at which every depth is 0, and at which every depth is at least `n_blocks`."""
         raise NotImplementedError
 
-    def at_depth(self, scores: Tensor, desired_depth: Tensor) -> Tensor:
-        """The depth map that the adapter gives for its scores at a desired depth, (N,), in blocks."""
+    def at_depth(self, scores: Tensor, desired_depth: Tensor, hardness: float = 0.0) -> Tensor:
+        """The depth map that the adapter gives for its scores at a desired depth, (N,), in blocks.
+
+        hardness: of the gates that run it (`sparse.depth.gate`).
+        """
         raise NotImplementedError
 
-    def forward(self, z0: Tensor, desired_depth: Tensor) -> Tensor:
+    def forward(self, z0: Tensor, desired_depth: Tensor, hardness: float = 0.0) -> Tensor:
         """z0: (N, C, H, W). desired_depth: (N,), in blocks. Returns (N, G, ceil(H/t), ceil(W/t)), in blocks, >= 0."""
-        return self.at_depth(self.scores(z0, desired_depth), desired_depth)
+        return self.at_depth(self.scores(z0, desired_depth), desired_depth, hardness)
 
 
 class PixelAdapter(Adapter):
@@ -77,7 +80,7 @@ class PixelAdapter(Adapter):
     def depth_map(self, scores: Tensor, shift: Tensor | float = 0.0) -> Tensor:
         return F.relu(scores + shift)
 
-    def at_depth(self, scores: Tensor, desired_depth: Tensor) -> Tensor:
+    def at_depth(self, scores: Tensor, desired_depth: Tensor, hardness: float = 0.0) -> Tensor:
         return self.depth_map(scores)
 
     def shift_bounds(self, scores: Tensor) -> tuple[float, float]:
@@ -107,11 +110,34 @@ class RCANPixelAdapter(PixelAdapter):
         return out
 
 
+class DepthCondition(nn.Module):
+    """A scale and a shift of each channel, made from the desired depth ("FiLM", arXiv:1709.07871); none at first."""
+
+    HIDDEN = 32
+
+    def __init__(self, n_feats: int, n_blocks: int) -> None:
+        super().__init__()
+        self.n_blocks = n_blocks
+        self.hidden = nn.Linear(1, self.HIDDEN)
+        self.film = nn.Linear(self.HIDDEN, 2 * n_feats)
+        nn.init.zeros_(self.film.weight)
+        nn.init.zeros_(self.film.bias)
+
+    def forward(self, x: Tensor, desired_depth: Tensor) -> Tensor:
+        """x: (N, C, h, w). desired_depth: (N,), in blocks. Returns (N, C, h, w)."""
+        share = 2 * desired_depth.to(x).view(-1, 1) / self.n_blocks - 1
+        scale, shift = self.film(F.relu(self.hidden(share)))[:, :, None, None].chunk(2, dim=1)
+        out: Tensor = x * (1 + scale) + shift
+        return out
+
+
 class TileAdapter(Adapter):
     """One depth for each tile, whose mean over the image is the desired depth exactly (docs/algorithm.md).
 
     A strided conv sees each tile whole, four 3x3 convs at tile resolution follow. The scores pass a sigmoid that is
     stretched until it reaches 0 and `n_blocks`, and are shifted together until the mean depth is the desired one.
+    Where the configuration says `conditioned`, the desired depth scales and shifts the channels of the first conv, so
+    that it changes which tiles go deep and not only how deep they go.
     """
 
     STRETCH = 0.1
@@ -131,12 +157,16 @@ class TileAdapter(Adapter):
             PReLUConv(width // 2, width // 2),
             PReLUConv(width // 2, config.n_groups),
         )
+        self.condition = DepthCondition(width, config.n_resblocks) if config.conditioned else None
 
     def scores(self, z0: Tensor, desired_depth: Tensor) -> Tensor:
         height, width = z0.shape[-2:]
         # Tiles that hang over the border see the border repeated, not zeros, which would look like an edge.
         padded = F.pad(z0, (0, -width % self.tile, 0, -height % self.tile), mode="replicate")
-        out: Tensor = self.rest(self.embed(padded))
+        tiles = self.embed(padded)
+        if self.condition is not None:
+            tiles = self.condition(tiles, desired_depth)
+        out: Tensor = self.rest(tiles)
         return out
 
     def depth_map(self, scores: Tensor, shift: Tensor | float = 0.0) -> Tensor:
@@ -146,11 +176,12 @@ class TileAdapter(Adapter):
     def shift_bounds(self, scores: Tensor) -> tuple[float, float]:
         return -float(scores.max()) - self.SATURATION, self.SATURATION - float(scores.min())
 
-    def at_depth(self, scores: Tensor, desired_depth: Tensor) -> Tensor:
-        return self.depth_map(scores, self._mean_shift(scores, desired_depth))
+    def at_depth(self, scores: Tensor, desired_depth: Tensor, hardness: float = 0.0) -> Tensor:
+        scores = scores.to(desired_depth.dtype)
+        return self.depth_map(scores, self._mean_shift(scores, desired_depth, hardness))
 
-    def _mean_shift(self, scores: Tensor, desired_depth: Tensor) -> Tensor:
-        """Shift of each sample, (N, 1, 1, 1), at which its mean depth is the desired one.
+    def _mean_shift(self, scores: Tensor, desired_depth: Tensor, hardness: float) -> Tensor:
+        """Shift of each sample, (N, 1, 1, 1), at which the mean of its gates, added up, is the desired depth.
 
         The shift is found by bisection and then given the gradient of the implicit function: where all scores of an
         image rise together the shift falls by as much, so that training moves depth between tiles, never the mean.
@@ -161,7 +192,9 @@ class TileAdapter(Adapter):
             high = self.SATURATION - scores.amin(dim=(1, 2, 3), keepdim=True)
             for _ in range(30):
                 middle = (low + high) / 2
-                below = self.depth_map(scores, middle).mean(dim=(1, 2, 3), keepdim=True) < target
+                depths = self.depth_map(scores, middle)
+                depths = depths + hardness * (depths.ceil() - depths)
+                below = depths.mean(dim=(1, 2, 3), keepdim=True) < target
                 low, high = torch.where(below, middle, low), torch.where(below, high, middle)
             sigmoid = torch.sigmoid(scores + high)
             inside = (self.depth_map(scores, high) > 0) & (self.depth_map(scores, high) < self.n_blocks)

@@ -22,6 +22,6 @@ class EDSRBody(nn.Module):
         group = Group(block_tensors(self.blocks), conv=None)
         return Body((group,), conv_tensors(self.conv), self.depth_tile)
 
-    def forward(self, z0: Tensor, depth_map: Tensor | None = None) -> Tensor:
+    def forward(self, z0: Tensor, depth_map: Tensor | None = None, hardness: float = 0.0) -> Tensor:
         """z0: (N, C, H, W). depth_map: (N, 1, ceil(H/t), ceil(W/t)) in blocks; None is full depth."""
-        return run_reference(self.tensors(), z0, depth_map)
+        return run_reference(self.tensors(), z0, depth_map, hardness)

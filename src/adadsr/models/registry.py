@@ -9,25 +9,28 @@ from adadsr.models.network import Network
 _EDSR = NetworkConfig(backbone="edsr", scale=2, n_feats=256, n_resblocks=32)
 _EDSR_BASELINE = NetworkConfig(backbone="edsr", scale=2, n_feats=64, n_resblocks=16)
 _RCAN = NetworkConfig(backbone="rcan", scale=2, n_feats=64, n_resblocks=20, n_groups=10)
+_RCAN_SMALL = NetworkConfig(backbone="rcan", scale=2, n_feats=64, n_resblocks=6, n_groups=5)
 
 CONFIGS = {
     "edsr": _EDSR,
     "edsr-baseline": _EDSR_BASELINE,
     "rcan": _RCAN,
+    "rcan-small": _RCAN_SMALL,
     "adaedsr": replace(_EDSR, adaptive=True),
     "adaedsr-baseline": replace(_EDSR_BASELINE, adaptive=True),
     "adarcan": replace(_RCAN, adaptive=True),
+    "adarcan-small": replace(_RCAN_SMALL, adaptive=True),
 }
 """Name -> configuration at scale 2 with a depth for each pixel."""
 
 
-def named_config(name: str, scale: int, depth_tile: int = 1) -> NetworkConfig:
-    """The configuration `name` of CONFIGS at `scale`; depth_tile applies to the adaptive ones."""
+def named_config(name: str, scale: int, depth_tile: int = 1, *, conditioned: bool = False) -> NetworkConfig:
+    """The configuration `name` of CONFIGS at `scale`; depth_tile and conditioned apply to the adaptive ones."""
     if name not in CONFIGS:
         raise InputError(f"network {name!r} is not one of {', '.join(CONFIGS)}")
-    return replace(CONFIGS[name], scale=scale, depth_tile=depth_tile)
+    return replace(CONFIGS[name], scale=scale, depth_tile=depth_tile, conditioned=conditioned)
 
 
-def build(name: str, scale: int, depth_tile: int = 1) -> Network:
+def build(name: str, scale: int, depth_tile: int = 1, *, conditioned: bool = False) -> Network:
     """A network with fresh weights; see `named_config`."""
-    return Network(named_config(name, scale, depth_tile))
+    return Network(named_config(name, scale, depth_tile, conditioned=conditioned))

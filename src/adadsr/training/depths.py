@@ -1,0 +1,26 @@
+"""What an adaptive stage trains at: the desired depth of each image, and how hard the gates are."""
+
+import torch
+from torch import Tensor
+
+from adadsr.training.recipe import Stage
+
+
+def desired_depths(stage: Stage, n_blocks: int, generator: torch.Generator) -> Tensor:
+    """A desired depth for each image of a batch, (stage.batch,), in blocks, on the CPU."""
+    share = torch.empty(stage.batch).uniform_(stage.least_share, 1.0, generator=generator)
+    if stage.sandwich:
+        # Patches are drawn at random, so which of them come first says nothing.
+        share[0] = stage.least_share
+        share[1 : 1 + max(1, round(stage.full_share * stage.batch))] = 1.0
+    else:
+        full = torch.rand(stage.batch, generator=generator) < stage.full_share
+        share.masked_fill_(full, 1.0)
+    return share * n_blocks
+
+
+def hardness(stage: Stage, step: int) -> float:
+    """How hard the gates are at a step of a stage, in [0, 1]; see `sparse.depth.gate`."""
+    if stage.gates == "annealed":
+        return min(1.0, step / max(1, stage.steps - 1))
+    return 1.0 if stage.gates == "straight_through" else 0.0

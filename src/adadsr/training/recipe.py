@@ -1,0 +1,132 @@
+"""A recipe: which network, and the stages that train it. Read from YAML; it checks itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from adadsr.errors import InputError
+from adadsr.models import NetworkConfig, named_config
+
+PRECISIONS = ("float32", "bfloat16")
+GATES = ("soft", "annealed", "straight_through")
+ADAPTIVE_ONLY = ("depth_weight", "full_share", "least_share", "sandwich", "gates", "adapter_rate")
+"""Options of a stage that say nothing where every block runs."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of a run.
+
+    adaptive: sample a desired depth for each image; otherwise every block runs.
+    patch: side of the LR patch in pixels. learning_rate: peak, warmed up, then a cosine down to 1%.
+    depth_weight: weight of `losses.depth_excess`; 0 where the adapter meets the desired depth by itself.
+    full_share: share of images trained at full depth; the others' depths are uniform between least_share and 1 of it.
+    sandwich: full_share holds for each batch, and one image of it runs at least_share, instead of by chance.
+    gates: soft lets the last block of a position run at a fraction; straight_through runs whole blocks with the soft
+        gates' gradient, as inference under a budget does; annealed goes from the first to the second over the stage.
+    adapter_rate: factor of the learning rate for the adapter.
+    teacher: a dense network, by name or path, whose output is a second target; empty for none. teacher_weight: how
+        much of the loss is the distance to it, the rest is that to the HR image.
+    """
+
+    steps: int
+    batch: int
+    patch: int
+    learning_rate: float
+    adaptive: bool = False
+    depth_weight: float = 0.0
+    full_share: float = 0.25
+    least_share: float = 0.1
+    sandwich: bool = False
+    gates: str = "soft"
+    adapter_rate: float = 1.0
+    teacher: str = ""
+    teacher_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "patch"):
+            _check(name, getattr(self, name), "a whole number of at least 1", lambda value: value >= 1, int)
+        for name in ("learning_rate", "adapter_rate"):
+            _check(name, getattr(self, name), "a number above 0", lambda value: value > 0, int, float)
+        for name in ("adaptive", "sandwich"):
+            _check(name, getattr(self, name), "true or false", lambda value: True, bool)
+        _check("depth_weight", self.depth_weight, "a number of at least 0", lambda value: value >= 0, int, float)
+        _check("full_share", self.full_share, "a number in [0, 1]", lambda value: 0 <= value <= 1, int, float)
+        for name in ("least_share", "teacher_weight"):
+            _check(name, getattr(self, name), "a number in (0, 1]", lambda value: 0 < value <= 1, int, float)
+        _check("gates", self.gates, f"one of {GATES}", lambda value: value in GATES, str)
+        _check("teacher", self.teacher, "the path of a checkpoint or a name", lambda value: True, str)
+        given = {field.name: getattr(self, field.name) != field.default for field in fields(self)}
+        idle = [] if self.adaptive else [name for name in ADAPTIVE_ONLY if given[name]]
+        if idle:
+            raise InputError(f"{', '.join(idle)}: only an adaptive stage has that; add adaptive: true or leave it out")
+        if given["teacher_weight"] and not self.teacher:
+            raise InputError(f"teacher_weight={self.teacher_weight}: no teacher is given; add teacher: NAME")
+        if self.sandwich and self.batch < 2:
+            raise InputError("sandwich=True needs a batch of at least 2: one image at full depth, one at the least")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A network and the stages that train it, in order.
+
+    network, scale, depth_tile, conditioned: see `models.named_config`.
+    start_from: a checkpoint of the same network, plain or adaptive, whose weights the run starts with; empty for fresh
+    ones. precision: of the forward and backward pass; bfloat16 is autocast over float32 weights, faster where the
+    device multiplies bfloat16.
+    """
+
+    network: str
+    scale: int
+    depth_tile: int
+    stages: tuple[Stage, ...]
+    conditioned: bool = False
+    seed: int = 0
+    ema_decay: float = 0.999
+    clip_norm: float = 10.0
+    warmup: int = 200
+    start_from: str = ""
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        _check("network", self.network, "the name of a network", bool, str)
+        _check("stages", self.stages, "one stage or more", bool, tuple)
+        _check("seed", self.seed, "a whole number of at least 0", lambda value: value >= 0, int)
+        _check("ema_decay", self.ema_decay, "a number in [0, 1)", lambda value: 0 <= value < 1, int, float)
+        _check("clip_norm", self.clip_norm, "a number above 0", lambda value: value > 0, int, float)
+        _check("warmup", self.warmup, "a whole number of at least 1", lambda value: value >= 1, int)
+        _check("start_from", self.start_from, "the path of a checkpoint or a name", lambda value: True, str)
+        _check("precision", self.precision, f"one of {PRECISIONS}", lambda value: value in PRECISIONS, str)
+        if not self.config.adaptive and any(stage.adaptive for stage in self.stages):
+            raise InputError(f"network={self.network!r} has no adapter for an adaptive stage; take ada{self.network}")
+
+    @property
+    def config(self) -> NetworkConfig:
+        """The network's configuration; raises InputError where there is no such network."""
+        return named_config(self.network, self.scale, self.depth_tile, conditioned=self.conditioned)
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> "Recipe":
+        """Read a recipe. An unknown or missing key, a value that is not allowed and broken YAML raise InputError."""
+        import yaml
+
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            stages = tuple(Stage(**stage) for stage in content.pop("stages"))
+            return cls(stages=stages, **content)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a recipe") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path}: is no YAML ({reason}); see recipes/ for an example") from error
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except (TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"{path}: {error}; the keys are those of Recipe and Stage in recipe.py") from error
+
+
+def _check(name: str, value: object, what: str, allowed: Callable[[Any], bool], *types: type) -> None:
+    """Raise InputError unless a value is of one of these types and allowed, which `what` says in words."""
+    if type(value) not in types or not allowed(value):
+        raise InputError(f"{name}={value!r} is not {what}")

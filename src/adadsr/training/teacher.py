@@ -1,0 +1,28 @@
+"""A dense network whose output is a target beside the HR image."""
+
+from typing import NamedTuple
+
+import torch
+
+from adadsr import checkpoints
+from adadsr.errors import InputError
+from adadsr.models import Network
+from adadsr.training.recipe import Recipe, Stage
+
+
+class Teacher(NamedTuple):
+    """network: in evaluation mode, run at full depth. weight: how much of the loss it makes up, in (0, 1]."""
+
+    network: Network
+    weight: float
+
+
+def load_teacher(recipe: Recipe, stage: Stage, device: torch.device) -> Teacher | None:
+    """The teacher of a stage, None where it has none. Raises InputError for one of another scale."""
+    if not stage.teacher:
+        return None
+    network = checkpoints.load_model(stage.teacher, device=device)
+    if network.config.scale != recipe.scale:
+        raise InputError(f"teacher={stage.teacher}: enlarges x{network.config.scale}, the recipe x{recipe.scale}")
+    network.requires_grad_(False)
+    return Teacher(network.to(memory_format=torch.channels_last), stage.teacher_weight)  # type: ignore[call-overload]

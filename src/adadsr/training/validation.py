@@ -1,0 +1,58 @@
+"""PSNR on whole images at shares of the body's cost, the way inference runs them: whole blocks, an exact budget."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from adadsr.datasets import Pair
+from adadsr.metrics import psnr_y
+from adadsr.models import Network
+from adadsr.sparse.backends import BACKENDS, default_backend
+from adadsr.sparse.body import Body, body_macs
+from adadsr.sparse.calibration import calibrate
+
+SHARES = (1.0, 0.75, 0.5, 0.25)
+"""Executed shares of the body's multiply-accumulates at which an adaptive network is measured."""
+TOLERANCE = 0.002
+
+
+@torch.inference_mode()
+def validate(network: Network, pairs: list[Pair], shares: Iterable[float] = SHARES) -> dict[float, float]:
+    """Share -> mean PSNR-Y in dB over whole images; a network without an adapter runs at 1 only.
+
+    shares: executed part of the body's multiply-accumulates, (0, 1]; 1 is every block everywhere.
+    """
+    device = network.head.conv.weight.device
+    body, backend = network.body.tensors(), BACKENDS[default_backend(device)]
+    prepared, totals = backend.prepare(body), dict.fromkeys(shares if network.config.adaptive else (1.0,), 0.0)
+    for pair in pairs:
+        z0 = network.head(pair.lr[None].float().to(device))
+        for share in totals:
+            depth_map = None if share == 1 else depth_map_at(network, body, z0, share)
+            sr = network.tail(prepared.run(z0, depth_map).z)[0].clamp(0, 255).round().byte().cpu()
+            images = [image.permute(1, 2, 0).numpy() for image in (sr, pair.hr)]
+            totals[share] += psnr_y(images[0], images[1], network.config.scale) / len(pairs)
+    return totals
+
+
+def depth_map_at(network: Network, body: Body, z0: Tensor, share: float) -> Tensor:
+    """The depth map in whole blocks that spends a share of the body's cost on the features z0 (1, C, H, W) of an image.
+
+    As `upscaler.passes` does it for a budget of the whole network. Returns (1, G, ceil(H/t), ceil(W/t)).
+    """
+    adapter, size = network.require_adapter(), z0.shape[-2:]
+    scores = network.predict_scores(z0, share * network.config.n_resblocks)
+    dense = body_macs(body, None, 1, *size)
+    return calibrate(
+        lambda shift: adapter.depth_map(scores, shift).ceil(),
+        adapter.shift_bounds(scores),
+        lambda depth_map: body_macs(body, depth_map, 1, *size) / dense,
+        share,
+        TOLERANCE,
+    )
+
+
+def in_words(scores: dict[float, float]) -> dict[str, float]:
+    """What `validate` returned, for people: full, 75%, 50%, 25%, in dB with three decimals."""
+    return {"full" if share == 1 else f"{share:.0%}": round(value, 3) for share, value in scores.items()}
