@@ -73,7 +73,7 @@ class Recipe:
 
     network, scale, depth_tile, conditioned: see `models.named_config`.
     start_from: a checkpoint of the same network, plain or adaptive, whose weights the run starts with; empty for fresh
-    ones. precision: of the forward and backward pass; bfloat16 is autocast over float32 weights, faster where the
+    ones. precision: of the convs of body and adapter; bfloat16 is autocast over float32 weights, faster where the
     device multiplies bfloat16.
     """
 

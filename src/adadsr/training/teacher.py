@@ -6,14 +6,14 @@ import torch
 
 from adadsr import checkpoints
 from adadsr.errors import InputError
-from adadsr.models import Network
+from adadsr.training.forward import Forward
 from adadsr.training.recipe import Recipe, Stage
 
 
 class Teacher(NamedTuple):
-    """network: in evaluation mode, run at full depth. weight: how much of the loss it makes up, in (0, 1]."""
+    """forward: runs it, at full depth. weight: how much of the loss it makes up, in (0, 1]."""
 
-    network: Network
+    forward: Forward
     weight: float
 
 
@@ -25,4 +25,5 @@ def load_teacher(recipe: Recipe, stage: Stage, device: torch.device) -> Teacher 
     if network.config.scale != recipe.scale:
         raise InputError(f"teacher={stage.teacher}: enlarges x{network.config.scale}, the recipe x{recipe.scale}")
     network.requires_grad_(False)
-    return Teacher(network.to(memory_format=torch.channels_last), stage.teacher_weight)  # type: ignore[call-overload]
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Teacher(Forward(network, bfloat16=recipe.precision == "bfloat16"), stage.teacher_weight)

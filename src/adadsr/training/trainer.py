@@ -15,6 +15,7 @@ from adadsr.errors import InputError
 from adadsr.losses import depth_excess, l1
 from adadsr.models import Network
 from adadsr.training.depths import desired_depths, hardness
+from adadsr.training.forward import Forward
 from adadsr.training.recipe import Recipe, Stage
 from adadsr.training.start import interpolating_init, start_from
 from adadsr.training.teacher import Teacher, load_teacher
@@ -33,6 +34,7 @@ class Trainer:
         else:
             interpolating_init(network)
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.forward = Forward(self.network, bfloat16=recipe.precision == "bfloat16")
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))  # type: ignore[no-untyped-call]
         adapter = [] if network.adapter is None else list(network.adapter.parameters())
         kept = {id(parameter) for parameter in adapter}
@@ -87,10 +89,9 @@ class Trainer:
         desired = None
         if stage.adaptive:
             desired = desired_depths(stage, self.network.config.n_resblocks, self.generator).to(self.device)
-        with self._autocast():
-            result = self.network(lr, desired, hardness(stage, self.step))
-        fidelity = l1(result.sr.float(), hr)
-        loss = fidelity if self.teacher is None else self._distilled(self.teacher, fidelity, lr, result.sr.float())
+        result = self.forward(lr, desired, hardness(stage, self.step))
+        fidelity = l1(result.sr, hr)
+        loss = fidelity if self.teacher is None else self._distilled(self.teacher, fidelity, lr, result.sr)
         if desired is not None and stage.depth_weight:
             loss = loss + stage.depth_weight * depth_excess(result.depth_map, desired)
         self.optimizer.zero_grad()
@@ -103,13 +104,10 @@ class Trainer:
         self.step += 1
         return float(fidelity.detach())
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
-
     def _distilled(self, teacher: Teacher, fidelity: Tensor, lr: Tensor, sr: Tensor) -> Tensor:
         """The distances to the HR patches and to the teacher's output, mixed by the teacher's weight."""
-        with torch.no_grad(), self._autocast():
-            target = teacher.network(lr).sr.float()
+        with torch.no_grad():
+            target = teacher.forward(lr).sr
         return torch.lerp(fidelity, l1(sr, target), teacher.weight)
 
     def _learning_rate(self, stage: Stage) -> float:

@@ -1,0 +1,28 @@
+"""A network's forward pass as training runs it: in float32, or with the body's convs in bfloat16."""
+
+import torch
+from torch import Tensor, nn
+
+from adadsr.models import Network, Restoration
+
+
+class Forward(nn.Module):
+    """`Network.forward`, with the convs of body and adapter in bfloat16 where `bfloat16` asks for it.
+
+    Pixel values, and the features that carry them through head, sums and tail, need more than 8 bits: with all of the
+    network in bfloat16 the rounding of the output decided the sign of most differences that L1 looks at, and the
+    gradient with it (`tests/test_training_precision.py`).
+    """
+
+    def __init__(self, network: Network, *, bfloat16: bool) -> None:
+        super().__init__()
+        self.network, self.bfloat16_body = network, bfloat16
+
+    def forward(self, lr: Tensor, desired_depth: Tensor | None = None, hardness: float = 0.0) -> Restoration:
+        """See `Network.forward`."""
+        network = self.network
+        z0 = network.head(lr)
+        with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.bfloat16_body):
+            depth_map = None if desired_depth is None else network.predict_depth(z0, desired_depth, hardness)
+            z = network.body(z0, depth_map, hardness)
+        return Restoration(network.tail(z.float()), depth_map)
