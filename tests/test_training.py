@@ -22,22 +22,12 @@ from adadsr.training import Recipe, Stage, Trainer, interpolating_init, run, sta
 from adadsr.training import __main__ as command
 from adadsr.training.depths import desired_depths, hardness
 from adadsr.training.recipe import PRECISIONS
-
-CONFIGS["adatiny"] = NetworkConfig("edsr", 2, 8, 2, adaptive=True)
-CONFIGS["tiny"] = NetworkConfig("edsr", 2, 8, 2)
-STAGES = (Stage(12, 2, 8, 1e-3), Stage(12, 2, 8, 1e-3, adaptive=True, depth_weight=0.01))
-RECIPE = Recipe("adatiny", 2, 4, STAGES, warmup=2, ema_decay=0.5)
+from training_samples import RECIPE, STAGES, write_photos
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two small photos, one in a sub-folder, one of an odd size."""
-    (tmp_path / "photos" / "more").mkdir(parents=True)
-    for name, height, width in (("a.png", 40, 44), ("more/b.webp", 37, 51)):
-        rows, columns = np.mgrid[:height, :width]
-        image = np.stack([128 + 100 * np.sin(rows / 5), columns * 4.0, (rows + columns) % 64 * 3.0], -1)
-        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / "photos" / name, lossless=True)
-    return tmp_path / "photos"
+    return write_photos(tmp_path / "photos")
 
 
 def test_pairs_are_the_bicubic_of_the_whole_image(folder: Path) -> None:

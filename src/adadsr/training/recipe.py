@@ -112,9 +112,7 @@ class Recipe:
         import yaml
 
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-            stages = tuple(Stage(**stage) for stage in content.pop("stages"))
-            return cls(stages=stages, **content)
+            return cls.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a recipe") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -122,8 +120,15 @@ class Recipe:
             raise InputError(f"{path}: is no YAML ({reason}); see recipes/ for an example") from error
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        except (TypeError, KeyError, AttributeError) as error:
-            raise InputError(f"{path}: {error}; the keys are those of Recipe and Stage in recipe.py") from error
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "Recipe":
+        """What a YAML file or the state of a run holds. Errors as for `from_yaml`."""
+        try:
+            stages = tuple(Stage(**stage) for stage in content["stages"])
+            return cls(**{**content, "stages": stages})
+        except (TypeError, KeyError) as error:
+            raise InputError(f"{error}; the keys are those of Recipe and Stage in training/recipe.py") from error
 
 
 def _check(name: str, value: object, what: str, allowed: Callable[[Any], bool], *types: type) -> None:

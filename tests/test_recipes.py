@@ -1,0 +1,66 @@
+"""The commands beside the recipes: the ablation compares variants and goes on where it was interrupted."""
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+
+from training_samples import RECIPE, write_photos
+
+ABLATE = Path(__file__).parents[1] / "recipes" / "ablate.py"
+VARIANTS = """
+base: {network: adatiny, scale: 2, depth_tile: 4, warmup: 1, stages: [
+  {steps: 2, batch: 2, patch: 8, learning_rate: 1.0e-3, adaptive: true}]}
+variants: {base: , hard: {gates: straight_through, seed: 2}}
+"""
+
+
+def ablate(monkeypatch: pytest.MonkeyPatch, folder: Path, *more: str) -> None:
+    given = [str(ABLATE), str(folder / "v.yaml"), "--train", str(folder), "--valid", str(folder)]
+    monkeypatch.setattr("sys.argv", [*given, "--out", str(folder / "out"), *more])
+    runpy.run_path(str(ABLATE), run_name="__main__")
+
+
+def test_variants_are_compared_and_not_trained_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_photos(tmp_path / "photos")
+    (tmp_path / "v.yaml").write_text(VARIANTS)
+    ablate(monkeypatch, tmp_path, "--only", "base")
+    trained = (tmp_path / "out" / "base" / "model.safetensors").stat().st_mtime_ns
+    capsys.readouterr()
+    ablate(monkeypatch, tmp_path)
+    *_, first, second, last = capsys.readouterr().out.splitlines()
+    results = json.loads(last)
+    assert list(results) == ["base", "hard"]
+    assert list(results["base"]) == ["full", "75%", "50%", "25%"]
+    assert first == "| base | " + " | ".join(f"{value:.3f}" for value in results["base"].values()) + " |"
+    assert second.startswith("| hard |")
+    assert (tmp_path / "out" / "base" / "model.safetensors").stat().st_mtime_ns == trained
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("hard: {speed: 9}", "variant 'hard': speed: no key of a recipe or stage"),
+        ("hard: {seed: 3}", "result.json: belongs to another recipe; choose another --out"),
+        ("soft: ", "no variant hard; there are base, soft"),
+    ],
+)
+def test_variants_that_do_not_fit_are_refused(
+    change: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_photos(tmp_path / "photos")
+    (tmp_path / "v.yaml").write_text(VARIANTS.replace("hard: {gates: straight_through, seed: 2}", change))
+    (tmp_path / "out" / "hard").mkdir(parents=True)
+    (tmp_path / "out" / "hard" / "result.json").write_text(json.dumps({"recipe": repr(RECIPE), "psnr_y": {}}))
+    with pytest.raises(SystemExit):
+        ablate(monkeypatch, tmp_path, "--only", "hard")
+    assert message in capsys.readouterr().err
+
+
+def test_the_shipped_ablations_can_be_read() -> None:
+    read_variants = runpy.run_path(str(ABLATE))["read_variants"]
+    for path in (ABLATE.parent / "ablations").glob("*.yaml"):
+        assert len(read_variants(path, None)) > 1

@@ -1,0 +1,24 @@
+"""Networks and photos that train in a blink, for the tests of training."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from adadsr.models import CONFIGS, NetworkConfig
+from adadsr.training import Recipe, Stage
+
+CONFIGS["tiny"] = NetworkConfig("edsr", 2, 8, 2)
+CONFIGS["adatiny"] = NetworkConfig("edsr", 2, 8, 2, adaptive=True)
+STAGES = (Stage(12, 2, 8, 1e-3), Stage(12, 2, 8, 1e-3, adaptive=True, depth_weight=0.01))
+RECIPE = Recipe("adatiny", 2, 4, STAGES, warmup=2, ema_decay=0.5)
+
+
+def write_photos(folder: Path) -> Path:
+    """Two small photos, one in a sub-folder, one of an odd size; returns the folder."""
+    (folder / "more").mkdir(parents=True)
+    for name, height, width in (("a.png", 40, 44), ("more/b.webp", 37, 51)):
+        rows, columns = np.mgrid[:height, :width]
+        image = np.stack([128 + 100 * np.sin(rows / 5), columns * 4.0, (rows + columns) % 64 * 3.0], -1)
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / name, lossless=True)
+    return folder
