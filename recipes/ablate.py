@@ -9,17 +9,21 @@ each variant ends, then the table, and as the last line all of it as JSON.
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from adadsr import atomic, checkpoints
-from adadsr.datasets import load_pairs
+from adadsr.datasets import Pair, TrainingImages, load_pairs
 from adadsr.errors import AdaDSRError, InputError
-from adadsr.training import Recipe, Stage, Trainer, run, validate
+from adadsr.training import Pace, Recipe, Run, Stage, Trainer, validate
+from adadsr.training.distributed import join
+from adadsr.training.log import Entry, Progress
+from adadsr.training.session import default_cache
 from adadsr.training.validation import in_words
 
 
@@ -35,10 +39,13 @@ def main() -> None:
     try:
         recipes = read_variants(arguments.variants, arguments.only)
         scale = next(iter(recipes.values())).scale
-        train, valid = (load_pairs(folder, scale) for folder in (arguments.train, arguments.valid))
+        pairs, valid = (load_pairs(folder, scale, default_cache()) for folder in (arguments.train, arguments.valid))
+        world = join()
+        images = TrainingImages(pairs, scale, world.device)
         results = {}
         for name, recipe in recipes.items():
-            results[name] = _result(recipe, train, valid, arguments.out / name)
+            trainer = partial(Trainer, recipe, images, world)
+            results[name] = _result(trainer, recipe, valid, arguments.out / name)
             print(f"{name}: {results[name]}", flush=True)
     except AdaDSRError as error:
         parser.exit(1, f"adadsr: {error}\n")
@@ -67,19 +74,23 @@ def _changed(base: Recipe, name: str, changes: dict[str, Any]) -> Recipe:
     return replace(base, stages=(*base.stages[:-1], last), **rest)
 
 
-def _result(recipe: Recipe, train: list[Any], valid: list[Any], out: Path) -> dict[str, float]:
+def _result(trainer: Callable[[], Trainer], recipe: Recipe, valid: list[Pair], out: Path) -> dict[str, float]:
     """Mean PSNR-Y in dB of a variant; trained where that has not been done yet."""
     result, written = out / "result.json", json.dumps(asdict(recipe))
     if not result.exists():
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        run(Trainer(recipe, train, device), valid, out, every=max(1, recipe.stages[-1].steps // 2))
-        network = checkpoints.load(out / "model.safetensors")
+        model = Run(trainer(), valid, out, Pace(every=max(stage.steps for stage in recipe.stages)), [_print]).go()
+        network = checkpoints.load(model)
         atomic.write_text(result, json.dumps({"recipe": written, "psnr_y": in_words(validate(network, valid))}))
     done = json.loads(result.read_text(encoding="utf-8"))
     if done["recipe"] != written:
         raise InputError(f"{result}: belongs to another recipe; choose another --out or remove the folder")
     scores: dict[str, float] = done["psnr_y"]
     return scores
+
+
+def _print(entry: Entry) -> None:
+    if isinstance(entry, Progress) and entry.step % 100 == 0:
+        print(f"  step {entry.step}: loss {entry.loss:.3f}, {entry.seconds_left / 60:.0f} minutes left", flush=True)
 
 
 def _print_table(results: dict[str, dict[str, float]]) -> None:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from adadsr import checkpoints
+from adadsr.checkpoints import sources
+from adadsr.models import build
 from training_samples import RECIPE, write_photos
 
 ABLATE = Path(__file__).parents[1] / "recipes" / "ablate.py"
@@ -64,3 +67,20 @@ def test_the_shipped_ablations_can_be_read() -> None:
     read_variants = runpy.run_path(str(ABLATE))["read_variants"]
     for path in (ABLATE.parent / "ablations").glob("*.yaml"):
         assert len(read_variants(path, None)) > 1
+
+
+def test_bundling_stores_the_recipe_the_photos_and_what_is_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_photos(tmp_path / "photos")
+    checkpoints.save(build("adatiny", 2, 4), tmp_path / "model.safetensors")
+    (tmp_path / "r.yaml").write_text(
+        "{network: adatiny, scale: 2, depth_tile: 4, stages: [{steps: 1, batch: 1, patch: 8, learning_rate: 1}]}"
+    )
+    monkeypatch.setattr(sources, "BUNDLED", tmp_path)
+    given = ["bundle.py", tmp_path / "r.yaml", tmp_path / "model.safetensors", "--valid", folder]
+    monkeypatch.setattr("sys.argv", [*map(str, given), "--trained-on", "two photos of ours"])
+    runpy.run_path(str(ABLATE.parent / "bundle.py"), run_name="__main__")
+    (bundled,) = [model for model in checkpoints.bundled_models() if model.name == "adatiny-x2"]
+    assert bundled.metadata["trained on"] == "two photos of ours"
+    assert "dB at full depth" in bundled.metadata["PSNR-Y on validation"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from adadsr.checkpoints import load_model
-from adadsr.datasets import PatchSampler, load_pairs
+from adadsr.datasets import PatchSampler, TrainingImages, load_pairs
 from adadsr.training.forward import Forward
 
 
@@ -20,7 +20,8 @@ def gradient(network: torch.nn.Module, sr: Tensor, hr: Tensor) -> Tensor:
 def test_the_gradient_in_bfloat16_is_close_to_that_of_float32() -> None:
     (pair,) = load_pairs(Path(__file__).parents[1] / "assets", 2)
     network, depth = load_model("adaedsr-baseline-x2"), torch.tensor([16.0, 6.0])
-    lr, hr = PatchSampler([pair], 2, 32, torch.Generator().manual_seed(0)).batch(2)
+    images = TrainingImages([pair], 2, torch.device("cpu"))
+    lr, hr = PatchSampler(images, 32, torch.Generator().manual_seed(0)).batch(2)
     exact = gradient(network, Forward(network, bfloat16=False)(lr, depth).sr, hr)
     half = gradient(network, Forward(network, bfloat16=True)(lr, depth).sr, hr)
     with torch.autocast("cpu", torch.bfloat16):

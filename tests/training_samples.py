@@ -3,14 +3,18 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
+from adadsr.datasets import Pair, TrainingImages
 from adadsr.models import CONFIGS, NetworkConfig
-from adadsr.training import Recipe, Stage
+from adadsr.training import Recipe, Stage, Trainer
+from adadsr.training.distributed import World
 
 CONFIGS["tiny"] = NetworkConfig("edsr", 2, 8, 2)
 CONFIGS["adatiny"] = NetworkConfig("edsr", 2, 8, 2, adaptive=True)
 STAGES = (Stage(12, 2, 8, 1e-3), Stage(12, 2, 8, 1e-3, adaptive=True, depth_weight=0.01))
+ALONE = World(0, 1, torch.device("cpu"))
 RECIPE = Recipe("adatiny", 2, 4, STAGES, warmup=2, ema_decay=0.5)
 
 
@@ -22,3 +26,10 @@ def write_photos(folder: Path) -> Path:
         image = np.stack([128 + 100 * np.sin(rows / 5), columns * 4.0, (rows + columns) % 64 * 3.0], -1)
         Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / name, lossless=True)
     return folder
+
+
+def trainer_of(recipe: Recipe, pairs: list[Pair]) -> Trainer:
+    """A trainer at the begin of its first stage, alone on the CPU."""
+    trainer = Trainer(recipe, TrainingImages(pairs, recipe.scale, ALONE.device), ALONE)
+    trainer.begin()
+    return trainer

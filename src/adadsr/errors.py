@@ -25,5 +25,9 @@ class DatasetError(AdaDSRError):
     """A folder of images does not hold what training or evaluation needs."""
 
 
+class TrainingError(AdaDSRError):
+    """A training cannot go on: its loss has no hold, or its folder cannot be written."""
+
+
 class MissingDependencyError(AdaDSRError, ImportError):
     """An optional library is not installed; the message names the extra to install."""

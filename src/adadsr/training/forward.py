@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from adadsr.models import Network, Restoration
+from adadsr.training.recipe import Recipe
 
 
 class Forward(nn.Module):
@@ -26,3 +27,11 @@ class Forward(nn.Module):
             depth_map = None if desired_depth is None else network.predict_depth(z0, desired_depth, hardness)
             z = network.body(z0, depth_map, hardness)
         return Restoration(network.tail(z.float()), depth_map)
+
+
+def make_forward(network: Network, recipe: Recipe) -> Forward:
+    """The forward pass as a recipe asks for it: precision, compilation, CUDA graphs."""
+    forward = Forward(network, bfloat16=recipe.precision == "bfloat16")
+    if recipe.compile:
+        forward.compile(mode="reduce-overhead" if recipe.cuda_graphs else "default")
+    return forward

@@ -9,6 +9,7 @@ from adadsr.errors import InputError
 from adadsr.models import NetworkConfig, named_config
 
 PRECISIONS = ("float32", "bfloat16")
+SCHEDULES = ("cosine", "step")
 GATES = ("soft", "annealed", "straight_through")
 ADAPTIVE_ONLY = ("depth_weight", "full_share", "least_share", "sandwich", "gates", "adapter_rate")
 """Options of a stage that say nothing where every block runs."""
@@ -19,7 +20,8 @@ class Stage:
     """One part of a run.
 
     adaptive: sample a desired depth for each image; otherwise every block runs.
-    patch: side of the LR patch in pixels. learning_rate: peak, warmed up, then a cosine down to 1%.
+    patch: side of the LR patch in pixels. learning_rate: peak, warmed up over the recipe's `warmup` steps.
+    schedule: cosine falls to 1% of the peak; step halves the rate after 50%, 75% and 87.5% of the stage.
     depth_weight: weight of `losses.depth_excess`; 0 where the adapter meets the desired depth by itself.
     full_share: share of images trained at full depth; the others' depths are uniform between least_share and 1 of it.
     sandwich: full_share holds for each batch, and one image of it runs at least_share, instead of by chance.
@@ -34,6 +36,7 @@ class Stage:
     batch: int
     patch: int
     learning_rate: float
+    schedule: str = "cosine"
     adaptive: bool = False
     depth_weight: float = 0.0
     full_share: float = 0.25
@@ -56,6 +59,7 @@ class Stage:
         for name in ("least_share", "teacher_weight"):
             _check(name, getattr(self, name), "a number in (0, 1]", lambda value: 0 < value <= 1, int, float)
         _check("gates", self.gates, f"one of {GATES}", lambda value: value in GATES, str)
+        _check("schedule", self.schedule, f"one of {SCHEDULES}", lambda value: value in SCHEDULES, str)
         _check("teacher", self.teacher, "the path of a checkpoint or a name", lambda value: True, str)
         given = {field.name: getattr(self, field.name) != field.default for field in fields(self)}
         idle = [] if self.adaptive else [name for name in ADAPTIVE_ONLY if given[name]]
@@ -75,6 +79,8 @@ class Recipe:
     start_from: a checkpoint of the same network, plain or adaptive, whose weights the run starts with; empty for fresh
     ones. precision: of the convs of body and adapter; bfloat16 is autocast over float32 weights, faster where the
     device multiplies bfloat16.
+    ema_decay: of the moving average of the weights, which is what is validated and kept. clip_norm: largest norm of
+    the gradient. compile: run the forward pass through torch.compile; cuda_graphs: and replay it as CUDA graphs.
     """
 
     network: str
@@ -88,6 +94,8 @@ class Recipe:
     warmup: int = 200
     start_from: str = ""
     precision: str = "float32"
+    compile: bool = False
+    cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
         _check("network", self.network, "the name of a network", bool, str)
@@ -98,6 +106,12 @@ class Recipe:
         _check("warmup", self.warmup, "a whole number of at least 1", lambda value: value >= 1, int)
         _check("start_from", self.start_from, "the path of a checkpoint or a name", lambda value: True, str)
         _check("precision", self.precision, f"one of {PRECISIONS}", lambda value: value in PRECISIONS, str)
+        for name in ("compile", "cuda_graphs"):
+            _check(name, getattr(self, name), "true or false", lambda value: True, bool)
+        if self.cuda_graphs and not self.compile:
+            raise InputError("cuda_graphs=True: graphs come with compilation; add compile: true")
+        if self.compile and any(stage.gates == "annealed" for stage in self.stages):
+            raise InputError("compile=True: annealed gates change at every step; leave one of the two out")
         if not self.config.adaptive and any(stage.adaptive for stage in self.stages):
             raise InputError(f"network={self.network!r} has no adapter for an adaptive stage; take ada{self.network}")
 

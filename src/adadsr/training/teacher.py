@@ -6,7 +6,7 @@ import torch
 
 from adadsr import checkpoints
 from adadsr.errors import InputError
-from adadsr.training.forward import Forward
+from adadsr.training.forward import Forward, make_forward
 from adadsr.training.recipe import Recipe, Stage
 
 
@@ -26,4 +26,4 @@ def load_teacher(recipe: Recipe, stage: Stage, device: torch.device) -> Teacher 
         raise InputError(f"teacher={stage.teacher}: enlarges x{network.config.scale}, the recipe x{recipe.scale}")
     network.requires_grad_(False)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Teacher(Forward(network, bfloat16=recipe.precision == "bfloat16"), stage.teacher_weight)
+    return Teacher(make_forward(network, recipe), stage.teacher_weight)

@@ -1,47 +1,56 @@
-"""The state of one run and its step: network, moving average, optimizer, position and random numbers."""
+"""One run in memory: network, moving average, optimizer, position, random numbers; and its step."""
 
-import json
-import math
 from dataclasses import asdict
-from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from adadsr import atomic
-from adadsr.datasets import Pair, PatchSampler
+from adadsr.datasets import PatchSampler, TrainingImages
 from adadsr.errors import InputError
 from adadsr.losses import depth_excess, l1
 from adadsr.models import Network
+from adadsr.training.clock import Clock
 from adadsr.training.depths import desired_depths, hardness
-from adadsr.training.forward import Forward
+from adadsr.training.distributed import World
+from adadsr.training.forward import make_forward
+from adadsr.training.optimizers import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_rate
 from adadsr.training.recipe import Recipe, Stage
+from adadsr.training.schedule import learning_rate
 from adadsr.training.start import interpolating_init, start_from
+from adadsr.training.state import State
 from adadsr.training.teacher import Teacher, load_teacher
 
 
-class Trainer:
-    """The state of one run. `begin` enters a stage, `advance` makes a step of it."""
+class Step(NamedTuple):
+    """What one step saw, on the device: the L1 distance to the HR patches in 0..255 units, the gradient's norm."""
 
-    def __init__(self, recipe: Recipe, pairs: list[Pair], device: torch.device) -> None:
+    loss: Tensor
+    norm: Tensor
+
+
+class Trainer:
+    """The state of one run. `begin` enters a stage, `advance` makes a step of it.
+
+    position: stage and step that come next. rollbacks: how often the run went back to an earlier state; each time the
+    learning rate was halved.
+    """
+
+    def __init__(self, recipe: Recipe, images: TrainingImages, world: World) -> None:
+        """images: of the recipe's scale, on the world's device."""
         torch.manual_seed(recipe.seed)
-        self.recipe, self.pairs, self.device = recipe, pairs, device
+        self.recipe, self.images, self.world, self.clock = recipe, images, world, Clock(world.device)
         self.generator = torch.Generator().manual_seed(recipe.seed)
         network = Network(recipe.config)
         if recipe.start_from:
             start_from(network, recipe.start_from)
         else:
             interpolating_init(network)
-        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.forward = Forward(self.network, bfloat16=recipe.precision == "bfloat16")
+        self.network = network.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))  # type: ignore[no-untyped-call]
-        adapter = [] if network.adapter is None else list(network.adapter.parameters())
-        kept = {id(parameter) for parameter in adapter}
-        rest = [parameter for parameter in network.parameters() if id(parameter) not in kept]
-        groups = [{"params": rest}, {"params": adapter}] if adapter else [{"params": rest}]
-        self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
-        self.stage, self.step = 0, 0
+        self.optimizer = make_optimizer(self.network, world.device)
+        self.stage, self.step, self.rollbacks = 0, 0, 0
 
     @property
     def averaged(self) -> Network:
@@ -50,67 +59,84 @@ class Trainer:
         assert isinstance(network, Network)
         return network
 
-    def state(self) -> dict[str, object]:
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        stage = self.recipe.stages[self.stage]
+        return float(learning_rate(stage, self.step, self.recipe.warmup) * 0.5**self.rollbacks)
+
+    def state(self) -> State:
         """Everything that a later process needs to go on with the same losses."""
-        return {
-            "recipe": json.dumps(asdict(self.recipe)),
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
-            "position": (self.stage, self.step),
-        }
+        weights = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        weights |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        random = {"generator": self.generator.get_state()}
+        about = {"recipe": asdict(self.recipe), "stage": self.stage, "step": self.step, "rollbacks": self.rollbacks}
+        return State({"weights": weights, "optimizer": optimizer_tensors(self.optimizer) | random}, about)
 
-    def load(self, path: Path) -> None:
-        """Go on from a state saved by `save`; a state of another recipe raises InputError."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["recipe"] != json.dumps(asdict(self.recipe)):
-            raise InputError(f"{path}: belongs to another recipe; choose another --out or remove it")
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"].cpu())
-        self.stage, self.step = state["position"]
+    def restore(self, state: State) -> None:
+        """Go on from a state. Raises InputError for one of another recipe, which names the keys that differ."""
+        theirs = Recipe.from_dict(state.about["recipe"])
+        if theirs != self.recipe:
+            ours, other = asdict(self.recipe), asdict(theirs)
+            keys = ", ".join(key for key in ours if ours[key] != other[key])
+            raise InputError(f"the state is of another recipe ({keys} differ); choose another --out or remove it")
+        weights, optimizer = state.parts["weights"], dict(state.parts["optimizer"])
+        for prefix, module in (("network.", self.network), ("average.", self.average)):
+            module.load_state_dict({k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)})
+        self.generator.set_state(optimizer.pop("generator"))
+        load_optimizer_tensors(self.optimizer, optimizer)
+        self.stage, self.step, self.rollbacks = (state.about[name] for name in ("stage", "step", "rollbacks"))
 
-    def save(self, path: Path) -> None:
-        """Write the state; an interruption leaves the previous file."""
-        with atomic.replacing(path) as hidden:
-            torch.save(self.state(), hidden)
+    def slow_down(self, rollbacks: int) -> None:
+        """Halve the learning rate once for each rollback, and draw other patches from here on."""
+        self.rollbacks = rollbacks
+        self.generator.manual_seed(hash((self.recipe.seed, self.stage, self.step, rollbacks)) % 2**62)
 
-    def begin(self, stage: Stage) -> None:
-        """Get ready for the steps of a stage. Raises AdaDSRError where its images or its teacher do not fit."""
-        self.sampler = PatchSampler(self.pairs, self.recipe.scale, stage.patch, self.generator)
-        self.teacher = load_teacher(self.recipe, stage, self.device)
+    def begin(self) -> None:
+        """Get ready for the steps of the current stage. Raises AdaDSRError where its images or teacher do not fit."""
+        stage = self.recipe.stages[self.stage]
+        self.part = self.world.part(stage.batch)
+        self.sampler = PatchSampler(self.images, stage.patch, self.generator)
+        self.teacher = load_teacher(self.recipe, stage, self.world.device)
+        if self.network.adapter is not None:
+            self.network.adapter.requires_grad_(stage.adaptive)
+        self.forward = self.world.shared(make_forward(self.network, self.recipe))
 
-    def advance(self, stage: Stage) -> float:
-        """One optimizer step; returns the L1 distance to the HR patches in 0..255 units."""
-        lr, hr = (image.to(self.device, non_blocking=True) for image in self.sampler.batch(stage.batch))
-        lr = lr.contiguous(memory_format=torch.channels_last)
-        desired = None
-        if stage.adaptive:
-            desired = desired_depths(stage, self.network.config.n_resblocks, self.generator).to(self.device)
+    def advance(self) -> Step:
+        """One optimizer step of the current stage."""
+        stage = self.recipe.stages[self.stage]
+        with self.clock.timing("data"):
+            lr, hr = self.sampler.batch(stage.batch, self.part)
+            desired = self._desired_depths(stage)
+        with self.clock.timing("step"):
+            loss, distance = self._losses(stage, lr, hr, desired)
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
+            set_rate(self.optimizer, self.rate, stage.adapter_rate)
+            self.optimizer.step()
+            self.average.update_parameters(self.network)
+        self.step += 1
+        return Step(distance.detach(), norm)
+
+    def _desired_depths(self, stage: Stage) -> Tensor | None:
+        if not stage.adaptive:
+            return None
+        depths = desired_depths(stage, self.network.config.n_resblocks, self.generator)
+        return depths[self.part].to(self.world.device, non_blocking=True)
+
+    def _losses(self, stage: Stage, lr: Tensor, hr: Tensor, desired: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What is minimised, and the distance to the HR patches alone."""
         result = self.forward(lr, desired, hardness(stage, self.step))
-        fidelity = l1(result.sr, hr)
-        loss = fidelity if self.teacher is None else self._distilled(self.teacher, fidelity, lr, result.sr)
+        distance = l1(result.sr, hr)
+        loss = distance if self.teacher is None else _distilled(self.teacher, distance, lr, result.sr)
         if desired is not None and stage.depth_weight:
             loss = loss + stage.depth_weight * depth_excess(result.depth_map, desired)
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
-        for group, factor in zip(self.optimizer.param_groups, (1.0, stage.adapter_rate), strict=False):
-            group["lr"] = factor * self._learning_rate(stage)
-        self.optimizer.step()
-        self.average.update_parameters(self.network)
-        self.step += 1
-        return float(fidelity.detach())
+        return loss, distance
 
-    def _distilled(self, teacher: Teacher, fidelity: Tensor, lr: Tensor, sr: Tensor) -> Tensor:
-        """The distances to the HR patches and to the teacher's output, mixed by the teacher's weight."""
-        with torch.no_grad():
-            target = teacher.forward(lr).sr
-        return torch.lerp(fidelity, l1(sr, target), teacher.weight)
 
-    def _learning_rate(self, stage: Stage) -> float:
-        warm = min(1.0, (self.step + 1) / self.recipe.warmup)
-        cosine = 0.5 * (1 + math.cos(math.pi * self.step / stage.steps))
-        return stage.learning_rate * warm * (0.01 + 0.99 * cosine)
+def _distilled(teacher: Teacher, distance: Tensor, lr: Tensor, sr: Tensor) -> Tensor:
+    """The distances to the HR patches and to the teacher's output, mixed by the teacher's weight."""
+    with torch.no_grad():
+        target = teacher.forward(lr).sr
+    return torch.lerp(distance, l1(sr, target), teacher.weight)

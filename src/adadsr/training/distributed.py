@@ -1,0 +1,72 @@
+"""Several devices that share each batch: who this process is among them, and means over all. Started by `torchrun`."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from adadsr.errors import InputError
+
+
+@dataclass(frozen=True)
+class World:
+    """rank: of this process, 0 writes and validates. size: processes in all. device: what this one computes on."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def writes(self) -> bool:
+        """Whether this is the one process that writes files and validates."""
+        return self.rank == 0
+
+    def part(self, batch: int) -> slice:
+        """This process's images of a batch. Raises InputError where the batch cannot be divided evenly."""
+        if batch % self.size:
+            raise InputError(f"batch={batch} cannot be divided among {self.size} processes; make it a multiple")
+        each = batch // self.size
+        return slice(self.rank * each, (self.rank + 1) * each)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean over all processes, the same in each."""
+        if self.size > 1:
+            torch.distributed.all_reduce(value)
+            value /= self.size
+        return value
+
+    def wait(self) -> None:
+        """Return when every process is here."""
+        if self.size > 1:
+            torch.distributed.barrier()
+
+    def shared(self, module: nn.Module) -> nn.Module:
+        """A module whose gradients are means over all processes; called where the weights are the same in all."""
+        if self.size == 1:
+            return module
+        return DistributedDataParallel(module, device_ids=[self.device] if self.device.type == "cuda" else None)
+
+
+def join(device: str = "auto") -> World:
+    """This process's place, by the variables that `torchrun` sets; alone without them.
+
+    device: torch's name; auto is this process's CUDA device where there is one, else the CPU.
+    """
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if device == "auto":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    chosen = torch.device(device)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if size > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    return World(rank, size, chosen)
+
+
+def leave(world: World) -> None:
+    """End the connection that `join` made."""
+    if world.size > 1:
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,75 @@
+"""The resumable state of a run on disk: a few safetensors files and a manifest that makes them a set.
+
+The manifest is replaced last, so at every moment it names files that are whole; what it no longer names is removed.
+"""
+
+import hashlib
+import json
+import secrets
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from adadsr import atomic
+from adadsr.checkpoints.tensors import read_safetensors
+from adadsr.errors import CheckpointError
+
+MANIFEST = "state.json"
+FORMAT = "adadsr-state-1"
+
+
+class State(NamedTuple):
+    """parts: name of a file -> its tensors by name. about: plain values: recipe, position, counters."""
+
+    parts: dict[str, dict[str, Tensor]]
+    about: dict[str, Any]
+
+
+def write_state(folder: Path, state: State) -> None:
+    """Replace the set in `folder`. Raises CheckpointError where the disk is full; the earlier set is then untouched."""
+    stamp, files = secrets.token_hex(4), {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for part, tensors in state.parts.items():
+            content = to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+            name = f"{part}-{stamp}.safetensors"
+            with atomic.replacing(folder / name) as hidden:
+                hidden.write_bytes(content)
+            files[part] = {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
+        manifest = {"format": FORMAT, "files": files, "about": state.about}
+        atomic.write_text(folder / MANIFEST, json.dumps(manifest, indent=1))
+    except OSError as error:
+        for entry in files.values():
+            (folder / entry["name"]).unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{folder}: the state cannot be written ({error.strerror}); the last one is kept: make room and start again"
+        ) from error
+    current = {entry["name"] for entry in files.values()}
+    for path in folder.glob("*.safetensors"):
+        if path.name not in current:
+            path.unlink(missing_ok=True)
+
+
+def has_state(folder: Path) -> bool:
+    """Whether a run was begun in `folder`."""
+    return (folder / MANIFEST).exists()
+
+
+def read_state(folder: Path) -> State:
+    """The set in `folder`. Raises CheckpointError where a file is missing or not the one that was written."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            raise CheckpointError(f"{path}: format {manifest['format']!r} is not {FORMAT!r}; choose another --out")
+        parts = {}
+        for part, entry in manifest["files"].items():
+            file = folder / Path(entry["name"]).name
+            if hashlib.sha256(file.read_bytes()).hexdigest() != entry["sha256"]:
+                raise CheckpointError(f"{file}: is not the file that was written; restore it, or choose another --out")
+            parts[part] = read_safetensors(file).tensors
+        return State(parts, manifest["about"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: is damaged ({error}); restore it, or choose another --out") from error

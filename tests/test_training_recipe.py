@@ -1,0 +1,104 @@
+"""Recipes check themselves."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from adadsr import checkpoints
+from adadsr.datasets import load_pairs
+from adadsr.errors import InputError
+from adadsr.models import build
+from adadsr.training import Recipe
+from training_samples import RECIPE, STAGES, trainer_of, write_photos
+
+
+def test_the_shipped_recipes_can_be_read() -> None:
+    paths = [p for p in (Path(__file__).parents[1] / "recipes").rglob("*.yaml") if p.parent.name != "ablations"]
+    assert paths
+    for path in paths:
+        assert Recipe.from_yaml(path).stages
+
+
+@pytest.mark.parametrize("text", ["stages: []\nnetwork: edsr\nspeed: 9", "network: edsr", "[]", "- 1"])
+def test_an_unknown_or_missing_key_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"r\.yaml"):
+        Recipe.from_yaml(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("steps: 0", "steps=0 is not a whole number of at least 1"),
+        ("batch: -1", "batch=-1 is not a whole number"),
+        ("patch: 8.0", "patch=8.0 is not a whole number"),
+        ("learning_rate: x", "learning_rate='x' is not a number above 0"),
+        ("learning_rate: 1e-3", "learning_rate='1e-3' is not a number"),  # YAML wants 1.0e-3
+        ("learning_rate: .nan", "learning_rate=nan is not"),
+        ("adaptive: 1", "adaptive=1 is not true or false"),
+        ("depth_weight: -1", "depth_weight=-1 is not"),
+        ("full_share: 2", "full_share=2 is not"),
+        ("least_share: 0", "least_share=0 is not"),
+        ("gates: hard", "gates='hard' is not one of ('soft', 'annealed', 'straight_through')"),
+        ("schedule: flat", "schedule='flat' is not one of ('cosine', 'step')"),
+        ("sandwich: 1", "sandwich=1 is not true or false"),
+        ("adapter_rate: 0", "adapter_rate=0 is not a number above 0"),
+        ("teacher: 3", "teacher=3 is not the path of a checkpoint or a name"),
+        ("teacher_weight: 0.3", "teacher_weight=0.3: no teacher is given"),
+        ("gates: annealed", "gates: only an adaptive stage has that; add adaptive: true"),
+    ],
+)
+def test_a_stage_checks_itself(text: str, what: str, tmp_path: Path) -> None:
+    stage = {"steps": "1", "batch": "1", "patch": "8", "learning_rate": "1.0"} | dict([text.split(": ")])
+    stages = ", ".join(f"{name}: {value}" for name, value in stage.items())
+    (tmp_path / "r.yaml").write_text(f"{{network: adatiny, scale: 2, depth_tile: 4, stages: [{{{stages}}}]}}")
+    with pytest.raises(InputError, match=rf"r\.yaml: {re.escape(what)}"):
+        Recipe.from_yaml(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("network", ""),
+        ("scale", 5),
+        ("depth_tile", 2),
+        ("stages", ()),
+        ("seed", -1),
+        ("ema_decay", 1.0),
+        ("clip_norm", 0),
+        ("warmup", 0),
+        ("start_from", 1),
+        ("precision", "float16"),
+        ("compile", 1),
+    ],
+)
+def test_a_recipe_checks_itself(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"{name}="):
+        replace(RECIPE, **{name: value})
+
+
+def test_a_contradictory_recipe_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="network='tiny' has no adapter for an adaptive stage; take adatiny"):
+        Recipe("tiny", 2, 1, STAGES)
+    with pytest.raises(InputError, match="conditioned=True needs an adaptive network with depth_tile=4"):
+        Recipe("adatiny", 2, 1, STAGES, conditioned=True)
+    with pytest.raises(InputError, match="sandwich=True needs a batch of at least 2"):
+        replace(STAGES[1], sandwich=True, batch=1)
+    with pytest.raises(InputError, match="cuda_graphs=True: graphs come with compilation; add compile: true"):
+        replace(RECIPE, cuda_graphs=True)
+    with pytest.raises(InputError, match="compile=True: annealed gates change at every step"):
+        replace(RECIPE, compile=True, stages=(replace(STAGES[1], gates="annealed"),))
+    checkpoints.save(build("tiny", 3), tmp_path / "teacher.safetensors")
+    stage = replace(STAGES[1], teacher=str(tmp_path / "teacher.safetensors"))
+    with pytest.raises(InputError, match=r"teacher=.*teacher\.safetensors: enlarges x3, the recipe x2"):
+        trainer_of(replace(RECIPE, stages=(stage,)), load_pairs(write_photos(tmp_path / "photos"), 2))
+
+
+def test_a_file_that_is_no_recipe_is_named(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("stages: [\n")
+    with pytest.raises(InputError, match=r"r\.yaml: is no YAML \("):
+        Recipe.from_yaml(tmp_path / "r.yaml")
+    with pytest.raises(InputError, match=r"none\.yaml: cannot be read \(No such file"):
+        Recipe.from_yaml(tmp_path / "none.yaml")

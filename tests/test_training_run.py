@@ -1,0 +1,251 @@
+"""A run from a recipe to a finished checkpoint: it learns, goes on where it was killed, rolls back, reports."""
+
+import errno
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from adadsr import atomic, checkpoints
+from adadsr.datasets import load_pairs
+from adadsr.errors import CheckpointError, MissingDependencyError, TrainingError
+from adadsr.training import Pace, Run, Trainer, validate
+from adadsr.training import __main__ as command
+from adadsr.training.log import Board, Validation
+from adadsr.training.loop import MOST_ROLLBACKS
+from adadsr.training.schedule import learning_rate
+from adadsr.training.state import read_state
+from adadsr.training.trainer import Step
+from training_samples import RECIPE, STAGES, trainer_of, write_photos
+
+PACE = Pace(every=6, look=1, minutes=0.0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_photos(tmp_path / "photos")
+
+
+def entries(out: Path, kind: str) -> list[dict]:
+    """The log's entries of a kind."""
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def run_of(recipe, folder: Path, out: Path, pace: Pace = PACE) -> Run:
+    pairs = load_pairs(folder, recipe.scale)
+    out.mkdir(exist_ok=True)
+    return Run(trainer_of(recipe, pairs), pairs, out, pace)
+
+
+def test_training_lowers_the_loss_and_ends_in_an_evaluated_checkpoint(folder: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, stages=(replace(STAGES[0], steps=60), replace(STAGES[1], steps=10)))
+    run = run_of(recipe, folder, tmp_path / "out", Pace(every=30, look=10))
+    before = validate(run.trainer.network, run.valid)[1.0]
+    path = run.go()
+    scores = validate(checkpoints.load(path), run.valid)
+    assert scores[1.0] > before + 1
+    assert math.isfinite(scores[0.25])
+    metadata = checkpoints.read_header(path).metadata
+    assert json.loads(metadata["PSNR-Y on validation"])["full"] == pytest.approx(scores[1.0], abs=1e-3)
+    assert json.loads(metadata["recipe"])["network"] == "adatiny"
+    assert float(metadata["hours of training"]) >= 0
+    validations = entries(tmp_path / "out", "validation")
+    assert [(line["stage"], line["step"], len(line["psnr_y"])) for line in validations] == [
+        (0, 30, 1),
+        (0, 60, 1),
+        (1, 10, 4),
+    ]
+    progress = entries(tmp_path / "out", "progress")
+    assert [line["step"] for line in progress] == [10, 20, 30, 40, 50, 60, 10]
+    assert all(line["learning_rate"] > 0 and 0 < line["data_share"] < 1 for line in progress)
+    assert progress[-1]["seconds_left"] == 0
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from test_training_run import PACE, run_of
+from training_samples import RECIPE
+run_of(RECIPE, Path(sys.argv[1]), Path(sys.argv[2])).go()
+"""
+
+
+def test_a_run_that_is_killed_goes_on_with_the_same_losses(folder: Path, tmp_path: Path) -> None:
+    run_of(RECIPE, folder, tmp_path / "whole").go()
+    expected = [line["loss"] for line in entries(tmp_path / "whole", "progress")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    given = [sys.executable, "-c", KILLED, str(folder), str(tmp_path / "killed")]
+    log = tmp_path / "killed" / "log.jsonl"
+    process = subprocess.Popen(given, env=environment)
+    while process.poll() is None and (not log.exists() or log.read_text().count("progress") < 8):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    run_of(RECIPE, folder, tmp_path / "killed").go()
+    assert [line["loss"] for line in entries(tmp_path / "killed", "progress")] == expected
+    assert len(expected) == sum(stage.steps for stage in STAGES)
+    networks = [checkpoints.load(tmp_path / name / "model.safetensors").state_dict() for name in ("whole", "killed")]
+    assert all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, times: int, loss: float) -> None:
+    """Let the steps number 5 of the first stage see a loss, so many times."""
+    advance, left = Trainer.advance, [times]
+
+    def spoiled(trainer: Trainer) -> Step:
+        step = advance(trainer)
+        if (trainer.stage, trainer.step) == (0, 5) and left[0]:
+            left[0] -= 1
+            with torch.no_grad():
+                trainer.network.tail.conv.weight.mul_(loss)
+            return Step(step.loss * loss, step.norm)
+        return step
+
+    monkeypatch.setattr(Trainer, "advance", spoiled)
+
+
+@pytest.mark.parametrize("loss", [math.nan, 1000.0])
+def test_a_loss_without_hold_rolls_back_to_a_smaller_rate(
+    loss: float, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(monkeypatch, 2, loss)
+    run = run_of(RECIPE, folder, tmp_path / "out")
+    network = checkpoints.load(run.go())
+    assert all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values())
+    rollbacks = entries(tmp_path / "out", "rollback")
+    assert [(line["step"], line["seen_at"], line["rollbacks"]) for line in rollbacks] == [(4, 5, 1), (4, 5, 2)]
+    rates = [line["learning_rate"] for line in entries(tmp_path / "out", "progress")]
+    assert rates[4] == pytest.approx(learning_rate(STAGES[0], 4, RECIPE.warmup) / 4)
+
+
+def test_a_loss_that_never_holds_is_an_error(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil(monkeypatch, 99, math.nan)
+    with pytest.raises(TrainingError, match=f"step 5 of stage 0: loss nan after {MOST_ROLLBACKS} returns"):
+        run_of(RECIPE, folder, tmp_path / "out").go()
+
+
+def test_a_full_disk_loses_no_state(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk fills while the second file of a set is written; what was there before is whole, and the run goes on."""
+    run = run_of(RECIPE, folder, tmp_path / "out")
+    run.trainer.advance()
+    run._save()
+    before = sorted(path.name for path in (tmp_path / "out" / "state").iterdir())
+    write, left = Path.write_bytes, [1]
+
+    def full(path: Path, content: bytes) -> int:
+        left[0] -= 1
+        if left[0] < 0:
+            write(path, content[:100])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(CheckpointError, match=r"state cannot be written \(No space left on device\); the last one is"):
+        run.go()
+    monkeypatch.undo()
+    assert sorted(path.name for path in (tmp_path / "out" / "state").iterdir()) == before
+    assert read_state(tmp_path / "out" / "state").about["step"] == 1
+    assert run_of(RECIPE, folder, tmp_path / "out").go().exists()
+
+
+def test_a_manifest_that_cannot_be_written_leaves_the_set(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(RECIPE, folder, tmp_path / "out")
+    run._save()
+    before = sorted(path.name for path in (tmp_path / "out" / "state").iterdir())
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(atomic, "write_text", full)
+    with pytest.raises(CheckpointError, match="No space left"):
+        run._save()
+    assert sorted(path.name for path in (tmp_path / "out" / "state").iterdir()) == before
+
+
+@pytest.mark.parametrize("damage", ["weights", "manifest", "format"])
+def test_a_damaged_state_is_refused(damage: str, folder: Path, tmp_path: Path) -> None:
+    run = run_of(RECIPE, folder, tmp_path / "out")
+    run._save()
+    state = tmp_path / "out" / "state"
+    if damage == "weights":
+        (path,) = state.glob("weights-*.safetensors")
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    else:
+        content = (state / "state.json").read_text()
+        (state / "state.json").write_text(
+            content[:-20] if damage == "manifest" else content.replace("state-1", "state-9")
+        )
+    with pytest.raises(CheckpointError, match=r"is not the file that was written|is damaged|is not 'adadsr-state-1'"):
+        run.go()
+
+
+def test_no_file_of_a_state_is_large(tmp_path: Path) -> None:
+    """15 MB a file for the networks of the README."""
+    recipe = replace(RECIPE, network="adaedsr-baseline", scale=3)
+    run = run_of(recipe, write_photos(tmp_path / "photos"), tmp_path / "out", Pace(every=1))
+    run.trainer.advance()
+    run._save()
+    sizes = [path.stat().st_size for path in (tmp_path / "out" / "state").iterdir()]
+    assert len(sizes) == 3
+    assert max(sizes) < 15e6
+
+
+def test_curves_for_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorboard")
+    Board(tmp_path / "board", [0, 10])(Validation(1, 5, {"full": 30.0}, 1.0))
+    assert list((tmp_path / "board").iterdir())
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install adadsr\[train\]"):
+        Board(tmp_path / "other", [0])
+
+
+@pytest.mark.parametrize("every", ["0", "-1", "many"])
+def test_every_is_checked(
+    every: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["training", "r.yaml", "--train", "a", "--valid", "b", "--out", str(tmp_path / "out"), f"--every={every}"]
+    monkeypatch.setattr("sys.argv", given)
+    with pytest.raises(SystemExit):
+        command.main()
+    assert f"'{every}' is not a whole number of at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("minutes", ["-1", "soon", "nan"])
+def test_minutes_are_checked(
+    minutes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["training", "r.yaml", "--train", "a", "--valid", "b", "--out", str(tmp_path), f"--minutes={minutes}"]
+    monkeypatch.setattr("sys.argv", given)
+    with pytest.raises(SystemExit):
+        command.main()
+    assert f"'{minutes}' is not a number of at least 0" in capsys.readouterr().err
+
+
+def test_the_command_trains_and_ends_bad_input_in_a_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "r.yaml").write_text(
+        "{network: adatiny, scale: 2, depth_tile: 4, stages: [{steps: 2, batch: 1, patch: 8, learning_rate: 1.0e-3}]}"
+    )
+    given = ["training", str(tmp_path / "r.yaml"), "--train", str(folder), "--valid", str(folder)]
+    given += ["--cache", str(tmp_path / "cache"), "--out"]
+    monkeypatch.setattr("sys.argv", [*given, str(tmp_path / "out")])
+    command.main()
+    assert [json.loads(line)["kind"] for line in capsys.readouterr().out.splitlines()] == ["progress", "validation"]
+    assert (tmp_path / "out" / "model.safetensors").exists()
+    monkeypatch.setattr("sys.argv", [*given, str(tmp_path / "r.yaml" / "out")])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "adadsr: " in (error := capsys.readouterr().err)
+    assert "cannot be written" in error
