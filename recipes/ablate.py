@@ -20,11 +20,10 @@ import yaml
 from adadsr import atomic, checkpoints
 from adadsr.datasets import Pair, TrainingImages, load_pairs
 from adadsr.errors import AdaDSRError, InputError
-from adadsr.training import Pace, Recipe, Run, Stage, Trainer, validate
+from adadsr.training import Pace, Recipe, Run, Stage, Trainer
 from adadsr.training.distributed import join
 from adadsr.training.log import Entry, Progress
 from adadsr.training.session import default_cache
-from adadsr.training.validation import in_words
 
 
 def main() -> None:
@@ -79,8 +78,8 @@ def _result(trainer: Callable[[], Trainer], recipe: Recipe, valid: list[Pair], o
     result, written = out / "result.json", json.dumps(asdict(recipe))
     if not result.exists():
         model = Run(trainer(), valid, out, Pace(every=max(stage.steps for stage in recipe.stages)), [_print]).go()
-        network = checkpoints.load(model)
-        atomic.write_text(result, json.dumps({"recipe": written, "psnr_y": in_words(validate(network, valid))}))
+        reached = json.loads(checkpoints.read_header(model).metadata["PSNR-Y on validation"])
+        atomic.write_text(result, json.dumps({"recipe": written, "psnr_y": reached}))
     done = json.loads(result.read_text(encoding="utf-8"))
     if done["recipe"] != written:
         raise InputError(f"{result}: belongs to another recipe; choose another --out or remove the folder")

@@ -51,6 +51,7 @@ class Run:
         self.log = JsonLog(out / "log.jsonl")
         self.watch: list[Callable[[Entry], None]] = [self.log, *watch] if trainer.world.writes else []
         self.usual: float | None = None
+        self.reached: dict[str, float] = {}
         self.began = self.since = self.saved_at = time.monotonic()
         self.seconds, self.trained = 0.0, 0
 
@@ -154,17 +155,16 @@ class Run:
         if not self.trainer.world.writes:
             return
         start, trainer = time.monotonic(), self.trainer
-        scores = validate(trainer.averaged, self.valid, SHARES if stage.adaptive else (1.0,))
-        self._tell(Validation(trainer.stage, trainer.step, in_words(scores), round(time.monotonic() - start, 2)))
+        self.reached = in_words(validate(trainer.averaged, self.valid, SHARES if stage.adaptive else (1.0,)))
+        self._tell(Validation(trainer.stage, trainer.step, self.reached, round(time.monotonic() - start, 2)))
 
     def _finish(self) -> Path:
         """Save the finished network, with what it was made from and what it reaches in the header."""
         trainer, path = self.trainer, self.out / "model.safetensors"
         self._save()
-        figures = in_words(validate(trainer.averaged, self.valid))
         metadata = {
             "recipe": json.dumps(asdict(trainer.recipe)),
-            "PSNR-Y on validation": json.dumps(figures),
+            "PSNR-Y on validation": json.dumps(self.reached or in_words(validate(trainer.averaged, self.valid))),
             "hours of training": f"{self.seconds / 3600:.2f}",
         }
         checkpoints.save(trainer.averaged, path, metadata=metadata)
