@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from adadsr import __version__
-from adadsr.cli import FAILED, INTERRUPTED, backends, convert, evaluate, models, upscale
+from adadsr.cli import FAILED, INTERRUPTED, backends, convert, evaluate, models, train, upscale
 from adadsr.errors import AdaDSRError
 
 
@@ -37,6 +37,7 @@ app.command()(evaluate.evaluate)
 app.command()(models.models)
 app.command()(backends.backends)
 app.command()(convert.convert)
+app.command()(train.train)
 
 
 def _print_version(wanted: bool) -> None:

@@ -53,12 +53,16 @@ class World:
 def join(device: str = "auto") -> World:
     """This process's place, by the variables that `torchrun` sets; alone without them.
 
-    device: torch's name; auto is this process's CUDA device where there is one, else the CPU.
+    device: torch's name; auto is this process's CUDA device where there is one, else the CPU. Raises InputError for a
+    name that torch does not know.
     """
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if device == "auto":
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
-    chosen = torch.device(device)
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device {device!r} is not one that torch knows; give cpu, cuda or auto") from error
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if size > 1 and not torch.distributed.is_initialized():

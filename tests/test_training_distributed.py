@@ -1,0 +1,74 @@
+"""Two processes that share each batch train as one does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from adadsr.errors import InputError
+from adadsr.training.distributed import World, join
+from training_samples import write_photos
+
+SCRIPT = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from adadsr.datasets import TrainingImages, load_pairs
+from adadsr.training import Pace, Run, Trainer
+from adadsr.training.distributed import join, leave
+from training_samples import RECIPE
+
+folder, out = map(Path, sys.argv[1:])
+recipe = replace(RECIPE, stages=tuple(replace(stage, steps=4, batch=4) for stage in RECIPE.stages))
+world, pairs = join("cpu"), load_pairs(folder, 2)
+out.mkdir(exist_ok=True)
+path = Run(Trainer(recipe, TrainingImages(pairs, 2, world.device), world), pairs, out, Pace(4, 1, 0.0)).go()
+assert (path is None) == (world.rank > 0)
+leave(world)
+"""
+
+
+def start(folder: Path, out: Path, *command: str) -> list[dict]:
+    """Run SCRIPT with a command; returns the log."""
+    (folder / "script.py").write_text(SCRIPT)
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+        "OMP_NUM_THREADS": "1",
+    }
+    given = [sys.executable, *command, str(folder / "script.py"), str(folder), str(out)]
+    done = subprocess.run(given, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def test_two_processes_have_the_losses_of_one_with_their_batches_together(tmp_path: Path) -> None:
+    folder = write_photos(tmp_path / "photos")
+    one = start(folder, tmp_path / "one")
+    two = start(folder, tmp_path / "two", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    assert [line["kind"] for line in one] == [line["kind"] for line in two]
+    losses = [[line["loss"] for line in log if line["kind"] == "progress"] for log in (one, two)]
+    assert len(losses[0]) == 8
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    scores = [[line["psnr_y"]["full"] for line in log if line["kind"] == "validation"] for log in (one, two)]
+    assert scores[1] == pytest.approx(scores[0], abs=0.01)
+
+
+def test_a_batch_is_divided_evenly_or_refused() -> None:
+    worlds = [World(rank, 3, torch.device("cpu")) for rank in range(3)]
+    assert [world.part(6) for world in worlds] == [slice(0, 2), slice(2, 4), slice(4, 6)]
+    assert [world.writes for world in worlds] == [True, False, False]
+    with pytest.raises(InputError, match="batch=16 cannot be divided among 3 processes; make it a multiple"):
+        worlds[0].part(16)
+
+
+def test_alone_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    world = join("cpu")
+    assert (world.rank, world.size) == (0, 1)
+    with pytest.raises(InputError, match="device 'nowhere' is not one that torch knows"):
+        join("nowhere")
