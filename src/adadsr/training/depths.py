@@ -8,9 +8,13 @@ from adadsr.training.recipe import Stage
 
 def desired_depths(stage: Stage, n_blocks: int, generator: torch.Generator) -> Tensor:
     """A desired depth for each image of a batch, (stage.batch,), in blocks, on the CPU."""
+    # Patches are drawn at random, so which of them come first says nothing.
+    if stage.shared_depth:
+        share = torch.empty(1).uniform_(stage.least_share, 1.0, generator=generator).repeat(stage.batch)
+        share[: round(stage.full_share * stage.batch)] = 1.0
+        return share * n_blocks
     share = torch.empty(stage.batch).uniform_(stage.least_share, 1.0, generator=generator)
     if stage.sandwich:
-        # Patches are drawn at random, so which of them come first says nothing.
         share[0] = stage.least_share
         share[1 : 1 + max(1, round(stage.full_share * stage.batch))] = 1.0
     else:

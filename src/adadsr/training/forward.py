@@ -18,11 +18,36 @@ class Forward(nn.Module):
         super().__init__()
         self.network, self.bfloat16_body = network, bfloat16
 
-    def forward(self, lr: Tensor, desired_depth: Tensor | None = None, hardness: float = 0.0) -> Restoration:
-        """See `Network.forward`."""
+    def forward(
+        self, lr: Tensor, desired_depth: Tensor | None = None, hardness: float = 0.0, *, shared_depth: bool = False
+    ) -> Restoration:
+        """See `Network.forward`. shared_depth: see `Stage`; images below full depth have the same desired depth."""
         network = self.network
         z0 = network.head(lr)
         with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.bfloat16_body):
-            depth_map = None if desired_depth is None else network.predict_depth(z0, desired_depth, hardness)
+            if desired_depth is None:
+                depth_map = None
+            elif shared_depth:
+                depth_map = predict_together(network, z0, desired_depth, hardness)
+            else:
+                depth_map = network.predict_depth(z0, desired_depth, hardness)
             z = network.body(z0, depth_map, hardness)
         return Restoration(network.tail(z.float()), depth_map)
+
+
+def predict_together(network: Network, z0: Tensor, desired_depth: Tensor, hardness: float) -> Tensor:
+    """Depth maps (N, G, h, w) of which those below full depth meet their one desired depth as parts of one image would.
+
+    z0: (N, C, H, W). desired_depth: (N,), in blocks. hardness: of the gates, see `sparse.depth.gate`.
+    """
+    adapter = network.require_adapter()
+    scores = adapter.scores(z0, desired_depth)
+    depth_map = torch.full_like(scores, network.config.n_resblocks, dtype=desired_depth.dtype)
+    partial = desired_depth < network.config.n_resblocks
+    if not partial.any():
+        return depth_map
+    one_image = scores[partial].transpose(0, 1).flatten(1, 2)[None]
+    together = adapter.at_depth(one_image, desired_depth[partial][:1], hardness)
+    groups, width = scores.shape[1], scores.shape[3]
+    depth_map[partial] = together[0].view(groups, -1, scores.shape[2], width).transpose(0, 1)
+    return depth_map

@@ -10,7 +10,7 @@ from adadsr.models import NetworkConfig, named_config
 
 PRECISIONS = ("float32", "bfloat16")
 GATES = ("soft", "annealed", "straight_through")
-ADAPTIVE_ONLY = ("depth_weight", "full_share", "least_share", "sandwich", "gates", "adapter_rate")
+ADAPTIVE_ONLY = ("depth_weight", "full_share", "least_share", "sandwich", "shared_depth", "gates", "adapter_rate")
 """Options of a stage that say nothing where every block runs."""
 
 
@@ -23,6 +23,8 @@ class Stage:
     depth_weight: weight of `losses.depth_excess`; 0 where the adapter meets the desired depth by itself.
     full_share: share of images trained at full depth; the others' depths are uniform between least_share and 1 of it.
     sandwich: full_share holds for each batch, and one image of it runs at least_share, instead of by chance.
+    shared_depth: the images of a batch that do not run at full depth share one desired depth, and their maps meet it
+        together, as the parts of a photo do: flat patches leave depth to the others.
     gates: soft lets the last block of a position run at a fraction; straight_through runs whole blocks with the soft
         gates' gradient, as inference under a budget does; annealed goes from the first to the second over the stage.
     adapter_rate: factor of the learning rate for the adapter.
@@ -39,6 +41,7 @@ class Stage:
     full_share: float = 0.25
     least_share: float = 0.1
     sandwich: bool = False
+    shared_depth: bool = False
     gates: str = "soft"
     adapter_rate: float = 1.0
     teacher: str = ""
@@ -49,7 +52,7 @@ class Stage:
             _check(name, getattr(self, name), "a whole number of at least 1", lambda value: value >= 1, int)
         for name in ("learning_rate", "adapter_rate"):
             _check(name, getattr(self, name), "a number above 0", lambda value: value > 0, int, float)
-        for name in ("adaptive", "sandwich"):
+        for name in ("adaptive", "sandwich", "shared_depth"):
             _check(name, getattr(self, name), "true or false", lambda value: True, bool)
         _check("depth_weight", self.depth_weight, "a number of at least 0", lambda value: value >= 0, int, float)
         _check("full_share", self.full_share, "a number in [0, 1]", lambda value: 0 <= value <= 1, int, float)
@@ -63,6 +66,8 @@ class Stage:
             raise InputError(f"{', '.join(idle)}: only an adaptive stage has that; add adaptive: true or leave it out")
         if given["teacher_weight"] and not self.teacher:
             raise InputError(f"teacher_weight={self.teacher_weight}: no teacher is given; add teacher: NAME")
+        if self.sandwich and self.shared_depth:
+            raise InputError("sandwich=True and shared_depth=True contradict each other; take one of them")
         if self.sandwich and self.batch < 2:
             raise InputError("sandwich=True needs a batch of at least 2: one image at full depth, one at the least")
 

@@ -89,7 +89,7 @@ class Trainer:
         desired = None
         if stage.adaptive:
             desired = desired_depths(stage, self.network.config.n_resblocks, self.generator).to(self.device)
-        result = self.forward(lr, desired, hardness(stage, self.step))
+        result = self.forward(lr, desired, hardness(stage, self.step), shared_depth=stage.shared_depth)
         fidelity = l1(result.sr, hr)
         loss = fidelity if self.teacher is None else self._distilled(self.teacher, fidelity, lr, result.sr)
         if desired is not None and stage.depth_weight:
