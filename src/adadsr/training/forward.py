@@ -4,10 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from adadsr.models import Network, Restoration
+from adadsr.training.folded_tail import inside, run_folded
 
 
 class Forward(nn.Module):
-    """`Network.forward`, with the convs of body and adapter in bfloat16 where `bfloat16` asks for it.
+    """`Network.forward` without the border of the SR image (`folded_tail.inside`), with the convs of body and adapter in bfloat16 where `bfloat16` asks for it.
 
     Pixel values, and the features that carry them through head, sums and tail, need more than 8 bits: with all of the
     network in bfloat16 the rounding of the output decided the sign of most differences that L1 looks at, and the
@@ -32,7 +33,7 @@ class Forward(nn.Module):
             else:
                 depth_map = network.predict_depth(z0, desired_depth, hardness)
             z = network.body(z0, depth_map, hardness)
-        return Restoration(network.tail(z.float()), depth_map)
+        return Restoration(inside(run_folded(network.tail, z.float())), depth_map)
 
 
 def predict_together(network: Network, z0: Tensor, desired_depth: Tensor, hardness: float) -> Tensor:

@@ -15,6 +15,7 @@ from adadsr.errors import InputError
 from adadsr.losses import depth_excess, l1
 from adadsr.models import Network
 from adadsr.training.depths import desired_depths, hardness
+from adadsr.training.folded_tail import inside
 from adadsr.training.forward import Forward
 from adadsr.training.recipe import Recipe, Stage
 from adadsr.training.start import interpolating_init, start_from
@@ -90,7 +91,7 @@ class Trainer:
         if stage.adaptive:
             desired = desired_depths(stage, self.network.config.n_resblocks, self.generator).to(self.device)
         result = self.forward(lr, desired, hardness(stage, self.step), shared_depth=stage.shared_depth)
-        fidelity = l1(result.sr, hr)
+        fidelity = l1(result.sr, inside(hr))
         loss = fidelity if self.teacher is None else self._distilled(self.teacher, fidelity, lr, result.sr)
         if desired is not None and stage.depth_weight:
             loss = loss + stage.depth_weight * depth_excess(result.depth_map, desired)
