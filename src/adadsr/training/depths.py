@@ -8,9 +8,14 @@ from adadsr.training.recipe import Stage
 
 def desired_depths(stage: Stage, n_blocks: int, generator: torch.Generator) -> Tensor:
     """A desired depth for each image of a batch, (stage.batch,), in blocks, on the CPU."""
+    # Patches are drawn at random, so which of them come first says nothing.
+    if stage.shared_depth > 1:
+        share = torch.empty(stage.batch // stage.shared_depth, 1).uniform_(stage.least_share, 1.0, generator=generator)
+        share = share.repeat(1, stage.shared_depth)
+        share[:, : stage.full_of_shared] = 1.0
+        return share.flatten() * n_blocks
     share = torch.empty(stage.batch).uniform_(stage.least_share, 1.0, generator=generator)
     if stage.sandwich:
-        # Patches are drawn at random, so which of them come first says nothing.
         share[0] = stage.least_share
         share[1 : 1 + max(1, round(stage.full_share * stage.batch))] = 1.0
     else:

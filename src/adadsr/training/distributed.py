@@ -24,10 +24,16 @@ class World:
         """Whether this is the one process that writes files and validates."""
         return self.rank == 0
 
-    def part(self, batch: int) -> slice:
-        """This process's images of a batch. Raises InputError where the batch cannot be divided evenly."""
-        if batch % self.size:
-            raise InputError(f"batch={batch} cannot be divided among {self.size} processes; make it a multiple")
+    def part(self, batch: int, together: int = 1) -> slice:
+        """This process's images of a batch. Raises InputError where the batch cannot be divided evenly.
+
+        together: images that must not be separated.
+        """
+        if batch % (self.size * together):
+            raise InputError(
+                f"batch={batch}, in which {together} images belong together, cannot be divided among {self.size} "
+                f"processes; make it a multiple of {self.size * together}"
+            )
         each = batch // self.size
         return slice(self.rank * each, (self.rank + 1) * each)
 

@@ -4,11 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from adadsr.models import Network, Restoration
+from adadsr.training.folded_tail import inside, run_folded
 from adadsr.training.recipe import Recipe
 
 
 class Forward(nn.Module):
-    """`Network.forward`, with the convs of body and adapter in bfloat16 where `bfloat16` asks for it.
+    """`Network.forward` without the border of the SR image (`folded_tail.inside`), with the convs of body and adapter in bfloat16 where `bfloat16` asks for it.
 
     Pixel values, and the features that carry them through head, sums and tail, need more than 8 bits: with all of the
     network in bfloat16 the rounding of the output decided the sign of most differences that L1 looks at, and the
@@ -19,14 +20,42 @@ class Forward(nn.Module):
         super().__init__()
         self.network, self.bfloat16_body = network, bfloat16
 
-    def forward(self, lr: Tensor, desired_depth: Tensor | None = None, hardness: float = 0.0) -> Restoration:
-        """See `Network.forward`."""
+    def forward(
+        self,
+        lr: Tensor,
+        desired_depth: Tensor | None = None,
+        hardness: float = 0.0,
+        sharing: tuple[int, int] = (1, 0),
+    ) -> Restoration:
+        """See `Network.forward`. sharing: see `predict_together`; with 1 image each map meets its depth alone."""
         network = self.network
         z0 = network.head(lr)
         with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.bfloat16_body):
-            depth_map = None if desired_depth is None else network.predict_depth(z0, desired_depth, hardness)
+            if desired_depth is None:
+                depth_map = None
+            elif sharing[0] > 1:
+                depth_map = predict_together(network, z0, desired_depth, hardness, sharing)
+            else:
+                depth_map = network.predict_depth(z0, desired_depth, hardness)
             z = network.body(z0, depth_map, hardness)
-        return Restoration(network.tail(z.float()), depth_map)
+        return Restoration(inside(run_folded(network.tail, z.float())), depth_map)
+
+
+def predict_together(
+    network: Network, z0: Tensor, desired_depth: Tensor, hardness: float, sharing: tuple[int, int]
+) -> Tensor:
+    """Depth maps (N, G, h, w) of images that meet one desired depth together, as parts of one image would.
+
+    z0: (N, C, H, W). desired_depth: (N,), in blocks. hardness: of the gates, see `sparse.depth.gate`. sharing: how many
+    images share a desired depth, which N is a multiple of, and how many of them, the first ones, run at full depth.
+    """
+    adapter, (together, full) = network.require_adapter(), sharing
+    scores = adapter.scores(z0, desired_depth).unflatten(0, (-1, together))
+    one_image = scores[:, full:].transpose(1, 2).flatten(2, 3)
+    depths = adapter.at_depth(one_image, desired_depth.view(-1, together)[:, -1], hardness)
+    maps = depths.unflatten(2, (together - full, -1)).transpose(1, 2)
+    everywhere = maps.new_full((1, 1, 1, 1, 1), network.config.n_resblocks).expand(-1, full, *maps.shape[2:])
+    return torch.cat([everywhere.expand(len(maps), -1, -1, -1, -1), maps], dim=1).flatten(0, 1)
 
 
 def make_forward(network: Network, recipe: Recipe) -> Forward:

@@ -11,7 +11,7 @@ from adadsr.models import NetworkConfig, named_config
 PRECISIONS = ("float32", "bfloat16")
 SCHEDULES = ("cosine", "step")
 GATES = ("soft", "annealed", "straight_through")
-ADAPTIVE_ONLY = ("depth_weight", "full_share", "least_share", "sandwich", "gates", "adapter_rate")
+ADAPTIVE_ONLY = ("depth_weight", "full_share", "least_share", "sandwich", "shared_depth", "gates", "adapter_rate")
 """Options of a stage that say nothing where every block runs."""
 
 
@@ -25,6 +25,8 @@ class Stage:
     depth_weight: weight of `losses.depth_excess`; 0 where the adapter meets the desired depth by itself.
     full_share: share of images trained at full depth; the others' depths are uniform between least_share and 1 of it.
     sandwich: full_share holds for each batch, and one image of it runs at least_share, instead of by chance.
+    shared_depth: so many images of a batch share one desired depth, and their maps meet it together, as the parts of a
+        photo do: flat patches leave depth to the others. The first full_share of them run at full depth. 1: each alone.
     gates: soft lets the last block of a position run at a fraction; straight_through runs whole blocks with the soft
         gates' gradient, as inference under a budget does; annealed goes from the first to the second over the stage.
     adapter_rate: factor of the learning rate for the adapter.
@@ -42,13 +44,14 @@ class Stage:
     full_share: float = 0.25
     least_share: float = 0.1
     sandwich: bool = False
+    shared_depth: int = 1
     gates: str = "soft"
     adapter_rate: float = 1.0
     teacher: str = ""
     teacher_weight: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "patch"):
+        for name in ("steps", "batch", "patch", "shared_depth"):
             _check(name, getattr(self, name), "a whole number of at least 1", lambda value: value >= 1, int)
         for name in ("learning_rate", "adapter_rate"):
             _check(name, getattr(self, name), "a number above 0", lambda value: value > 0, int, float)
@@ -67,8 +70,24 @@ class Stage:
             raise InputError(f"{', '.join(idle)}: only an adaptive stage has that; add adaptive: true or leave it out")
         if given["teacher_weight"] and not self.teacher:
             raise InputError(f"teacher_weight={self.teacher_weight}: no teacher is given; add teacher: NAME")
+        if self.shared_depth > 1:
+            self._check_shared()
         if self.sandwich and self.batch < 2:
             raise InputError("sandwich=True needs a batch of at least 2: one image at full depth, one at the least")
+
+    @property
+    def full_of_shared(self) -> int:
+        """How many of the images that share a desired depth run at full depth."""
+        return round(self.full_share * self.shared_depth)
+
+    def _check_shared(self) -> None:
+        shared = f"shared_depth={self.shared_depth}"
+        if self.sandwich:
+            raise InputError(f"{shared} and sandwich=True contradict each other; take one of them")
+        if self.batch % self.shared_depth:
+            raise InputError(f"{shared} does not divide batch={self.batch}; make the batch a multiple of it")
+        if self.full_of_shared == self.shared_depth:
+            raise InputError(f"{shared} and full_share={self.full_share} leave no image below full depth; lower one")
 
 
 @dataclass(frozen=True)
@@ -114,6 +133,8 @@ class Recipe:
             raise InputError("compile=True: annealed gates change at every step; leave one of the two out")
         if not self.config.adaptive and any(stage.adaptive for stage in self.stages):
             raise InputError(f"network={self.network!r} has no adapter for an adaptive stage; take ada{self.network}")
+        if self.depth_tile == 1 and any(stage.shared_depth > 1 for stage in self.stages):
+            raise InputError("shared_depth: the published adapter meets no depth exactly; take depth_tile: 4")
 
     @property
     def config(self) -> NetworkConfig:

@@ -14,6 +14,7 @@ from adadsr.models import Network
 from adadsr.training.clock import Clock
 from adadsr.training.depths import desired_depths, hardness
 from adadsr.training.distributed import World
+from adadsr.training.folded_tail import inside
 from adadsr.training.forward import make_forward
 from adadsr.training.optimizers import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_rate
 from adadsr.training.recipe import Recipe, Stage
@@ -95,7 +96,7 @@ class Trainer:
     def begin(self) -> None:
         """Get ready for the steps of the current stage. Raises AdaDSRError where its images or teacher do not fit."""
         stage = self.recipe.stages[self.stage]
-        self.part = self.world.part(stage.batch)
+        self.part = self.world.part(stage.batch, stage.shared_depth)
         self.sampler = PatchSampler(self.images, stage.patch, self.generator)
         self.teacher = load_teacher(self.recipe, stage, self.world.device)
         if self.network.adapter is not None:
@@ -127,8 +128,9 @@ class Trainer:
 
     def _losses(self, stage: Stage, lr: Tensor, hr: Tensor, desired: Tensor | None) -> tuple[Tensor, Tensor]:
         """What is minimised, and the distance to the HR patches alone."""
-        result = self.forward(lr, desired, hardness(stage, self.step))
-        distance = l1(result.sr, hr)
+        sharing = stage.shared_depth, stage.full_of_shared
+        result = self.forward(lr, desired, hardness(stage, self.step), sharing)
+        distance = l1(result.sr, inside(hr))
         loss = distance if self.teacher is None else _distilled(self.teacher, distance, lr, result.sr)
         if desired is not None and stage.depth_weight:
             loss = loss + stage.depth_weight * depth_excess(result.depth_map, desired)

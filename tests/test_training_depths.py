@@ -1,0 +1,76 @@
+"""Depths that the images of a batch share."""
+
+import pytest
+import torch
+
+from adadsr.errors import InputError
+from adadsr.models import build
+from adadsr.training import Recipe, Stage
+from adadsr.training.depths import desired_depths
+from adadsr.training.forward import Forward, predict_together
+
+N_BLOCKS = 16
+
+
+def shared(together=4, **options):
+    return Stage(steps=1, batch=8, patch=8, learning_rate=1e-4, adaptive=True, shared_depth=together, **options)
+
+
+@pytest.mark.parametrize(("full_share", "full"), [(0.0, 0), (0.25, 1), (0.8, 3)])
+def test_images_below_full_depth_share_one(full_share, full):
+    depths = desired_depths(shared(full_share=full_share), N_BLOCKS, torch.Generator().manual_seed(0)).view(2, 4)
+    assert (depths[:, :full] == N_BLOCKS).all()
+    assert (depths[:, full:] == depths[:, -1:]).all()
+    assert depths[0, -1] != depths[1, -1]
+
+
+@pytest.mark.parametrize("hardness", [0.0, 1.0])
+@pytest.mark.parametrize(("network", "groups"), [("adaedsr-baseline", 1), ("adarcan-small", 5)])
+def test_together_their_maps_meet_it(network, groups, hardness):
+    torch.manual_seed(0)
+    network = build(network, 2, 4)
+    blocks = network.config.n_resblocks
+    wanted = torch.tensor([0.4, 0.7]) * blocks
+    z0 = torch.randn(6, 64, 16, 12)
+    z0[1] *= 10
+    with torch.no_grad():
+        depth_map = predict_together(network, z0, wanted.repeat_interleave(3), hardness, sharing=(3, 1))
+    assert depth_map.shape == (6, groups, 4, 3)
+    assert (depth_map[[0, 3]] == blocks).all()
+    run = depth_map.ceil() if hardness else depth_map
+    for pair, depth in zip((run[1:3], run[4:6]), wanted, strict=True):
+        assert float(pair.mean()) == pytest.approx(float(depth), abs=2 / pair.numel() if hardness else 1e-3)
+    assert abs(float(run[1].mean() - wanted[0])) > 1e-3  # one image alone need not meet it
+
+
+def test_one_image_alone_is_what_it_always_was():
+    torch.manual_seed(0)
+    network, z0 = build("adaedsr-baseline", 2, 4), torch.randn(1, 64, 16, 16)
+    desired = torch.tensor([5.0])
+    together = predict_together(network, z0, desired, 0.0, sharing=(1, 0))
+    torch.testing.assert_close(together, network.predict_depth(z0, desired))
+
+
+def test_gradients_reach_the_adapter_and_keep_the_mean():
+    torch.manual_seed(0)
+    network, lr = build("adaedsr-baseline", 2, 4), torch.rand(4, 3, 16, 16) * 255
+    result = Forward(network, bfloat16=False)(lr, torch.full((4,), 6.0), sharing=(4, 1))
+    last = network.adapter.rest[-1].conv.bias
+    (of_mean,) = torch.autograd.grad(result.depth_map[1:].mean(), last, retain_graph=True)
+    assert abs(float(of_mean)) < 1e-4
+    (of_sr,) = torch.autograd.grad(result.sr.square().mean(), network.adapter.embed.weight)
+    assert of_sr.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("together", "options", "said"),
+    [(4, {"sandwich": True}, "contradict"), (3, {}, "does not divide"), (4, {"full_share": 1.0}, "no image below")],
+)
+def test_contradictions_are_refused(together, options, said):
+    with pytest.raises(InputError, match=said):
+        shared(together, **options)
+
+
+def test_sharing_needs_an_adapter_that_meets_depths():
+    with pytest.raises(InputError, match="depth_tile: 4"):
+        Recipe(network="adaedsr-baseline", scale=2, depth_tile=1, stages=(shared(),))
