@@ -9,7 +9,9 @@ from adadsr.training.recipe import Recipe
 
 
 class Forward(nn.Module):
-    """`Network.forward` without the border of the SR image (`folded_tail.inside`), with the convs of body and adapter in bfloat16 where `bfloat16` asks for it.
+    """`Network.forward` without the border of the SR image (`folded_tail.inside`).
+
+    bfloat16: the convs of body and adapter multiply in it.
 
     Pixel values, and the features that carry them through head, sums and tail, need more than 8 bits: with all of the
     network in bfloat16 the rounding of the output decided the sign of most differences that L1 looks at, and the
