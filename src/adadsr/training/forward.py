@@ -52,10 +52,11 @@ def predict_together(
     images share a desired depth, which N is a multiple of, and how many of them, the first ones, run at full depth.
     """
     adapter, (together, full) = network.require_adapter(), sharing
-    scores = adapter.scores(z0, desired_depth).unflatten(0, (-1, together))
+    scores = adapter.scores(z0, desired_depth)
+    scores = scores.reshape(-1, together, *scores.shape[1:])
     one_image = scores[:, full:].transpose(1, 2).flatten(2, 3)
     depths = adapter.at_depth(one_image, desired_depth.view(-1, together)[:, -1], hardness)
-    maps = depths.unflatten(2, (together - full, -1)).transpose(1, 2)
+    maps = depths.reshape(*depths.shape[:2], together - full, *scores.shape[3:]).transpose(1, 2)
     everywhere = maps.new_full((1, 1, 1, 1, 1), network.config.n_resblocks).expand(-1, full, *maps.shape[2:])
     return torch.cat([everywhere.expand(len(maps), -1, -1, -1, -1), maps], dim=1).flatten(0, 1)
 
