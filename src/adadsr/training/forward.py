@@ -24,9 +24,17 @@ class Forward(nn.Module):
         network = self.network
         z0 = network.head(lr)
         with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.bfloat16_body):
-            depth_map = None if desired_depth is None else network.predict_depth(z0, desired_depth, hardness)
+            depth_map = None
+            if desired_depth is not None:
+                scores = self._scores(z0, desired_depth)
+                depth_map = network.require_adapter().at_depth(scores, desired_depth, hardness)
             z = network.body(z0, depth_map, hardness)
         return Restoration(network.tail(z.float()), depth_map)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _scores(self, z0: Tensor, desired_depth: Tensor) -> Tensor:
+        """Not compiled: torch 2.13 mistakes the layout of replication padding's gradient where channels come last."""
+        return self.network.require_adapter().scores(z0, desired_depth)
 
 
 def make_forward(network: Network, recipe: Recipe) -> Forward:
