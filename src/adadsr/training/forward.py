@@ -33,8 +33,8 @@ class Forward(nn.Module):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _scores(self, z0: Tensor, desired_depth: Tensor) -> Tensor:
-        """Not compiled: torch 2.13 mistakes the layout of replication padding's gradient where channels come last."""
-        return self.network.require_adapter().scores(z0, desired_depth)
+        """In float32, as depths have to be. Not compiled: torch 2.13 mistakes the layout of the padding's gradient."""
+        return self.network.require_adapter().scores(z0, desired_depth).float()
 
 
 def make_forward(network: Network, recipe: Recipe) -> Forward:
