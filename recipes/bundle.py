@@ -37,6 +37,7 @@ def main() -> None:
         for share, value in validate(stored, pairs).items()
     ]
     metadata = {
+        **checkpoints.read_header(arguments.model).metadata,
         "name": name,
         "licence": "Apache-2.0",
         "trained on": arguments.trained_on,

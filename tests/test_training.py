@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from adadsr import checkpoints
 from adadsr.datasets import load_pairs
@@ -14,7 +15,8 @@ from adadsr.losses import depth_excess, l1
 from adadsr.models import build
 from adadsr.training import Stage
 from adadsr.training.depths import desired_depths, hardness
-from adadsr.training.recipe import PRECISIONS
+from adadsr.training.forward import Forward
+from adadsr.training.recipe import OPTIMIZERS, PRECISIONS
 from adadsr.training.schedule import learning_rate
 from adadsr.training.state import read_state, write_state
 from training_samples import RECIPE, STAGES, trainer_of, write_photos
@@ -41,15 +43,17 @@ OPTIONS = {
 
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_state_holds_all_that_the_next_losses_depend_on(
-    name: str, precision: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, precision: str, optimizer: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     checkpoints.save(build("tiny", 2), tmp_path / "teacher.safetensors")
     checkpoints.save(build("adatiny", 2, 4), tmp_path / "start.safetensors")
     pairs, steps = load_pairs(folder, 2), 6
     stage = Stage(steps, 3, 8, 1e-3, adaptive=True, **OPTIONS[name])
-    recipe = replace(RECIPE, stages=(stage,), precision=precision, conditioned=True, start_from="start.safetensors")
+    recipe = replace(RECIPE, stages=(stage,), precision=precision, optimizer=optimizer)
+    recipe = replace(recipe, conditioned=True, start_from="start.safetensors")
     whole, first, second = (trainer_of(recipe, pairs) for _ in range(3))
     expected = [float(whole.advance().loss) for _ in range(steps)]
     for _ in range(steps // 2):
@@ -91,8 +95,33 @@ def test_the_adapter_has_a_rate_of_its_own(folder: Path) -> None:
     stage = replace(STAGES[1], adapter_rate=5.0)
     trainer = trainer_of(replace(RECIPE, stages=(stage,)), load_pairs(folder, 2))
     trainer.advance()
-    rest, adapter = (group["lr"] for group in trainer.optimizer.param_groups)
+    rest, adapter = (group["lr"] for group in trainer.optimizers.each[0].param_groups)
     assert adapter == 5 * rest == pytest.approx(5 * learning_rate(stage, 0, RECIPE.warmup))
+
+
+def test_muon_moves_the_blocks_and_adam_the_rest(folder: Path) -> None:
+    networks = {}
+    for optimizer in OPTIMIZERS:
+        trainer = trainer_of(replace(RECIPE, optimizer=optimizer, stages=STAGES[1:]), load_pairs(folder, 2))
+        before = {name: value.detach().clone() for name, value in trainer.network.named_parameters()}
+        trainer.advance()
+        networks[optimizer] = {name: value - before[name] for name, value in trainer.network.named_parameters()}
+    for name, moved in networks["muon"].items():
+        by_muon = name.startswith("body.blocks") and name.endswith("weight")
+        assert moved.any()
+        assert torch.equal(moved, networks["adam"][name]) is not by_muon
+        if by_muon:  # nearly orthogonal: every direction moves about as far
+            singular = torch.linalg.svdvals(moved.detach().permute(0, 2, 3, 1).flatten(1))
+            assert singular.max() < 2.5 * singular.min()
+
+
+def test_a_compiled_step_has_the_loss_of_one_that_is_not(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Forward, "compile", lambda forward, mode: nn.Module.compile(forward, backend="aot_eager"))
+    losses = []
+    for compiled in (False, True):
+        trainer = trainer_of(replace(RECIPE, compile=compiled, stages=STAGES[1:]), load_pairs(folder, 2))
+        losses.append([float(trainer.advance().loss) for _ in range(2)])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_schedules_fall_as_they_say() -> None:

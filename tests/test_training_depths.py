@@ -7,7 +7,7 @@ from adadsr.errors import InputError
 from adadsr.models import build
 from adadsr.training import Recipe, Stage
 from adadsr.training.depths import desired_depths
-from adadsr.training.forward import Forward, predict_together
+from adadsr.training.forward import Forward, meet_together
 
 N_BLOCKS = 16
 
@@ -34,21 +34,15 @@ def test_together_their_maps_meet_it(network, groups, hardness):
     z0 = torch.randn(6, 64, 16, 12)
     z0[1] *= 10
     with torch.no_grad():
-        depth_map = predict_together(network, z0, wanted.repeat_interleave(3), hardness, sharing=(3, 1))
+        desired = wanted.repeat_interleave(3)
+        scores = network.adapter.scores(z0, desired)
+        depth_map = meet_together(network.adapter, scores, desired, hardness, sharing=(3, 1))
     assert depth_map.shape == (6, groups, 4, 3)
     assert (depth_map[[0, 3]] == blocks).all()
     run = depth_map.ceil() if hardness else depth_map
     for pair, depth in zip((run[1:3], run[4:6]), wanted, strict=True):
         assert float(pair.mean()) == pytest.approx(float(depth), abs=2 / pair.numel() if hardness else 1e-3)
     assert abs(float(run[1].mean() - wanted[0])) > 1e-3  # one image alone need not meet it
-
-
-def test_one_image_alone_is_what_it_always_was():
-    torch.manual_seed(0)
-    network, z0 = build("adaedsr-baseline", 2, 4), torch.randn(1, 64, 16, 16)
-    desired = torch.tensor([5.0])
-    together = predict_together(network, z0, desired, 0.0, sharing=(1, 0))
-    torch.testing.assert_close(together, network.predict_depth(z0, desired))
 
 
 def test_gradients_reach_the_adapter_and_keep_the_mean():

@@ -63,6 +63,8 @@ def test_a_batch_is_divided_evenly_or_refused() -> None:
     assert [world.writes for world in worlds] == [True, False, False]
     with pytest.raises(InputError, match="batch=16 cannot be divided among 3 processes; make it a multiple"):
         worlds[0].part(16)
+    with pytest.raises(InputError, match="multiple of 12, since shared_depth=4"):
+        worlds[0].part(18, 4)
 
 
 def test_alone_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:

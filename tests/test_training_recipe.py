@@ -72,6 +72,7 @@ def test_a_stage_checks_itself(text: str, what: str, tmp_path: Path) -> None:
         ("start_from", 1),
         ("precision", "float16"),
         ("compile", 1),
+        ("optimizer", "sgd"),
     ],
 )
 def test_a_recipe_checks_itself(name: str, value: object) -> None:

@@ -27,6 +27,12 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         hidden.write_text(text, encoding="utf-8")
 
 
+def make_folder(folder: str | os.PathLike[str]) -> None:
+    """Create a folder where it is missing, and prove that files can be written to it. Raises OSError."""
+    os.makedirs(folder, exist_ok=True)
+    check_folder(folder)
+
+
 def check_folder(folder: str | os.PathLike[str]) -> None:
     """Prove that files can be written to a folder. Raises OSError."""
     with _hidden_file(folder):

@@ -38,7 +38,10 @@ def load_pairs(folder: Path, scale: int, cache: Path | None = None) -> list[Pair
     if not paths:
         raise DatasetError(f"{folder}: no images ({', '.join(SUFFIXES)}) found; give a folder of HR images")
     if cache is not None:
-        _make_folder(cache)
+        try:
+            atomic.make_folder(cache)
+        except OSError as error:
+            raise _cache_error(cache, error) from error
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         loaded = list(pool.map(partial(_load_or_reason, scale=scale, cache=cache), paths))
     reasons = [reason for reason in loaded if isinstance(reason, str)]
@@ -81,16 +84,12 @@ def _cached_lr(hr: Bytes, scale: int, content: bytes, cache: Path) -> Bytes:
         with atomic.replacing(place) as hidden, hidden.open("wb") as file:
             np.save(file, lr)
     except OSError as error:
-        raise DatasetError(f"{cache}: cannot be written: {error.strerror}; choose another --cache") from error
+        raise _cache_error(cache, error) from error
     return lr
 
 
-def _make_folder(cache: Path) -> None:
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        atomic.check_folder(cache)
-    except OSError as error:
-        raise DatasetError(f"{cache}: cannot be written: {error.strerror}; choose another --cache") from error
+def _cache_error(cache: Path, error: OSError) -> DatasetError:
+    return DatasetError(f"{cache}: cannot be written: {error.strerror}; choose another --cache")
 
 
 class _Pixels(NamedTuple):

@@ -249,8 +249,7 @@ def _warm_up(runners: list[Runner], benchmark: Benchmark) -> None:
 
 def _make_folder(out: Path) -> None:
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        atomic.check_folder(out)
+        atomic.make_folder(out)
     except OSError as error:
         raise InputError(f"{out}: no files can be written there ({error.strerror}); choose another --out") from error
 

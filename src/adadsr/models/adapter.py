@@ -54,9 +54,9 @@ class Adapter(nn.Module):
         """
         raise NotImplementedError
 
-    def forward(self, z0: Tensor, desired_depth: Tensor, hardness: float = 0.0) -> Tensor:
+    def forward(self, z0: Tensor, desired_depth: Tensor) -> Tensor:
         """z0: (N, C, H, W). desired_depth: (N,), in blocks. Returns (N, G, ceil(H/t), ceil(W/t)), in blocks, >= 0."""
-        return self.at_depth(self.scores(z0, desired_depth), desired_depth, hardness)
+        return self.at_depth(self.scores(z0, desired_depth), desired_depth)
 
 
 class PixelAdapter(Adapter):
@@ -177,7 +177,6 @@ class TileAdapter(Adapter):
         return -float(scores.max()) - self.SATURATION, self.SATURATION - float(scores.min())
 
     def at_depth(self, scores: Tensor, desired_depth: Tensor, hardness: float = 0.0) -> Tensor:
-        scores = scores.to(desired_depth.dtype)
         return self.depth_map(scores, self._mean_shift(scores, desired_depth, hardness))
 
     def _mean_shift(self, scores: Tensor, desired_depth: Tensor, hardness: float) -> Tensor:

@@ -51,21 +51,18 @@ class Network(nn.Module):
         self.body: EDSRBody | RCANBody = backbone.body(config)
         self.tail = Tail(config.n_feats, config.scale)
 
-    def forward(self, lr: Tensor, desired_depth: float | Tensor | None = None, hardness: float = 0.0) -> Restoration:
-        """lr: (N, 3, H, W) in 0..255. desired_depth: in blocks, one number or (N,); None runs every block.
-
-        hardness: of the gates, in [0, 1]; 0 lets the last block run at a fraction, 1 runs whole blocks.
-        """
+    def forward(self, lr: Tensor, desired_depth: float | Tensor | None = None) -> Restoration:
+        """lr: (N, 3, H, W) in 0..255. desired_depth: in blocks, one number or (N,); None runs every block."""
         z0 = self.head(lr)
-        depth_map = None if desired_depth is None else self.predict_depth(z0, desired_depth, hardness)
-        return Restoration(self.restore(z0, depth_map, hardness), depth_map)
+        depth_map = None if desired_depth is None else self.predict_depth(z0, desired_depth)
+        return Restoration(self.restore(z0, depth_map), depth_map)
 
-    def predict_depth(self, z0: Tensor, desired_depth: float | Tensor, hardness: float = 0.0) -> Tensor:
+    def predict_depth(self, z0: Tensor, desired_depth: float | Tensor) -> Tensor:
         """The adapter's depth map for features z0 (N, C, H, W): (N, G, ceil(H/t), ceil(W/t)), in blocks, >= 0.
 
-        desired_depth: in blocks, one number or (N,). hardness: of the gates that the map is meant for.
+        desired_depth: in blocks, one number or (N,).
         """
-        depth_map: Tensor = self.require_adapter()(z0, _per_image(desired_depth, z0), hardness)
+        depth_map: Tensor = self.require_adapter()(z0, _per_image(desired_depth, z0))
         return depth_map
 
     def predict_scores(self, z0: Tensor, desired_depth: float) -> Tensor:
@@ -78,13 +75,11 @@ class Network(nn.Module):
             raise InputError(f"{self.config.kind} has no adapter: it runs at full depth only")
         return self.adapter
 
-    def restore(self, z0: Tensor, depth_map: Tensor | None, hardness: float = 0.0) -> Tensor:
+    def restore(self, z0: Tensor, depth_map: Tensor | None) -> Tensor:
         """Body and tail for features z0 and a depth map as `predict_depth` returns it (None: full depth)."""
-        sr: Tensor = self.tail(self.body(z0, depth_map, hardness))
+        sr: Tensor = self.tail(self.body(z0, depth_map))
         return sr
 
 
 def _per_image(desired_depth: float | Tensor, z0: Tensor) -> Tensor:
-    # Under autocast the features are bfloat16, in which a depth would have a resolution of 1/16 block.
-    dtype = torch.promote_types(z0.dtype, torch.float32)
-    return torch.as_tensor(desired_depth, dtype=dtype, device=z0.device).expand(z0.shape[0])
+    return torch.as_tensor(desired_depth, dtype=z0.dtype, device=z0.device).expand(z0.shape[0])

@@ -30,6 +30,8 @@ def main() -> None:
     )
     try:
         train(session, [_print])
+    except KeyboardInterrupt:
+        parser.exit(130, "adadsr: interrupted; the same command goes on from the last state\n")
     except AdaDSRError as error:
         parser.exit(1, f"adadsr: {error}\n")
 

@@ -31,8 +31,8 @@ class World:
         """
         if batch % (self.size * together):
             raise InputError(
-                f"batch={batch}, in which {together} images belong together, cannot be divided among {self.size} "
-                f"processes; make it a multiple of {self.size * together}"
+                f"batch={batch} cannot be divided among {self.size} processes; make it a multiple of "
+                f"{self.size * together}, since shared_depth={together}"
             )
         each = batch // self.size
         return slice(self.rank * each, (self.rank + 1) * each)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from adadsr.models import Network, Restoration
+from adadsr.models.adapter import Adapter
 from adadsr.training.folded_tail import inside, run_folded
 from adadsr.training.recipe import Recipe
 
@@ -29,36 +30,40 @@ class Forward(nn.Module):
         hardness: float = 0.0,
         sharing: tuple[int, int] = (1, 0),
     ) -> Restoration:
-        """See `Network.forward`. sharing: see `predict_together`; with 1 image each map meets its depth alone."""
+        """See `Network.forward`. sharing: see `meet_together`; with 1 image each map meets its depth alone."""
         network = self.network
         z0 = network.head(lr)
         with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.bfloat16_body):
-            if desired_depth is None:
-                depth_map = None
-            elif sharing[0] > 1:
-                depth_map = predict_together(network, z0, desired_depth, hardness, sharing)
-            else:
-                depth_map = network.predict_depth(z0, desired_depth, hardness)
+            depth_map = None
+            if desired_depth is not None:
+                scores = self._scores(z0, desired_depth)
+                depth_map = meet_together(network.require_adapter(), scores, desired_depth, hardness, sharing)
             z = network.body(z0, depth_map, hardness)
         return Restoration(inside(run_folded(network.tail, z.float())), depth_map)
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _scores(self, z0: Tensor, desired_depth: Tensor) -> Tensor:
+        """In float32, as depths have to be. Not compiled: torch 2.13 mistakes the layout of the padding's gradient."""
+        return self.network.require_adapter().scores(z0, desired_depth).float()
 
-def predict_together(
-    network: Network, z0: Tensor, desired_depth: Tensor, hardness: float, sharing: tuple[int, int]
+
+def meet_together(
+    adapter: Adapter, scores: Tensor, desired_depth: Tensor, hardness: float, sharing: tuple[int, int]
 ) -> Tensor:
     """Depth maps (N, G, h, w) of images that meet one desired depth together, as parts of one image would.
 
-    z0: (N, C, H, W). desired_depth: (N,), in blocks. hardness: of the gates, see `sparse.depth.gate`. sharing: how many
-    images share a desired depth, which N is a multiple of, and how many of them, the first ones, run at full depth.
+    scores: (N, G, h, w). desired_depth: (N,), in blocks. hardness: of the gates, see `sparse.depth.gate`. sharing: how
+    many images share a desired depth, which N is a multiple of, and how many of them, the first, run at full depth.
     """
-    adapter, (together, full) = network.require_adapter(), sharing
-    scores = adapter.scores(z0, desired_depth)
-    scores = scores.reshape(-1, together, *scores.shape[1:])
-    one_image = scores[:, full:].transpose(1, 2).flatten(2, 3)
+    together, full = sharing
+    if together == 1:
+        return adapter.at_depth(scores, desired_depth, hardness)
+    groups = scores.reshape(-1, together, *scores.shape[1:])
+    one_image = groups[:, full:].transpose(1, 2).flatten(2, 3)
     depths = adapter.at_depth(one_image, desired_depth.view(-1, together)[:, -1], hardness)
-    maps = depths.reshape(*depths.shape[:2], together - full, *scores.shape[3:]).transpose(1, 2)
-    everywhere = maps.new_full((1, 1, 1, 1, 1), network.config.n_resblocks).expand(-1, full, *maps.shape[2:])
-    return torch.cat([everywhere.expand(len(maps), -1, -1, -1, -1), maps], dim=1).flatten(0, 1)
+    maps = depths.reshape(*depths.shape[:2], together - full, *scores.shape[2:]).transpose(1, 2)
+    everywhere = maps.new_full((1, 1, 1, 1, 1), adapter.n_blocks).expand(len(maps), full, *maps.shape[2:])
+    return torch.cat([everywhere, maps], dim=1).flatten(0, 1)
 
 
 def make_forward(network: Network, recipe: Recipe) -> Forward:

@@ -1,40 +1,75 @@
-"""The optimizer: its parameter groups, and its state as named tensors."""
+"""Adam, alone or beside Muon for the body's convs, with rates by group and a state of named tensors."""
 
 import torch
-from torch import Tensor
-from torch.optim import Adam, Optimizer
+from torch import Tensor, nn
+from torch.optim import Adam, Muon, Optimizer
 
 from adadsr.models import Network
+from adadsr.models.layers import ResidualBlock
 
 
-def make_optimizer(network: Network, device: torch.device) -> Optimizer:
-    """Adam; the adapter's parameters form a group of their own, for a rate of their own."""
-    adapter = [] if network.adapter is None else list(network.adapter.parameters())
-    kept = {id(parameter) for parameter in adapter}
-    rest = [parameter for parameter in network.parameters() if id(parameter) not in kept]
-    groups = [{"params": rest, "adapter": False}, {"params": adapter, "adapter": True}]
-    return Adam([group for group in groups if group["params"]], betas=(0.9, 0.99), fused=device.type == "cuda")
+class Optimizers:
+    """All parameters of a network, each in one optimizer; the adapter's form a group with a rate of its own.
+
+    muon: orthogonalise the momentum of the residual blocks' 3x3 convs (Muon, "Muon is Scalable for LLM Training",
+    arXiv:2502.16982), each taken as a matrix of out x 9*in; scaled so that Adam's learning rates fit.
+    """
+
+    def __init__(self, network: Network, device: torch.device, *, muon: bool) -> None:
+        blocks = [module for module in network.body.modules() if isinstance(module, ResidualBlock)]
+        weights = [conv.weight for block in blocks for conv in (block.conv1, block.conv2)] if muon else []
+        adapter = [] if network.adapter is None else list(network.adapter.parameters())
+        elsewhere = {id(parameter) for parameter in (*weights, *adapter)}
+        rest = [parameter for parameter in network.parameters() if id(parameter) not in elsewhere]
+        groups = [{"params": rest, "adapter": False}, {"params": adapter, "adapter": True}]
+        groups = [group for group in groups if group["params"]]
+        self.each: list[Optimizer] = [Adam(groups, betas=(0.9, 0.99), fused=device.type == "cuda")]
+        # Channels come last in memory, so that these matrices are views: a step on them is a step of the conv.
+        self._matrices = [(weight, nn.Parameter(_as_matrix(weight.detach()))) for weight in weights]
+        if self._matrices:
+            matrices = [matrix for _, matrix in self._matrices]
+            self.each.append(Muon(matrices, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"))
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for optimizer in self.each:
+            optimizer.zero_grad()
+        for weight, _ in self._matrices:
+            weight.grad = None
+
+    def step(self, rate: float, adapter_factor: float) -> None:
+        """One step at a learning rate; the adapter's is that times a factor."""
+        for weight, matrix in self._matrices:
+            matrix.grad = None if weight.grad is None else _as_matrix(weight.grad)
+        for optimizer in self.each:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * adapter_factor if group.get("adapter") else rate
+            optimizer.step()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state as `optimizer.parameter.key` -> tensor."""
+        return {
+            f"{number}.{index}.{key}": value
+            for number, optimizer in enumerate(self.each)
+            for index, entry in optimizer.state_dict()["state"].items()
+            for key, value in entry.items()
+        }
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `tensors`, in the parameters' memory formats."""
+        for number, optimizer in enumerate(self.each):
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            state: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in tensors.items():
+                owner, index, key = name.split(".")
+                if int(owner) == number:
+                    parameter = parameters[int(index)]
+                    alike = tensor.shape == parameter.shape
+                    value = torch.empty_like(parameter).copy_(tensor) if alike else tensor
+                    state.setdefault(int(index), {})[key] = value
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
-def set_rate(optimizer: Optimizer, rate: float, adapter_factor: float) -> None:
-    """The learning rate of the next step."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate * adapter_factor if group["adapter"] else rate
-
-
-def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    """The state of an optimizer as `parameter.key` -> tensor."""
-    state = optimizer.state_dict()["state"]
-    return {f"{index}.{key}": value for index, entry in state.items() for key, value in entry.items()}
-
-
-def load_optimizer_tensors(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """The inverse of `optimizer_tensors`, in the parameters' memory formats."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        index, _, key = name.partition(".")
-        parameter = parameters[int(index)]
-        value = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
-        state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+def _as_matrix(weight: Tensor) -> Tensor:
+    """A conv's weight (out, in, k, k) as (out, k*k*in)."""
+    return weight.permute(0, 2, 3, 1).flatten(1)

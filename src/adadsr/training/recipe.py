@@ -9,6 +9,7 @@ from adadsr.errors import InputError
 from adadsr.models import NetworkConfig, named_config
 
 PRECISIONS = ("float32", "bfloat16")
+OPTIMIZERS = ("adam", "muon")
 SCHEDULES = ("cosine", "step")
 GATES = ("soft", "annealed", "straight_through")
 ADAPTIVE_ONLY = ("depth_weight", "full_share", "least_share", "sandwich", "shared_depth", "gates", "adapter_rate")
@@ -99,7 +100,8 @@ class Recipe:
     ones. precision: of the convs of body and adapter; bfloat16 is autocast over float32 weights, faster where the
     device multiplies bfloat16.
     ema_decay: of the moving average of the weights, which is what is validated and kept. clip_norm: largest norm of
-    the gradient. compile: run the forward pass through torch.compile; cuda_graphs: and replay it as CUDA graphs.
+    the gradient. optimizer: adam, or muon for the convs of the residual blocks and adam for the rest. compile: run the
+    forward pass through torch.compile; cuda_graphs: and replay it as CUDA graphs.
     """
 
     network: str
@@ -113,6 +115,7 @@ class Recipe:
     warmup: int = 200
     start_from: str = ""
     precision: str = "float32"
+    optimizer: str = "adam"
     compile: bool = False
     cuda_graphs: bool = False
 
@@ -125,6 +128,7 @@ class Recipe:
         _check("warmup", self.warmup, "a whole number of at least 1", lambda value: value >= 1, int)
         _check("start_from", self.start_from, "the path of a checkpoint or a name", lambda value: True, str)
         _check("precision", self.precision, f"one of {PRECISIONS}", lambda value: value in PRECISIONS, str)
+        _check("optimizer", self.optimizer, f"one of {OPTIMIZERS}", lambda value: value in OPTIMIZERS, str)
         for name in ("compile", "cuda_graphs"):
             _check(name, getattr(self, name), "true or false", lambda value: True, bool)
         if self.cuda_graphs and not self.compile:

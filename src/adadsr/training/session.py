@@ -67,8 +67,7 @@ def _boards(session: Session, recipe: Recipe, world: World) -> list[Watch]:
 
 def _made(out: Path) -> Path:
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        atomic.check_folder(out)
+        atomic.make_folder(out)
     except OSError as error:
         raise TrainingError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
     return out

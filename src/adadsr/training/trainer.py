@@ -16,7 +16,7 @@ from adadsr.training.depths import desired_depths, hardness
 from adadsr.training.distributed import World
 from adadsr.training.folded_tail import inside
 from adadsr.training.forward import make_forward
-from adadsr.training.optimizers import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_rate
+from adadsr.training.optimizers import Optimizers
 from adadsr.training.recipe import Recipe, Stage
 from adadsr.training.schedule import learning_rate
 from adadsr.training.start import interpolating_init, start_from
@@ -50,7 +50,7 @@ class Trainer:
             interpolating_init(network)
         self.network = network.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))  # type: ignore[no-untyped-call]
-        self.optimizer = make_optimizer(self.network, world.device)
+        self.optimizers = Optimizers(self.network, world.device, muon=recipe.optimizer == "muon")
         self.stage, self.step, self.rollbacks = 0, 0, 0
 
     @property
@@ -72,7 +72,7 @@ class Trainer:
         weights |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
         random = {"generator": self.generator.get_state()}
         about = {"recipe": asdict(self.recipe), "stage": self.stage, "step": self.step, "rollbacks": self.rollbacks}
-        return State({"weights": weights, "optimizer": optimizer_tensors(self.optimizer) | random}, about)
+        return State({"weights": weights, "optimizer": self.optimizers.tensors() | random}, about)
 
     def restore(self, state: State) -> None:
         """Go on from a state. Raises InputError for one of another recipe, which names the keys that differ."""
@@ -85,7 +85,7 @@ class Trainer:
         for prefix, module in (("network.", self.network), ("average.", self.average)):
             module.load_state_dict({k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)})
         self.generator.set_state(optimizer.pop("generator"))
-        load_optimizer_tensors(self.optimizer, optimizer)
+        self.optimizers.load_tensors(optimizer)
         self.stage, self.step, self.rollbacks = (state.about[name] for name in ("stage", "step", "rollbacks"))
 
     def slow_down(self, rollbacks: int) -> None:
@@ -111,11 +111,10 @@ class Trainer:
             desired = self._desired_depths(stage)
         with self.clock.timing("step"):
             loss, distance = self._losses(stage, lr, hr, desired)
-            self.optimizer.zero_grad()
+            self.optimizers.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
-            set_rate(self.optimizer, self.rate, stage.adapter_rate)
-            self.optimizer.step()
+            self.optimizers.step(self.rate, stage.adapter_rate)
             self.average.update_parameters(self.network)
         self.step += 1
         return Step(distance.detach(), norm)
