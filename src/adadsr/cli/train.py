@@ -15,7 +15,7 @@ Folder = Annotated[Path, typer.Option(metavar="DIR", help="Folder of HR images, 
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="Network and stages; see recipes/.")],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Network and stages; see recipes/.")],
     train: Folder,
     valid: Folder,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for state, log and result.")],

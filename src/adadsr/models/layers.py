@@ -24,7 +24,8 @@ def conv_tensors(conv: nn.Conv2d) -> Conv:
 
 def rgb_mean(like: Tensor) -> Tensor:
     """RGB_MEAN as (1, 3, 1, 1) of the device and dtype of `like`."""
-    return torch.tensor(RGB_MEAN, dtype=like.dtype, device=like.device).view(1, 3, 1, 1)
+    # Filled where it is needed: a copy from the host would make an accelerator wait at every call.
+    return torch.cat([like.new_full((1, 1, 1, 1), value) for value in RGB_MEAN], dim=1)
 
 
 class Head(nn.Module):
