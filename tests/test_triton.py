@@ -20,6 +20,8 @@ from adadsr.sparse.backends import BACKENDS, default_backend
 from adadsr.sparse.body import Attention, Body, Conv, body_macs, in_type
 from adadsr.sparse.reference import run_reference
 from adadsr.sparse.triton import TritonBody
+from adadsr.sparse.triton_choice import ways
+from adadsr.sparse.triton_launch import Weights
 from adadsr.sparse.triton_pass import Plan
 from adadsr.sparse.tuning import Trial, Tuner, break_even
 from test_gather import BLOCKS, KINDS, build_body, sample, to_double
@@ -167,7 +169,7 @@ def test_a_tuner_measures_once_until_it_forgets() -> None:
 @pytest.mark.parametrize("depth_tile", [1, 4])
 def test_a_body_runs_densely_from_the_break_even_on(depth_tile: int) -> None:
     body = moved(build_body("edsr", depth_tile))
-    few_ways = 5
+    few_ways = len(ways(Weights(*body.conv)))
     timer, seen = fixed_timer([2.0] * few_ways + [1.0, 4.0, 2.5])
     ours = TritonBody(body, Tuner(timer), "ieee")
     z0, depth_map = sample(body, 12, 2, 8, 8)

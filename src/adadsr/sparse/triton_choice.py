@@ -27,6 +27,8 @@ NARROW = (
     Blocking(64, 64, 64, 4, 4, 3, False),
 )
 """The same of at most 64."""
+INTERPRETABLE = Blocking(1024, 256, 256, 1, 1, 1, False)
+"""For the interpreter, to which all steps take about as long."""
 MEASURED_PIXELS = 2**20
 """Pixels of the images that are measured, at most."""
 PATCH = 16
@@ -45,6 +47,8 @@ class Layer(NamedTuple):
 
 def ways(weights: Weights) -> list[Blocking]:
     """The ways to cut a conv that compete. Numbers of four bytes are taken half as many at a time."""
+    if INTERPRETED:
+        return [INTERPRETABLE]
     candidates = WIDE if len(weights.bias) > 64 else NARROW
     if weights.weight.element_size() == 2:
         return list(candidates)
