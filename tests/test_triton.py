@@ -166,6 +166,23 @@ def test_a_tuner_measures_once_until_it_forgets() -> None:
     assert len(seen) == 10
 
 
+def test_a_way_that_the_device_cannot_run_is_left_out() -> None:
+    def sparse(way: str, share: float) -> Callable[[], None]:
+        def run() -> None:
+            if way == "large":
+                raise MemoryError(way)
+
+        return run
+
+    timer, _ = fixed_timer([1.0])
+    trial = Trial(["large", "small"], sparse, lambda: None)
+    assert Tuner(timer, (MemoryError,)).choice("a conv", lambda: trial).way == "small"
+    with pytest.raises(BackendError, match="has not the resources for any of the kernels"):
+        Tuner(timer, (MemoryError,)).choice("a conv", lambda: Trial(["large"], sparse, lambda: None))
+    with pytest.raises(MemoryError):
+        Tuner(timer).choice("a conv", lambda: trial)
+
+
 @pytest.mark.parametrize("depth_tile", [1, 4])
 def test_a_body_runs_densely_from_the_break_even_on(depth_tile: int) -> None:
     body = moved(build_body("edsr", depth_tile))
@@ -244,6 +261,12 @@ def last_line(*command: str, **variables: str) -> dict[str, Any]:
     assert run.returncode == 0, run.stderr
     result: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     return result
+
+
+def test_the_benchmark_checks_equality_and_times_nothing_here() -> None:
+    result = last_line("benchmarks/gpu_network.py", "--interpret")
+    assert {entry["run"] for entry in result["equal"]} == {"sparse", "auto", "peer", "im2col"}
+    assert set(result) == {"interpreted", "equal"}
 
 
 def test_the_kernels_compile_to_tensor_core_instructions() -> None:

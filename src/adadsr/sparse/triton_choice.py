@@ -5,6 +5,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+import triton
 from torch import Tensor
 
 from adadsr.sparse.lists import Lists
@@ -34,7 +35,7 @@ MEASURED_PIXELS = 2**20
 PATCH = 16
 """Side in pixels of the patches that are active together in what is measured: depth maps are smooth."""
 
-CHOICES: Tuner[Blocking] = Tuner(None if INTERPRETED else time_on_device)
+CHOICES: Tuner[Blocking] = Tuner(None if INTERPRETED else time_on_device, (triton.OutOfResources,))
 """The choices of this process; `CHOICES.forget()` measures again."""
 
 

@@ -7,16 +7,18 @@ here, so that a test can time stand-ins.
 import math
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import torch
 
+from adadsr.errors import BackendError
 from adadsr.sparse.graph import record
 
 Timer = Callable[[Callable[[], None]], float]
 """Runs a function, some times over, and gives what it takes, in seconds."""
-Way = TypeVar("Way")
+Way = TypeVar("Way", bound=Hashable)
 SHARES = (0.25, 1.0)
 """Active shares that the sparse conv is timed at; between them its time is a straight line."""
 TUNED_SHARE = 0.5
@@ -43,9 +45,12 @@ class Trial(Generic[Way]):
 class Tuner(Generic[Way]):
     """Choices by what they are for. Threads may share it."""
 
-    def __init__(self, timer: Timer | None) -> None:
-        """timer: None for the first way and never the dense conv: the time of interpreted kernels says nothing."""
-        self._timer = timer
+    def __init__(self, timer: Timer | None, impossible: tuple[type[Exception], ...] = ()) -> None:
+        """timer: None for the first way and never the dense conv: the time of interpreted kernels says nothing.
+
+        impossible: what a way raises that the device has not the resources for.
+        """
+        self._timer, self._impossible = timer, impossible
         self._choices: dict[Hashable, Choice[Way]] = {}
         self._lock = threading.Lock()
 
@@ -64,8 +69,13 @@ class Tuner(Generic[Way]):
     def _measure(self, trial: Trial[Way]) -> Choice[Way]:
         if self._timer is None:
             return Choice(trial.ways[0])
-        timer = self._timer
-        way = min(trial.ways, key=lambda each: timer(trial.sparse(each, TUNED_SHARE)))
+        timer, times = self._timer, dict[Way, float]()
+        for way in trial.ways:
+            with suppress(*self._impossible):
+                times[way] = timer(trial.sparse(way, TUNED_SHARE))
+        if not times:
+            raise BackendError("the device has not the resources for any of the kernels; choose another backend")
+        way = min(times, key=lambda each: times[each])
         few, all_ = (timer(trial.sparse(way, share)) for share in SHARES)
         return Choice(way, break_even(few, all_, timer(trial.dense)))
 

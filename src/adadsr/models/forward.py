@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from adadsr.models import Network
 from adadsr.models.layers import rgb_mean
+from adadsr.models.network import Network
 from adadsr.sparse.reference import run_tail
 
 RunFeatures = Callable[[Tensor, Tensor | None], Tensor]
