@@ -273,8 +273,9 @@ def test_the_kernels_compile_to_tensor_core_instructions() -> None:
     """For an H100, which need not be here: what the interpreter accepts the compiler might not."""
     command = ("benchmarks/gpu_compile.py", "--channels", "64", "--types", "float16", "float32", "--first-way")
     rows = last_line(*command, TRITON_INTERPRET="0")["rows"]
-    assert len(rows) == 10
+    assert len(rows) == 2 * (6 + 5)
     for row in rows:
-        assert row["wgmma"] > 0, row
-        assert row["asynchronous_copies"] > 0, row
         assert row["stack"] == 0, row  # everything stays in registers
+        if row["way"] is not None:
+            assert row["wgmma"] > 0, row
+            assert row["asynchronous_copies"] > 0, row
