@@ -41,16 +41,6 @@ def cases(networks: dict[str, NetworkConfig] = NETWORKS) -> list[Case]:
     return [Case(name, config, batch, *size) for batch in (1, 8) for size in SIZES for name, config in networks.items()]
 
 
-def random_network(config: NetworkConfig) -> Network:
-    """A network with small random updates, so that features neither grow nor vanish over its depth."""
-    torch.manual_seed(0)
-    network = Network(config).eval().requires_grad_(False)
-    for name, value in network.body.named_parameters():
-        if "conv2" in name:
-            value.mul_(0.1)
-    return network
-
-
 def depth_map(case: Case, side: int, density: float, device: torch.device) -> Tensor:
     """A smooth random map of whole blocks, (N, G, h, w), of which a share `density` of all blocks is active.
 

@@ -26,8 +26,9 @@ if "--interpret" in sys.argv:
 
 import torch
 import triton
-from gpu_cases import DENSITIES, MASKS, NETWORKS, Case, cases, depth_map, executed_macs, random_network
+from gpu_cases import DENSITIES, MASKS, NETWORKS, Case, cases, depth_map, executed_macs
 from gpu_peers import Runner, dense_body, dense_variants, im2col_body, measured_bandwidth, measured_peak, time_in_turns
+from networks import random_network
 from torch import Tensor
 
 from adadsr.models import Network, NetworkConfig

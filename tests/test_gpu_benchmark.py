@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import gpu_cases
 import gpu_network
 import gpu_peers
+from networks import random_network
 
 SMALL = NetworkConfig("edsr", 2, 8, 2, 1, adaptive=True, depth_tile=4)
 SMALL_RCAN = NetworkConfig("rcan", 2, 8, 2, 2, adaptive=True, depth_tile=4)
@@ -65,7 +66,7 @@ def test_depth_maps_have_their_density(side: int, density: float) -> None:
 
 def test_bytes_and_operations_of_a_case() -> None:
     case = gpu_cases.Case("x", SMALL, 1, 8, 12)
-    network = gpu_cases.random_network(SMALL)
+    network = random_network(SMALL)
     pixels, conv = 8 * 12, 9 * 8 * 8
     tail = 9 * 8 * 32 + 4 * 9 * 8 * 3
     assert gpu_cases.executed_macs(case, network, None, 4) == pixels * (9 * 3 * 8 + 5 * conv + tail)

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from adadsr import Upscaler
 from adadsr.errors import BackendError, InputError
 from adadsr.sparse import gpu
 from adadsr.sparse.backends import BACKENDS, default_backend
@@ -25,6 +26,8 @@ from adadsr.sparse.triton_launch import Weights
 from adadsr.sparse.triton_pass import Plan
 from adadsr.sparse.tuning import Trial, Tuner, break_even
 from test_gather import BLOCKS, KINDS, build_body, sample, to_double
+from test_precision import overflowing
+from test_upscaler import CONFIGS, build, photo
 from triton_samples import DEVICE, HALF, no_waiting
 
 ROOT = Path(__file__).parents[1]
@@ -229,6 +232,24 @@ def test_bad_input_is_refused() -> None:
     mixed = group._replace(blocks=(group.blocks[0]._replace(attention=attention), *group.blocks[1:]))
     with pytest.raises(BackendError, match="some blocks have channel attention, some have none"):
         TritonBody(body._replace(groups=(mixed,)))
+
+
+@pytest.mark.parametrize("name", ["adaedsr", "adaedsr-tiles", "adarcan-tiles"])
+def test_an_upscaler_runs_on_it(name: str) -> None:
+    network, image = build(CONFIGS[name]), torch.from_numpy(photo(13, 18)).permute(2, 0, 1).float()
+    plain = Upscaler(network, device=DEVICE, backend="torch")(image, depth=2.0)
+    ours = Upscaler(network, device=DEVICE, backend="triton")(image, depth=2.0)
+    torch.testing.assert_close(ours.image, plain.image, rtol=0, atol=0.05)
+    assert ours.report.backend == "triton"
+    assert ours.report.executed_gmacs == plain.report.executed_gmacs
+
+
+def test_an_image_that_overflows_is_run_again() -> None:
+    """A value that is no number passes the engine's ReLU, or else the result would look right."""
+    network, image = overflowing("weights"), torch.from_numpy(photo(9, 12)).permute(2, 0, 1).float()
+    ours = Upscaler(network, device=DEVICE, backend="triton", precision="float16")(image)
+    assert ours.report.precision == "float32"
+    assert torch.isfinite(ours.image).all()
 
 
 def test_nobody_gets_it_unasked() -> None:
