@@ -87,6 +87,17 @@ def test_any_plan_gives_the_same(backbone: str, depth_tile: int) -> None:
 
 
 @pytest.mark.parametrize("depth_tile", [1, 4])
+def test_groups_without_attention(depth_tile: int) -> None:
+    """No network here has them; a body may."""
+    body = build_body("rcan", depth_tile)
+    groups = tuple(
+        group._replace(blocks=tuple(block._replace(attention=None) for block in group.blocks)) for group in body.groups
+    )
+    body = body._replace(groups=groups)
+    assert_as_exact_as_dense(body, *sample(body, 13, 1, 5, 6))
+
+
+@pytest.mark.parametrize("depth_tile", [1, 4])
 def test_full_depth_is_the_plain_body(depth_tile: int) -> None:
     body = build_body("edsr", depth_tile)
     assert_as_exact_as_dense(body, sample(body, 1, 2, 9, 10)[0], None)

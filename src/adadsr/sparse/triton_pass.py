@@ -72,7 +72,7 @@ class Pass:
         self.body, self.sites, self.plan, self.progress = body, sites, plan, progress
         self.z0, self.z = z0, z0.clone(memory_format=torch.preserve_format)
         self.hidden = torch.empty_like(z0)
-        self.update = torch.empty_like(z0) if body.attention else self.z
+        self.update = torch.empty_like(z0) if body.attention else None
         self.layers = layers(sites, attention=body.attention)
         self.ways = [body.choice(layer, z0, sites.first.side).way for layer in self.layers]
         self.blocks, self.done = sum(len(group.blocks) for group in body.groups), 0
@@ -105,7 +105,8 @@ class Pass:
             )  # fmt: skip
 
     def _second(self, block: "TritonBlock", sites: Sites, number: int, *, dense: bool) -> None:
-        epilogue, out, sums = self.layers[1].epilogue, self.update, None
+        epilogue, sums = self.layers[1].epilogue, None
+        out = self.z if self.update is None else self.update
         if block.attention is not None:
             parts = 4 * multiprocessors(self.z.device) if dense else programs(self.ways[1], self.z)
             sums = self.z.new_empty(len(self.z), parts, self.z.shape[1], dtype=torch.float32)
@@ -118,4 +119,4 @@ class Pass:
             )  # fmt: skip
         if block.attention is not None and sums is not None:
             scale = attention_scale(block.attention, sums, sites.height * sites.width)
-            add_scaled(self.z, self.update, scale, sites, number)
+            add_scaled(self.z, out, scale, sites, number)
