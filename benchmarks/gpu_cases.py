@@ -1,5 +1,6 @@
 """What the GPU benchmarks run: networks, image sizes, depth maps of a density, and what they cost."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,7 @@ NETWORKS = {
     "adarcan-x2": NetworkConfig("rcan", 2, 64, 20, 10, adaptive=True, depth_tile=4),
 }
 SIZES = ((512, 512), (180, 320))
+BATCHES = (1, 8)
 DENSITIES = (1.0, 0.75, 0.5, 0.25, 0.1)
 MASKS = {"tiles": 4, "pixels": 1}
 SMOOTH = 32
@@ -36,9 +38,11 @@ class Case:
         return f"{self.name} {self.batch}x{self.height}x{self.width}"
 
 
-def cases(networks: dict[str, NetworkConfig] = NETWORKS) -> list[Case]:
+def cases(networks: dict[str, NetworkConfig] = NETWORKS, batches: Sequence[int] = BATCHES) -> list[Case]:
     """All of them, those that matter most first."""
-    return [Case(name, config, batch, *size) for batch in (1, 8) for size in SIZES for name, config in networks.items()]
+    return [
+        Case(name, config, batch, *size) for batch in batches for size in SIZES for name, config in networks.items()
+    ]
 
 
 def depth_map(case: Case, side: int, density: float, device: torch.device) -> Tensor:

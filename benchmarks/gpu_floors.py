@@ -11,7 +11,7 @@ import argparse
 import json
 
 import torch
-from gpu_cases import DENSITIES, MASKS, cases, depth_map, executed_macs, moved_bytes
+from gpu_cases import BATCHES, DENSITIES, MASKS, cases, depth_map, executed_macs, moved_bytes
 
 from adadsr.models import Network
 
@@ -21,13 +21,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tflops", type=float, default=989.4)
     parser.add_argument("--bandwidth", type=float, default=3.35, help="TB/s")
-    parser.add_argument("--batch", type=int, choices=(1, 8), default=1)
+    parser.add_argument("--batch", type=int, choices=BATCHES, default=1)
     arguments = parser.parse_args()
     print(f"{'case':32} {'mask':7} {'active':>6} {'TFLOP':>8} {'GB':>8} {'operations':>11} {'bytes':>9}")
     rows = []
-    for case in cases():
-        if case.batch != arguments.batch:
-            continue
+    for case in cases(batches=[arguments.batch]):
         with torch.device("meta"):
             network = Network(case.config)
         for mask, density in [("dense", 1.0), *((mask, density) for mask in MASKS for density in DENSITIES)]:

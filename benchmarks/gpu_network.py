@@ -1,12 +1,12 @@
 """Whole networks on the Triton engine against dense ones on the same GPU: equality first, then times.
 
-`python benchmarks/gpu_network.py [--quick] [--seconds 520] [--networks NAME...]` needs a CUDA device and prints rows as
-they are measured: EDSR (256 features), EDSR-baseline (64) and AdaRCAN at x2 in float16, LR 512x512 and 180x320,
-batches of 1 and 8, depth maps of five densities over tiles and pixels, from LR to SR, the adapter included. The peers
-are the dense network without its adapter (eager in channels_last, torch.compile with max-autotune, CUDA graphs of
-both) and, for networks without attention, the paper's im2col and product. "sparse" is the engine as a graph without
-dense convs, "auto" the same by its measured choice, "eager" the engine without a graph. Ratios are the fastest dense
-variant over ours. What there was no time for is named. The last line is JSON.
+`python benchmarks/gpu_network.py [--quick] [--seconds 520] [--networks NAME...] [--batches 1 8]` needs a CUDA device
+and prints rows as they are measured: EDSR (256 features), EDSR-baseline (64) and AdaRCAN at x2 in float16, LR 512x512
+and 180x320, batches of 1 and 8, depth maps of five densities over tiles and pixels, from LR to SR, the adapter
+included. The peers are the dense network without its adapter (eager in channels_last, torch.compile with max-autotune,
+CUDA graphs of both) and, for networks without attention, the paper's im2col and product. "sparse" is the engine as a
+graph without dense convs, "auto" the same by its measured choice, "eager" the engine without a graph. Ratios are the
+fastest dense variant over ours. What there was no time for is named. The last line is JSON.
 `--interpret` checks equality with small networks on the CPU, by triton's interpreter, and times nothing.
 """
 
@@ -26,7 +26,7 @@ if "--interpret" in sys.argv:
 
 import torch
 import triton
-from gpu_cases import DENSITIES, MASKS, NETWORKS, Case, cases, depth_map, executed_macs
+from gpu_cases import BATCHES, DENSITIES, MASKS, NETWORKS, Case, cases, depth_map, executed_macs
 from gpu_peers import Runner, dense_body, dense_variants, im2col_body, measured_bandwidth, measured_peak, time_in_turns
 from networks import random_network
 from torch import Tensor
@@ -42,6 +42,8 @@ from adadsr.sparse.triton_pass import Plan
 HALF = torch.float16
 QUICK = (1.0, 0.5, 0.25)
 ROUNDS = 5
+COMPILE_SECONDS = 120
+"""torch.compile is left out where less time is left."""
 
 
 def with_side(network: Network, side: int) -> Body:
@@ -194,7 +196,7 @@ def interpret() -> None:
 
 
 def measure_all(
-    networks: dict[str, NetworkConfig], device: torch.device, deadline: float, *, quick: bool
+    networks: dict[str, NetworkConfig], batches: Sequence[int], device: torch.device, deadline: float, *, quick: bool
 ) -> dict[str, Any]:
     """Equality, the device's own peak and bandwidth, and the rows of all cases."""
     result = environment()
@@ -205,14 +207,16 @@ def measure_all(
     result |= {"peak_tflops": measured_peak(device), "bandwidth_tb": measured_bandwidth(device)}
     print(f"{result['device']}: {result['peak_tflops']:.0f} TFLOP/s, {result['bandwidth_tb']:.2f} TB/s measured")
     result["rows"], densities = [], QUICK if quick else DENSITIES
-    for case in cases(networks):
-        if quick and case.batch > 1:
-            continue
+    for case in cases(networks, batches):
         if time.monotonic() > deadline:
             result["rows"].append({"case": str(case), "left_out": "too little time"})
             continue
+        compiled = not quick and deadline - time.monotonic() > COMPILE_SECONDS
+        if not compiled:
+            reason = "--quick" if quick else "too little time"
+            result["rows"].append({"case": str(case), "mask": "dense, compiled", "left_out": reason})
         try:
-            result["rows"] += measure(case, device, densities, result["peak_tflops"], deadline, compiled=not quick)
+            result["rows"] += measure(case, device, densities, result["peak_tflops"], deadline, compiled=compiled)
         except Exception as error:  # what was measured before is not lost
             traceback.print_exc()
             result["rows"].append({"case": str(case), "left_out": "an error", "error": str(error)[:1000]})
@@ -223,7 +227,8 @@ def main() -> None:
     """Check, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--quick", action="store_true", help="batch 1, three densities, no torch.compile")
+    parser.add_argument("--batches", nargs="+", type=int, choices=BATCHES, default=BATCHES)
+    parser.add_argument("--quick", action="store_true", help="three densities, no torch.compile")
     parser.add_argument("--seconds", type=float, default=520, help="begin nothing new after so long")
     parser.add_argument("--interpret", action="store_true", help="check equality on the CPU and time nothing")
     arguments = parser.parse_args()
@@ -235,7 +240,7 @@ def main() -> None:
         if not torch.cuda.is_available():
             raise SystemExit("torch sees no CUDA device; --interpret checks equality on the CPU")
         networks = {name: NETWORKS[name] for name in arguments.networks}
-        result = measure_all(networks, torch.device("cuda"), deadline, quick=arguments.quick)
+        result = measure_all(networks, arguments.batches, torch.device("cuda"), deadline, quick=arguments.quick)
     for entry in result["rows"]:
         if "left_out" in entry:
             print(f"left out because of {entry['left_out']}: {entry['case']} {entry.get('mask', '')}")

@@ -53,6 +53,26 @@ def test_what_there_is_no_time_for_is_said(monkeypatch: pytest.MonkeyPatch) -> N
     assert [row["mask"] for row in rows if row.get("left_out")] == ["tiles", "tiles", "pixels", "pixels"]
 
 
+def test_a_case_that_fails_does_not_lose_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(case: gpu_cases.Case, *_: object, **__: object) -> list[dict[str, object]]:
+        if case.height == 512:
+            raise RuntimeError("out of luck")
+        return [{"case": str(case), "mask": "tiles"}]
+
+    monkeypatch.setattr(gpu_network, "measure", measure)
+    monkeypatch.setattr(gpu_network, "check_equal", lambda case, device: [])
+    monkeypatch.setattr(gpu_network, "environment", lambda: {"device": "none"})
+    for name in ("measured_peak", "measured_bandwidth"):
+        monkeypatch.setattr(gpu_network, name, lambda device: 1.0)
+    result = gpu_network.measure_all({"small": SMALL}, [1], DEVICE, math.inf, quick=True)
+    assert [row.get("error", row.get("left_out")) for row in result["rows"]] == [
+        "--quick",
+        "out of luck",
+        "--quick",
+        None,
+    ]
+
+
 @pytest.mark.parametrize("density", gpu_cases.DENSITIES)
 @pytest.mark.parametrize("side", [1, 4])
 def test_depth_maps_have_their_density(side: int, density: float) -> None:
