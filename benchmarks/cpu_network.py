@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from networks import random_network
 from peers import check_equal, environment, open_peers, row, spread, time_in_turns
 from torch import Tensor, nn
 
@@ -51,16 +52,6 @@ class Dense(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor:
         return self.tail(self.body(self.head(lr)))
-
-
-def random_network(config: NetworkConfig) -> Network:
-    """A network with small random updates, so that features neither grow nor vanish over its depth."""
-    torch.manual_seed(0)
-    network = Network(config).eval().requires_grad_(False)
-    for name, value in network.body.named_parameters():
-        if "conv2" in name:
-            value.mul_(0.1)
-    return network
 
 
 def baseline() -> tuple[nn.Module, Tensor, Ours]:

@@ -4,7 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
+
+# Read where triton's kernels are defined: without a device they are interpreted.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # A shared machine is slow at times; what matters is that the laws hold.
 settings.register_profile("adadsr", deadline=None)

@@ -154,5 +154,5 @@ def test_every_backend_equals_the_definition(name: str, backbone: str, depth_til
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(BackendError, match="backend 'cuda' is not one of native, torch, dense"):
+    with pytest.raises(BackendError, match="backend 'cuda' is not one of native, torch, triton, dense"):
         choose_backend("cuda", torch.device("cpu"))

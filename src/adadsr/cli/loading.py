@@ -19,6 +19,7 @@ def load_upscaler(
     backend: str | None = None,
     tile: int | None = None,
     memory: int | None = None,
+    precision: str = "float32",
 ) -> Upscaler:
     """The model that the options name, on its device; each None is the default.
 
@@ -31,6 +32,7 @@ def load_upscaler(
         backend=backend,
         tile=tile,
         memory=memory or DEFAULT_LIMIT,
+        precision=precision,
     )
     if scale not in (None, upscaler.scale):
         raise InputError(

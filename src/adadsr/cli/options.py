@@ -6,6 +6,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 _SCALES = (2, 3, 4)  # models.config.SCALES, without importing torch
+_PRECISIONS = ("float32", "float16", "bfloat16")  # upscaler.report.PRECISIONS, without importing torch
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?([KMGT]?)(I?B)?", re.IGNORECASE)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
@@ -45,6 +46,12 @@ def _check_scale(scale: int | None) -> int | None:
     if scale is not None and scale not in _SCALES:
         raise typer.BadParameter(f"{scale} is not one of 2, 3, 4")
     return scale
+
+
+def _check_precision(precision: str) -> str:
+    if precision not in _PRECISIONS:
+        raise typer.BadParameter(f"{precision!r} is not one of {', '.join(_PRECISIONS)}")
+    return precision
 
 
 def _check_budget(budget: float | None) -> float | None:
@@ -115,6 +122,16 @@ Backend: TypeAlias = Annotated[
     typer.Option(
         metavar="NAME",
         help="What runs the network's body; see [b]adadsr backends[/b].",
+        rich_help_panel="Speed and memory",
+    ),
+]
+Precision: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="float32|float16|bfloat16",
+        callback=_check_precision,
+        help="Type of the network's numbers. Half precision is for GPUs; an image that leaves its range is run again "
+        "in float32.",
         rich_help_panel="Speed and memory",
     ),
 ]

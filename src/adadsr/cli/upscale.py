@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from adadsr.cli import FAILED, INTERRUPTED
-from adadsr.cli.options import Backend, Budget, Depth, Device, MaxPixels, Memory, Model, Scale, Tile, check_quality
+from adadsr.cli.options import (
+    Backend,
+    Budget,
+    Depth,
+    Device,
+    MaxPixels,
+    Memory,
+    Model,
+    Precision,
+    Scale,
+    Tile,
+    check_quality,
+)
 
 if TYPE_CHECKING:
     from adadsr import batch
@@ -93,6 +105,7 @@ def upscale(
     depth: Depth = None,
     device: Device = "auto",
     backend: Backend = None,
+    precision: Precision = "float32",
     tile: Tile = None,
     memory: Memory = None,
     max_pixels: MaxPixels = None,
@@ -128,7 +141,9 @@ def upscale(
     options = batch.Options(depth, budget, quality, max_pixels or images.DEFAULT_MAX_PIXELS, overwrite)
 
     def load() -> "Upscaler":
-        return load_upscaler(model, scale, device=device, backend=backend, tile=tile, memory=memory)
+        return load_upscaler(
+            model, scale, device=device, backend=backend, tile=tile, memory=memory, precision=precision
+        )
 
     _run_and_report(plan, options, load, report, verbose=verbose, quiet=quiet)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adadsr.errors import BackendError
-from adadsr.sparse import extension
+from adadsr.sparse import extension, gpu
 from adadsr.sparse.body import Body, BodyRun, Tail, body_macs
 from adadsr.sparse.gather import run_gather
 from adadsr.sparse.reference import run_reference, run_tail
@@ -39,13 +39,14 @@ class Backend(NamedTuple):
 
     prepare: what a body needs to be done once, such as packing its weights; gives what runs it.
     prepare_tail: the same of a tail; gives z (N, C, H, W) -> (N, C', s*H, s*W), see `reference.run_tail`.
-    missing: why it cannot run on a device, or None where it can.
+    missing: why it cannot run on a device, or None where it can. types: of the tensors that it can run in.
     """
 
     description: str
     prepare: Callable[[Body], PreparedBody]
     prepare_tail: Callable[[Tail], RunTail]
     missing: Callable[[torch.device], str | None]
+    types: tuple[torch.dtype, ...] = (torch.float32, torch.float16, torch.bfloat16)
 
     def run(self, body: Body, z0: Tensor, depth_map: Tensor | None) -> BodyRun:
         """Prepare a body and run it once."""
@@ -73,6 +74,13 @@ def _prepare_native_tail(tail: Tail) -> RunTail:
     return NativeTail(tail)
 
 
+def _prepare_triton(body: Body) -> PreparedBody:
+    from adadsr.sparse.triton import TritonBody
+
+    triton = TritonBody(body)
+    return PreparedBody(triton, triton.held)
+
+
 def _prepare_torch_tail(tail: Tail) -> RunTail:
     return partial(run_tail, tail)
 
@@ -83,12 +91,20 @@ BACKENDS = {
         _prepare_native,
         _prepare_native_tail,
         extension.missing,
+        (torch.float32,),
     ),
     "torch": Backend(
         "gather, multiply, scatter at active positions, on any device",
         lambda body: PreparedBody(partial(run_gather, body)),
         _prepare_torch_tail,
         lambda device: None,
+    ),
+    # Behind `torch`, so that nobody gets it who does not ask: no device has measured it yet (docs/performance.md).
+    "triton": Backend(
+        "compiled convs at active tiles and pixels, on a GPU's tensor cores",
+        _prepare_triton,
+        _prepare_torch_tail,
+        gpu.missing,
     ),
     "dense": Backend(
         "every block everywhere, times the gates; saves nothing",
@@ -99,16 +115,21 @@ BACKENDS = {
 }
 
 
-def default_backend(device: torch.device) -> str:
-    """The backend that runs where none is asked for: the first of the table that can run on `device`."""
-    return next(name for name, backend in BACKENDS.items() if backend.missing(device) is None)
+def default_backend(device: torch.device, dtype: torch.dtype = torch.float32) -> str:
+    """The backend that runs where none is asked for: the first of the table that can run on `device` in `dtype`."""
+    return next(
+        name for name, backend in BACKENDS.items() if dtype in backend.types and backend.missing(device) is None
+    )
 
 
-def choose_backend(name: str, device: torch.device) -> Backend:
-    """The backend `name`; raises BackendError where it is unknown or cannot run on `device`."""
+def choose_backend(name: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Backend:
+    """The backend `name`; raises BackendError where it is unknown or cannot run on `device` in `dtype`."""
     if name not in BACKENDS:
         raise BackendError(f"backend {name!r} is not one of {', '.join(BACKENDS)}")
     reason = BACKENDS[name].missing(device)
     if reason is not None:
         raise BackendError(f"backend {name!r} cannot run on {device}: {reason}")
+    if dtype not in BACKENDS[name].types:
+        able = ", ".join(key for key, backend in BACKENDS.items() if dtype in backend.types)
+        raise BackendError(f"backend {name!r} cannot run in {str(dtype).removeprefix('torch.')}; these can: {able}")
     return BACKENDS[name]

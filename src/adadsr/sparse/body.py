@@ -1,7 +1,9 @@
 """Body and tail as plain tensors: what a backend gets to run. Nothing here knows which network they came from."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
 
+import torch
 from torch import Tensor
 
 from adadsr.sparse.depth import conv_positions
@@ -61,11 +63,36 @@ class Tail(NamedTuple):
     last: Conv
 
 
+Tensors = TypeVar("Tensors", Body, Tail)
+
+
+def in_type(tensors: Tensors, dtype: torch.dtype) -> Tensors:
+    """A body or a tail with its tensors in another floating-point type."""
+
+    def converted(part: object) -> object:
+        if isinstance(part, Tensor):
+            return part.to(dtype)
+        if not isinstance(part, tuple):
+            return part
+        parts: list[Any] = [converted(item) for item in part]
+        return type(part)(*parts) if hasattr(part, "_fields") else tuple(parts)
+
+    return cast(Tensors, converted(tensors))
+
+
 class BodyRun(NamedTuple):
-    """What a backend returns: features z (N, C, H, W), and the multiply-accumulates of the convs that it ran."""
+    """What a backend returns: features z (N, C, H, W), and the multiply-accumulates of the convs that it ran.
+
+    counted: the number, or what counts it: on a device that would wait for the features.
+    """
 
     z: Tensor
-    macs: int
+    counted: int | Callable[[], int]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the convs that ran."""
+        return self.counted if isinstance(self.counted, int) else self.counted()
 
 
 def body_macs(body: Body, depth_map: Tensor | None, batch: int, height: int, width: int) -> int:

@@ -70,6 +70,7 @@ class _Canvas:
         self.grid = (-(-self.height // side), -(-self.width // side))
         self.rows, self.columns = (count * side + 2 for count in self.grid)
         self.z, self.hidden = (z0.new_zeros(self.batch * self.rows * self.columns, self.channels) for _ in range(2))
+        self.sum_type = torch.promote_types(z0.dtype, torch.float32)  # sums over an image leave the range of float16
         self.image = self._view(self.z, self.whole)
         self.image.copy_(z0)
         self.inside = z0.new_zeros(len(self.z), 1)
@@ -116,9 +117,9 @@ class _Canvas:
         self._view(self.hidden, first).copy_(F.relu(self._conv_in(self.z, first, block.conv1)))
         update = self._conv_in(self.hidden, box, block.conv2)
         if weight is not None:
-            update = update * weight
+            update = (update * weight).to(self.z.dtype)
         if block.attention is not None:
-            total = update.sum(dim=(2, 3))
+            total = update.sum(dim=(2, 3), dtype=self.sum_type)
             update = update * self._attention(block.attention, total)[..., None, None]
         self._view(self.z, box).add_(update)
         if self.side > 1:
@@ -139,12 +140,13 @@ class _Canvas:
         updates = []
         for positions, weights in zip(self._chunks(active), self._chunks(weight), strict=True):
             update = self._conv_at(self.hidden, positions, block.conv2)
-            updates.append(update * weights.repeat_interleave(self.side**2)[:, None])
+            updates.append((update * weights.repeat_interleave(self.side**2)[:, None]).to(self.z.dtype))
         rows, update = self._pixels(active), torch.cat(updates)
         update *= self.inside[rows]
         if block.attention is not None:
             image_of = rows // (self.rows * self.columns)
-            total = update.new_zeros(self.batch, self.channels).index_add_(0, image_of, update)
+            total = update.new_zeros(self.batch, self.channels, dtype=self.sum_type)
+            total.index_add_(0, image_of, update.to(self.sum_type))
             update *= self._attention(block.attention, total)[image_of]
         self.z.index_add_(0, rows, update)
         if self.side > 1:

@@ -35,13 +35,17 @@ def run_block(block: Block, x: Tensor, weight: Tensor | None, *, tile_mask: bool
     update = conv(hidden, block.conv2)
     if weight is not None:
         update = update * weight
+        if x.dtype == block.conv2.weight.dtype:  # a gate in float32 widens no features that are half throughout
+            update = update.to(x.dtype)
     if block.attention is not None:
-        update = update * attention_scale(block.attention, update.mean(dim=(2, 3)))[..., None, None]
+        mean = update.mean(dim=(2, 3), dtype=torch.promote_types(update.dtype, torch.float32))
+        update = update * attention_scale(block.attention, mean)[..., None, None].to(update.dtype)
     return x + update
 
 
 def attention_scale(attention: Attention, mean: Tensor) -> Tensor:
     """Weight of each channel in (0, 1), from the channels' means over the whole image; (N, C) -> (N, C)."""
+    mean = mean.to(attention.squeeze.weight.dtype)
     squeezed = F.relu(F.linear(mean, attention.squeeze.weight.flatten(1), attention.squeeze.bias))
     return torch.sigmoid(F.linear(squeezed, attention.excite.weight.flatten(1), attention.excite.bias))
 

@@ -17,7 +17,7 @@ from adadsr.geometry import Box
 from adadsr.models import Network
 from adadsr.models.layers import rgb_mean
 from adadsr.sparse.backends import Backend
-from adadsr.sparse.body import body_macs
+from adadsr.sparse.body import body_macs, in_type
 from adadsr.sparse.calibration import calibrate
 from adadsr.sparse.depth import mean_depth
 from adadsr.tiling import Tile, bands, depth_cap, plan_tiles
@@ -32,6 +32,10 @@ BODY_SHARE = 0.9
 """About how much of a tile's time its body takes."""
 TOLERANCE = 0.002
 """A budget that one shift of all scores misses by more is met by a part of equal positions."""
+
+
+class NotFiniteError(Exception):
+    """A result in half precision is no number or infinite: features left the range of the type."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,15 @@ class Outcome:
 class Passes:
     """A network ready to run on images of any size. Holds nothing of a run, so that threads may share it."""
 
-    def __init__(self, network: Network, backend: Backend) -> None:
+    def __init__(self, network: Network, backend: Backend, dtype: torch.dtype = torch.float32) -> None:
+        """network: in float32. dtype: of body and tail; head and adapter, and so the depth map, stay as they are."""
         self.network, self.config = network, network.config
         self.device = network.head.conv.weight.device
         self.costs = CostModel(network.config)
         self.body = network.body.tensors()
-        self.prepared = backend.prepare(self.body)
-        self.tail = backend.prepare_tail(network.tail.tensors())
+        self.dtype = dtype
+        self.prepared = backend.prepare(in_type(self.body, dtype))
+        self.tail = backend.prepare_tail(in_type(network.tail.tensors(), dtype))
         self.mean = rgb_mean(network.head.conv.weight)
         # The closing conv and the tail look around the last block's output, each block two pixels further.
         self.margin = 1 + TAIL_REACH
@@ -75,6 +81,7 @@ class Passes:
         """lr: (1, 3, H, W) in 0..255, on the network's device.
 
         write: takes each finished part of the SR image, its place and (1, 3, h, w). progress: the share done.
+        Raises InputError, and NotFiniteError, perhaps after parts were written.
         """
         tiles = self._tiles(lr, limits.side, self.context)
         executed, depth_map, z0 = Cost(), None, None
@@ -194,12 +201,14 @@ class Passes:
         """Head, body and tail of one tile; returns what was executed."""
         cost = self._fixed(tile, limits, z0)
         features = self.network.head(tile.window.of(lr)) if z0 is None else z0
-        z, macs = self.prepared.run(features, depth, progress)
+        run = self.prepared.run(features.to(self.dtype), depth, progress)
         for band, region in self._tail_bands(tile, limits):
-            sr = self.tail(region.relative_to(tile.window).of(z)) + self.mean
+            sr = self.tail(region.relative_to(tile.window).of(run.z)) + self.mean
+            if self.dtype != torch.float32 and not bool(torch.isfinite(sr).all()):
+                raise NotFiniteError
             scale = self.config.scale
             write(band.scaled(scale), band.relative_to(region).scaled(scale).of(sr))
-        return cost + Cost(body=macs)
+        return cost + Cost(body=run.macs)
 
 
 def _report_tile(progress: Callable[[float], None], index: int, tiles: int, share: float) -> None:

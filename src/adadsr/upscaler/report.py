@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from adadsr.errors import InputError
+
+PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+"""Types that body and tail can run in."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Report:
     """One run. Sizes are (width, height) in pixels; a GMAC is 10^9 multiply-accumulates.
 
     requested_depth, requested_budget: what was asked for, None where it was not.
+    requested_precision, precision: the type that body and tail were to run in, and the one that gave the result, which
+        is float32 where the other gave values that are no numbers or infinite.
     achieved_budget: cost of the depth map on the whole image, as a fraction of the dense network's; of an image in one
         tile it is executed_gmacs / dense_gmacs, in several tiles their overlap is left out.
     mean_depth: blocks a position, a fraction counted as a fraction.
@@ -55,6 +62,8 @@ class Report:
     output_size: tuple[int, int]
     requested_depth: float | None
     requested_budget: float | None
+    requested_precision: str
+    precision: str
     achieved_budget: float
     mean_depth: float
     executed_gmacs: float

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ from adadsr.resize import resize_tensor
 from adadsr.sparse.backends import choose_backend, default_backend
 from adadsr.sparse.depth import expand_tiles
 from adadsr.upscaler.memory import DEFAULT_LIMIT, limits_for
-from adadsr.upscaler.passes import Outcome, Passes
-from adadsr.upscaler.report import Report, Target
+from adadsr.upscaler.passes import NotFiniteError, Outcome, Passes
+from adadsr.upscaler.report import PRECISIONS, Report, Target
 
 DEPTH_COPIES = 4
 """Maps of the size of the LR image that predicting, calibrating and returning a depth map hold at once."""
@@ -63,21 +64,27 @@ class Upscaler:
         backend: str | None = None,
         tile: int | None = None,
         memory: int = DEFAULT_LIMIT,
+        precision: str = "float32",
     ) -> None:
         """Takes over the network: it is moved to the device, and set to evaluation.
 
         backend: a key of `sparse.backends.BACKENDS`, None for the fastest that can run on the device. tile: largest
         side of a tile in LR pixels, None for as large as memory allows. memory: bytes that the process may take.
+        precision: type of body and tail, a key of `report.PRECISIONS`; an image whose features leave its range is run
+        again in float32.
         Raises BackendError and InputError.
         """
         if tile is not None and tile < 1:
             raise InputError(f"tile={tile} is not a side in LR pixels; it is at least 1")
-        self.device = _checked_device(device)
+        if precision not in PRECISIONS:
+            raise InputError(f"precision={precision!r} is not one of {', '.join(PRECISIONS)}")
+        self.device, self.precision = _checked_device(device), precision
         network = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network: Network = network.eval()
         self.name, self.tile, self.memory = name or network.config.kind, tile, memory
-        self.backend = backend or default_backend(self.device)
-        self._passes = Passes(self.network, choose_backend(self.backend, self.device))
+        dtype = PRECISIONS[precision]
+        self.backend = backend or default_backend(self.device, dtype)
+        self._passes = Passes(self.network, choose_backend(self.backend, self.device, dtype), dtype)
 
     @classmethod
     def from_pretrained(
@@ -88,13 +95,14 @@ class Upscaler:
         backend: str | None = None,
         tile: int | None = None,
         memory: int = DEFAULT_LIMIT,
+        precision: str = "float32",
     ) -> "Upscaler":
         """source: a bundled name such as `adaedsr-baseline-x2`, a checkpoint file, or a Hugging Face id.
 
         The rest: see the constructor. Raises CheckpointError where there is no such model.
         """
         network, name = checkpoints.load_model(os.fspath(source)), checkpoints.model_name(source)
-        return cls(network, name=name, device=device, backend=backend, tile=tile, memory=memory)
+        return cls(network, name=name, device=device, backend=backend, tile=tile, memory=memory, precision=precision)
 
     @property
     def scale(self) -> int:
@@ -179,11 +187,22 @@ class Upscaler:
         held += self._passes.prepared.held
         limits = limits_for(config, self._passes.context, self.memory, held, self.tile)
         lr = lr.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
-        outcome = self._passes.run(lr, target, limits, write, progress)
+        precision = self.precision
+        try:
+            outcome = self._passes.run(lr, target, limits, write, progress)
+        except NotFiniteError:
+            precision = "float32"
+            outcome = self._full_precision.run(lr, target, limits, write, progress)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         seconds = time.perf_counter() - start
-        return self._pixel_depths(outcome, height, width), self._report(target, outcome, height, width, seconds)
+        report = self._report(target, outcome, precision, (width, height), seconds)
+        return self._pixel_depths(outcome, height, width), report
+
+    @cached_property
+    def _full_precision(self) -> Passes:
+        """What runs an image again that half precision could not hold; made when there is one."""
+        return Passes(self.network, choose_backend(self.backend, self.device))
 
     def _pixel_depths(self, outcome: Outcome, height: int, width: int) -> npt.NDArray[np.float32]:
         config = self.network.config
@@ -192,16 +211,20 @@ class Upscaler:
         depths = expand_tiles(outcome.depth_map, config.depth_tile, height, width)[0]
         return depths.clamp(0, config.n_resblocks).cpu().numpy()
 
-    def _report(self, target: Target, outcome: Outcome, height: int, width: int, seconds: float) -> Report:
+    def _report(
+        self, target: Target, outcome: Outcome, precision: str, size: tuple[int, int], seconds: float
+    ) -> Report:
         return Report(
             model=self.name,
             backend=self.backend,
             device=str(self.device),
             scale=self.scale,
-            input_size=(width, height),
-            output_size=(width * self.scale, height * self.scale),
+            input_size=size,
+            output_size=(size[0] * self.scale, size[1] * self.scale),
             requested_depth=target.depth,
             requested_budget=target.budget,
+            requested_precision=self.precision,
+            precision=precision,
             achieved_budget=outcome.achieved_budget,
             mean_depth=outcome.mean_depth,
             executed_gmacs=outcome.executed.total / 1e9,
