@@ -47,7 +47,7 @@ def run_of(recipe, folder: Path, out: Path, pace: Pace = PACE) -> Run:
 
 
 def test_training_lowers_the_loss_and_ends_in_an_evaluated_checkpoint(folder: Path, tmp_path: Path) -> None:
-    recipe = replace(RECIPE, stages=(replace(STAGES[0], steps=60), replace(STAGES[1], steps=10)))
+    recipe = replace(RECIPE, stages=(replace(STAGES[0], steps=60), replace(STAGES[1], steps=30)))
     run = run_of(recipe, folder, tmp_path / "out", Pace(every=30, look=10))
     before = validate(run.trainer.network, run.valid)[1.0]
     path = run.go()
@@ -62,7 +62,7 @@ def test_training_lowers_the_loss_and_ends_in_an_evaluated_checkpoint(folder: Pa
     assert [(line["stage"], line["step"], len(line["psnr_y"])) for line in validations] == [
         (0, 30, 1),
         (0, 60, 1),
-        (1, 10, 4),
+        (1, 30, 4),
     ]
     progress = entries(tmp_path / "out", "progress")
     assert [line["step"] for line in progress] == [10, 20, 30, 40, 50, 60, 10]
