@@ -73,6 +73,39 @@ def _store(value, bias, out, plus, rows, valid, gate, start, WIDTH: tl.constexpr
     return value
 
 
+@triton.jit
+def _products(centre, weight, valid, y, x, start, height, width,
+              IN: tl.constexpr, OUT: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr, CACHE: tl.constexpr,
+              ROWS: tl.constexpr, WIDTH: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
+    """The conv at ROWS pixels (y, x), whose features begin at `centre`, for WIDTH features from `start` on: float32.
+
+    A step multiplies (ROWS, DEPTH), one tap's neighbours, gathered, by (DEPTH, WIDTH). The nine taps of the same
+    channels follow each other, so that what they share is still in cache. WIDEN: multiply in float32; the interpreter
+    cannot multiply bfloat16.
+    """
+    value = tl.zeros([ROWS, WIDTH], tl.float32)
+    for step in range(9 * ((IN + DEPTH - 1) // DEPTH)):
+        tap = step % 9
+        channels = step // 9 * DEPTH + tl.arange(0, DEPTH)
+        features = start + tl.arange(0, WIDTH)
+        down = tap // 3 - 1
+        right = tap % 3 - 1
+        near = valid & (y + down >= 0) & (y + down < height) & (x + right >= 0) & (x + right < width)
+        neighbours = centre[:, None] + ((down * width + right) * IN + channels)[None, :]
+        taps = weight + ((features * 9 + tap) * IN)[None, :] + channels[:, None]
+        if IN % DEPTH == 0:
+            a = tl.load(neighbours, mask=near[:, None], other=0.0, cache_modifier=CACHE)
+            b = tl.load(taps, mask=(features < OUT)[None, :], other=0.0)
+        else:
+            a = tl.load(neighbours, mask=near[:, None] & (channels < IN)[None, :], other=0.0)
+            b = tl.load(taps, mask=(features < OUT)[None, :] & (channels < IN)[:, None], other=0.0)
+        if WIDEN:
+            a = a.to(tl.float32)
+            b = b.to(tl.float32)
+        value = tl.dot(a, b, value, input_precision=PRECISION)
+    return value
+
+
 @triton.jit(do_not_specialize=NUMBERS)
 def conv_kernel(source, weight, bias, out, plus, depth, listed, counts, sums,
                 height, width, columns, positions, block, blocks, group, groups,
@@ -86,9 +119,7 @@ def conv_kernel(source, weight, bias, out, plus, depth, listed, counts, sums,
     OUT). depth: (N, groups, positions) float32. listed: the same in int32, deepest first. counts: (N, groups, blocks)
     int32. sums: (N, programs, OUT) float32; with SUMS each program's sum of what it gated.
     CLEAR: what was listed for the block before, and is no more, becomes 0.
-    The grid is programs x ceil(OUT / WIDTH) x N. A step multiplies (ROWS, DEPTH), neighbours gathered from `source`, by
-    (DEPTH, WIDTH). The nine taps of the same channels follow each other, so that what they share is still in cache.
-    WIDEN: multiply in float32; the interpreter cannot multiply bfloat16.
+    The grid is programs x ceil(OUT / WIDTH) x N. The rest: see `_products`.
     """
     image = tl.program_id(2)
     start = tl.program_id(1) * WIDTH
@@ -101,26 +132,8 @@ def conv_kernel(source, weight, bias, out, plus, depth, listed, counts, sums,
             listed, number, count, image, height, width, columns, positions, group, groups, SIDE, LISTED
         )
         rows = first + y * width + x
-        value = tl.zeros([ROWS, WIDTH], tl.float32)
-        for step in range(9 * ((IN + DEPTH - 1) // DEPTH)):
-            tap = step % 9
-            channels = step // 9 * DEPTH + tl.arange(0, DEPTH)
-            features = start + tl.arange(0, WIDTH)
-            down = tap // 3 - 1
-            right = tap % 3 - 1
-            near = valid & (y + down >= 0) & (y + down < height) & (x + right >= 0) & (x + right < width)
-            neighbours = (source + rows * IN)[:, None] + ((down * width + right) * IN + channels)[None, :]
-            taps = weight + ((features * 9 + tap) * IN)[None, :] + channels[:, None]
-            if IN % DEPTH == 0:
-                a = tl.load(neighbours, mask=near[:, None], other=0.0, cache_modifier=CACHE)
-                b = tl.load(taps, mask=(features < OUT)[None, :], other=0.0)
-            else:
-                a = tl.load(neighbours, mask=near[:, None] & (channels < IN)[None, :], other=0.0)
-                b = tl.load(taps, mask=(features < OUT)[None, :] & (channels < IN)[:, None], other=0.0)
-            if WIDEN:
-                a = a.to(tl.float32)
-                b = b.to(tl.float32)
-            value = tl.dot(a, b, value, input_precision=PRECISION)
+        value = _products(source + rows * IN, weight, valid, y, x, start, height, width,
+                          IN, OUT, PRECISION, WIDEN, CACHE, ROWS, WIDTH, DEPTH)  # fmt: skip
         gate = valid.to(tl.float32)
         if GATED:
             gate = _gate(depth, position, valid, image, positions, block, group, groups)
@@ -132,7 +145,8 @@ def conv_kernel(source, weight, bias, out, plus, depth, listed, counts, sums,
             _store(right, bias, out, plus, rows, valid, gate, start + HALF, HALF, OUT, RELU, GATED, ADD)
         else:
             value = _store(value, bias, out, plus, rows, valid, gate, start, WIDTH, OUT, RELU, GATED, ADD)
-            total += tl.sum(value, axis=0)
+            if SUMS:
+                total += tl.sum(value, axis=0)
     features = start + tl.arange(0, WIDTH)
     if SUMS:
         places = (image * tl.num_programs(0) + tl.program_id(0)) * OUT + features
