@@ -56,10 +56,11 @@ struct Kernels {
     void (*conv_pixels)(const Job& job, int first, int count);
 };
 
-// Floats between two of the kPoints products in scratch. A step of a power of two would put them all into one set of
-// the cache; one cache line more spreads them.
-constexpr std::ptrdiff_t point_step(int tiles, int channels) {
-    return static_cast<std::ptrdiff_t>(tiles) * channels + kChannelStep;
+// Floats from one tile to the next in scratch, which holds tiles as [vector of channels][point][lane]: transforms write
+// and read it straight on, and products find each vector in a line of its own. An odd number of cache lines spreads the
+// tiles over the sets of the cache.
+constexpr std::ptrdiff_t tile_step(int channels) {
+    return static_cast<std::ptrdiff_t>(kPoints) * channels + kChannelStep;
 }
 
 }  // namespace adadsr

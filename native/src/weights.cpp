@@ -73,7 +73,7 @@ TileWeights::TileWeights(
 
 std::size_t TileWeights::scratch(int tiles) const {
     const int rounded = round_up(tiles, kernels().rows);
-    return kPoints * (point_step(rounded, depth()) + point_step(rounded, panels() * kernels().panel));
+    return rounded * (tile_step(depth()) + tile_step(panels() * kernels().panel));
 }
 
 PixelWeights::PixelWeights(
