@@ -211,7 +211,7 @@ def build_tail(scale: int, n_feats: int) -> Tail:
     batch=st.integers(1, 2),
     height=st.integers(1, 20),
     width=st.integers(1, 9),
-    step=st.sampled_from([1, 20_000, 2**22]),
+    step=st.sampled_from([1, 200, 2**14]),
 )
 @settings(max_examples=12)
 def test_a_tail_equals_the_definition(
@@ -220,7 +220,7 @@ def test_a_tail_equals_the_definition(
     tail = build_tail(scale, channels)
     z = torch.randn(batch, channels, height, width)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native_tail, "STEP_BYTES", step)
+        patch.setattr(native_tail, "STEP_PIXELS", step)
         result = native_tail.NativeTail(tail, isa)(z)
     doubled = Tail(*(to_double(part) if index != 1 else part for index, part in enumerate(tail)))
     exact = run_tail(doubled, z.double())

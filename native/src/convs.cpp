@@ -73,6 +73,24 @@ float* Scratch::reserve(std::size_t floats_a_worker, int workers) {
     return memory_.data();
 }
 
+void take(const Canvas& canvas, const Strided& images, int threads) {
+    const Geometry& g = canvas.geometry();
+    const std::ptrdiff_t size[4] = {g.batch, g.height, g.width, canvas.channels()};
+    if (!std::equal(size, size + 4, images.size)) refuse("the images do not have the size and channels of the canvas");
+    Pool::instance().run(g.batch * g.height, threads, [&](int task, int) {
+        const int image = task / g.height, row = task % g.height;
+        float* to = canvas.image() + (image * g.plane + row * g.row) * canvas.pitch();
+        const float* from = images.data + image * images.stride[0] + row * images.stride[1];
+        for (int x = 0; x < g.width; ++x, to += canvas.pitch(), from += images.stride[2]) {
+            if (images.stride[3] == 1) {
+                std::copy_n(from, canvas.channels(), to);
+            } else {
+                for (int channel = 0; channel < canvas.channels(); ++channel) to[channel] = from[channel * images.stride[3]];
+            }
+        }
+    });
+}
+
 void conv_tiles(
     const TileWeights& weights, const Canvas& source, const Canvas& out, const Positions& tiles, const Finish& finish,
     Scratch& scratch, int threads) {

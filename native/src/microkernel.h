@@ -13,6 +13,27 @@ using adadsr::Store;
 
 constexpr int kPanel = 2 * Vec::width;
 
+// Pointers to rows that lie `step` floats apart. Every third has one: more would not fit into the registers.
+template <int Rows>
+struct EvenRows {
+    const float* thirds[(Rows + 2) / 3];
+    std::ptrdiff_t step;
+
+    inline __attribute__((always_inline)) EvenRows(const float* first, std::ptrdiff_t step) : step(step) {
+#pragma GCC unroll 16
+        for (int i = 0; i < (Rows + 2) / 3; ++i) thirds[i] = first + 3 * i * step;
+    }
+    inline __attribute__((always_inline)) Vec fill(int row) const { return Vec::fill(thirds[row / 3][row % 3 * step]); }
+    inline __attribute__((always_inline)) void advance(std::ptrdiff_t floats) {
+#pragma GCC unroll 16
+        for (int i = 0; i < (Rows + 2) / 3; ++i) {
+            thirds[i] += floats;
+            // Keeps the compiler from replacing these few pointers by one for each row.
+            __asm__("" : "+r"(thirds[i]));
+        }
+    }
+};
+
 // (row r of `to`) = (row r of `from`) * panel, a matrix of depth x kPanel. Rows lie `step` floats apart; the floats of a
 // row lie in vectors, one every `Block` floats. A function of its own, so that only its sums claim registers.
 template <int Rows, int Block>
@@ -21,9 +42,7 @@ __attribute__((noinline)) void multiply_even(
     Vec sums[Rows][2];
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) sums[r][0] = sums[r][1] = Vec::fill(0);
-    const float* thirds[(Rows + 2) / 3];  // every third row: more pointers would not fit into the registers
-#pragma GCC unroll 16
-    for (int i = 0; i < (Rows + 2) / 3; ++i) thirds[i] = from + 3 * i * step;
+    EvenRows<Rows> rows(from, step);
     for (int k = 0; k < depth; k += Vec::width) {
 #pragma GCC unroll 4
         for (int lane = 0; lane < Vec::width; ++lane) {
@@ -31,19 +50,13 @@ __attribute__((noinline)) void multiply_even(
             panel += kPanel;
 #pragma GCC unroll 16
             for (int r = 0; r < Rows; ++r) {
-                const Vec factor = Vec::fill(thirds[r / 3][r % 3 * step]);
+                const Vec factor = rows.fill(r);
                 sums[r][0] = fma(factor, left, sums[r][0]);
                 sums[r][1] = fma(factor, right, sums[r][1]);
             }
-#pragma GCC unroll 16
-            for (int i = 0; i < (Rows + 2) / 3; ++i) {
-                ++thirds[i];
-                // Keeps the compiler from replacing these few pointers by one for each row.
-                __asm__("" : "+r"(thirds[i]));
-            }
+            rows.advance(1);
         }
-#pragma GCC unroll 16
-        for (int i = 0; i < (Rows + 2) / 3; ++i) thirds[i] += Block - Vec::width;
+        rows.advance(Block - Vec::width);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {

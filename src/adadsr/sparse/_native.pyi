@@ -17,6 +17,8 @@ class Canvas:
     @property
     def bytes(self) -> int: ...
     def clear(self) -> None: ...
+    def take(self, images: Any, threads: int) -> None:
+        """Copy images, float32 (batch, height, width, channels) with any strides, into the canvas."""
     def view(self) -> Any:
         """The images as a DLPack array (batch, height, width, channels) that shares the canvas's memory."""
 
@@ -56,6 +58,13 @@ class PixelWeights:
     """A 3x3 conv packed for pixels: as `TileWeights`."""
 
     def __init__(self, weight: Any, bias: Any, isa: str) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+
+class EnlargingWeights:
+    """A 5x5 conv whose outputs PixelShuffle(factor) turns into pixels: weight (out, in, 5, 5), bias (out,), float32."""
+
+    def __init__(self, weight: Any, bias: Any, isa: str, factor: int) -> None: ...
     @property
     def bytes(self) -> int: ...
 
@@ -101,6 +110,14 @@ def conv_pixels(
     plus: Canvas | None = None,
 ) -> None:
     """The same at pixels."""
+
+def enlarge(
+    weights: list[EnlargingWeights], source: Canvas, out: Any, top: int, bottom: int, threads: int
+) -> None:
+    """Enlarge the rows top .. bottom - 1 of `source` into `out`, float32 (N, channels, factor * H, factor * W).
+
+    weights: 16, for each place of a row (first, between, last, only) those for each place of a column.
+    """
 
 def clear_tiles(canvas: Canvas, tiles: Positions) -> None: ...
 def sum_positions(canvas: Canvas, tiles: Positions, pixels: Positions, scratch: Scratch, threads: int) -> Any:

@@ -85,7 +85,7 @@ def run_pass(
     images = z0.permute(0, 2, 3, 1)
     out = _native.Canvas(*workspace.size, body.channels)
     for canvas in (workspace.z, out):
-        view(canvas).copy_(images)
+        canvas.take(images, torch.get_num_threads())
     run = _Pass(body, workspace, progress)
     for index, group in enumerate(body.groups):
         run.group(group, None if depth_map is None else depth_map[:, index : index + 1])
@@ -111,7 +111,7 @@ class _Pass:
         """The blocks of a group, and what closes it. depth_map: (N, 1, h, w), None for full depth."""
         workspace = self.workspace
         if group.conv is not None:
-            view(workspace.start).copy_(view(workspace.z))
+            workspace.start.take(view(workspace.z), self.threads)
         if depth_map is None:
             for block in group.blocks:
                 self._dense_block(block)
