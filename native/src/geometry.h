@@ -68,7 +68,7 @@ struct Enlargement {
 struct Kernels {
     const char* name;
     int panel;  // output channels that are computed together
-    int rows;   // tiles that are computed together; scratch has room for a multiple of it
+    int rows;   // the fewest tiles that are computed together; scratch has room for a multiple of it
     void (*conv_tiles)(const Job& job, int first, int count, float* scratch);
     void (*conv_pixels)(const Job& job, int first, int count);
     int width;  // floats of a vector

@@ -7,6 +7,6 @@
 namespace adadsr {
 
 extern const Kernels kernels_avx2;
-const Kernels kernels_avx2 = {"avx2", kPanel, Vec::tile_rows, conv_tiles, conv_pixels, Vec::width, enlarge};
+const Kernels kernels_avx2 = {"avx2", kPanel, Vec::few_rows, conv_tiles, conv_pixels, Vec::width, enlarge};
 
 }  // namespace adadsr

@@ -7,6 +7,6 @@
 namespace adadsr {
 
 extern const Kernels kernels_neon;
-const Kernels kernels_neon = {"neon", kPanel, Vec::tile_rows, conv_tiles, conv_pixels, Vec::width, enlarge};
+const Kernels kernels_neon = {"neon", kPanel, Vec::few_rows, conv_tiles, conv_pixels, Vec::width, enlarge};
 
 }  // namespace adadsr

@@ -7,6 +7,6 @@
 namespace adadsr {
 
 extern const Kernels kernels_plain;
-const Kernels kernels_plain = {"plain", kPanel, Vec::tile_rows, conv_tiles, conv_pixels, Vec::width, enlarge};
+const Kernels kernels_plain = {"plain", kPanel, Vec::few_rows, conv_tiles, conv_pixels, Vec::width, enlarge};
 
 }  // namespace adadsr

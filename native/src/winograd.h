@@ -178,11 +178,16 @@ inline void store_tile(const Job& job, int tile, const float* from) {
 
 // One of the points of some tiles: (tiles x depth) * (depth x panels).
 inline void multiply_point(const Job& job, const float* weights, int tiles, const float* from, float* to) {
-    constexpr int rows = Vec::tile_rows, block = kPoints * Vec::width;
+    constexpr int rows = Vec::tile_rows, few = Vec::few_rows, block = kPoints * Vec::width;
     const std::ptrdiff_t from_step = adadsr::tile_step(job.depth), to_step = adadsr::tile_step(job.panels * kPanel);
     for (int panel = 0; panel < job.panels; ++panel, to += 2 * block) {
-        for (int tile = 0; tile < tiles; tile += rows) {
+        int tile = 0;
+        for (; tile + rows <= tiles; tile += rows) {
             multiply_even<rows, block>(
+                from + tile * from_step, from_step, weights, job.depth, to + tile * to_step, to_step);
+        }
+        if (tile < tiles) {
+            multiply_even<few, block>(
                 from + tile * from_step, from_step, weights, job.depth, to + tile * to_step, to_step);
         }
         weights += static_cast<std::ptrdiff_t>(job.depth) * kPanel;
@@ -190,7 +195,8 @@ inline void multiply_point(const Job& job, const float* weights, int tiles, cons
 }
 
 void conv_tiles(const Job& job, int first, int count, float* scratch) {
-    const int tiles = (count + Vec::tile_rows - 1) / Vec::tile_rows * Vec::tile_rows;
+    constexpr int few = Vec::few_rows;
+    const int tiles = (count + few - 1) / few * few;
     float* products = scratch + tiles * adadsr::tile_step(job.depth);
     load_tiles(job, job.positions + first, count, scratch);
     for (int point = 0; point < kPoints; ++point) {

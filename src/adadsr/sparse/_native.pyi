@@ -111,9 +111,7 @@ def conv_pixels(
 ) -> None:
     """The same at pixels."""
 
-def enlarge(
-    weights: list[EnlargingWeights], source: Canvas, out: Any, top: int, bottom: int, threads: int
-) -> None:
+def enlarge(weights: list[EnlargingWeights], source: Canvas, out: Any, top: int, bottom: int, threads: int) -> None:
     """Enlarge the rows top .. bottom - 1 of `source` into `out`, float32 (N, channels, factor * H, factor * W).
 
     weights: 16, for each place of a row (first, between, last, only) those for each place of a column.

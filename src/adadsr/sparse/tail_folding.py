@@ -1,8 +1,8 @@
 """The last two convs of a tail as one: between them lies only PixelShuffle, so together they are a linear map.
 
 Each LR pixel becomes factor x factor SR pixels that depend on 5x5 pixels around it: 25 * C * 3 * factor^2
-multiply-accumulates instead of 9 * C * (C + 3) * factor^2. At the border the last conv sees zeros where there is no pixel, and
-not what the conv before it would give there. So a pixel at the border has weights of its own.
+multiply-accumulates instead of 9 * C * (C + 3) * factor^2. At the border the last conv sees zeros where there is no
+pixel, and not what the conv before it would give there. So a pixel at the border has weights of its own.
 """
 
 import torch
@@ -36,7 +36,8 @@ def _fold_at(tail: Tail, rows: tuple[int, int], columns: tuple[int, int]) -> Con
     outputs = len(tail.last.bias) * factor**2
     with torch.inference_mode(False), torch.enable_grad():
         z = torch.zeros(outputs, tail.last.weight.shape[1], height, width, dtype=torch.float64, requires_grad=True)
-        sr = run_tail(tail, z)[:, :, row * factor :, column * factor :][:, :, :factor, :factor].reshape(outputs, outputs)
+        sr = run_tail(tail, z)[:, :, row * factor :, column * factor :][:, :, :factor, :factor]
+        sr = sr.reshape(outputs, outputs)
         (gradient,) = torch.autograd.grad(sr.diagonal().sum(), z)
     weight = gradient.new_zeros(*gradient.shape[:2], SIDE, SIDE)
     top, left = SIDE // 2 - row, SIDE // 2 - column
