@@ -138,6 +138,7 @@ void bind_weights(nb::module_& module) {
 void bind_operations(nb::module_& module) {
     using Unlocked = nb::call_guard<nb::gil_scoped_release>;
     module.def("select_between", &select_between, "depths"_a, "low"_a, "high"_a, "found"_a);
+    module.def("select_within", &select_within, "positions"_a, "low"_a, "high"_a, "found"_a);
     module.def("select_pixels", &select_pixels, "depths"_a, "low"_a, "worth"_a, "tiles"_a, "pixels"_a);
     module.def("conv_tiles", [](const TileWeights& weights, const Canvas& source, const Canvas& out,
                                 const Positions& tiles, Scratch& scratch, int threads, bool relu,

@@ -70,6 +70,14 @@ void select_between(const Depths& depths, float low, float high, Positions& foun
     }
 }
 
+void select_within(const Positions& positions, std::int32_t low, std::int32_t high, Positions& found) {
+    if (&positions == &found) throw std::invalid_argument("a list cannot be filled from itself");
+    const auto &all = positions.numbers;
+    found.numbers.assign(
+        std::lower_bound(all.begin(), all.end(), low), std::lower_bound(all.begin(), all.end(), std::max(low, high)));
+    found.limit = found.numbers.empty() ? 0 : found.numbers.back() + 1;
+}
+
 int select_pixels(const Depths& depths, float low, float worth, Positions& tiles, Positions& pixels) {
     if (&tiles == &pixels) throw std::invalid_argument("tiles and pixels are one list; give two");
     tiles.clear();

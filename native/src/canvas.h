@@ -67,6 +67,9 @@ struct Positions {
 // The positions whose depth is above `low` and at most `high`, in order.
 void select_between(const Depths& depths, float low, float high, Positions& found);
 
+// Those of the positions from `low` to `high` - 1.
+void select_within(const Positions& positions, std::int32_t low, std::int32_t high, Positions& found);
+
 // The pixels whose depth is above `low`: tiles with more than `worth` of them as whole tiles, the others one by one.
 // Returns how many such pixels there are.
 int select_pixels(const Depths& depths, float low, float worth, Positions& tiles, Positions& pixels);

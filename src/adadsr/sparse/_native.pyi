@@ -74,6 +74,9 @@ def isas() -> list[str]:
 def select_between(depths: Depths, low: float, high: float, found: Positions) -> None:
     """Fill `found` with the positions whose depth is above `low` and at most `high`."""
 
+def select_within(positions: Positions, low: int, high: int, found: Positions) -> None:
+    """Fill `found` with the positions from `low` to `high` - 1."""
+
 def select_pixels(depths: Depths, low: float, worth: float, tiles: Positions, pixels: Positions) -> int:
     """Fill `tiles` with the tiles that have more than `worth` pixels deeper than `low`, `pixels` with such pixels
     elsewhere. Returns how many such pixels there are in all."""
