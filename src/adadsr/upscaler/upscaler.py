@@ -20,7 +20,7 @@ from adadsr.models import Network
 from adadsr.resize import resize_tensor
 from adadsr.sparse.backends import choose_backend, default_backend
 from adadsr.sparse.depth import expand_tiles
-from adadsr.upscaler.memory import DEFAULT_LIMIT, limits_for
+from adadsr.upscaler.memory import DEFAULT_LIMIT, FRUGAL_LIMIT, limits_for
 from adadsr.upscaler.passes import Outcome, Passes
 from adadsr.upscaler.report import Report, Target
 
@@ -62,12 +62,13 @@ class Upscaler:
         device: str | torch.device = "cpu",
         backend: str | None = None,
         tile: int | None = None,
-        memory: int = DEFAULT_LIMIT,
+        memory: int | None = None,
     ) -> None:
         """Takes over the network: it is moved to the device, and set to evaluation.
 
         backend: a key of `sparse.backends.BACKENDS`, None for the fastest that can run on the device. tile: largest
-        side of a tile in LR pixels, None for as large as memory allows. memory: bytes that the process may take.
+        side of a tile in LR pixels, None for as large as memory allows. memory: bytes that the process may take, None
+        for 1.1 GiB where tiles change nothing and cost little, else 4 GiB.
         Raises BackendError and InputError.
         """
         if tile is not None and tile < 1:
@@ -75,9 +76,12 @@ class Upscaler:
         self.device = _checked_device(device)
         network = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network: Network = network.eval()
-        self.name, self.tile, self.memory = name or network.config.kind, tile, memory
+        self.name, self.tile = name or network.config.kind, tile
         self.backend = backend or default_backend(self.device)
-        self._passes = Passes(self.network, choose_backend(self.backend, self.device))
+        chosen = choose_backend(self.backend, self.device)
+        self._passes = Passes(self.network, chosen)
+        frugal = chosen.frugal and self._passes.body.is_local
+        self.memory = memory or (FRUGAL_LIMIT if frugal else DEFAULT_LIMIT)
 
     @classmethod
     def from_pretrained(
@@ -87,7 +91,7 @@ class Upscaler:
         device: str | torch.device = "cpu",
         backend: str | None = None,
         tile: int | None = None,
-        memory: int = DEFAULT_LIMIT,
+        memory: int | None = None,
     ) -> "Upscaler":
         """source: a bundled name such as `adaedsr-baseline-x2`, a checkpoint file, or a Hugging Face id.
 
@@ -177,7 +181,7 @@ class Upscaler:
         height, width = lr.shape[-2:]
         held += DEPTH_COPIES * 4 * config.n_groups * height * width if self.network.adapter is not None else 0
         held += self._passes.prepared.held
-        limits = limits_for(config, self._passes.context, self.memory, held, self.tile)
+        limits = limits_for(config, self._passes.context, self.memory, held, self.tile, self._passes.copies)
         lr = lr.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
         outcome = self._passes.run(lr, target, limits, write, progress)
         if self.device.type == "cuda":
