@@ -19,7 +19,7 @@ from adadsr.errors import BackendError, CheckpointError, ImageFileError, InputEr
 from adadsr.images import Picture
 from adadsr.models import Network, NetworkConfig
 from adadsr.upscaler import upscaler as upscaler_module
-from adadsr.upscaler.memory import BODY_COPIES, PROCESS, Limits, limits_for
+from adadsr.upscaler.memory import PROCESS, Copies, Limits, limits_for
 
 BLOCKS = 4
 CONFIGS = {
@@ -220,14 +220,15 @@ def test_rows_of_the_tail_give_the_same_as_the_whole(monkeypatch: pytest.MonkeyP
 
 
 def test_limits_grow_with_memory_and_shrink_with_what_is_held() -> None:
-    config, context, gib = CONFIGS["adaedsr"], 12, 2**30
-    narrow, wide = (limits_for(config, context, size * gib, 0, None) for size in (1, 2))
+    config, context, gib, copies = CONFIGS["adaedsr"], 12, 2**30, Copies(8, 4)
+    narrow, wide = (limits_for(config, context, size * gib, 0, None, copies) for size in (1, 2))
     assert narrow.side < wide.side
     assert narrow.tail_pixels < wide.tail_pixels
-    assert limits_for(config, context, 2 * gib, gib, None) == narrow
+    assert limits_for(config, context, 2 * gib, gib, None, copies) == narrow
     window = (narrow.side + 2 * context) ** 2 * config.n_feats * 4
-    assert BODY_COPIES * window <= gib - PROCESS
-    assert limits_for(config, context, gib, 0, 100).side == 100
+    assert copies.body * window <= gib - PROCESS
+    assert limits_for(config, context, gib, 0, 100, copies).side == 100
+    assert limits_for(config, context, gib, 0, None, Copies(4, 1)).side > narrow.side
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -18,6 +18,8 @@ namespace {
 
 template <int Dimensions>
 using Floats = nb::ndarray<const float, nb::ndim<Dimensions>, nb::c_contig, nb::device::cpu>;
+using Any = nb::ndarray<const float, nb::ndim<4>, nb::device::cpu>;
+using Images = nb::ndarray<float, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 using Numbers = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 // The images of a canvas without what surrounds them, (batch, height, width, channels); keeps the memory alive.
@@ -33,9 +35,11 @@ nb::ndarray<float> view(const Canvas& canvas) {
     return nb::ndarray<float>(canvas.image(), 4, shape, owner, strides);
 }
 
-void check_conv(const Floats<4>& weight, const Floats<1>& bias) {
+void check_conv(const Floats<4>& weight, const Floats<1>& bias, std::size_t side = 3) {
     constexpr std::size_t most = 1 << 16;
-    if (weight.shape(2) != 3 || weight.shape(3) != 3) throw std::invalid_argument("the weight is not of a 3x3 conv");
+    if (weight.shape(2) != side || weight.shape(3) != side) {
+        throw std::invalid_argument("the weight is not of a " + std::to_string(side) + "x" + std::to_string(side) + " conv");
+    }
     if (!weight.shape(0) || !weight.shape(1) || weight.shape(0) > most || weight.shape(1) > most) {
         throw std::invalid_argument("a conv has from 1 to 65536 channels");
     }
@@ -57,6 +61,16 @@ void make_pixel_weights(PixelWeights* place, Floats<4> weight, Floats<1> bias, c
     new (place) PixelWeights(kernels_named(isa.c_str()), weight.data(), bias.data(), out, in);
 }
 
+void make_enlarging_weights(
+    EnlargingWeights* place, Floats<4> weight, Floats<1> bias, const std::string& isa, int factor) {
+    check_conv(weight, bias, 5);
+    const auto out = static_cast<int>(weight.shape(0)), in = static_cast<int>(weight.shape(1));
+    if (factor < 1 || factor > 4 || out % (factor * factor)) {
+        throw std::invalid_argument("the factor is from 1 to 4, and its square divides the channels that come out");
+    }
+    new (place) EnlargingWeights(kernels_named(isa.c_str()), weight.data(), bias.data(), out, in, factor);
+}
+
 Finish make_finish(bool relu, const Depths* depths, float block, const Canvas* plus) {
     Finish finish;
     finish.relu = relu;
@@ -73,6 +87,15 @@ void bind_data(nb::module_& module) {
         .def_prop_ro("pixels", &Canvas::pixels)
         .def_prop_ro("bytes", [](const Canvas& canvas) { return canvas.buffer()->size() * sizeof(float); })
         .def("clear", &Canvas::clear, nb::call_guard<nb::gil_scoped_release>())
+        .def("take", [](const Canvas& canvas, Any images, int threads) {
+            Strided strided{images.data(), {}, {}};
+            for (int axis = 0; axis < 4; ++axis) {
+                strided.size[axis] = static_cast<std::ptrdiff_t>(images.shape(axis));
+                strided.stride[axis] = images.stride(axis);
+            }
+            const nb::gil_scoped_release unlocked;
+            take(canvas, strided, std::max(1, threads));
+        }, nb::arg("images").noconvert(), "threads"_a)
         .def("view", &view);
     nb::class_<Depths>(module, "Depths")
         .def("__init__", [](Depths* place, Floats<3> map) {
@@ -101,6 +124,10 @@ void bind_weights(nb::module_& module) {
     nb::class_<PixelWeights>(module, "PixelWeights")
         .def_prop_ro("bytes", &PixelWeights::bytes)
         .def("__init__", &make_pixel_weights, nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), "isa"_a);
+    nb::class_<EnlargingWeights>(module, "EnlargingWeights")
+        .def_prop_ro("bytes", &EnlargingWeights::bytes)
+        .def("__init__", &make_enlarging_weights, nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), "isa"_a,
+            "factor"_a);
     module.def("isas", [] {
         std::vector<std::string> names;
         for (const char* name : kernel_names()) names.emplace_back(name);
@@ -111,6 +138,7 @@ void bind_weights(nb::module_& module) {
 void bind_operations(nb::module_& module) {
     using Unlocked = nb::call_guard<nb::gil_scoped_release>;
     module.def("select_between", &select_between, "depths"_a, "low"_a, "high"_a, "found"_a);
+    module.def("select_within", &select_within, "positions"_a, "low"_a, "high"_a, "found"_a);
     module.def("select_pixels", &select_pixels, "depths"_a, "low"_a, "worth"_a, "tiles"_a, "pixels"_a);
     module.def("conv_tiles", [](const TileWeights& weights, const Canvas& source, const Canvas& out,
                                 const Positions& tiles, Scratch& scratch, int threads, bool relu,
@@ -124,6 +152,13 @@ void bind_operations(nb::module_& module) {
         conv_pixels(weights, source, out, pixels, make_finish(relu, depths, block, plus), std::max(1, threads));
     }, "weights"_a, "source"_a, "out"_a, "pixels"_a, "threads"_a, nb::kw_only(), "relu"_a = false,
         "depths"_a = nb::none(), "block"_a = 0.0f, "plus"_a = nb::none(), Unlocked());
+    module.def("enlarge", [](const std::vector<const EnlargingWeights*>& weights, const Canvas& source, Images out, int top,
+                             int bottom, int threads) {
+        const auto size = [&out](int axis) { return static_cast<int>(std::min<std::size_t>(out.shape(axis), 1u << 30)); };
+        const Enlarged to = {out.data(), size(0), size(1), size(2), size(3)};
+        const nb::gil_scoped_release unlocked;
+        enlarge(weights, source, to, top, bottom, std::max(1, threads));
+    }, "weights"_a, "source"_a, nb::arg("out").noconvert(), "top"_a, "bottom"_a, "threads"_a);
     module.def("clear_tiles", &clear_tiles, "canvas"_a, "tiles"_a, Unlocked());
     module.def("sum_positions", [](const Canvas& canvas, const Positions& tiles, const Positions& pixels,
                                    Scratch& scratch, int threads) {

@@ -24,7 +24,8 @@ Canvas::Canvas(int batch, int height, int width, int channels) : channels_(chann
     geometry_ = {batch, height, width, static_cast<int>(rows / kTile), static_cast<int>(columns / kTile), 0, 0};
     geometry_.row = columns;
     geometry_.plane = rows * columns;
-    buffer_ = std::make_shared<Buffer>(static_cast<std::size_t>(geometry_.plane) * batch * pitch_);
+    guard_ = (geometry_.row + 2 + kMostAtOnce) * pitch_;
+    buffer_ = std::make_shared<Buffer>(static_cast<std::size_t>(geometry_.plane) * batch * pitch_ + 2 * guard_);
 }
 
 bool Canvas::same_size(const Canvas& other) const {
@@ -32,7 +33,7 @@ bool Canvas::same_size(const Canvas& other) const {
     return a.batch == b.batch && a.height == b.height && a.width == b.width;
 }
 
-void Canvas::clear() { std::fill_n(data(), buffer_->size(), 0.0f); }
+void Canvas::clear() { std::fill_n(buffer_->data(), buffer_->size(), 0.0f); }
 
 Depths::Depths(const float* from, int batch, int rows, int columns)
     : batch(batch), rows(rows), columns(columns), values(from, from + static_cast<std::size_t>(batch) * rows * columns) {
@@ -67,6 +68,14 @@ void select_between(const Depths& depths, float low, float high, Positions& foun
     for (std::int32_t i = 0; i < count; ++i) {
         if (depths.values[i] > low && depths.values[i] <= high) found.add(i);
     }
+}
+
+void select_within(const Positions& positions, std::int32_t low, std::int32_t high, Positions& found) {
+    if (&positions == &found) throw std::invalid_argument("a list cannot be filled from itself");
+    const auto &all = positions.numbers;
+    found.numbers.assign(
+        std::lower_bound(all.begin(), all.end(), low), std::lower_bound(all.begin(), all.end(), std::max(low, high)));
+    found.limit = found.numbers.empty() ? 0 : found.numbers.back() + 1;
 }
 
 int select_pixels(const Depths& depths, float low, float worth, Positions& tiles, Positions& pixels) {

@@ -24,7 +24,7 @@ public:
     int pitch() const { return pitch_; }
     int tiles() const { return geometry_.batch * geometry_.tile_rows * geometry_.tile_columns; }
     int pixels() const { return geometry_.batch * geometry_.height * geometry_.width; }
-    float* data() const { return buffer_->data(); }
+    float* data() const { return buffer_->data() + guard_; }
     float* image() const { return data() + (geometry_.row + 1) * pitch_; }
     const std::shared_ptr<Buffer>& buffer() const { return buffer_; }
     bool same_size(const Canvas& other) const;
@@ -33,6 +33,7 @@ public:
 private:
     Geometry geometry_;
     int channels_, pitch_;
+    std::ptrdiff_t guard_;  // zeros before the first plane and after the last: a 5x5 conv looks two rows and pixels out
     std::shared_ptr<Buffer> buffer_;
 };
 
@@ -65,6 +66,9 @@ struct Positions {
 
 // The positions whose depth is above `low` and at most `high`, in order.
 void select_between(const Depths& depths, float low, float high, Positions& found);
+
+// Those of the positions from `low` to `high` - 1.
+void select_within(const Positions& positions, std::int32_t low, std::int32_t high, Positions& found);
 
 // The pixels whose depth is above `low`: tiles with more than `worth` of them as whole tiles, the others one by one.
 // Returns how many such pixels there are.

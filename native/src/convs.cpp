@@ -52,16 +52,17 @@ Job make_job(
             positions.numbers.data(), store};
 }
 
-// Positions that a thread runs at once: at most `most`, so that all threads get about the same, in whole `step`s.
-int piece(int count, int threads, int most, int step) {
-    const int rounds = (count + threads * most - 1) / (threads * most);
-    return round_up((count + rounds * threads - 1) / (rounds * threads), step);
-}
-
+// Cuts `count` positions into pieces of at most `most`, as many for each thread and equal as far as they are whole steps,
+// and calls run(first, length, worker) for each.
 template <class Run>
-void run_pieces(int count, int size, int threads, const Run& run) {
-    Pool::instance().run((count + size - 1) / size, threads, [&](int index, int worker) {
-        run(index * size, std::min(size, count - index * size), worker);
+void run_pieces(int count, int most, int step, int threads, const Run& run) {
+    const int steps = (count + step - 1) / step, rounds = (count + threads * most - 1) / (threads * most);
+    const int pieces = std::min(steps, rounds * threads);
+    const auto begin = [&](int piece) {
+        return std::min(count, static_cast<int>(static_cast<std::int64_t>(steps) * piece / pieces) * step);
+    };
+    Pool::instance().run(pieces, threads, [&](int piece, int worker) {
+        run(begin(piece), begin(piece + 1) - begin(piece), worker);
     });
 }
 
@@ -73,17 +74,34 @@ float* Scratch::reserve(std::size_t floats_a_worker, int workers) {
     return memory_.data();
 }
 
+void take(const Canvas& canvas, const Strided& images, int threads) {
+    const Geometry& g = canvas.geometry();
+    const std::ptrdiff_t size[4] = {g.batch, g.height, g.width, canvas.channels()};
+    if (!std::equal(size, size + 4, images.size)) refuse("the images do not have the size and channels of the canvas");
+    Pool::instance().run(g.batch * g.height, threads, [&](int task, int) {
+        const int image = task / g.height, row = task % g.height;
+        float* to = canvas.image() + (image * g.plane + row * g.row) * canvas.pitch();
+        const float* from = images.data + image * images.stride[0] + row * images.stride[1];
+        for (int x = 0; x < g.width; ++x, to += canvas.pitch(), from += images.stride[2]) {
+            if (images.stride[3] == 1) {
+                std::copy_n(from, canvas.channels(), to);
+            } else {
+                for (int channel = 0; channel < canvas.channels(); ++channel) to[channel] = from[channel * images.stride[3]];
+            }
+        }
+    });
+}
+
 void conv_tiles(
     const TileWeights& weights, const Canvas& source, const Canvas& out, const Positions& tiles, const Finish& finish,
     Scratch& scratch, int threads) {
     const Job job = make_job(weights, source, out, tiles, source.tiles(), finish);
     const int count = static_cast<int>(tiles.numbers.size());
     if (!count) return;
-    const int size = piece(count, threads, kMostTiles, weights.kernels().rows);
     const std::size_t floats = weights.scratch(kMostTiles);  // for the largest list, so that it is got once
     const auto lock = scratch.lock();
     float* memory = scratch.reserve(floats, threads);
-    run_pieces(count, size, threads, [&](int first, int length, int worker) {
+    run_pieces(count, kMostTiles, weights.kernels().rows, threads, [&](int first, int length, int worker) {
         weights.kernels().conv_tiles(job, first, length, memory + worker * floats);
     });
 }
@@ -95,7 +113,7 @@ void conv_pixels(
     if (job.store.depth_side != 1) refuse("a conv of pixels needs a depth for each pixel, not for each tile");
     const int count = static_cast<int>(pixels.numbers.size());
     if (!count) return;
-    run_pieces(count, piece(count, threads, kMostPixels, 6), threads, [&](int first, int length, int) {
+    run_pieces(count, kMostPixels, 6, threads, [&](int first, int length, int) {
         weights.kernels().conv_pixels(job, first, length);
     });
 }

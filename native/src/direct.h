@@ -26,10 +26,10 @@ struct PanelSums {
 
 // Add the products with some channels of one tap. A function of its own, so that only its sums claim registers.
 __attribute__((noinline)) void add_products(
-    const AnyRows<kPixelRows>& rows, const float* weights, int channels, PanelSums& totals) {
+    const float* const (&rows)[kPixelRows], const float* weights, int channels, PanelSums& totals) {
     Vec sums[kPixelRows][2];
     for (auto& sum : sums) sum[0] = sum[1] = Vec::fill(0);
-    multiply_add<kPixelRows>(rows, weights, channels, sums);
+    multiply_any<kPixelRows>(rows, weights, channels, sums);
     for (int i = 0; i < kPixelRows; ++i) {
         for (int side = 0; side < 2; ++side) totals.of[i][side] = totals.of[i][side] + sums[i][side];
     }
@@ -37,15 +37,15 @@ __attribute__((noinline)) void add_products(
 
 // One panel of channels at kPixelRows pixels. windows: the first float of each pixel's window. Every tap and every
 // kSummed channels are summed for themselves, and then these sums: one long sum would lose too many digits.
-inline PanelSums conv_panel(const Job& job, const AnyRows<kPixelRows>& windows, const float* weights) {
+inline PanelSums conv_panel(const Job& job, const float* const (&windows)[kPixelRows], const float* weights) {
     PanelSums totals;
     for (auto& total : totals.of) total[0] = total[1] = Vec::fill(0);
     for (int tap = 0; tap < adadsr::kTaps; ++tap) {
         const std::ptrdiff_t shift = (tap / 3 * job.geometry.row + tap % 3) * job.depth;
         for (int channel = 0; channel < job.depth; channel += kSummed) {
             const int channels = job.depth - channel < kSummed ? job.depth - channel : kSummed;
-            AnyRows<kPixelRows> rows;
-            for (int i = 0; i < kPixelRows; ++i) rows.first[i] = windows[i] + shift + channel;
+            const float* rows[kPixelRows];
+            for (int i = 0; i < kPixelRows; ++i) rows[i] = windows[i] + shift + channel;
             add_products(rows, weights, channels, totals);
             weights += static_cast<std::ptrdiff_t>(channels) * kPanel;
         }
@@ -72,11 +72,11 @@ void conv_pixels(const Job& job, int first, int count) {
         for (int start = 0; start < count; start += kPixelRows) {
             const std::int32_t* pixels = job.positions + first + start;
             const int rows = count - start < kPixelRows ? count - start : kPixelRows;
-            AnyRows<kPixelRows> windows;
+            const float* windows[kPixelRows];
             // Rows that are missing repeat the last pixel; their sums are not stored.
             for (int i = 0; i < kPixelRows; ++i) {
                 const std::int32_t pixel = pixels[i < rows ? i : rows - 1];
-                windows.first[i] = job.source + Pixel(job.geometry, pixel).window * job.depth;
+                windows[i] = job.source + Pixel(job.geometry, pixel).window * job.depth;
             }
             store_panel(job, pixels, rows, panel * kPanel, conv_panel(job, windows, job.weights + panel * panel_floats));
         }

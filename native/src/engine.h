@@ -41,6 +41,29 @@ void conv_pixels(
     const PixelWeights& weights, const Canvas& source, const Canvas& out, const Positions& pixels,
     const Finish& finish, int threads);
 
+// Ordinary images, (batch, channels, height, width) in memory.
+struct Enlarged {
+    float* data;
+    int batch, channels, height, width;
+};
+
+constexpr int kPlaces = 4;  // first, between, last, only: along an axis
+
+// The rows top .. bottom - 1 of a canvas, enlarged into images. weights: for each place of a row and of a column, in this
+// order, since a conv that sees zeros beyond the border of what was enlarged has other weights there.
+void enlarge(
+    const std::vector<const EnlargingWeights*>& weights, const Canvas& source, const Enlarged& out, int top, int bottom,
+    int threads);
+
+// Any images in memory, (batch, height, width, channels), with the floats from one to the next along each axis.
+struct Strided {
+    const float* data;
+    std::ptrdiff_t size[4], stride[4];
+};
+
+// Copy images into a canvas of their size.
+void take(const Canvas& canvas, const Strided& images, int threads);
+
 // Zero at a list of tiles.
 void clear_tiles(const Canvas& canvas, const Positions& tiles);
 

@@ -11,7 +11,10 @@ constexpr int kTilePixels = kTile * kTile;  // pixels of a tile
 constexpr int kWindow = kTile + 2;          // side of what a 3x3 conv of a tile looks at
 constexpr int kPoints = kWindow * kWindow;  // products of Winograd's F(4x4, 3x3)
 constexpr int kTaps = 9;                    // weights of a 3x3 conv for one pair of channels
+constexpr int kLargeTaps = 25;              // of a 5x5 conv
 constexpr int kChannelStep = 16;            // a pixel takes a multiple of so many floats: one cache line
+
+constexpr int kMostAtOnce = 12;             // pixels of a row that a 5x5 conv computes at once, at most
 
 // Size of a canvas. An image starts one pixel inside its plane; what lies around it is zero. Planes hold whole tiles,
 // so that every tile has a whole window: its top left pixel lies at (4 * tile row, 4 * tile column) of the plane.
@@ -47,19 +50,37 @@ struct Job {
     Store store;
 };
 
+// A 5x5 conv that turns each pixel of a canvas into factor x factor pixels of an ordinary image, (channels, rows, columns)
+// in memory. Its outputs are ordered as PixelShuffle takes them: [channel][row][column].
+struct Enlargement {
+    Geometry geometry;
+    const float* source;         // first pixel of the canvas
+    int depth;                   // floats of a pixel of `source`
+    const float* weights;        // [panel][row of taps][tap][in channel][lane]
+    const float* bias;           // padded with zeros to whole panels
+    int panel, panels;           // outputs of a panel: one vector or two
+    float* out;                  // an image after the other
+    std::ptrdiff_t row, plane;   // floats to the next row and channel of `out`
+    int channels, factor;
+};
+
 // What one instruction set offers. The functions run the positions first .. first + count - 1 of a job.
 struct Kernels {
     const char* name;
     int panel;  // output channels that are computed together
-    int rows;   // tiles that are computed together; scratch has room for a multiple of it
+    int rows;   // the fewest tiles that are computed together; scratch has room for a multiple of it
     void (*conv_tiles)(const Job& job, int first, int count, float* scratch);
     void (*conv_pixels)(const Job& job, int first, int count);
+    int width;  // floats of a vector
+    // Runs the pixels first .. last - 1 of a row of an image.
+    void (*enlarge)(const Enlargement& job, int image, int row, int first, int last);
 };
 
-// Floats between two of the kPoints products in scratch. A step of a power of two would put them all into one set of
-// the cache; one cache line more spreads them.
-constexpr std::ptrdiff_t point_step(int tiles, int channels) {
-    return static_cast<std::ptrdiff_t>(tiles) * channels + kChannelStep;
+// Floats from one tile to the next in scratch, which holds tiles as [vector of channels][point][lane]: transforms write
+// and read it straight on, and products find each vector in a line of its own. An odd number of cache lines spreads the
+// tiles over the sets of the cache.
+constexpr std::ptrdiff_t tile_step(int channels) {
+    return static_cast<std::ptrdiff_t>(kPoints) * channels + kChannelStep;
 }
 
 }  // namespace adadsr

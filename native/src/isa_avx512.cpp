@@ -1,11 +1,12 @@
 #include "simd_avx512.h"
 
 #include "direct.h"
+#include "enlarge.h"
 #include "winograd.h"
 
 namespace adadsr {
 
 extern const Kernels kernels_avx512;
-const Kernels kernels_avx512 = {"avx512", kPanel, Vec::tile_rows, conv_tiles, conv_pixels};
+const Kernels kernels_avx512 = {"avx512", kPanel, Vec::few_rows, conv_tiles, conv_pixels, Vec::width, enlarge};
 
 }  // namespace adadsr

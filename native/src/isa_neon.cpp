@@ -1,11 +1,12 @@
 #include "simd_neon.h"
 
 #include "direct.h"
+#include "enlarge.h"
 #include "winograd.h"
 
 namespace adadsr {
 
 extern const Kernels kernels_neon;
-const Kernels kernels_neon = {"neon", kPanel, Vec::tile_rows, conv_tiles, conv_pixels};
+const Kernels kernels_neon = {"neon", kPanel, Vec::few_rows, conv_tiles, conv_pixels, Vec::width, enlarge};
 
 }  // namespace adadsr

@@ -13,30 +13,62 @@ using adadsr::Store;
 
 constexpr int kPanel = 2 * Vec::width;
 
-// Rows of floats at equal distances. Every third has a pointer of its own: more would not fit into the registers.
+// Pointers to rows that lie `step` floats apart. Every third has one: more would not fit into the registers.
 template <int Rows>
 struct EvenRows {
-    const float* every_third[(Rows + 2) / 3];
+    const float* thirds[(Rows + 2) / 3];
     std::ptrdiff_t step;
 
-    EvenRows(const float* first, std::ptrdiff_t step) : step(step) {
-        for (int i = 0; i < (Rows + 2) / 3; ++i) every_third[i] = first + 3 * i * step;
+    inline __attribute__((always_inline)) EvenRows(const float* first, std::ptrdiff_t step) : step(step) {
+#pragma GCC unroll 16
+        for (int i = 0; i < (Rows + 2) / 3; ++i) thirds[i] = first + 3 * i * step;
     }
-    const float* operator[](int row) const { return every_third[row / 3] + (row % 3) * step; }
+    inline __attribute__((always_inline)) Vec fill(int row) const { return Vec::fill(thirds[row / 3][row % 3 * step]); }
+    inline __attribute__((always_inline)) void advance(std::ptrdiff_t floats) {
+#pragma GCC unroll 16
+        for (int i = 0; i < (Rows + 2) / 3; ++i) {
+            thirds[i] += floats;
+            // Keeps the compiler from replacing these few pointers by one for each row.
+            __asm__("" : "+r"(thirds[i]));
+        }
+    }
 };
 
-// Rows of floats anywhere.
+// (row r of `to`) = (row r of `from`) * panel, a matrix of depth x kPanel. Rows lie `step` floats apart; the floats of a
+// row lie in vectors, one every `Block` floats. A function of its own, so that only its sums claim registers.
+template <int Rows, int Block>
+__attribute__((noinline)) void multiply_even(
+    const float* from, std::ptrdiff_t step, const float* panel, int depth, float* to, std::ptrdiff_t to_step) {
+    Vec sums[Rows][2];
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r) sums[r][0] = sums[r][1] = Vec::fill(0);
+    EvenRows<Rows> rows(from, step);
+    for (int k = 0; k < depth; k += Vec::width) {
+#pragma GCC unroll 4
+        for (int lane = 0; lane < Vec::width; ++lane) {
+            const Vec left = Vec::load(panel), right = Vec::load(panel + Vec::width);
+            panel += kPanel;
+#pragma GCC unroll 16
+            for (int r = 0; r < Rows; ++r) {
+                const Vec factor = rows.fill(r);
+                sums[r][0] = fma(factor, left, sums[r][0]);
+                sums[r][1] = fma(factor, right, sums[r][1]);
+            }
+            rows.advance(1);
+        }
+        rows.advance(Block - Vec::width);
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r) {
+        sums[r][0].store(to + r * to_step);
+        sums[r][1].store(to + r * to_step + Block);
+    }
+}
+
+// sums[r] += rows[r][0..depth) * panel.
 template <int Rows>
-struct AnyRows {
-    const float* first[Rows];
-
-    const float* operator[](int row) const { return first[row]; }
-};
-
-// sums[r] += rows[r][0..depth) * panel, a matrix of depth x kPanel.
-template <int Rows, class RowsOf>
-inline __attribute__((always_inline)) void multiply_add(
-    const RowsOf& rows, const float* panel, int depth, Vec (&sums)[Rows][2]) {
+inline __attribute__((always_inline)) void multiply_any(
+    const float* const (&rows)[Rows], const float* panel, int depth, Vec (&sums)[Rows][2]) {
     for (int k = 0; k < depth; ++k) {
         const Vec left = Vec::load(panel), right = Vec::load(panel + Vec::width);
         panel += kPanel;

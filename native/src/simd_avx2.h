@@ -6,7 +6,7 @@
 namespace {
 
 struct Vec {
-    static constexpr int width = 8, tile_rows = 6;
+    static constexpr int width = 8, tile_rows = 6, few_rows = 6;
     __m256 lanes;
 
     static Vec load(const float* from) { return {_mm256_loadu_ps(from)}; }

@@ -6,7 +6,7 @@
 namespace {
 
 struct Vec {
-    static constexpr int width = 16, tile_rows = 12;
+    static constexpr int width = 16, tile_rows = 12, few_rows = 6;
     __m512 lanes;
 
     static Vec load(const float* from) { return {_mm512_loadu_ps(from)}; }

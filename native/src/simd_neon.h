@@ -6,7 +6,7 @@
 namespace {
 
 struct Vec {
-    static constexpr int width = 4, tile_rows = 12;
+    static constexpr int width = 4, tile_rows = 12, few_rows = 6;
     float32x4_t lanes;
 
     static Vec load(const float* from) { return {vld1q_f32(from)}; }

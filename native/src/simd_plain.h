@@ -4,7 +4,7 @@
 namespace {
 
 struct Vec {
-    static constexpr int width = 4, tile_rows = 4;
+    static constexpr int width = 4, tile_rows = 4, few_rows = 4;
     float lane[width];
 
     static Vec load(const float* from) { return {from[0], from[1], from[2], from[3]}; }

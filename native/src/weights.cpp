@@ -33,16 +33,18 @@ void transform(const float* taps, double (&points)[kPoints]) {
 
 }  // namespace
 
-Weights::Weights(const Kernels& kernels, int in_channels, int out_channels, int factor, int steps, const float* bias)
+Weights::Weights(
+    const Kernels& kernels, int in_channels, int out_channels, int factor, int steps, int panel, const float* bias)
     : kernels_(&kernels),
       in_channels_(in_channels),
       out_channels_(out_channels),
       factor_(factor),
-      depth_(round_up(in_channels, kChannelStep)) {
+      depth_(round_up(in_channels, kChannelStep)),
+      panel_(panel) {
     const int parts = factor * factor, packed = parts * round_up(out_channels / parts, kChannelStep);
-    panels_ = round_up(packed, kernels.panel) / kernels.panel;
-    packed_ = Buffer(static_cast<std::size_t>(steps) * depth_ * panels_ * kernels.panel);
-    bias_ = Buffer(static_cast<std::size_t>(panels_) * kernels.panel);
+    panels_ = round_up(packed, panel) / panel;
+    packed_ = Buffer(static_cast<std::size_t>(steps) * depth_ * panels_ * panel);
+    bias_ = Buffer(static_cast<std::size_t>(panels_) * panel);
     for (int out = 0; out < out_channels; ++out) bias_.data()[place(out)] = bias[out];
 }
 
@@ -53,14 +55,14 @@ int Weights::place(int out) const {
 }
 
 float& Weights::at(int outer, int inner, int inners, int in, int out) const {
-    const int packed = place(out), panel = packed / kernels_->panel, lane = packed % kernels_->panel;
+    const int packed = place(out), panel = packed / panel_, lane = packed % panel_;
     const std::size_t matrix = (static_cast<std::size_t>(outer) * panels_ + panel) * inners + inner;
-    return packed_.data()[(matrix * depth_ + in) * kernels_->panel + lane];
+    return packed_.data()[(matrix * depth_ + in) * panel_ + lane];
 }
 
 TileWeights::TileWeights(
     const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels, int factor)
-    : Weights(kernels, in_channels, out_channels, factor, kPoints, bias) {
+    : Weights(kernels, in_channels, out_channels, factor, kPoints, kernels.panel, bias) {
     double points[kPoints];
     // Output channels inside: they are neighbours in the packed weights.
     for (int in = 0; in < in_channels; ++in) {
@@ -73,12 +75,26 @@ TileWeights::TileWeights(
 
 std::size_t TileWeights::scratch(int tiles) const {
     const int rounded = round_up(tiles, kernels().rows);
-    return kPoints * (point_step(rounded, depth()) + point_step(rounded, panels() * kernels().panel));
+    return rounded * (tile_step(depth()) + tile_step(panels() * panel()));
+}
+
+EnlargingWeights::EnlargingWeights(
+    const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels, int factor)
+    : Weights(
+          kernels, in_channels, out_channels, 1, kLargeTaps,
+          out_channels <= kernels.width ? kernels.width : kernels.panel, bias),
+      enlarges_(factor) {
+    for (int out = 0; out < out_channels; ++out) {
+        for (int in = 0; in < in_channels; ++in) {
+            const float* taps = weight + (static_cast<std::size_t>(out) * in_channels + in) * kLargeTaps;
+            for (int tap = 0; tap < kLargeTaps; ++tap) at(0, tap, kLargeTaps, in, out) = taps[tap];
+        }
+    }
 }
 
 PixelWeights::PixelWeights(
     const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels)
-    : Weights(kernels, in_channels, out_channels, 1, kTaps, bias) {
+    : Weights(kernels, in_channels, out_channels, 1, kTaps, kernels.panel, bias) {
     for (int out = 0; out < out_channels; ++out) {
         for (int in = 0; in < in_channels; ++in) {
             const float* taps = weight + (static_cast<std::size_t>(out) * in_channels + in) * kTaps;

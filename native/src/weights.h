@@ -20,14 +20,17 @@ public:
     int out_channels() const { return out_channels_; }
     int factor() const { return factor_; }
     int depth() const { return depth_; }
+    int panel() const { return panel_; }
     int panels() const { return panels_; }
     std::size_t bytes() const { return (packed_.size() + bias_.size()) * sizeof(float); }
     const float* packed() const { return packed_.data(); }
     const float* bias() const { return bias_.data(); }
 
 protected:
-    // steps: matrices of in x out channels that a kernel reads one after the other. factor: see `TileWeights`.
-    Weights(const Kernels& kernels, int in_channels, int out_channels, int factor, int steps, const float* bias);
+    // steps: matrices of in x out channels that a kernel reads one after the other. factor: see `TileWeights`. panel:
+    // output channels of a panel.
+    Weights(
+        const Kernels& kernels, int in_channels, int out_channels, int factor, int steps, int panel, const float* bias);
 
     // Where an output channel lies among the packed ones.
     int place(int out) const;
@@ -37,7 +40,7 @@ protected:
 
 private:
     const Kernels* kernels_;
-    int in_channels_, out_channels_, factor_, depth_, panels_;
+    int in_channels_, out_channels_, factor_, depth_, panel_, panels_;
     Buffer packed_, bias_;
 };
 
@@ -50,6 +53,18 @@ public:
         int factor = 1);
     // Floats of scratch for one thread that runs `tiles` tiles at once.
     std::size_t scratch(int tiles) const;
+};
+
+// For 5x5 convs that enlarge (`Enlargement`): laid out [panel][tap][in channel][lane].
+class EnlargingWeights : public Weights {
+public:
+    // weight: (out, in, 5, 5). bias: (out). out is ordered as PixelShuffle(factor) takes it.
+    EnlargingWeights(
+        const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels, int factor);
+    int enlarges() const { return enlarges_; }
+
+private:
+    int enlarges_;
 };
 
 // For pixels: laid out [panel][tap][in channel][lane].

@@ -16,7 +16,7 @@ using adadsr::kWindow;
 constexpr float kRoot = 1.41421356237309505f, kHalfRoot = kRoot / 2, kQuarterRoot = kRoot / 4;
 
 // out = B^T in
-inline void transform_input(const Vec (&in)[kWindow], Vec (&out)[kWindow]) {
+inline __attribute__((always_inline)) void transform_input(const Vec (&in)[kWindow], Vec (&out)[kWindow]) {
     const Vec half = Vec::fill(0.5f), two_and_half = Vec::fill(2.5f), two = Vec::fill(2);
     const Vec root = Vec::fill(kRoot), half_root = Vec::fill(kHalfRoot);
     const Vec even_near = in[4] - two * in[2], odd_near = half_root * in[3] - root * in[1];
@@ -29,8 +29,16 @@ inline void transform_input(const Vec (&in)[kWindow], Vec (&out)[kWindow]) {
     out[5] = in[1] + in[5] - two_and_half * in[3];
 }
 
+// The horizontal transform of a finished row of the vertical one.
+inline __attribute__((always_inline)) void store_points(const Vec (&row)[kWindow], float* to) {
+    Vec out[kWindow];
+    transform_input(row, out);
+#pragma GCC unroll 6
+    for (int x = 0; x < kWindow; ++x) out[x].store(to + x * Vec::width);
+}
+
 // out = A^T in
-inline void transform_output(const Vec (&in)[kWindow], Vec (&out)[kTile]) {
+inline __attribute__((always_inline)) void transform_output(const Vec (&in)[kWindow], Vec (&out)[kTile]) {
     const Vec near_sum = in[1] + in[2], near_difference = in[1] - in[2];
     const Vec far_sum = in[3] + in[4], far_difference = in[3] - in[4];
     out[0] = in[0] + near_sum + far_sum;
@@ -53,22 +61,62 @@ struct Corner {
     }
 };
 
-// B^T window B of one tile, all channels: point p goes to to[p * step].
-inline void load_tile(const Job& job, int tile, float* to, std::ptrdiff_t step) {
-    const float* window = job.source + Corner(job.geometry, tile).window * job.depth;
-    const std::ptrdiff_t row = job.geometry.row * job.depth;
-    for (int channel = 0; channel < job.depth; channel += Vec::width) {
-        Vec half[kWindow][kWindow];
-        for (int x = 0; x < kWindow; ++x) {
-            Vec in[kWindow], out[kWindow];
-            for (int y = 0; y < kWindow; ++y) in[y] = Vec::load(window + y * row + x * job.depth + channel);
-            transform_input(in, out);
-            for (int y = 0; y < kWindow; ++y) half[y][x] = out[y];
-        }
-        for (int y = 0; y < kWindow; ++y) {
-            Vec out[kWindow];
-            transform_input(half[y], out);
-            for (int x = 0; x < kWindow; ++x) out[x].store(to + (y * kWindow + x) * step + channel);
+// B^T window B of one vector of channels. Two rows of the vertical transform share what they read; two at a time, because
+// all six would not fit into the registers. window: its first float; pixel, row: floats to the next ones.
+inline void load_points(const float* window, std::ptrdiff_t pixel, std::ptrdiff_t row, float* to) {
+    constexpr int line = kWindow * Vec::width;
+    Vec first[kWindow], second[kWindow];
+    const auto at = [=](int y, int x) { return Vec::load(window + y * row + x * pixel); };
+#pragma GCC unroll 6
+    for (int x = 0; x < kWindow; ++x) {
+        first[x] = at(0, x) + at(4, x) - Vec::fill(2.5f) * at(2, x);
+        second[x] = at(1, x) + at(5, x) - Vec::fill(2.5f) * at(3, x);
+    }
+    store_points(first, to);
+    store_points(second, to + 5 * line);
+#pragma GCC unroll 6
+    for (int x = 0; x < kWindow; ++x) {
+        const Vec even = at(4, x) - Vec::fill(2) * at(2, x);
+        const Vec odd = Vec::fill(kHalfRoot) * at(3, x) - Vec::fill(kRoot) * at(1, x);
+        first[x] = even + odd;
+        second[x] = even - odd;
+    }
+    store_points(first, to + line);
+    store_points(second, to + 2 * line);
+#pragma GCC unroll 6
+    for (int x = 0; x < kWindow; ++x) {
+        const Vec even = at(4, x) - Vec::fill(0.5f) * at(2, x);
+        const Vec odd = Vec::fill(kRoot) * at(3, x) - Vec::fill(kHalfRoot) * at(1, x);
+        first[x] = even + odd;
+        second[x] = even - odd;
+    }
+    store_points(first, to + 3 * line);
+    store_points(second, to + 4 * line);
+}
+
+// Tiles between the one that is transformed and the one whose features are asked for: windows lie far apart in memory,
+// and the processor does not see them coming.
+constexpr int kAhead = 4;
+
+// Ask for a line of channels of a window, without the two columns that it usually shares with the tile before.
+inline void ask_for(const float* window, std::ptrdiff_t pixel, std::ptrdiff_t row) {
+#pragma GCC unroll 6
+    for (int y = 0; y < kWindow; ++y) {
+#pragma GCC unroll 4
+        for (int x = kWindow - kTile; x < kWindow; ++x) __builtin_prefetch(window + y * row + x * pixel);
+    }
+}
+
+// B^T window B of some tiles, all channels, as scratch holds them (`adadsr::tile_step`).
+inline void load_tiles(const Job& job, const std::int32_t* tiles, int count, float* scratch) {
+    const std::ptrdiff_t row = job.geometry.row * job.depth, step = adadsr::tile_step(job.depth);
+    for (int i = 0; i < count; ++i) {
+        const int later = i + kAhead < count ? i + kAhead : count - 1;
+        const float* window = job.source + Corner(job.geometry, tiles[i]).window * job.depth;
+        const float* ahead = job.source + Corner(job.geometry, tiles[later]).window * job.depth;
+        for (int channel = 0; channel < job.depth; channel += Vec::width) {
+            if (channel % adadsr::kChannelStep == 0) ask_for(ahead + channel, job.depth, row);
+            load_points(window + channel, job.depth, row, scratch + i * step + channel * kPoints);
         }
     }
 }
@@ -94,12 +142,12 @@ struct TileGates {
     }
 };
 
-// A^T products A of one vector of channels: point p comes from from[p * step].
-inline void sum_points(const float* from, std::ptrdiff_t step, Vec (&tile)[kTile][kTile]) {
+// A^T products A of one vector of channels.
+inline void sum_points(const float* from, Vec (&tile)[kTile][kTile]) {
     Vec half[kTile][kWindow];
     for (int x = 0; x < kWindow; ++x) {
         Vec in[kWindow], out[kTile];
-        for (int y = 0; y < kWindow; ++y) in[y] = Vec::load(from + (y * kWindow + x) * step);
+        for (int y = 0; y < kWindow; ++y) in[y] = Vec::load(from + (y * kWindow + x) * Vec::width);
         transform_output(in, out);
         for (int y = 0; y < kTile; ++y) half[y][x] = out[y];
     }
@@ -107,7 +155,7 @@ inline void sum_points(const float* from, std::ptrdiff_t step, Vec (&tile)[kTile
 }
 
 // The sums of one tile, all channels, into the canvas.
-inline void store_tile(const Job& job, int tile, const float* from, std::ptrdiff_t step) {
+inline void store_tile(const Job& job, int tile, const float* from) {
     const Store& store = job.store;
     const Corner corner(job.geometry, tile);
     const TileGates gates(job, tile, corner);
@@ -118,7 +166,7 @@ inline void store_tile(const Job& job, int tile, const float* from, std::ptrdiff
         for (int channel = 0; channel < store.pitch; channel += Vec::width) {
             const int among = part * store.pitch + channel;
             Vec sums[kTile][kTile];
-            sum_points(from + among, step, sums);
+            sum_points(from + among * kPoints, sums);
             for (int i = 0; i < kTilePixels; ++i) {
                 const int y = i / kTile, x = i % kTile;
                 const std::ptrdiff_t at = (first + (y * store.row + x) * factor) * store.pitch + channel;
@@ -128,35 +176,35 @@ inline void store_tile(const Job& job, int tile, const float* from, std::ptrdiff
     }
 }
 
-// to = from * weights for one of the points: (tiles x depth) * (depth x panels).
+// One of the points of some tiles: (tiles x depth) * (depth x panels).
 inline void multiply_point(const Job& job, const float* weights, int tiles, const float* from, float* to) {
-    constexpr int rows = Vec::tile_rows;
-    for (int panel = 0; panel < job.panels; ++panel) {
-        for (int tile = 0; tile < tiles; tile += rows) {
-            Vec sums[rows][2];
-            for (auto& sum : sums) sum[0] = sum[1] = Vec::fill(0);
-            multiply_add<rows>(EvenRows<rows>(from + tile * job.depth, job.depth), weights, job.depth, sums);
-            float* out = to + static_cast<std::ptrdiff_t>(tile) * job.panels * kPanel + panel * kPanel;
-            for (int r = 0; r < rows; ++r, out += job.panels * kPanel) {
-                sums[r][0].store(out);
-                sums[r][1].store(out + Vec::width);
-            }
+    constexpr int rows = Vec::tile_rows, few = Vec::few_rows, block = kPoints * Vec::width;
+    const std::ptrdiff_t from_step = adadsr::tile_step(job.depth), to_step = adadsr::tile_step(job.panels * kPanel);
+    for (int panel = 0; panel < job.panels; ++panel, to += 2 * block) {
+        int tile = 0;
+        for (; tile + rows <= tiles; tile += rows) {
+            multiply_even<rows, block>(
+                from + tile * from_step, from_step, weights, job.depth, to + tile * to_step, to_step);
+        }
+        if (tile < tiles) {
+            multiply_even<few, block>(
+                from + tile * from_step, from_step, weights, job.depth, to + tile * to_step, to_step);
         }
         weights += static_cast<std::ptrdiff_t>(job.depth) * kPanel;
     }
 }
 
 void conv_tiles(const Job& job, int first, int count, float* scratch) {
-    const int tiles = (count + Vec::tile_rows - 1) / Vec::tile_rows * Vec::tile_rows;
-    const int outputs = job.panels * kPanel;
-    const std::ptrdiff_t in_step = adadsr::point_step(tiles, job.depth), out_step = adadsr::point_step(tiles, outputs);
-    float* products = scratch + kPoints * in_step;
-    for (int i = 0; i < count; ++i) load_tile(job, job.positions[first + i], scratch + i * job.depth, in_step);
+    constexpr int few = Vec::few_rows;
+    const int tiles = (count + few - 1) / few * few;
+    float* products = scratch + tiles * adadsr::tile_step(job.depth);
+    load_tiles(job, job.positions + first, count, scratch);
     for (int point = 0; point < kPoints; ++point) {
-        const float* weights = job.weights + static_cast<std::ptrdiff_t>(point) * job.depth * outputs;
-        multiply_point(job, weights, tiles, scratch + point * in_step, products + point * out_step);
+        const float* weights = job.weights + static_cast<std::ptrdiff_t>(point) * job.depth * job.panels * kPanel;
+        multiply_point(job, weights, tiles, scratch + point * Vec::width, products + point * Vec::width);
     }
-    for (int i = 0; i < count; ++i) store_tile(job, job.positions[first + i], products + i * outputs, out_step);
+    const std::ptrdiff_t step = adadsr::tile_step(job.panels * kPanel);
+    for (int i = 0; i < count; ++i) store_tile(job, job.positions[first + i], products + i * step);
 }
 
 }  // namespace

@@ -66,7 +66,6 @@ def evaluate(
     """
     from adadsr.cli.loading import chosen_device
     from adadsr.evaluation import EvaluationOptions
-    from adadsr.upscaler.memory import DEFAULT_LIMIT
 
     options = EvaluationOptions(
         datasets=tuple(datasets),
@@ -79,7 +78,7 @@ def evaluate(
         backend=backend,
         device=chosen_device(device),
         tile=tile,
-        memory=memory or DEFAULT_LIMIT,
+        memory=memory,
         self_ensemble=self_ensemble,
         save_images=save_images,
         fresh=fresh,

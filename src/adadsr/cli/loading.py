@@ -5,7 +5,6 @@ import torch
 from adadsr import checkpoints
 from adadsr.errors import InputError
 from adadsr.upscaler import Upscaler
-from adadsr.upscaler.memory import DEFAULT_LIMIT
 
 DEFAULT_FAMILY = "adaedsr-baseline"
 DEFAULT_SCALE = 2
@@ -31,7 +30,7 @@ def load_upscaler(
         device=chosen_device(device),
         backend=backend,
         tile=tile,
-        memory=memory or DEFAULT_LIMIT,
+        memory=memory,
         precision=precision,
     )
     if scale not in (None, upscaler.scale):

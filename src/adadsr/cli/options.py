@@ -150,7 +150,8 @@ Memory: TypeAlias = Annotated[
     typer.Option(
         parser=parse_bytes,
         metavar="SIZE",
-        help="What the process may take, such as 800M or 16G; tiles are made to fit. [dim]\\[default: 4G][/dim]",
+        help="What the process may take, such as 800M or 16G; tiles are made to fit. "
+        "[dim]\\[default: 1.1G where tiles change nothing, else 4G][/dim]",
         rich_help_panel="Speed and memory",
     ),
 ]

@@ -22,7 +22,6 @@ from adadsr.evaluation.runners import Result, Runner, RunnerOptions, open_runner
 from adadsr.evaluation.tables import label, markdown
 from adadsr.models.config import SCALES
 from adadsr.sparse.backends import default_backend
-from adadsr.upscaler.memory import DEFAULT_LIMIT
 from adadsr.upscaler.report import Target
 
 WARM_UP_SIDE = 48
@@ -51,7 +50,7 @@ class EvaluationOptions:
     backend: str | None = None
     device: str = "cpu"
     tile: int | None = None
-    memory: int = DEFAULT_LIMIT
+    memory: int | None = None
     self_ensemble: bool = False
     save_images: bool = False
     fresh: bool = False

@@ -141,7 +141,7 @@ class RunnerOptions:
     backend: str
     device: str
     tile: int | None
-    memory: int
+    memory: int | None
     self_ensemble: bool
 
 

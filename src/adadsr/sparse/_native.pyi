@@ -17,6 +17,8 @@ class Canvas:
     @property
     def bytes(self) -> int: ...
     def clear(self) -> None: ...
+    def take(self, images: Any, threads: int) -> None:
+        """Copy images, float32 (batch, height, width, channels) with any strides, into the canvas."""
     def view(self) -> Any:
         """The images as a DLPack array (batch, height, width, channels) that shares the canvas's memory."""
 
@@ -59,11 +61,21 @@ class PixelWeights:
     @property
     def bytes(self) -> int: ...
 
+class EnlargingWeights:
+    """A 5x5 conv whose outputs PixelShuffle(factor) turns into pixels: weight (out, in, 5, 5), bias (out,), float32."""
+
+    def __init__(self, weight: Any, bias: Any, isa: str, factor: int) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+
 def isas() -> list[str]:
     """Instruction sets that were compiled and that this machine has, the fastest first; the last is `plain`."""
 
 def select_between(depths: Depths, low: float, high: float, found: Positions) -> None:
     """Fill `found` with the positions whose depth is above `low` and at most `high`."""
+
+def select_within(positions: Positions, low: int, high: int, found: Positions) -> None:
+    """Fill `found` with the positions from `low` to `high` - 1."""
 
 def select_pixels(depths: Depths, low: float, worth: float, tiles: Positions, pixels: Positions) -> int:
     """Fill `tiles` with the tiles that have more than `worth` pixels deeper than `low`, `pixels` with such pixels
@@ -101,6 +113,12 @@ def conv_pixels(
     plus: Canvas | None = None,
 ) -> None:
     """The same at pixels."""
+
+def enlarge(weights: list[EnlargingWeights], source: Canvas, out: Any, top: int, bottom: int, threads: int) -> None:
+    """Enlarge the rows top .. bottom - 1 of `source` into `out`, float32 (N, channels, factor * H, factor * W).
+
+    weights: 16, for each place of a row (first, between, last, only) those for each place of a column.
+    """
 
 def clear_tiles(canvas: Canvas, tiles: Positions) -> None: ...
 def sum_positions(canvas: Canvas, tiles: Positions, pixels: Positions, scratch: Scratch, threads: int) -> Any:

@@ -27,11 +27,13 @@ class RunBody(Protocol):
 class PreparedBody(NamedTuple):
     """A body that a backend is ready to run. Threads may share it.
 
-    held: bytes that it takes beside the body's own tensors.
+    held: bytes that it takes beside the body's own tensors. copies: buffers of the size of the features that a run
+    holds at the same time, z0 and what head and adapter need included, at most (`benchmarks/memory.py`).
     """
 
     run: RunBody
     held: int = 0
+    copies: int = 8
 
 
 class Backend(NamedTuple):
@@ -40,6 +42,8 @@ class Backend(NamedTuple):
     prepare: what a body needs to be done once, such as packing its weights; gives what runs it.
     prepare_tail: the same of a tail; gives z (N, C, H, W) -> (N, C', s*H, s*W), see `reference.run_tail`.
     missing: why it cannot run on a device, or None where it can. types: of the tensors that it can run in.
+    tail_copies: buffers of the size of the enlarged features that the tail holds at the same time, at most.
+    frugal: whether a body whose tiles are exact should stay within little memory where the user says nothing.
     """
 
     description: str
@@ -47,6 +51,8 @@ class Backend(NamedTuple):
     prepare_tail: Callable[[Tail], RunTail]
     missing: Callable[[torch.device], str | None]
     types: tuple[torch.dtype, ...] = (torch.float32, torch.float16, torch.bfloat16)
+    tail_copies: int = 4
+    frugal: bool = False
 
     def run(self, body: Body, z0: Tensor, depth_map: Tensor | None) -> BodyRun:
         """Prepare a body and run it once."""
@@ -65,7 +71,7 @@ def _prepare_native(body: Body) -> PreparedBody:
     from adadsr.sparse.native import NativeBody
 
     native = NativeBody(body)
-    return PreparedBody(native, native.held)
+    return PreparedBody(native, native.held, native.copies)
 
 
 def _prepare_native_tail(tail: Tail) -> RunTail:
@@ -92,6 +98,8 @@ BACKENDS = {
         _prepare_native_tail,
         extension.missing,
         (torch.float32,),
+        tail_copies=1,
+        frugal=True,
     ),
     "torch": Backend(
         "gather, multiply, scatter at active positions, on any device",

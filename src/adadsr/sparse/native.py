@@ -73,6 +73,12 @@ class NativeBody:
         convs += [conv for group in self.groups for block in group.blocks for conv in (block.conv1, block.conv2)]
         return sum(weights.bytes for conv in convs for weights in (conv.tiles, conv.pixels) if weights is not None)
 
+    @property
+    def copies(self) -> int:
+        """Buffers of the size of the features that a run holds: z0, z, hidden, result, two for attention, one spare."""
+        blocks = [block for group in self.groups for block in group.blocks]
+        return 7 if any(block.attention is not None for block in blocks) else 5
+
     def _pack_group(self, group: Group, index: int) -> PackedGroup:
         blocks = tuple(
             self._pack_block(block, f"{number} of group {index}") for number, block in enumerate(group.blocks)

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 TILE = 4
 """Side in pixels of the tiles that the engine computes."""
+BAND_BYTES = 8 * 2**20
+"""Features that a conv writes, about, before the next one reads them."""
 
 
 class Workspace:
@@ -41,7 +43,7 @@ class Workspace:
         self.update, self.start = (
             _native.Canvas(*(size if needed else (1, 1, 1)), body.channels) for needed in (attention, closed)
         )
-        self.everywhere, self.no_pixels = _native.Positions.all(self.z.tiles), _native.Positions()
+        self.everywhere, self.nowhere = _native.Positions.all(self.z.tiles), _native.Positions()
         self.tiles, self.pixels, self.dropped = (_native.Positions() for _ in range(3))
         self.scratch = _native.Scratch()
 
@@ -85,12 +87,23 @@ def run_pass(
     images = z0.permute(0, 2, 3, 1)
     out = _native.Canvas(*workspace.size, body.channels)
     for canvas in (workspace.z, out):
-        view(canvas).copy_(images)
+        canvas.take(images, torch.get_num_threads())
     run = _Pass(body, workspace, progress)
     for index, group in enumerate(body.groups):
         run.group(group, None if depth_map is None else depth_map[:, index : index + 1])
     run.dense_conv(body.conv, workspace.z, out)
     return BodyRun(view(out).permute(0, 3, 1, 2), run.macs)
+
+
+class _Step(NamedTuple):
+    """One conv of a block at tiles. dropped: tiles where the blocks before ran and this one does not."""
+
+    block: "PackedBlock"
+    tiles: _native.Positions
+    dropped: _native.Positions
+    depths: _native.Depths | None
+    number: int
+    second: bool
 
 
 class _Pass:
@@ -111,11 +124,8 @@ class _Pass:
         """The blocks of a group, and what closes it. depth_map: (N, 1, h, w), None for full depth."""
         workspace = self.workspace
         if group.conv is not None:
-            view(workspace.start).copy_(view(workspace.z))
-        if depth_map is None:
-            for block in group.blocks:
-                self._dense_block(block)
-        elif self.side == 1:
+            workspace.start.take(view(workspace.z), self.threads)
+        if depth_map is not None and self.side == 1:
             self._pixel_blocks(group, depth_map)
         else:
             self._tile_blocks(group, depth_map)
@@ -128,27 +138,57 @@ class _Pass:
         self._conv_tiles(conv, source, out, self.workspace.everywhere, plus=out)
         self._count(conv, source.pixels)
 
-    def _dense_block(self, block: "PackedBlock") -> None:
-        workspace = self.workspace
-        self._conv_tiles(block.conv1, workspace.z, workspace.hidden, workspace.everywhere, relu=True)
-        self._second_conv(block, workspace.everywhere, workspace.no_pixels, None, 0)
-        self._count(block.conv1, 2 * workspace.z.pixels)
+    def _tile_blocks(self, group: "PackedGroup", depth_map: Tensor | None) -> None:
+        """Both convs of a block at the tiles where its gate is open; elsewhere the hidden features are zero.
 
-    def _tile_blocks(self, group: "PackedGroup", depth_map: Tensor) -> None:
-        """Both convs of a block at the tiles where its gate is open; elsewhere the hidden features are zero."""
-        workspace = self.workspace
-        depths = _native.Depths(depth_map[:, 0].contiguous())
-        workspace.hidden.clear()
+        Where no block waits for means over the whole image the blocks advance together, some rows of tiles at a time,
+        so that what one writes is in cache when the next reads it. A conv looks one row further down than it stores,
+        so each stays a row behind the one before, and what it overwrites has been read.
+        """
+        depths = None if depth_map is None else _native.Depths(depth_map[:, 0].contiguous())
+        steps = self._tile_steps(group, depths)
+        size = self.workspace.z
+        rows, columns = self.batch * -(-self.height // TILE), -(-self.width // TILE)
+        waits = any(block.attention is not None for block in group.blocks)
+        band = rows if waits else max(1, BAND_BYTES * rows // size.bytes)
+        done = [0] * len(steps)
+        for target in range(band, rows + band, band):
+            ready = min(target, rows)
+            for index, step in enumerate(steps):
+                self._run_step(step, done[index] * columns, ready * columns)
+                done[index] = ready
+                ready = rows if ready == rows else max(0, ready - 1)
+                if step.second:
+                    share = sum(done) / (rows * len(steps))
+                    self.progress((self.blocks_done + len(group.blocks) * share) / self.blocks)
+        self.blocks_done += len(group.blocks)
+
+    def _tile_steps(self, group: "PackedGroup", depths: _native.Depths | None) -> list["_Step"]:
+        """The convs of a group in order, and where they run."""
+        steps = []
         for number, block in enumerate(group.blocks):
-            _native.select_between(depths, number, math.inf, workspace.tiles)
-            if not len(workspace.tiles):
-                return
-            _native.select_between(depths, number - 1, number, workspace.dropped)
+            tiles, dropped = self.workspace.everywhere, self.workspace.nowhere
+            if depths is not None:
+                tiles, dropped = _native.Positions(), _native.Positions()
+                _native.select_between(depths, number, math.inf, tiles)
+                if not len(tiles):
+                    break
+                _native.select_between(depths, number - 1 if number else -math.inf, number, dropped)
+            steps += [_Step(block, tiles, dropped, depths, number, second) for second in (False, True)]
+            everywhere = len(tiles) == self.workspace.z.tiles
+            self._count(block.conv1, 2 * (self.workspace.z.pixels if everywhere else len(tiles) * TILE**2))
+        return steps
+
+    def _run_step(self, step: "_Step", low: int, high: int) -> None:
+        """One conv at those of its tiles that are from `low` to `high` - 1."""
+        workspace = self.workspace
+        _native.select_within(step.tiles, low, high, workspace.tiles)
+        if step.second:
+            self._second_conv(step.block, workspace.tiles, workspace.nowhere, step.depths, step.number)
+        else:
+            _native.select_within(step.dropped, low, high, workspace.dropped)
             _native.clear_tiles(workspace.hidden, workspace.dropped)
-            self._conv_tiles(block.conv1, workspace.z, workspace.hidden, workspace.tiles, relu=True)
-            self._second_conv(block, workspace.tiles, workspace.no_pixels, depths, number)
-            everywhere = len(workspace.tiles) == workspace.z.tiles
-            self._count(block.conv1, 2 * (workspace.z.pixels if everywhere else len(workspace.tiles) * TILE**2))
+            self._conv_tiles(step.block.conv1, workspace.z, workspace.hidden, workspace.tiles, relu=True)
 
     def _pixel_blocks(self, group: "PackedGroup", depth_map: Tensor) -> None:
         """The second conv of a block at the pixels where its gate is open, the first one also around them."""
@@ -164,6 +204,8 @@ class _Pass:
             active += _native.select_pixels(depths, number, self.worth, tiles, pixels)
             self._second_conv(block, tiles, pixels, depths, number)
             self._count(block.conv1, active)
+            self.blocks_done += 1
+            self.progress(self.blocks_done / self.blocks)
 
     def _second_conv(
         self,
@@ -185,8 +227,6 @@ class _Pass:
             sums = _native.sum_positions(workspace.update, tiles, pixels, workspace.scratch, threads)
             scale = self._attention(block.attention, from_dlpack(sums))
             _native.add_scaled(workspace.z, workspace.update, scale, tiles, pixels, threads)
-        self.blocks_done += 1
-        self.progress(self.blocks_done / self.blocks)
 
     def _attention(self, attention: Attention, total: Tensor) -> Tensor:
         """The weight of each channel, (N, C), from the channels' sums: what is not active counts as zero."""

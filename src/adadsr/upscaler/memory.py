@@ -9,12 +9,10 @@ from adadsr.models import NetworkConfig
 
 DEFAULT_LIMIT = 4 * 2**30
 """Bytes that a process may take where the user says nothing."""
+FRUGAL_LIMIT = 11 * 2**30 // 10
+"""The same where tiles are exact and cost the backend little."""
 PROCESS = 450 * 2**20
 """Bytes of Python, torch, libvips and the weights before any image."""
-BODY_COPIES = 8
-"""Buffers of the size of a window's features that head, adapter and body hold at the same time, at most."""
-TAIL_COPIES = 4
-"""The same of the tail, in features at the size of the SR image."""
 SMALLEST_SIDE = 16
 """A tile's core is at least so many LR pixels wide and high."""
 
@@ -26,7 +24,17 @@ class Limits(NamedTuple):
     tail_pixels: int
 
 
-def limits_for(config: NetworkConfig, context: int, memory: int, held: int, side: int | None) -> Limits:
+class Copies(NamedTuple):
+    """Buffers that are held at the same time, at most.
+
+    body: of the size of a window's features, in head, adapter and body. tail: of the size of the enlarged features.
+    """
+
+    body: int
+    tail: int
+
+
+def limits_for(config: NetworkConfig, context: int, memory: int, held: int, side: int | None, copies: Copies) -> Limits:
     """Limits within `memory` bytes of a process that already holds `held` bytes of images.
 
     context: LR pixels of a window around its core. side: the user's choice, None for the largest that fits.
@@ -34,15 +42,15 @@ def limits_for(config: NetworkConfig, context: int, memory: int, held: int, side
     """
     features = config.n_feats * 4
     free = memory - PROCESS - held
-    pixels = free // (BODY_COPIES * features)
+    pixels = free // (copies.body * features)
     largest = int(max(0, pixels) ** 0.5) - 2 * context
     if largest < SMALLEST_SIDE:
-        least = PROCESS + held + BODY_COPIES * features * (SMALLEST_SIDE + 2 * context) ** 2
+        least = PROCESS + held + copies.body * features * (SMALLEST_SIDE + 2 * context) ** 2
         raise InputError(
             f"a memory limit of {memory / 2**20:.0f} MiB is too small for this image and network; "
             f"give at least {-(-least // 2**20)} MiB"
         )
-    return Limits(min(side or largest, largest), free // (TAIL_COPIES * features * config.scale**2))
+    return Limits(min(side or largest, largest), free // (copies.tail * features * config.scale**2))
 
 
 def give_back() -> None:

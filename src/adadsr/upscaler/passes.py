@@ -21,7 +21,7 @@ from adadsr.sparse.body import body_macs, in_type
 from adadsr.sparse.calibration import calibrate
 from adadsr.sparse.depth import mean_depth
 from adadsr.tiling import Tile, bands, depth_cap, plan_tiles
-from adadsr.upscaler.memory import Limits, give_back
+from adadsr.upscaler.memory import Copies, Limits, give_back
 from adadsr.upscaler.report import Target
 
 TAIL_REACH = 2
@@ -62,6 +62,7 @@ class Passes:
         self.body = network.body.tensors()
         self.dtype = dtype
         self.prepared = backend.prepare(in_type(self.body, dtype))
+        self.copies = Copies(self.prepared.copies, backend.tail_copies)
         self.tail = backend.prepare_tail(in_type(network.tail.tensors(), dtype))
         self.mean = rgb_mean(network.head.conv.weight)
         # The closing conv and the tail look around the last block's output, each block two pixels further.

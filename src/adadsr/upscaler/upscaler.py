@@ -21,7 +21,7 @@ from adadsr.models import Network
 from adadsr.resize import resize_tensor
 from adadsr.sparse.backends import choose_backend, default_backend
 from adadsr.sparse.depth import expand_tiles
-from adadsr.upscaler.memory import DEFAULT_LIMIT, limits_for
+from adadsr.upscaler.memory import DEFAULT_LIMIT, FRUGAL_LIMIT, limits_for
 from adadsr.upscaler.passes import NotFiniteError, Outcome, Passes
 from adadsr.upscaler.report import PRECISIONS, Report, Target
 
@@ -63,15 +63,15 @@ class Upscaler:
         device: str | torch.device = "cpu",
         backend: str | None = None,
         tile: int | None = None,
-        memory: int = DEFAULT_LIMIT,
+        memory: int | None = None,
         precision: str = "float32",
     ) -> None:
         """Takes over the network: it is moved to the device, and set to evaluation.
 
         backend: a key of `sparse.backends.BACKENDS`, None for the fastest that can run on the device. tile: largest
-        side of a tile in LR pixels, None for as large as memory allows. memory: bytes that the process may take.
-        precision: type of body and tail, a key of `report.PRECISIONS`; an image whose features leave its range is run
-        again in float32.
+        side of a tile in LR pixels, None for as large as memory allows. memory: bytes that the process may take, None
+        for 1.1 GiB where tiles change nothing and cost little, else 4 GiB. precision: type of body and tail, a key of
+        `report.PRECISIONS`; an image whose features leave its range is run again in float32.
         Raises BackendError and InputError.
         """
         if tile is not None and tile < 1:
@@ -81,10 +81,13 @@ class Upscaler:
         self.device, self.precision = _checked_device(device), precision
         network = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network: Network = network.eval()
-        self.name, self.tile, self.memory = name or network.config.kind, tile, memory
+        self.name, self.tile = name or network.config.kind, tile
         dtype = PRECISIONS[precision]
         self.backend = backend or default_backend(self.device, dtype)
-        self._passes = Passes(self.network, choose_backend(self.backend, self.device, dtype), dtype)
+        chosen = choose_backend(self.backend, self.device, dtype)
+        self._passes = Passes(self.network, chosen, dtype)
+        frugal = chosen.frugal and self._passes.body.is_local
+        self.memory = memory or (FRUGAL_LIMIT if frugal else DEFAULT_LIMIT)
 
     @classmethod
     def from_pretrained(
@@ -94,7 +97,7 @@ class Upscaler:
         device: str | torch.device = "cpu",
         backend: str | None = None,
         tile: int | None = None,
-        memory: int = DEFAULT_LIMIT,
+        memory: int | None = None,
         precision: str = "float32",
     ) -> "Upscaler":
         """source: a bundled name such as `adaedsr-baseline-x2`, a checkpoint file, or a Hugging Face id.
@@ -185,7 +188,7 @@ class Upscaler:
         height, width = lr.shape[-2:]
         held += DEPTH_COPIES * 4 * config.n_groups * height * width if self.network.adapter is not None else 0
         held += self._passes.prepared.held
-        limits = limits_for(config, self._passes.context, self.memory, held, self.tile)
+        limits = limits_for(config, self._passes.context, self.memory, held, self.tile, self._passes.copies)
         lr = lr.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
         precision = self.precision
         try:
