@@ -78,6 +78,8 @@ def test_outputs_are_reproduced(path, runner):
     recorded = load_file(path)
     depths = [depth for depth in read_metadata(path)["depths"].split(",") if depth]
     cases = [(float(depth), f".depth{depth}") for depth in depths] or [(None, "")]
+    if runner == "triton":  # interpreted, it takes a second or more for a block
+        cases = cases[len(cases) // 2 :][:1]
     for depth, suffix in cases:
         with torch.no_grad():
             sr, depth_map = RUNNERS[runner](network, recorded["input"], depth)
