@@ -12,7 +12,7 @@ from peers import check_equal, environment, open_peers, row, spread, time_in_tur
 from torch import nn
 
 from adadsr.sparse import _native
-from adadsr.sparse.native_pass import tile_worth
+from adadsr.sparse.cost_model import tile_worth
 from adadsr.sparse.workspaces import chosen_isa, view
 
 CASES = (("conv-c64", 64, 180, 320), ("conv-c256", 256, 96, 96))
