@@ -295,6 +295,17 @@ def test_nothing_is_allocated_for_a_second_image() -> None:
     assert workspace.bytes == size
 
 
+@pytest.mark.parametrize(("backbone", "depth_tile"), KINDS)
+def test_the_size_of_a_workspace_is_known_in_advance(backbone: str, depth_tile: int) -> None:
+    body = build_body(backbone, depth_tile)
+    native = NativeBody(body)
+    z0, depth_map = sample(body, 1, 2, 37, 30)
+    wanted = native.workspace_bytes(2, 37, 30)
+    native(z0, depth_map + 1)
+    ((_, workspace),) = native._workspaces._free
+    assert workspace.bytes == wanted
+
+
 @pytest.mark.parametrize("isa", ISAS)
 def test_the_environment_chooses_the_instruction_set(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADADSR_ISA", isa)

@@ -34,13 +34,11 @@ class Workspace:
 
     def __init__(self, size: tuple[int, int, int], body: "NativeBody") -> None:
         """size: images of a batch, height, width."""
-        attention = any(block.attention is not None for group in body.groups for block in group.blocks)
-        closed = any(group.conv is not None for group in body.groups)
         self.size = size
         self.z, self.hidden = (_native.Canvas(*size, body.channels) for _ in range(2))
         # A part that no block of this body needs is the smallest canvas there is.
         self.update, self.start = (
-            _native.Canvas(*(size if needed else (1, 1, 1)), body.channels) for needed in (attention, closed)
+            _native.Canvas(*(size if needed else (1, 1, 1)), body.channels) for needed in (body.attends, body.closes)
         )
         self.everywhere, self.nowhere = _native.Positions.all(self.z.tiles), _native.Positions()
         self.tiles, self.pixels, self.dropped = (_native.Positions() for _ in range(3))
