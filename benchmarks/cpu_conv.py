@@ -1,6 +1,7 @@
 """One 3x3 conv on the native engine, at tiles and at pixels of several densities, against dense runtimes.
 
-`python benchmarks/cpu_conv.py [--rounds 15] [--threads N]`. Equality is checked first. The last line is JSON.
+`python benchmarks/cpu_conv.py [--rounds 15] [--threads N] [--cases NAME...]`. Equality is checked first. The last line
+is JSON.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from peers import check_equal, environment, open_peers, row, spread, time_in_tur
 from torch import nn
 
 from adadsr.sparse import _native
-from adadsr.sparse.native_pass import tile_worth
+from adadsr.sparse.cost_model import tile_worth
 from adadsr.sparse.workspaces import chosen_isa, view
 
 CASES = (("conv-c64", 64, 180, 320), ("conv-c256", 256, 96, 96))
@@ -92,13 +93,17 @@ def measure(case: str, channels: int, height: int, width: int, rounds: int, thre
 
 def main() -> None:
     """Measure all sizes."""
+    names = [name for name, *_ in CASES]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--cases", nargs="+", choices=names, default=names)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     rows = []
     for case in CASES:
+        if case[0] not in arguments.cases:
+            continue
         rows += measure(*case, arguments.rounds, arguments.threads)
     print(json.dumps({"rows": rows, **environment(arguments.threads)}))
 

@@ -45,6 +45,11 @@ void clear_tiles(const Canvas& canvas, const Positions& tiles) {
     });
 }
 
+std::size_t sums_floats(int batch, int channels, int positions) {
+    const std::size_t pieces = std::max(1, (positions + kPiece - 1) / kPiece);
+    return pieces * batch * round_up(channels, kChannelStep);
+}
+
 void sum_positions(
     const Canvas& canvas, const Positions& tiles, const Positions& pixels, Scratch& scratch, int threads, float* sums) {
     check(canvas, tiles, pixels);

@@ -86,6 +86,9 @@ void bind_data(nb::module_& module) {
         .def_prop_ro("tiles", &Canvas::tiles)
         .def_prop_ro("pixels", &Canvas::pixels)
         .def_prop_ro("bytes", [](const Canvas& canvas) { return canvas.buffer()->size() * sizeof(float); })
+        .def_static("bytes_of", [](int batch, int height, int width, int channels) {
+            return Canvas::Plan(batch, height, width, channels).floats * sizeof(float);
+        }, "batch"_a, "height"_a, "width"_a, "channels"_a)
         .def("clear", &Canvas::clear, nb::call_guard<nb::gil_scoped_release>())
         .def("take", [](const Canvas& canvas, Any images, int threads) {
             Strided strided{images.data(), {}, {}};
@@ -119,6 +122,9 @@ void bind_data(nb::module_& module) {
 void bind_weights(nb::module_& module) {
     nb::class_<TileWeights>(module, "TileWeights")
         .def_prop_ro("bytes", &TileWeights::bytes)
+        .def("scratch_bytes", [](const TileWeights& weights, int threads) {
+            return weights.scratch(kMostTiles) * std::max(1, threads) * sizeof(float);
+        }, "threads"_a)
         .def("__init__", &make_tile_weights, nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), "isa"_a,
             "factor"_a = 1);
     nb::class_<PixelWeights>(module, "PixelWeights")
@@ -172,6 +178,10 @@ void bind_operations(nb::module_& module) {
         }
         return nb::ndarray<float>(sums->data(), 2, shape, owner);
     }, "canvas"_a, "tiles"_a, "pixels"_a, "scratch"_a, "threads"_a);
+    module.def("sums_bytes", [](int batch, int channels, int positions) {
+        if (batch < 1 || channels < 1 || positions < 0) throw std::invalid_argument("a size is not positive");
+        return sums_floats(batch, channels, positions) * sizeof(float);
+    }, "batch"_a, "channels"_a, "positions"_a);
     module.def("add_scaled", [](const Canvas& out, const Canvas& update, Floats<2> scale, const Positions& tiles,
                                 const Positions& pixels, int threads) {
         if (scale.shape(0) != static_cast<std::size_t>(out.geometry().batch) ||

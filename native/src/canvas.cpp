@@ -8,7 +8,7 @@
 
 namespace adadsr {
 
-Canvas::Canvas(int batch, int height, int width, int channels) : channels_(channels) {
+Canvas::Plan::Plan(int batch, int height, int width, int channels) {
     if (batch < 1 || height < 1 || width < 1 || channels < 1) {
         throw std::invalid_argument(
             "a canvas of " + std::to_string(batch) + " images of " + std::to_string(height) + "x" +
@@ -20,13 +20,20 @@ Canvas::Canvas(int batch, int height, int width, int channels) : channels_(chann
     if (rows > most / columns || rows * columns > most / batch || channels > most / 64) {
         throw std::invalid_argument("a canvas has to have fewer than 2^31 pixels; run the image in tiles");
     }
-    pitch_ = round_up(channels, kChannelStep);
-    geometry_ = {batch, height, width, static_cast<int>(rows / kTile), static_cast<int>(columns / kTile), 0, 0};
-    geometry_.row = columns;
-    geometry_.plane = rows * columns;
-    guard_ = (geometry_.row + 2 + kMostAtOnce) * pitch_;
-    buffer_ = std::make_shared<Buffer>(static_cast<std::size_t>(geometry_.plane) * batch * pitch_ + 2 * guard_);
+    pitch = round_up(channels, kChannelStep);
+    geometry = {batch, height, width, static_cast<int>(rows / kTile), static_cast<int>(columns / kTile), 0, 0};
+    geometry.row = columns;
+    geometry.plane = rows * columns;
+    guard = (geometry.row + 2 + kMostAtOnce) * pitch;
+    floats = static_cast<std::size_t>(geometry.plane) * batch * pitch + 2 * guard;
 }
+
+Canvas::Canvas(const Plan& plan, int channels)
+    : geometry_(plan.geometry),
+      channels_(channels),
+      pitch_(plan.pitch),
+      guard_(plan.guard),
+      buffer_(std::make_shared<Buffer>(plan.floats)) {}
 
 bool Canvas::same_size(const Canvas& other) const {
     const Geometry &a = geometry_, &b = other.geometry_;

@@ -16,8 +16,17 @@ constexpr int round_up(int value, int step) { return (value + step - 1) / step *
 // the channels that pad a pixel are zero and stay zero: no kernel stores there anything else.
 class Canvas {
 public:
-    // Raises std::invalid_argument where a size is not positive or the canvas would have 2^31 pixels.
-    Canvas(int batch, int height, int width, int channels);
+    // What a canvas will be. Raises std::invalid_argument where a size is not positive or there would be 2^31 pixels.
+    struct Plan {
+        Geometry geometry;
+        int pitch;
+        std::ptrdiff_t guard;
+        std::size_t floats;
+
+        Plan(int batch, int height, int width, int channels);
+    };
+
+    Canvas(int batch, int height, int width, int channels) : Canvas(Plan(batch, height, width, channels), channels) {}
 
     const Geometry& geometry() const { return geometry_; }
     int channels() const { return channels_; }
@@ -31,6 +40,8 @@ public:
     void clear();
 
 private:
+    Canvas(const Plan& plan, int channels);
+
     Geometry geometry_;
     int channels_, pitch_;
     std::ptrdiff_t guard_;  // zeros before the first plane and after the last: a 5x5 conv looks two rows and pixels out

@@ -8,7 +8,6 @@
 namespace adadsr {
 namespace {
 
-constexpr int kMostTiles = 24;   // at once in a thread: more would leave the second-level cache
 constexpr int kMostPixels = 96;  // at once in a thread
 
 [[noreturn]] void refuse(const std::string& why) { throw std::invalid_argument(why); }

@@ -61,37 +61,42 @@ struct Corner {
     }
 };
 
-// B^T window B of one vector of channels. Two rows of the vertical transform share what they read; two at a time, because
-// all six would not fit into the registers. window: its first float; pixel, row: floats to the next ones.
-inline void load_points(const float* window, std::ptrdiff_t pixel, std::ptrdiff_t row, float* to) {
+// A vector of a window. pixel, row: floats to the next ones.
+struct Window {
+    const float* first;
+    std::ptrdiff_t pixel, row;
+
+    Vec at(int y, int x) const { return Vec::load(first + y * row + x * pixel); }
+};
+
+// Two rows of the transformed window, from the even and the odd rows of the window: even + odd, and even - odd.
+inline __attribute__((always_inline)) void load_pair(
+    const Window& window, float by_second, float by_third, float by_first, float* to) {
+    Vec sum[kWindow], difference[kWindow];
+#pragma GCC unroll 6
+    for (int x = 0; x < kWindow; ++x) {
+        const Vec even = window.at(4, x) - Vec::fill(by_second) * window.at(2, x);
+        const Vec odd = Vec::fill(by_third) * window.at(3, x) - Vec::fill(by_first) * window.at(1, x);
+        sum[x] = even + odd;
+        difference[x] = even - odd;
+    }
+    store_points(sum, to);
+    store_points(difference, to + kWindow * Vec::width);
+}
+
+// B^T window B of one vector of channels, two rows at a time: all six would not fit into the registers.
+inline void load_points(const Window& window, float* to) {
     constexpr int line = kWindow * Vec::width;
-    Vec first[kWindow], second[kWindow];
-    const auto at = [=](int y, int x) { return Vec::load(window + y * row + x * pixel); };
+    Vec top[kWindow], bottom[kWindow];
 #pragma GCC unroll 6
     for (int x = 0; x < kWindow; ++x) {
-        first[x] = at(0, x) + at(4, x) - Vec::fill(2.5f) * at(2, x);
-        second[x] = at(1, x) + at(5, x) - Vec::fill(2.5f) * at(3, x);
+        top[x] = window.at(0, x) + window.at(4, x) - Vec::fill(2.5f) * window.at(2, x);
+        bottom[x] = window.at(1, x) + window.at(5, x) - Vec::fill(2.5f) * window.at(3, x);
     }
-    store_points(first, to);
-    store_points(second, to + 5 * line);
-#pragma GCC unroll 6
-    for (int x = 0; x < kWindow; ++x) {
-        const Vec even = at(4, x) - Vec::fill(2) * at(2, x);
-        const Vec odd = Vec::fill(kHalfRoot) * at(3, x) - Vec::fill(kRoot) * at(1, x);
-        first[x] = even + odd;
-        second[x] = even - odd;
-    }
-    store_points(first, to + line);
-    store_points(second, to + 2 * line);
-#pragma GCC unroll 6
-    for (int x = 0; x < kWindow; ++x) {
-        const Vec even = at(4, x) - Vec::fill(0.5f) * at(2, x);
-        const Vec odd = Vec::fill(kRoot) * at(3, x) - Vec::fill(kHalfRoot) * at(1, x);
-        first[x] = even + odd;
-        second[x] = even - odd;
-    }
-    store_points(first, to + 3 * line);
-    store_points(second, to + 4 * line);
+    store_points(top, to);
+    store_points(bottom, to + 5 * line);
+    load_pair(window, 2, kHalfRoot, kRoot, to + line);
+    load_pair(window, 0.5f, kRoot, kHalfRoot, to + 3 * line);
 }
 
 // Tiles between the one that is transformed and the one whose features are asked for: windows lie far apart in memory,
@@ -116,7 +121,7 @@ inline void load_tiles(const Job& job, const std::int32_t* tiles, int count, flo
         const float* ahead = job.source + Corner(job.geometry, tiles[later]).window * job.depth;
         for (int channel = 0; channel < job.depth; channel += Vec::width) {
             if (channel % adadsr::kChannelStep == 0) ask_for(ahead + channel, job.depth, row);
-            load_points(window + channel, job.depth, row, scratch + i * step + channel * kPoints);
+            load_points({window + channel, job.depth, row}, scratch + i * step + channel * kPoints);
         }
     }
 }

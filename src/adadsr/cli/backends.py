@@ -9,6 +9,9 @@ import typer
 def backends(
     device: Annotated[str, typer.Option(help="The device to ask about; auto takes CUDA where there is one.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure again what the native engine chooses its algorithms by.")
+    ] = False,
 ) -> None:
     """List the backends that run a network's body, and whether they can run here."""
     import torch
@@ -24,6 +27,9 @@ def backends(
         place = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"--device {device}: no such device; `cpu` and `cuda` are common ones") from error
+    if measure:
+        _measure()
+        return
     missing = {key: backend.missing(place) for key, backend in BACKENDS.items()}
     if as_json:
         rows = [
@@ -36,3 +42,29 @@ def backends(
     for key, backend in BACKENDS.items():
         table.add_row(key, backend.description, missing[key] or "available")
     Console().print(table)
+
+
+CHANNELS = (64, 256)
+"""Features of the networks that are published."""
+
+
+def _measure() -> None:
+    """Measure the native engine's algorithms here, for all threads and the fastest instruction set."""
+    import torch
+
+    from adadsr.errors import BackendError
+    from adadsr.sparse import extension
+
+    reason = extension.missing(torch.device("cpu"))
+    if reason is not None:
+        raise BackendError(f"there is nothing to measure: the native engine cannot run; {reason}")
+    from adadsr.sparse import cost_model
+    from adadsr.sparse.workspaces import chosen_isa
+
+    isa, threads = chosen_isa(None), torch.get_num_threads()
+    for channels in CHANNELS:
+        worth = cost_model.measure(channels, isa, threads)
+        typer.echo(
+            f"{channels} channels, {isa}, {threads} threads: a tile of 16 pixels takes as long as {worth:.2f} alone"
+        )
+    typer.echo(cost_model.cache_file())

@@ -16,6 +16,9 @@ class Canvas:
     def pixels(self) -> int: ...
     @property
     def bytes(self) -> int: ...
+    @staticmethod
+    def bytes_of(batch: int, height: int, width: int, channels: int) -> int:
+        """What `bytes` of such a canvas would be."""
     def clear(self) -> None: ...
     def take(self, images: Any, threads: int) -> None:
         """Copy images, float32 (batch, height, width, channels) with any strides, into the canvas."""
@@ -53,6 +56,8 @@ class TileWeights:
     def __init__(self, weight: Any, bias: Any, isa: str, factor: int = 1) -> None: ...
     @property
     def bytes(self) -> int: ...
+    def scratch_bytes(self, threads: int) -> int:
+        """What `conv_tiles` needs of a `Scratch`, however many tiles there are."""
 
 class PixelWeights:
     """A 3x3 conv packed for pixels: as `TileWeights`."""
@@ -123,6 +128,9 @@ def enlarge(weights: list[EnlargingWeights], source: Canvas, out: Any, top: int,
 def clear_tiles(canvas: Canvas, tiles: Positions) -> None: ...
 def sum_positions(canvas: Canvas, tiles: Positions, pixels: Positions, scratch: Scratch, threads: int) -> Any:
     """Sums of the channels over positions of each image, (batch, channels), as a DLPack array."""
+
+def sums_bytes(batch: int, channels: int, positions: int) -> int:
+    """What `sum_positions` needs of a `Scratch` for so many positions."""
 
 def add_scaled(out: Canvas, update: Canvas, scale: Any, tiles: Positions, pixels: Positions, threads: int) -> None:
     """out += scale * update at positions; scale: float32 (batch, channels)."""

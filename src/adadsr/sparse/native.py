@@ -73,11 +73,29 @@ class NativeBody:
         convs += [conv for group in self.groups for block in group.blocks for conv in (block.conv1, block.conv2)]
         return sum(weights.bytes for conv in convs for weights in (conv.tiles, conv.pixels) if weights is not None)
 
+    def workspace_bytes(self, batch: int, height: int, width: int) -> int:
+        """What a run on images of this size works in, beside its result, at most; nothing is allocated to say so."""
+        size = (batch, height, width)
+        sizes = (size, size, *(size if needed else (1, 1, 1) for needed in (self.attends, self.closes)))
+        canvases = sum(_native.Canvas.bytes_of(*part, self.channels) for part in sizes)
+        positions = batch * -(-height // self.side) * -(-width // self.side)
+        sums = _native.sums_bytes(batch, self.channels, positions) if self.attends else 0
+        return canvases + max(sums, self.conv.tiles.scratch_bytes(torch.get_num_threads()))
+
+    @property
+    def attends(self) -> bool:
+        """Whether a block has channel attention."""
+        return any(block.attention is not None for group in self.groups for block in group.blocks)
+
+    @property
+    def closes(self) -> bool:
+        """Whether a group has a conv of its own."""
+        return any(group.conv is not None for group in self.groups)
+
     @property
     def copies(self) -> int:
         """Buffers of the size of the features that a run holds: z0, z, hidden, result, two for attention, one spare."""
-        blocks = [block for group in self.groups for block in group.blocks]
-        return 7 if any(block.attention is not None for block in blocks) else 5
+        return 7 if self.attends else 5
 
     def _pack_group(self, group: Group, index: int) -> PackedGroup:
         blocks = tuple(

@@ -6,9 +6,7 @@ has enough active pixels to be cheaper so, and its active pixels run alone elsew
 """
 
 import math
-import time
 from collections.abc import Callable
-from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -17,6 +15,7 @@ from torch.utils.dlpack import from_dlpack
 
 from adadsr.sparse import _native
 from adadsr.sparse.body import Attention, BodyRun
+from adadsr.sparse.cost_model import tile_worth
 from adadsr.sparse.depth import dilate
 from adadsr.sparse.reference import attention_scale
 from adadsr.sparse.workspaces import view
@@ -35,13 +34,11 @@ class Workspace:
 
     def __init__(self, size: tuple[int, int, int], body: "NativeBody") -> None:
         """size: images of a batch, height, width."""
-        attention = any(block.attention is not None for group in body.groups for block in group.blocks)
-        closed = any(group.conv is not None for group in body.groups)
         self.size = size
         self.z, self.hidden = (_native.Canvas(*size, body.channels) for _ in range(2))
         # A part that no block of this body needs is the smallest canvas there is.
         self.update, self.start = (
-            _native.Canvas(*(size if needed else (1, 1, 1)), body.channels) for needed in (attention, closed)
+            _native.Canvas(*(size if needed else (1, 1, 1)), body.channels) for needed in (body.attends, body.closes)
         )
         self.everywhere, self.nowhere = _native.Positions.all(self.z.tiles), _native.Positions()
         self.tiles, self.pixels, self.dropped = (_native.Positions() for _ in range(3))
@@ -51,29 +48,6 @@ class Workspace:
     def bytes(self) -> int:
         """Size of the workspace."""
         return sum(part.bytes for part in (self.z, self.hidden, self.update, self.start, self.scratch))
-
-
-@cache
-def tile_worth(channels: int, isa: str, threads: int) -> float:
-    """How many single pixels take as long as a whole tile, measured once in a process; `cache_clear` forgets it."""
-    weight, bias = torch.full((channels, channels, 3, 3), 0.01), torch.zeros(channels)
-    source, out = (_native.Canvas(1, 48, 48, channels) for _ in range(2))
-    tiles, pixels = _native.Positions.all(source.tiles), _native.Positions.all(source.pixels)
-    tile_weights, pixel_weights = _native.TileWeights(weight, bias, isa), _native.PixelWeights(weight, bias, isa)
-    scratch = _native.Scratch()
-    a_tile = _seconds(lambda: _native.conv_tiles(tile_weights, source, out, tiles, scratch, threads)) / len(tiles)
-    a_pixel = _seconds(lambda: _native.conv_pixels(pixel_weights, source, out, pixels, threads)) / len(pixels)
-    return a_tile / a_pixel
-
-
-def _seconds(run: Callable[[], None]) -> float:
-    """The shortest of a few runs: what the machine does beside makes others longer."""
-    times = []
-    for _ in range(4):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def run_pass(
