@@ -65,7 +65,7 @@ def test_training_lowers_the_loss_and_ends_in_an_evaluated_checkpoint(folder: Pa
         (1, 30, 4),
     ]
     progress = entries(tmp_path / "out", "progress")
-    assert [line["step"] for line in progress] == [10, 20, 30, 40, 50, 60, 10]
+    assert [line["step"] for line in progress] == [10, 20, 30, 40, 50, 60, 10, 20, 30]
     assert all(line["learning_rate"] > 0 and 0 < line["data_share"] < 1 for line in progress)
     assert progress[-1]["seconds_left"] == 0
 

@@ -11,8 +11,8 @@ DEFAULT_LIMIT = 4 * 2**30
 """Bytes that a process may take where the user says nothing."""
 FRUGAL_LIMIT = 11 * 2**30 // 10
 """The same where tiles are exact and cost the backend little."""
-PROCESS = 450 * 2**20
-"""Bytes of Python, torch, libvips and the weights before any image."""
+PROCESS = 500 * 2**20
+"""Bytes of Python, torch with its compiler and triton, libvips and the weights before any image."""
 SMALLEST_SIDE = 16
 """A tile's core is at least so many LR pixels wide and high."""
 
