@@ -100,3 +100,10 @@ def test_folders_without_use_are_refused(folder: Path, tmp_path: Path) -> None:
         load_pairs(tmp_path / "empty", 2)
     with pytest.raises(DatasetError, match="LR side of 99 pixels"):
         sampler_of(load_pairs(folder, 2), 2, 99)
+
+
+@pytest.mark.parametrize(("mode", "value"), [("I;16", 4000), ("F", 0.5)])
+def test_samples_that_are_not_of_8_bits_are_refused(tmp_path: Path, mode: str, value: float) -> None:
+    Image.new(mode, (16, 16), value).save(tmp_path / "deep.tif")
+    with pytest.raises(DatasetError, match=r"deep\.tif: its samples .* are not of 8 bits"):
+        load_pairs(tmp_path, 2)

@@ -72,5 +72,12 @@ def test_alone_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     world = join("cpu")
     assert (world.rank, world.size) == (0, 1)
-    with pytest.raises(InputError, match="device 'nowhere' is not one that torch knows"):
+    with pytest.raises(InputError, match="device 'nowhere' cannot be used here"):
         join("nowhere")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "meta-physics"])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_cannot_be_used_is_refused(device: str) -> None:
+    with pytest.raises(InputError, match="cannot be used here"):
+        join(device)

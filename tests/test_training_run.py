@@ -92,6 +92,8 @@ def test_a_run_that_is_killed_goes_on_with_the_same_losses(folder: Path, tmp_pat
     assert process.wait() == -signal.SIGKILL
     run_of(RECIPE, folder, tmp_path / "killed").go()
     assert [line["loss"] for line in entries(tmp_path / "killed", "progress")] == expected
+    validated = [[line["step"] for line in entries(tmp_path / name, "validation")] for name in ("whole", "killed")]
+    assert validated[1] == validated[0]
     assert len(expected) == sum(stage.steps for stage in STAGES)
     networks = [checkpoints.load(tmp_path / name / "model.safetensors").state_dict() for name in ("whole", "killed")]
     assert all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])

@@ -89,7 +89,6 @@ void bind_data(nb::module_& module) {
         .def_static("bytes_of", [](int batch, int height, int width, int channels) {
             return Canvas::Plan(batch, height, width, channels).floats * sizeof(float);
         }, "batch"_a, "height"_a, "width"_a, "channels"_a)
-        .def("clear", &Canvas::clear, nb::call_guard<nb::gil_scoped_release>())
         .def("take", [](const Canvas& canvas, Any images, int threads) {
             Strided strided{images.data(), {}, {}};
             for (int axis = 0; axis < 4; ++axis) {

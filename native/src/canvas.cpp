@@ -40,8 +40,6 @@ bool Canvas::same_size(const Canvas& other) const {
     return a.batch == b.batch && a.height == b.height && a.width == b.width;
 }
 
-void Canvas::clear() { std::fill_n(buffer_->data(), buffer_->size(), 0.0f); }
-
 Depths::Depths(const float* from, int batch, int rows, int columns)
     : batch(batch), rows(rows), columns(columns), values(from, from + static_cast<std::size_t>(batch) * rows * columns) {
     for (const float value : values) {

@@ -37,7 +37,6 @@ public:
     float* image() const { return data() + (geometry_.row + 1) * pitch_; }
     const std::shared_ptr<Buffer>& buffer() const { return buffer_; }
     bool same_size(const Canvas& other) const;
-    void clear();
 
 private:
     Canvas(const Plan& plan, int channels);

@@ -58,6 +58,8 @@ def _load_or_reason(path: Path, scale: int, cache: Path | None) -> Pair | str:
     try:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content)) as file:
+            if file.mode.startswith(("I", "F")):
+                return f"{path}: its samples ({file.mode}) are not of 8 bits, which training needs"
             hr = np.asarray(file.convert("RGB"))
     except Exception as error:  # bytes that are not what they claim to be fail anywhere inside a decoder
         return f"{path}: cannot be read as an image ({error})"

@@ -19,7 +19,6 @@ class Canvas:
     @staticmethod
     def bytes_of(batch: int, height: int, width: int, channels: int) -> int:
         """What `bytes` of such a canvas would be."""
-    def clear(self) -> None: ...
     def take(self, images: Any, threads: int) -> None:
         """Copy images, float32 (batch, height, width, channels) with any strides, into the canvas."""
     def view(self) -> Any:

@@ -36,12 +36,12 @@ def tile_worth(channels: int, isa: str, threads: int) -> float:
 def measure(channels: int, isa: str, threads: int) -> float:
     """Measure it, and write it into the file."""
     worth = _measured(channels, isa, threads)
-    path = cache_file()
     try:
+        path = cache_file()
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_text(path, json.dumps(_read() | {_key(channels, isa, threads): worth}, indent=1, sort_keys=True))
-    except OSError as error:
-        logging.getLogger(__name__).info("%s cannot be written (%s): the next process measures again", path, error)
+    except (OSError, RuntimeError) as error:
+        logging.getLogger(__name__).info("no figure can be kept (%s): the next process measures again", error)
     return worth
 
 
@@ -72,7 +72,7 @@ def _read() -> dict[str, float]:
     """The figures of the file that make sense; none where it cannot be read."""
     try:
         content = json.loads(cache_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # the last where nobody has a home folder
         return {}
     if not isinstance(content, dict):
         return {}
@@ -80,7 +80,7 @@ def _read() -> dict[str, float]:
 
 
 def _is_worth(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    return isinstance(value, float) and math.isfinite(value) and value > 0
 
 
 def _measured(channels: int, isa: str, threads: int) -> float:

@@ -71,7 +71,7 @@ class Pass:
         """z0: (N, C, H, W) channels_last; it is left alone. progress: called with the share of blocks launched."""
         self.body, self.sites, self.plan, self.progress = body, sites, plan, progress
         self.z0, self.z = z0, z0.clone(memory_format=torch.preserve_format)
-        self.hidden = torch.empty_like(z0)
+        self.hidden = torch.zeros_like(z0)  # a dense conv may look where none ran
         self.update = torch.empty_like(z0) if body.attention else None
         self.layers = layers(sites, attention=body.attention)
         self.ways = [body.choice(layer, z0, sites.first.side).way for layer in self.layers]

@@ -59,16 +59,19 @@ class World:
 def join(device: str = "auto") -> World:
     """This process's place, by the variables that `torchrun` sets; alone without them.
 
-    device: torch's name; auto is this process's CUDA device where there is one, else the CPU. Raises InputError for a
-    name that torch does not know.
+    device: torch's name; cuda is this process's CUDA device, auto the same where there is one, else the CPU. Raises
+    InputError for one that cannot be used here.
     """
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    if device == "auto":
-        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    elif device == "auto":
+        device = "cpu"
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
-        raise InputError(f"device {device!r} is not one that torch knows; give cpu, cuda or auto") from error
+        torch.zeros(1, device=chosen).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"device {device!r} cannot be used here; give cpu, cuda or auto") from error
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if size > 1 and not torch.distributed.is_initialized():

@@ -1,6 +1,7 @@
 """The tail as training runs it: its last two convs as one, with the same weights and their gradients.
 
-Between the two lies only PixelShuffle, so together they are one 5x5 conv: at x2 an eighth of the multiply-accumulates.
+Between the two lies only PixelShuffle, so together they are one 5x5 conv: with 64 features an eighth of the
+multiply-accumulates. The case between borders of `sparse.tail_folding`, differentiable.
 """
 
 import torch

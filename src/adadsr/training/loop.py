@@ -11,7 +11,7 @@ import torch
 
 from adadsr import checkpoints
 from adadsr.datasets import Pair
-from adadsr.errors import TrainingError
+from adadsr.errors import CheckpointError, TrainingError
 from adadsr.training.log import Entry, JsonLog, Progress, Rollback, Validation
 from adadsr.training.recipe import Stage
 from adadsr.training.state import State, has_state, read_state, write_state
@@ -93,6 +93,7 @@ class Run:
             self._save()
         if due:
             self._validate(stage)
+            self._save()  # again, so that a resumed run keeps the line that this wrote into the log
 
     def _is_sound(self, loss: float, norm: float) -> bool:
         usual = math.inf if self.usual is None else self.usual
@@ -130,8 +131,13 @@ class Run:
 
     def _restore(self) -> None:
         state = read_state(self.out / "state")
-        self.trainer.restore(state)
-        self.usual, self.log_size, self.seconds = (state.about[name] for name in ("usual", "log_size", "seconds"))
+        try:
+            self.trainer.restore(state)
+            self.usual, self.log_size, self.seconds = (state.about[name] for name in ("usual", "log_size", "seconds"))
+        except KeyError as error:
+            raise CheckpointError(
+                f"{self.out / 'state'}: lacks {error}; restore it, or choose another --out"
+            ) from error
         self.saved_at = time.monotonic()
         self.trainer.world.wait()  # before the one that writes replaces what others are reading
 

@@ -47,7 +47,7 @@ class Report:
     achieved_budget: cost of the depth map on the whole image, as a fraction of the dense network's; of an image in one
         tile it is executed_gmacs / dense_gmacs, in several tiles their overlap is left out.
     mean_depth: blocks a position, a fraction counted as a fraction.
-    executed_gmacs: what the backend really ran; head, adapter, body and tail in `parts`.
+    executed_gmacs: what ran, counted as the network defines its convs; head, adapter, body and tail in `parts`.
     dense_gmacs: the full-depth network without an adapter, run in the same tiles (in one tile: the dense network).
     tiles: pieces the image was cut into; their overlap is counted in both figures above.
     exact: whether the result equals that of the whole image; False where channel attention saw tiles only.

@@ -87,7 +87,7 @@ class Upscaler:
         chosen = choose_backend(self.backend, self.device, dtype)
         self._passes = Passes(self.network, chosen, dtype)
         frugal = chosen.frugal and self._passes.body.is_local
-        self.memory = memory or (FRUGAL_LIMIT if frugal else DEFAULT_LIMIT)
+        self.memory = (FRUGAL_LIMIT if frugal else DEFAULT_LIMIT) if memory is None else memory
 
     @classmethod
     def from_pretrained(
