@@ -19,7 +19,7 @@ from adadsr.errors import BackendError, CheckpointError, ImageFileError, InputEr
 from adadsr.images import Picture
 from adadsr.models import Network, NetworkConfig
 from adadsr.upscaler import upscaler as upscaler_module
-from adadsr.upscaler.memory import PROCESS, Copies, Limits, limits_for
+from adadsr.upscaler.memory import FRUGAL_LIMIT, PROCESS, Copies, Limits, default_limits, limits_for
 
 BLOCKS = 4
 CONFIGS = {
@@ -213,7 +213,7 @@ def test_progress_goes_on_within_an_image_and_ends_at_one(backend: str, tile: in
 def test_rows_of_the_tail_give_the_same_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     network, image = build(CONFIGS["adaedsr-tiles"]), torch.from_numpy(photo(50, 40)).permute(2, 0, 1).float()
     whole = Upscaler(network)(image)
-    monkeypatch.setattr(upscaler_module, "limits_for", lambda *_: Limits(1000, 7 * 40))
+    monkeypatch.setattr(upscaler_module, "default_limits", lambda *_, **__: Limits(1000, 7 * 40))
     rows = Upscaler(network)(image)
     torch.testing.assert_close(rows.image, whole.image, rtol=0, atol=1e-3)
     assert rows.report.parts["tail"] > whole.report.parts["tail"]
@@ -229,6 +229,17 @@ def test_limits_grow_with_memory_and_shrink_with_what_is_held() -> None:
     assert copies.body * window <= gib - PROCESS
     assert limits_for(config, context, gib, 0, 100, copies).side == 100
     assert limits_for(config, context, gib, 0, None, Copies(4, 1)).side > narrow.side
+
+
+def test_by_default_little_memory_is_taken_only_where_it_will_do() -> None:
+    copies, gib = Copies(5, 1), 2**30
+    small, large = (NetworkConfig("edsr", 2, 64, 16), 36), (NetworkConfig("edsr", 2, 256, 32), 68)
+    assert default_limits(*small, 0, None, copies, frugal=True) == limits_for(*small, FRUGAL_LIMIT, 0, None, copies)
+    for network, held in ((small, gib), (large, 0), (large, gib // 2)):
+        assert default_limits(*network, held, None, copies, frugal=True) == limits_for(
+            *network, 4 * gib, held, None, copies
+        )
+    assert default_limits(*small, 0, None, copies, frugal=False).side > 1000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -10,7 +10,9 @@ from adadsr.models import NetworkConfig
 DEFAULT_LIMIT = 4 * 2**30
 """Bytes that a process may take where the user says nothing."""
 FRUGAL_LIMIT = 11 * 2**30 // 10
-"""The same where tiles are exact and cost the backend little."""
+"""The same where that is enough, tiles are exact and their overlap costs little."""
+CHEAP_SIDE = 8
+"""The overlap of tiles costs little where their side is at least so many times the context."""
 PROCESS = 500 * 2**20
 """Bytes of Python, torch with its compiler and triton, libvips and the weights before any image."""
 SMALLEST_SIDE = 16
@@ -51,6 +53,23 @@ def limits_for(config: NetworkConfig, context: int, memory: int, held: int, side
             f"give at least {-(-least // 2**20)} MiB"
         )
     return Limits(min(side or largest, largest), free // (copies.tail * features * config.scale**2))
+
+
+def default_limits(
+    config: NetworkConfig, context: int, held: int, side: int | None, copies: Copies, *, frugal: bool
+) -> Limits:
+    """Limits where the user says nothing about memory: FRUGAL_LIMIT where that will do, else DEFAULT_LIMIT.
+
+    frugal: whether the backend and the network can do with little memory. The rest: see `limits_for`.
+    """
+    if frugal:
+        try:
+            limits = limits_for(config, context, FRUGAL_LIMIT, held, None, copies)
+        except InputError:
+            frugal = False
+        else:
+            frugal = limits.side >= CHEAP_SIDE * context
+    return limits_for(config, context, FRUGAL_LIMIT if frugal else DEFAULT_LIMIT, held, side, copies)
 
 
 def give_back() -> None:

@@ -21,7 +21,7 @@ from adadsr.models import Network
 from adadsr.resize import resize_tensor
 from adadsr.sparse.backends import choose_backend, default_backend
 from adadsr.sparse.depth import expand_tiles
-from adadsr.upscaler.memory import DEFAULT_LIMIT, FRUGAL_LIMIT, limits_for
+from adadsr.upscaler.memory import Limits, default_limits, limits_for
 from adadsr.upscaler.passes import NotFiniteError, Outcome, Passes
 from adadsr.upscaler.report import PRECISIONS, Report, Target
 
@@ -86,8 +86,7 @@ class Upscaler:
         self.backend = backend or default_backend(self.device, dtype)
         chosen = choose_backend(self.backend, self.device, dtype)
         self._passes = Passes(self.network, chosen, dtype)
-        frugal = chosen.frugal and self._passes.body.is_local
-        self.memory = (FRUGAL_LIMIT if frugal else DEFAULT_LIMIT) if memory is None else memory
+        self._frugal, self.memory = chosen.frugal and self._passes.body.is_local, memory
 
     @classmethod
     def from_pretrained(
@@ -188,7 +187,7 @@ class Upscaler:
         height, width = lr.shape[-2:]
         held += DEPTH_COPIES * 4 * config.n_groups * height * width if self.network.adapter is not None else 0
         held += self._passes.prepared.held
-        limits = limits_for(config, self._passes.context, self.memory, held, self.tile, self._passes.copies)
+        limits = self._limits(held)
         lr = lr.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
         precision = self.precision
         try:
@@ -201,6 +200,13 @@ class Upscaler:
         seconds = time.perf_counter() - start
         report = self._report(target, outcome, precision, (width, height), seconds)
         return self._pixel_depths(outcome, height, width), report
+
+    def _limits(self, held: int) -> Limits:
+        """How large tiles may be beside `held` bytes of images and weights."""
+        config, context, copies = self.network.config, self._passes.context, self._passes.copies
+        if self.memory is not None:
+            return limits_for(config, context, self.memory, held, self.tile, copies)
+        return default_limits(config, context, held, self.tile, copies, frugal=self._frugal)
 
     @cached_property
     def _full_precision(self) -> Passes:
