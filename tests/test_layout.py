@@ -14,6 +14,7 @@ RANKS = {
     "errors": 0,
     "geometry": 0,
     "atomic": 0,
+    "caches": 0,
     "sparse": 1,
     "images": 1,
     "resize": 1,

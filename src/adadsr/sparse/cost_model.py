@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from adadsr import __version__, atomic
+from adadsr.caches import cache_folder
 from adadsr.sparse import _native
 
 FOLDER_VARIABLE = "ADADSR_CACHE_DIR"
@@ -50,8 +51,7 @@ def cache_file() -> Path:
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder:
         return Path(folder) / "native.json"
-    caches = os.environ.get("XDG_CACHE_HOME")
-    return (Path(caches) if caches else Path.home() / ".cache") / "adadsr" / "native.json"
+    return cache_folder() / "native.json"
 
 
 def _key(channels: int, isa: str, threads: int) -> str:

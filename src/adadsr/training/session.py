@@ -1,12 +1,12 @@
 """A training from options: what both commands run."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
 from adadsr import atomic
+from adadsr.caches import cache_folder
 from adadsr.datasets import TrainingImages, load_pairs
 from adadsr.errors import TrainingError
 from adadsr.training.distributed import World, join, leave
@@ -18,9 +18,12 @@ from adadsr.training.trainer import Trainer
 Watch = Callable[[Entry], None]
 
 
-def default_cache() -> Path:
-    """Where LR images are kept unless told otherwise."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adadsr" / "lr"
+def default_cache() -> Path | None:
+    """Where LR images are kept unless told otherwise; None, so that they are made anew, where nobody has a home."""
+    try:
+        return cache_folder() / "lr"
+    except RuntimeError:
+        return None
 
 
 @dataclass(frozen=True)
