@@ -6,7 +6,7 @@ import torch
 from adadsr.errors import InputError
 from adadsr.models import build
 from adadsr.training import Recipe, Stage
-from adadsr.training.depths import desired_depths
+from adadsr.training.depths import desired_depths, uniform_depth
 from adadsr.training.forward import Forward, meet_together
 
 N_BLOCKS = 16
@@ -68,3 +68,25 @@ def test_contradictions_are_refused(together, options, said):
 def test_sharing_needs_an_adapter_that_meets_depths():
     with pytest.raises(InputError, match="depth_tile: 4"):
         Recipe(network="adaedsr-baseline", scale=2, depth_tile=1, stages=(shared(),))
+
+
+@pytest.mark.parametrize("network", ["adaedsr-baseline", "adarcan-small"])
+def test_a_uniform_step_is_the_same_depth_everywhere(network):
+    torch.manual_seed(0)
+    network, lr = build(network, 2, 4), torch.rand(2, 3, 12, 8) * 255
+    depth = network.config.n_resblocks // 2
+    forward = Forward(network, bfloat16=False)
+    with torch.no_grad():
+        everywhere = torch.full((2, network.config.n_groups, 3, 2), float(depth))
+        expected = network.tail(network.body(network.head(lr), everywhere))[..., 1:-1, 1:-1]
+        result = forward(lr, torch.full((2,), 1.0), uniform=depth)
+    assert result.depth_map is None
+    torch.testing.assert_close(result.sr, expected, atol=2e-3, rtol=0)
+
+
+def test_uniform_depths_come_as_often_as_asked_and_reach_every_block():
+    generator = torch.Generator().manual_seed(0)
+    depths = [uniform_depth(shared(uniform_share=0.25), N_BLOCKS, generator) for _ in range(2000)]
+    drawn = [depth for depth in depths if depth is not None]
+    assert 0.2 < len(drawn) / len(depths) < 0.3
+    assert set(drawn) == set(range(1, N_BLOCKS + 1))

@@ -23,7 +23,8 @@ from adadsr.training.distributed import join, leave
 from training_samples import RECIPE
 
 folder, out = map(Path, sys.argv[1:])
-recipe = replace(RECIPE, stages=tuple(replace(stage, steps=4, batch=4) for stage in RECIPE.stages))
+dense, adaptive = (replace(stage, steps=4, batch=4) for stage in RECIPE.stages)
+recipe = replace(RECIPE, stages=(dense, replace(adaptive, uniform_share=0.5)))
 world, pairs = join("cpu"), load_pairs(folder, 2)
 out.mkdir(exist_ok=True)
 path = Run(Trainer(recipe, TrainingImages(pairs, 2, world.device), world), pairs, out, Pace(4, 1, 0.0)).go()

@@ -54,6 +54,10 @@ class Body(NamedTuple):
         """Whether a pixel depends on its neighbourhood only: one group, no attention over the whole image."""
         return len(self.groups) == 1 and all(block.attention is None for block in self.groups[0].blocks)
 
+    def shallow(self, blocks: int) -> "Body":
+        """The body without the blocks of each group after the first `blocks`."""
+        return self._replace(groups=tuple(group._replace(blocks=group.blocks[:blocks]) for group in self.groups))
+
 
 class Tail(NamedTuple):
     """3x3 convs, each followed by PixelShuffle with its factor, and a last 3x3 conv."""

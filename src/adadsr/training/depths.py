@@ -1,4 +1,4 @@
-"""What an adaptive stage trains at: the desired depth of each image, and how hard the gates are."""
+"""What an adaptive stage trains at: desired depths, or one depth everywhere; and how hard the gates are."""
 
 import torch
 from torch import Tensor
@@ -22,6 +22,14 @@ def desired_depths(stage: Stage, n_blocks: int, generator: torch.Generator) -> T
         full = torch.rand(stage.batch, generator=generator) < stage.full_share
         share.masked_fill_(full, 1.0)
     return share * n_blocks
+
+
+def uniform_depth(stage: Stage, n_blocks: int, generator: torch.Generator) -> int | None:
+    """The number of blocks that a step runs everywhere, 1 to `n_blocks`; None for a step that asks the adapter."""
+    # Two draws whatever they say, so that the patches of a run do not depend on them.
+    chance = float(torch.rand((), generator=generator))
+    blocks = int(torch.randint(1, n_blocks + 1, (), generator=generator))
+    return blocks if chance < stage.uniform_share else None
 
 
 def hardness(stage: Stage, step: int) -> float:

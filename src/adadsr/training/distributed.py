@@ -49,11 +49,15 @@ class World:
         if self.size > 1:
             torch.distributed.barrier()
 
-    def shared(self, module: nn.Module) -> nn.Module:
-        """A module whose gradients are means over all processes; called where the weights are the same in all."""
+    def shared(self, module: nn.Module, *, unused: bool = False) -> nn.Module:
+        """A module whose gradients are means over all processes; called where the weights are the same in all.
+
+        unused: a step may leave some parameters, the same in all processes, without a gradient.
+        """
         if self.size == 1:
             return module
-        return DistributedDataParallel(module, device_ids=[self.device] if self.device.type == "cuda" else None)
+        devices = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(module, device_ids=devices, find_unused_parameters=unused)
 
 
 def join(device: str = "auto") -> World:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from adadsr.models import Network, Restoration
 from adadsr.models.adapter import Adapter
+from adadsr.sparse.reference import run_reference
 from adadsr.training.folded_tail import inside, run_folded
 from adadsr.training.recipe import Recipe
 
@@ -29,16 +30,22 @@ class Forward(nn.Module):
         desired_depth: Tensor | None = None,
         hardness: float = 0.0,
         sharing: tuple[int, int] = (1, 0),
+        uniform: int | None = None,
     ) -> Restoration:
-        """See `Network.forward`. sharing: see `meet_together`; with 1 image each map meets its depth alone."""
+        """See `Network.forward`. sharing: see `meet_together`; with 1 image each map meets its depth alone.
+
+        uniform: so many blocks run everywhere; the desired depth then says nothing.
+        """
         network = self.network
         z0 = network.head(lr)
         with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.bfloat16_body):
-            depth_map = None
-            if desired_depth is not None:
+            depth_map, body = None, network.body.tensors()
+            if uniform is not None:
+                body = body.shallow(uniform)
+            elif desired_depth is not None:
                 scores = self._scores(z0, desired_depth)
                 depth_map = meet_together(network.require_adapter(), scores, desired_depth, hardness, sharing)
-            z = network.body(z0, depth_map, hardness)
+            z = run_reference(body, z0, depth_map, hardness)
         return Restoration(inside(run_folded(network.tail, z.float())), depth_map)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]

@@ -12,7 +12,16 @@ PRECISIONS = ("float32", "bfloat16")
 OPTIMIZERS = ("adam", "muon")
 SCHEDULES = ("cosine", "step")
 GATES = ("soft", "annealed", "straight_through")
-ADAPTIVE_ONLY = ("depth_weight", "full_share", "least_share", "sandwich", "shared_depth", "gates", "adapter_rate")
+ADAPTIVE_ONLY = (
+    "depth_weight",
+    "full_share",
+    "least_share",
+    "sandwich",
+    "shared_depth",
+    "uniform_share",
+    "gates",
+    "adapter_rate",
+)
 """Options of a stage that say nothing where every block runs."""
 
 
@@ -28,6 +37,8 @@ class Stage:
     sandwich: full_share holds for each batch, and one image of it runs at least_share, instead of by chance.
     shared_depth: so many images of a batch share one desired depth, and their maps meet it together, as the parts of a
         photo do: flat patches leave depth to the others. The first full_share of them run at full depth. 1: each alone.
+    uniform_share: this part of the steps asks no adapter: all images run one number of blocks, drawn anew, everywhere.
+        Blocks learn to be of use as the last ones, which maps of 0 and full depth alone do not teach them.
     gates: soft lets the last block of a position run at a fraction; straight_through runs whole blocks with the soft
         gates' gradient, as inference under a budget does; annealed goes from the first to the second over the stage.
     adapter_rate: factor of the learning rate for the adapter.
@@ -46,6 +57,7 @@ class Stage:
     least_share: float = 0.1
     sandwich: bool = False
     shared_depth: int = 1
+    uniform_share: float = 0.0
     gates: str = "soft"
     adapter_rate: float = 1.0
     teacher: str = ""
@@ -59,7 +71,8 @@ class Stage:
         for name in ("adaptive", "sandwich"):
             _check(name, getattr(self, name), "true or false", lambda value: True, bool)
         _check("depth_weight", self.depth_weight, "a number of at least 0", lambda value: value >= 0, int, float)
-        _check("full_share", self.full_share, "a number in [0, 1]", lambda value: 0 <= value <= 1, int, float)
+        for name in ("full_share", "uniform_share"):
+            _check(name, getattr(self, name), "a number in [0, 1]", lambda value: 0 <= value <= 1, int, float)
         for name in ("least_share", "teacher_weight"):
             _check(name, getattr(self, name), "a number in (0, 1]", lambda value: 0 < value <= 1, int, float)
         _check("gates", self.gates, f"one of {GATES}", lambda value: value in GATES, str)

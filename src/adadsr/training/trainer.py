@@ -12,7 +12,7 @@ from adadsr.errors import InputError
 from adadsr.losses import depth_excess, l1
 from adadsr.models import Network
 from adadsr.training.clock import Clock
-from adadsr.training.depths import desired_depths, hardness
+from adadsr.training.depths import desired_depths, hardness, uniform_depth
 from adadsr.training.distributed import World
 from adadsr.training.folded_tail import inside
 from adadsr.training.forward import make_forward
@@ -101,16 +101,17 @@ class Trainer:
         self.teacher = load_teacher(self.recipe, stage, self.world.device)
         if self.network.adapter is not None:
             self.network.adapter.requires_grad_(stage.adaptive)
-        self.forward = self.world.shared(make_forward(self.network, self.recipe))
+        # A step at one depth everywhere leaves the adapter and the blocks beyond without gradients.
+        self.forward = self.world.shared(make_forward(self.network, self.recipe), unused=stage.uniform_share > 0)
 
     def advance(self) -> Step:
         """One optimizer step of the current stage."""
         stage = self.recipe.stages[self.stage]
         with self.clock.timing("data"):
             lr, hr = self.sampler.batch(stage.batch, self.part)
-            desired = self._desired_depths(stage)
+            desired, uniform = self._depths(stage)
         with self.clock.timing("step"):
-            loss, distance = self._losses(stage, lr, hr, desired)
+            loss, distance = self._losses(stage, lr, hr, desired, uniform)
             self.optimizers.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
@@ -119,19 +120,24 @@ class Trainer:
         self.step += 1
         return Step(distance.detach(), norm)
 
-    def _desired_depths(self, stage: Stage) -> Tensor | None:
+    def _depths(self, stage: Stage) -> tuple[Tensor | None, int | None]:
+        """The desired depth of each of this process's images, and the depth that runs everywhere instead, if any."""
         if not stage.adaptive:
-            return None
-        depths = desired_depths(stage, self.network.config.n_resblocks, self.generator)
-        return depths[self.part].to(self.world.device, non_blocking=True)
+            return None, None
+        blocks = self.network.config.n_resblocks
+        depths = desired_depths(stage, blocks, self.generator)
+        uniform = uniform_depth(stage, blocks, self.generator) if stage.uniform_share else None
+        return depths[self.part].to(self.world.device, non_blocking=True), uniform
 
-    def _losses(self, stage: Stage, lr: Tensor, hr: Tensor, desired: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _losses(
+        self, stage: Stage, lr: Tensor, hr: Tensor, desired: Tensor | None, uniform: int | None
+    ) -> tuple[Tensor, Tensor]:
         """What is minimised, and the distance to the HR patches alone."""
         sharing = stage.shared_depth, stage.full_of_shared
-        result = self.forward(lr, desired, hardness(stage, self.step), sharing)
+        result = self.forward(lr, desired, hardness(stage, self.step), sharing, uniform)
         distance = l1(result.sr, inside(hr))
         loss = distance if self.teacher is None else _distilled(self.teacher, distance, lr, result.sr)
-        if desired is not None and stage.depth_weight:
+        if result.depth_map is not None and desired is not None and stage.depth_weight:
             loss = loss + stage.depth_weight * depth_excess(result.depth_map, desired)
         return loss, distance
 
