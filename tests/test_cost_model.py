@@ -74,3 +74,15 @@ def test_the_command_measures_again(folder: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "64 channels" in result.output
     assert len(json.loads((folder / "native.json").read_text())) == 2
+
+
+def test_the_command_says_what_cannot_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for variable in (cost_model.FOLDER_VARIABLE, "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    result = CliRunner().invoke(app, ["backends", "--measure"])
+    assert result.exit_code == 0, result.output
+    assert "not kept: there is no home folder; ADADSR_CACHE_DIR says where else" in result.output

@@ -67,4 +67,7 @@ def _measure() -> None:
         typer.echo(
             f"{channels} channels, {isa}, {threads} threads: a tile of 16 pixels takes as long as {worth:.2f} alone"
         )
-    typer.echo(cost_model.cache_file())
+    try:
+        typer.echo(cost_model.cache_file())
+    except RuntimeError:
+        typer.echo(f"not kept: there is no home folder; {cost_model.FOLDER_VARIABLE} says where else")
