@@ -86,6 +86,27 @@ def test_any_plan_gives_the_same(backbone: str, depth_tile: int) -> None:
     assert_as_exact_as_dense(body, z0, None, Plan((BLOCKS,) * groups, (0,) * groups))
 
 
+@pytest.mark.parametrize(("backbone", "depth_tile"), KINDS)
+def test_a_mixed_plan_reads_nothing_that_nobody_wrote(
+    backbone: str, depth_tile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory that was not written holds what was there before; here that is no number."""
+    body = build_body(backbone, depth_tile)
+    z0, depth_map = sample(body, 10, 1, 7, 6)
+    for name in ("empty_like", "empty"):
+        allocate = getattr(torch, name)
+        monkeypatch.setattr(torch, name, lambda *given, allocate=allocate, **also: _poisoned(allocate(*given, **also)))
+    ours = TritonBody(moved(body), UNTIMED, "ieee")
+    groups = len(body.groups)
+    for first, second in ((1, 2), (2, 0)):
+        plan = Plan((first,) * groups, (second,) * groups)
+        assert torch.isfinite(ours.run(z0.to(DEVICE), depth_map.to(DEVICE), plan)).all()
+
+
+def _poisoned(tensor: Tensor) -> Tensor:
+    return tensor.fill_(torch.nan) if tensor.is_floating_point() else tensor
+
+
 @pytest.mark.parametrize("depth_tile", [1, 4])
 def test_groups_without_attention(depth_tile: int) -> None:
     """No network here has them; a body may."""
