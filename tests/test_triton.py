@@ -98,7 +98,7 @@ def test_a_mixed_plan_reads_nothing_that_nobody_wrote(
         monkeypatch.setattr(torch, name, lambda *given, allocate=allocate, **also: _poisoned(allocate(*given, **also)))
     ours = TritonBody(moved(body), UNTIMED, "ieee")
     groups = len(body.groups)
-    for first, second in ((1, 2), (2, 0)):
+    for first, second in ((0, 2), (1, BLOCKS), (2, 0)):
         plan = Plan((first,) * groups, (second,) * groups)
         assert torch.isfinite(ours.run(z0.to(DEVICE), depth_map.to(DEVICE), plan)).all()
 
