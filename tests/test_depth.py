@@ -24,19 +24,6 @@ def test_gates_spend_exactly_the_depth(seed: int) -> None:
 
 
 @given(seeds)
-def test_hard_gates_are_whole_and_have_the_gradient_of_soft_ones(seed: int) -> None:
-    depth = random_depths(seed, 1, 1, 6, 7).requires_grad_()
-    for block in range(BLOCKS):
-        soft, half, hard = (gate(depth, block, hardness) for hardness in (0.0, 0.5, 1.0))
-        torch.testing.assert_close(hard, (depth > block).float(), rtol=0, atol=1e-6)
-        torch.testing.assert_close(half, (soft + hard) / 2, rtol=0, atol=1e-6)
-        assert torch.equal(half > 0, soft > 0)
-        gradients = [torch.autograd.grad(gates.sum(), depth)[0] for gates in (soft, half, hard)]
-        assert torch.equal(gradients[0], gradients[1])
-        assert torch.equal(gradients[0], gradients[2])
-
-
-@given(seeds)
 def test_active_sets_are_nested(seed: int) -> None:
     depth = random_depths(seed, 1, 1, 6, 7)
     for block in range(BLOCKS):

@@ -199,14 +199,6 @@ def test_tiles_that_hang_over_the_border_work(height, width):
     assert network.restore(z0, depth_map).shape == (1, 3, 2 * height, 2 * width)
 
 
-@torch.no_grad()
-def test_whole_blocks_meet_the_desired_mean_too():
-    scores = random_scores(2, 1, 9, 9, 1.5, 3)
-    adapter = TileAdapter(TILES)
-    depths = adapter.at_depth(scores, torch.tensor([2.0, 5.0]), hardness=1.0)
-    torch.testing.assert_close(depths.ceil().mean(dim=(1, 2, 3)), torch.tensor([2.0, 5.0]), rtol=0, atol=1 / 81)
-
-
 def test_a_conditioned_adapter_starts_unconditioned_and_changes_its_pattern_with_the_depth():
     torch.manual_seed(0)
     network = Network(at(TILES, conditioned=True))

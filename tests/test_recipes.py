@@ -15,7 +15,7 @@ ABLATE = Path(__file__).parents[1] / "recipes" / "ablate.py"
 VARIANTS = """
 base: {network: adatiny, scale: 2, depth_tile: 4, warmup: 1, stages: [
   {steps: 2, batch: 2, patch: 8, learning_rate: 1.0e-3, adaptive: true}]}
-variants: {base: , hard: {gates: straight_through, seed: 2}}
+variants: {base: , hard: {full_share: 0.5, seed: 2}}
 """
 
 
@@ -55,7 +55,7 @@ def test_variants_that_do_not_fit_are_refused(
     change: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_photos(tmp_path / "photos")
-    (tmp_path / "v.yaml").write_text(VARIANTS.replace("hard: {gates: straight_through, seed: 2}", change))
+    (tmp_path / "v.yaml").write_text(VARIANTS.replace("hard: {full_share: 0.5, seed: 2}", change))
     (tmp_path / "out" / "hard").mkdir(parents=True)
     (tmp_path / "out" / "hard" / "result.json").write_text(json.dumps({"recipe": repr(RECIPE), "psnr_y": {}}))
     with pytest.raises(SystemExit):

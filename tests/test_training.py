@@ -14,7 +14,7 @@ from adadsr.errors import InputError
 from adadsr.losses import depth_excess, l1
 from adadsr.models import build
 from adadsr.training import Stage
-from adadsr.training.depths import desired_depths, hardness
+from adadsr.training.depths import desired_depths
 from adadsr.training.forward import Forward
 from adadsr.training.recipe import OPTIMIZERS, PRECISIONS
 from adadsr.training.schedule import learning_rate
@@ -36,9 +36,9 @@ def test_losses_are_what_they_say() -> None:
 OPTIONS = {
     "published": {"depth_weight": 0.01},
     "distilled": {"teacher": "teacher.safetensors", "teacher_weight": 0.3},
-    "whole blocks": {"gates": "straight_through", "adapter_rate": 3.0},
+    "shared": {"shared_depth": 3, "full_share": 0.3},
     "uniform": {"uniform_share": 0.5, "depth_weight": 0.01},
-    "annealed": {"gates": "annealed", "sandwich": True, "least_share": 0.3, "schedule": "step"},
+    "each alone": {"least_share": 0.3, "schedule": "step"},
 }
 
 
@@ -92,14 +92,6 @@ def test_a_dense_stage_leaves_the_adapter_and_an_adaptive_one_does_not(folder: P
         assert torch.equal(trainer.network.adapter.embed.weight, before) is not stage.adaptive
 
 
-def test_the_adapter_has_a_rate_of_its_own(folder: Path) -> None:
-    stage = replace(STAGES[1], adapter_rate=5.0)
-    trainer = trainer_of(replace(RECIPE, stages=(stage,)), load_pairs(folder, 2))
-    trainer.advance()
-    rest, adapter = (group["lr"] for group in trainer.optimizers.each[0].param_groups)
-    assert adapter == 5 * rest == pytest.approx(5 * learning_rate(stage, 0, RECIPE.warmup))
-
-
 def test_muon_moves_the_blocks_and_adam_the_rest(folder: Path) -> None:
     networks = {}
     for optimizer in OPTIMIZERS:
@@ -140,16 +132,6 @@ def test_depths_are_sampled_as_the_stage_says() -> None:
     shares = desired_depths(stage, 16, generator) / 16
     assert float(shares.min()) == pytest.approx(0.2, abs=0.01)
     assert float((shares == 1).float().mean()) == pytest.approx(0.3, abs=0.03)
-    shares = desired_depths(replace(stage, batch=8, sandwich=True), 16, generator) / 16
-    assert int((shares == 1).sum()) == 2
-    assert float(shares.min()) == pytest.approx(0.2)
-
-
-def test_gates_harden_over_an_annealed_stage() -> None:
-    stage = Stage(11, 1, 8, 1e-3, adaptive=True, gates="annealed")
-    assert [hardness(stage, step) for step in (0, 5, 10)] == [0, 0.5, 1]
-    assert hardness(replace(stage, gates="soft"), 10) == 0
-    assert hardness(replace(stage, gates="straight_through"), 0) == 1
 
 
 def test_a_teacher_of_full_weight_replaces_the_photo(folder: Path, tmp_path: Path) -> None:

@@ -47,11 +47,8 @@ class Adapter(nn.Module):
         """Shifts at which every depth is 0, and at which every depth is at least `n_blocks`."""
         raise NotImplementedError
 
-    def at_depth(self, scores: Tensor, desired_depth: Tensor, hardness: float = 0.0) -> Tensor:
-        """The depth map that the adapter gives for its scores at a desired depth, (N,), in blocks.
-
-        hardness: of the gates that run it (`sparse.depth.gate`).
-        """
+    def at_depth(self, scores: Tensor, desired_depth: Tensor) -> Tensor:
+        """The depth map that the adapter gives for its scores at a desired depth, (N,), in blocks."""
         raise NotImplementedError
 
     def forward(self, z0: Tensor, desired_depth: Tensor) -> Tensor:
@@ -80,7 +77,7 @@ class PixelAdapter(Adapter):
     def depth_map(self, scores: Tensor, shift: Tensor | float = 0.0) -> Tensor:
         return F.relu(scores + shift)
 
-    def at_depth(self, scores: Tensor, desired_depth: Tensor, hardness: float = 0.0) -> Tensor:
+    def at_depth(self, scores: Tensor, desired_depth: Tensor) -> Tensor:
         return self.depth_map(scores)
 
     def shift_bounds(self, scores: Tensor) -> tuple[float, float]:
@@ -176,11 +173,11 @@ class TileAdapter(Adapter):
     def shift_bounds(self, scores: Tensor) -> tuple[float, float]:
         return -float(scores.max()) - self.SATURATION, self.SATURATION - float(scores.min())
 
-    def at_depth(self, scores: Tensor, desired_depth: Tensor, hardness: float = 0.0) -> Tensor:
-        return self.depth_map(scores, self._mean_shift(scores, desired_depth, hardness))
+    def at_depth(self, scores: Tensor, desired_depth: Tensor) -> Tensor:
+        return self.depth_map(scores, self._mean_shift(scores, desired_depth))
 
-    def _mean_shift(self, scores: Tensor, desired_depth: Tensor, hardness: float) -> Tensor:
-        """Shift of each sample, (N, 1, 1, 1), at which the mean of its gates, added up, is the desired depth.
+    def _mean_shift(self, scores: Tensor, desired_depth: Tensor) -> Tensor:
+        """Shift of each sample, (N, 1, 1, 1), at which its mean depth is the desired one.
 
         The shift is found by bisection and then given the gradient of the implicit function: where all scores of an
         image rise together the shift falls by as much, so that training moves depth between tiles, never the mean.
@@ -191,9 +188,7 @@ class TileAdapter(Adapter):
             high = self.SATURATION - scores.amin(dim=(1, 2, 3), keepdim=True)
             for _ in range(30):
                 middle = (low + high) / 2
-                depths = self.depth_map(scores, middle)
-                depths = depths + hardness * (depths.ceil() - depths)
-                below = depths.mean(dim=(1, 2, 3), keepdim=True) < target
+                below = self.depth_map(scores, middle).mean(dim=(1, 2, 3), keepdim=True) < target
                 low, high = torch.where(below, middle, low), torch.where(below, high, middle)
             sigmoid = torch.sigmoid(scores + high)
             inside = (self.depth_map(scores, high) > 0) & (self.depth_map(scores, high) < self.n_blocks)

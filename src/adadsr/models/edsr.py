@@ -22,9 +22,6 @@ class EDSRBody(nn.Module):
         group = Group(block_tensors(self.blocks), conv=None)
         return Body((group,), conv_tensors(self.conv), self.depth_tile)
 
-    def forward(self, z0: Tensor, depth_map: Tensor | None = None, hardness: float = 0.0) -> Tensor:
-        """z0: (N, C, H, W). depth_map: (N, 1, ceil(H/t), ceil(W/t)) in blocks; None is full depth.
-
-        hardness: of the gates, see `sparse.depth.gate`.
-        """
-        return run_reference(self.tensors(), z0, depth_map, hardness)
+    def forward(self, z0: Tensor, depth_map: Tensor | None = None) -> Tensor:
+        """z0: (N, C, H, W). depth_map: (N, 1, ceil(H/t), ceil(W/t)) in blocks; None is full depth."""
+        return run_reference(self.tensors(), z0, depth_map)

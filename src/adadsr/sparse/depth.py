@@ -9,17 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def gate(depth_map: Tensor, block: int, hardness: float = 0.0) -> Tensor:
+def gate(depth_map: Tensor, block: int) -> Tensor:
     """Weight of block `block` at each position (arXiv:2004.03915, eq. 4).
 
     depth_map: any shape, in blocks, >= 0. Returns the same shape in [0, 1]: 1 below the depth, a fraction at the
     last block, 0 above. Over all blocks the gates of a position add up to its depth.
-    hardness: how far a fraction is moved towards 1, in [0, 1]; 1 is whole blocks. The gradient is that of hardness 0.
     """
-    soft = (depth_map - block).clamp(0, 1)
-    if hardness == 0:
-        return soft
-    return soft + hardness * ((soft > 0).to(soft) - soft).detach()
+    return (depth_map - block).clamp(0, 1)
 
 
 def expand_tiles(depth_map: Tensor, depth_tile: int, height: int, width: int) -> Tensor:

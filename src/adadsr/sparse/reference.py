@@ -8,11 +8,11 @@ from adadsr.sparse.body import Attention, Block, Body, Conv, Tail
 from adadsr.sparse.depth import expand_tiles, gate
 
 
-def run_reference(body: Body, z0: Tensor, depth_map: Tensor | None = None, hardness: float = 0.0) -> Tensor:
+def run_reference(body: Body, z0: Tensor, depth_map: Tensor | None = None) -> Tensor:
     """All groups, all blocks, everywhere, times the gates. Differentiable.
 
-    z0: (N, C, H, W). depth_map: (N, G, ceil(H/t), ceil(W/t)) in blocks, None for full depth. hardness: of the gates,
-    see `depth.gate`. Returns (N, C, H, W).
+    z0: (N, C, H, W). depth_map: (N, G, ceil(H/t), ceil(W/t)) in blocks, None for full depth. Returns
+    (N, C, H, W).
     """
     if depth_map is not None:
         depth_map = expand_tiles(depth_map, body.depth_tile, *z0.shape[-2:])
@@ -20,7 +20,7 @@ def run_reference(body: Body, z0: Tensor, depth_map: Tensor | None = None, hardn
     for index, group in enumerate(body.groups):
         start = z
         for number, block in enumerate(group.blocks):
-            weight = None if depth_map is None else gate(depth_map[:, index : index + 1], number, hardness)
+            weight = None if depth_map is None else gate(depth_map[:, index : index + 1], number)
             z = run_block(block, z, weight, tile_mask=body.depth_tile > 1)
         if group.conv is not None:
             z = conv(z, group.conv) + start

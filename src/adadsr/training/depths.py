@@ -1,4 +1,4 @@
-"""What an adaptive stage trains at: desired depths, or one depth everywhere; and how hard the gates are."""
+"""What an adaptive stage trains at: the desired depth of each image, or one depth everywhere."""
 
 import torch
 from torch import Tensor
@@ -15,13 +15,8 @@ def desired_depths(stage: Stage, n_blocks: int, generator: torch.Generator) -> T
         share[:, : stage.full_of_shared] = 1.0
         return share.flatten() * n_blocks
     share = torch.empty(stage.batch).uniform_(stage.least_share, 1.0, generator=generator)
-    if stage.sandwich:
-        share[0] = stage.least_share
-        share[1 : 1 + max(1, round(stage.full_share * stage.batch))] = 1.0
-    else:
-        full = torch.rand(stage.batch, generator=generator) < stage.full_share
-        share.masked_fill_(full, 1.0)
-    return share * n_blocks
+    full = torch.rand(stage.batch, generator=generator) < stage.full_share
+    return share.masked_fill_(full, 1.0) * n_blocks
 
 
 def uniform_depth(stage: Stage, n_blocks: int, generator: torch.Generator) -> int | None:
@@ -30,10 +25,3 @@ def uniform_depth(stage: Stage, n_blocks: int, generator: torch.Generator) -> in
     chance = float(torch.rand((), generator=generator))
     blocks = int(torch.randint(1, n_blocks + 1, (), generator=generator))
     return blocks if chance < stage.uniform_share else None
-
-
-def hardness(stage: Stage, step: int) -> float:
-    """How hard the gates are at a step of a stage, in [0, 1]; see `sparse.depth.gate`."""
-    if stage.gates == "annealed":
-        return min(1.0, step / max(1, stage.steps - 1))
-    return 1.0 if stage.gates == "straight_through" else 0.0

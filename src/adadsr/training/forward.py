@@ -28,7 +28,6 @@ class Forward(nn.Module):
         self,
         lr: Tensor,
         desired_depth: Tensor | None = None,
-        hardness: float = 0.0,
         sharing: tuple[int, int] = (1, 0),
         uniform: int | None = None,
     ) -> Restoration:
@@ -44,8 +43,8 @@ class Forward(nn.Module):
                 body = body.shallow(uniform)
             elif desired_depth is not None:
                 scores = self._scores(z0, desired_depth)
-                depth_map = meet_together(network.require_adapter(), scores, desired_depth, hardness, sharing)
-            z = run_reference(body, z0, depth_map, hardness)
+                depth_map = meet_together(network.require_adapter(), scores, desired_depth, sharing)
+            z = run_reference(body, z0, depth_map)
         return Restoration(inside(run_folded(network.tail, z.float())), depth_map)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -54,20 +53,18 @@ class Forward(nn.Module):
         return self.network.require_adapter().scores(z0, desired_depth).float()
 
 
-def meet_together(
-    adapter: Adapter, scores: Tensor, desired_depth: Tensor, hardness: float, sharing: tuple[int, int]
-) -> Tensor:
+def meet_together(adapter: Adapter, scores: Tensor, desired_depth: Tensor, sharing: tuple[int, int]) -> Tensor:
     """Depth maps (N, G, h, w) of images that meet one desired depth together, as parts of one image would.
 
-    scores: (N, G, h, w). desired_depth: (N,), in blocks. hardness: of the gates, see `sparse.depth.gate`. sharing: how
+    scores: (N, G, h, w). desired_depth: (N,), in blocks. sharing: how
     many images share a desired depth, which N is a multiple of, and how many of them, the first, run at full depth.
     """
     together, full = sharing
     if together == 1:
-        return adapter.at_depth(scores, desired_depth, hardness)
+        return adapter.at_depth(scores, desired_depth)
     groups = scores.reshape(-1, together, *scores.shape[1:])
     one_image = groups[:, full:].transpose(1, 2).flatten(2, 3)
-    depths = adapter.at_depth(one_image, desired_depth.view(-1, together)[:, -1], hardness)
+    depths = adapter.at_depth(one_image, desired_depth.view(-1, together)[:, -1])
     maps = depths.reshape(*depths.shape[:2], together - full, *scores.shape[2:]).transpose(1, 2)
     everywhere = maps.new_full((1, 1, 1, 1, 1), adapter.n_blocks).expand(len(maps), full, *maps.shape[2:])
     return torch.cat([everywhere, maps], dim=1).flatten(0, 1)

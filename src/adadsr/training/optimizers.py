@@ -1,4 +1,4 @@
-"""Adam, alone or beside Muon for the body's convs, with rates by group and a state of named tensors."""
+"""Adam, alone or beside Muon for the body's convs, with a state of named tensors."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from adadsr.models.layers import ResidualBlock
 
 
 class Optimizers:
-    """All parameters of a network, each in one optimizer; the adapter's form a group with a rate of its own.
+    """All parameters of a network, each in one optimizer.
 
     muon: orthogonalise the momentum of the residual blocks' 3x3 convs (Muon, "Muon is Scalable for LLM Training",
     arXiv:2502.16982), each taken as a matrix of out x 9*in; scaled so that Adam's learning rates fit.
@@ -18,12 +18,9 @@ class Optimizers:
     def __init__(self, network: Network, device: torch.device, *, muon: bool) -> None:
         blocks = [module for module in network.body.modules() if isinstance(module, ResidualBlock)]
         weights = [conv.weight for block in blocks for conv in (block.conv1, block.conv2)] if muon else []
-        adapter = [] if network.adapter is None else list(network.adapter.parameters())
-        elsewhere = {id(parameter) for parameter in (*weights, *adapter)}
+        elsewhere = {id(parameter) for parameter in weights}
         rest = [parameter for parameter in network.parameters() if id(parameter) not in elsewhere]
-        groups = [{"params": rest, "adapter": False}, {"params": adapter, "adapter": True}]
-        groups = [group for group in groups if group["params"]]
-        self.each: list[Optimizer] = [Adam(groups, betas=(0.9, 0.99), fused=device.type == "cuda")]
+        self.each: list[Optimizer] = [Adam(rest, betas=(0.9, 0.99), fused=device.type == "cuda")]
         # Channels come last in memory, so that these matrices are views: a step on them is a step of the conv.
         self._matrices = [(weight, nn.Parameter(_as_matrix(weight.detach()))) for weight in weights]
         if self._matrices:
@@ -37,13 +34,13 @@ class Optimizers:
         for weight, _ in self._matrices:
             weight.grad = None
 
-    def step(self, rate: float, adapter_factor: float) -> None:
-        """One step at a learning rate; the adapter's is that times a factor."""
+    def step(self, rate: float) -> None:
+        """One step at a learning rate."""
         for weight, matrix in self._matrices:
             matrix.grad = None if weight.grad is None else _as_matrix(weight.grad)
         for optimizer in self.each:
             for group in optimizer.param_groups:
-                group["lr"] = rate * adapter_factor if group.get("adapter") else rate
+                group["lr"] = rate
             optimizer.step()
 
     def tensors(self) -> dict[str, Tensor]:

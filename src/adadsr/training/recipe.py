@@ -11,17 +11,7 @@ from adadsr.models import NetworkConfig, named_config
 PRECISIONS = ("float32", "bfloat16")
 OPTIMIZERS = ("adam", "muon")
 SCHEDULES = ("cosine", "step")
-GATES = ("soft", "annealed", "straight_through")
-ADAPTIVE_ONLY = (
-    "depth_weight",
-    "full_share",
-    "least_share",
-    "sandwich",
-    "shared_depth",
-    "uniform_share",
-    "gates",
-    "adapter_rate",
-)
+ADAPTIVE_ONLY = ("depth_weight", "full_share", "least_share", "shared_depth", "uniform_share")
 """Options of a stage that say nothing where every block runs."""
 
 
@@ -34,14 +24,10 @@ class Stage:
     schedule: cosine falls to 1% of the peak; step halves the rate after 50%, 75% and 87.5% of the stage.
     depth_weight: weight of `losses.depth_excess`; 0 where the adapter meets the desired depth by itself.
     full_share: share of images trained at full depth; the others' depths are uniform between least_share and 1 of it.
-    sandwich: full_share holds for each batch, and one image of it runs at least_share, instead of by chance.
     shared_depth: so many images of a batch share one desired depth, and their maps meet it together, as the parts of a
         photo do: flat patches leave depth to the others. The first full_share of them run at full depth. 1: each alone.
     uniform_share: this part of the steps asks no adapter: all images run one number of blocks, drawn anew, everywhere.
         Blocks learn to be of use as the last ones, which maps of 0 and full depth alone do not teach them.
-    gates: soft lets the last block of a position run at a fraction; straight_through runs whole blocks with the soft
-        gates' gradient, as inference under a budget does; annealed goes from the first to the second over the stage.
-    adapter_rate: factor of the learning rate for the adapter.
     teacher: a dense network, by name or path, whose output is a second target; empty for none. teacher_weight: how
         much of the loss is the distance to it, the rest is that to the HR image.
     """
@@ -55,27 +41,21 @@ class Stage:
     depth_weight: float = 0.0
     full_share: float = 0.25
     least_share: float = 0.1
-    sandwich: bool = False
     shared_depth: int = 1
     uniform_share: float = 0.0
-    gates: str = "soft"
-    adapter_rate: float = 1.0
     teacher: str = ""
     teacher_weight: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "patch", "shared_depth"):
             _check(name, getattr(self, name), "a whole number of at least 1", lambda value: value >= 1, int)
-        for name in ("learning_rate", "adapter_rate"):
-            _check(name, getattr(self, name), "a number above 0", lambda value: value > 0, int, float)
-        for name in ("adaptive", "sandwich"):
-            _check(name, getattr(self, name), "true or false", lambda value: True, bool)
+        _check("learning_rate", self.learning_rate, "a number above 0", lambda value: value > 0, int, float)
+        _check("adaptive", self.adaptive, "true or false", lambda value: True, bool)
         _check("depth_weight", self.depth_weight, "a number of at least 0", lambda value: value >= 0, int, float)
         for name in ("full_share", "uniform_share"):
             _check(name, getattr(self, name), "a number in [0, 1]", lambda value: 0 <= value <= 1, int, float)
         for name in ("least_share", "teacher_weight"):
             _check(name, getattr(self, name), "a number in (0, 1]", lambda value: 0 < value <= 1, int, float)
-        _check("gates", self.gates, f"one of {GATES}", lambda value: value in GATES, str)
         _check("schedule", self.schedule, f"one of {SCHEDULES}", lambda value: value in SCHEDULES, str)
         _check("teacher", self.teacher, "the path of a checkpoint or a name", lambda value: True, str)
         given = {field.name: getattr(self, field.name) != field.default for field in fields(self)}
@@ -86,8 +66,6 @@ class Stage:
             raise InputError(f"teacher_weight={self.teacher_weight}: no teacher is given; add teacher: NAME")
         if self.shared_depth > 1:
             self._check_shared()
-        if self.sandwich and self.batch < 2:
-            raise InputError("sandwich=True needs a batch of at least 2: one image at full depth, one at the least")
 
     @property
     def full_of_shared(self) -> int:
@@ -96,8 +74,6 @@ class Stage:
 
     def _check_shared(self) -> None:
         shared = f"shared_depth={self.shared_depth}"
-        if self.sandwich:
-            raise InputError(f"{shared} and sandwich=True contradict each other; take one of them")
         if self.batch % self.shared_depth:
             raise InputError(f"{shared} does not divide batch={self.batch}; make the batch a multiple of it")
         if self.full_of_shared == self.shared_depth:
@@ -146,8 +122,6 @@ class Recipe:
             _check(name, getattr(self, name), "true or false", lambda value: True, bool)
         if self.cuda_graphs and not self.compile:
             raise InputError("cuda_graphs=True: graphs come with compilation; add compile: true")
-        if self.compile and any(stage.gates == "annealed" for stage in self.stages):
-            raise InputError("compile=True: annealed gates change at every step; leave one of the two out")
         if not self.config.adaptive and any(stage.adaptive for stage in self.stages):
             raise InputError(f"network={self.network!r} has no adapter for an adaptive stage; take ada{self.network}")
         if self.depth_tile == 1 and any(stage.shared_depth > 1 for stage in self.stages):

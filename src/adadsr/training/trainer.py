@@ -12,7 +12,7 @@ from adadsr.errors import InputError
 from adadsr.losses import depth_excess, l1
 from adadsr.models import Network
 from adadsr.training.clock import Clock
-from adadsr.training.depths import desired_depths, hardness, uniform_depth
+from adadsr.training.depths import desired_depths, uniform_depth
 from adadsr.training.distributed import World
 from adadsr.training.folded_tail import inside
 from adadsr.training.forward import make_forward
@@ -115,7 +115,7 @@ class Trainer:
             self.optimizers.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
-            self.optimizers.step(self.rate, stage.adapter_rate)
+            self.optimizers.step(self.rate)
             self.average.update_parameters(self.network)
         self.step += 1
         return Step(distance.detach(), norm)
@@ -134,7 +134,7 @@ class Trainer:
     ) -> tuple[Tensor, Tensor]:
         """What is minimised, and the distance to the HR patches alone."""
         sharing = stage.shared_depth, stage.full_of_shared
-        result = self.forward(lr, desired, hardness(stage, self.step), sharing, uniform)
+        result = self.forward(lr, desired, sharing, uniform)
         distance = l1(result.sr, inside(hr))
         loss = distance if self.teacher is None else _distilled(self.teacher, distance, lr, result.sr)
         if result.depth_map is not None and desired is not None and stage.depth_weight:
