@@ -38,14 +38,25 @@ class Forward(nn.Module):
         network = self.network
         z0 = network.head(lr)
         with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.bfloat16_body):
-            depth_map, body = None, network.body.tensors()
+            depth_map = None
             if uniform is not None:
-                body = body.shallow(uniform)
-            elif desired_depth is not None:
-                scores = self._scores(z0, desired_depth)
-                depth_map = meet_together(network.require_adapter(), scores, desired_depth, sharing)
-            z = run_reference(body, z0, depth_map)
+                z = self._run_everywhere(z0, uniform)
+            else:
+                if desired_depth is not None:
+                    scores = self._scores(z0, desired_depth)
+                    depth_map = meet_together(network.require_adapter(), scores, desired_depth, sharing)
+                z = network.body(z0, depth_map)
         return Restoration(inside(run_folded(network.tail, z.float())), depth_map)
+
+    def _run_everywhere(self, z0: Tensor, blocks: int) -> Tensor:
+        """The body with its first blocks alone. Compiled it runs all, most of them times 0, as one program for all."""
+        if not torch.compiler.is_compiling():
+            return run_reference(self.network.body.tensors().shallow(blocks), z0)
+        config = self.network.config
+        size = [-(-length // config.depth_tile) for length in z0.shape[-2:]]
+        depth_map = torch.ones(len(z0), config.n_groups, *size, device=z0.device) * blocks
+        features: Tensor = self.network.body(z0, depth_map)
+        return features
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _scores(self, z0: Tensor, desired_depth: Tensor) -> Tensor:
