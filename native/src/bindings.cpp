@@ -122,7 +122,7 @@ void bind_weights(nb::module_& module) {
     nb::class_<TileWeights>(module, "TileWeights")
         .def_prop_ro("bytes", &TileWeights::bytes)
         .def("scratch_bytes", [](const TileWeights& weights, int threads) {
-            return weights.scratch(kMostTiles) * std::max(1, threads) * sizeof(float);
+            return weights.scratch() * std::max(1, threads) * sizeof(float);
         }, "threads"_a)
         .def("__init__", &make_tile_weights, nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), "isa"_a,
             "factor"_a = 1);

@@ -32,8 +32,6 @@ struct Finish {
 
 // The conv at a list of tiles; what hangs over the image is computed and not stored. All raise std::invalid_argument
 // where sizes, channels or positions do not fit together, and where `out` is what is read.
-constexpr int kMostTiles = 24;  // at once in a thread: more would leave the second-level cache
-
 void conv_tiles(
     const TileWeights& weights, const Canvas& source, const Canvas& out, const Positions& tiles, const Finish& finish,
     Scratch& scratch, int threads);

@@ -73,9 +73,11 @@ TileWeights::TileWeights(
     }
 }
 
-std::size_t TileWeights::scratch(int tiles) const {
-    const int rounded = round_up(tiles, kernels().rows);
-    return rounded * (tile_step(depth()) + tile_step(panels() * panel()));
+int TileWeights::tiles_at_once() const {
+    constexpr std::size_t cached = 896 * 1024 / sizeof(float);
+    constexpr int fewest = 12, most = 24;  // multiples of `Kernels::rows` of every instruction set
+    const int rows = kernels().rows, fitting = static_cast<int>(cached / tile_floats()) / rows * rows;
+    return std::clamp(fitting, fewest, most);
 }
 
 EnlargingWeights::EnlargingWeights(

@@ -51,8 +51,14 @@ public:
     TileWeights(
         const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels,
         int factor = 1);
-    // Floats of scratch for one thread that runs `tiles` tiles at once.
-    std::size_t scratch(int tiles) const;
+    // Tiles that a thread runs at once at most: as many as the second-level cache holds, but enough to be worth a look at
+    // all weights.
+    int tiles_at_once() const;
+    // Floats of scratch for one thread.
+    std::size_t scratch() const { return tiles_at_once() * tile_floats(); }
+
+private:
+    std::size_t tile_floats() const { return tile_step(depth()) + tile_step(panels() * panel()); }
 };
 
 // For 5x5 convs that enlarge (`Enlargement`): laid out [panel][tap][in channel][lane].
