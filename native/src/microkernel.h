@@ -12,6 +12,7 @@ using adadsr::Job;
 using adadsr::Store;
 
 constexpr int kPanel = 2 * Vec::width;
+constexpr int kSummed = 64;  // channels that are summed for themselves: one long sum would lose too many digits
 
 // Pointers to rows that lie `step` floats apart. Every third has one: more would not fit into the registers.
 template <int Rows>
@@ -34,9 +35,9 @@ struct EvenRows {
     }
 };
 
-// (row r of `to`) = (row r of `from`) * panel, a matrix of depth x kPanel. Rows are the channels of a point in scratch, with
+// (row r of `to`) = or, with Add, += (row r of `from`) * panel, a matrix of depth x kPanel. Rows are the channels of a point in scratch, with
 // the tiles `step` floats apart. A function of its own, so that only its sums claim registers.
-template <int Rows>
+template <int Rows, bool Add>
 __attribute__((noinline)) void multiply_even(
     const float* from, std::ptrdiff_t step, const float* panel, int depth, float* to, std::ptrdiff_t to_step) {
     Vec sums[Rows][2];
@@ -60,8 +61,9 @@ __attribute__((noinline)) void multiply_even(
     }
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {
-        sums[r][0].store(to + r * to_step);
-        sums[r][1].store(to + r * to_step + adadsr::tile_place(Vec::width));
+        float *left = to + r * to_step, *right = left + adadsr::tile_place(Vec::width);
+        (Add ? Vec::load(left) + sums[r][0] : sums[r][0]).store(left);
+        (Add ? Vec::load(right) + sums[r][1] : sums[r][1]).store(right);
     }
 }
 

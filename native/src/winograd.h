@@ -182,20 +182,32 @@ inline void store_tile(const Job& job, int tile, const float* from) {
     }
 }
 
+// One panel of one of the points of some tiles: `to` = or, with Add, += (tiles x depth) * weights. Tiles lie tile_step apart.
+template <bool Add>
+inline void multiply_panel(const Job& job, const float* weights, int depth, int tiles, const float* from, float* to) {
+    constexpr int rows = Vec::tile_rows, few = Vec::few_rows;
+    const std::ptrdiff_t step = adadsr::tile_step(job.depth), to_step = adadsr::tile_step(job.panels * kPanel);
+    int tile = 0;
+    for (; tile + rows <= tiles; tile += rows) {
+        multiply_even<rows, Add>(from + tile * step, step, weights, depth, to + tile * to_step, to_step);
+    }
+    if (tile < tiles) multiply_even<few, Add>(from + tile * step, step, weights, depth, to + tile * to_step, to_step);
+}
+
 // One of the points of some tiles: (tiles x depth) * (depth x panels).
 inline void multiply_point(const Job& job, const float* weights, int tiles, const float* from, float* to) {
-    constexpr int rows = Vec::tile_rows, few = Vec::few_rows;
-    const std::ptrdiff_t from_step = adadsr::tile_step(job.depth), to_step = adadsr::tile_step(job.panels * kPanel);
     for (int panel = 0; panel < job.panels; ++panel) {
         float* sums = to + adadsr::tile_place(panel * kPanel);
-        int tile = 0;
-        for (; tile + rows <= tiles; tile += rows) {
-            multiply_even<rows>(from + tile * from_step, from_step, weights, job.depth, sums + tile * to_step, to_step);
+        for (int channel = 0; channel < job.depth; channel += kSummed) {
+            const int depth = job.depth - channel < kSummed ? job.depth - channel : kSummed;
+            const float* part = from + adadsr::tile_place(channel);
+            if (channel == 0) {
+                multiply_panel<false>(job, weights, depth, tiles, part, sums);
+            } else {
+                multiply_panel<true>(job, weights, depth, tiles, part, sums);
+            }
+            weights += static_cast<std::ptrdiff_t>(depth) * kPanel;
         }
-        if (tile < tiles) {
-            multiply_even<few>(from + tile * from_step, from_step, weights, job.depth, sums + tile * to_step, to_step);
-        }
-        weights += static_cast<std::ptrdiff_t>(job.depth) * kPanel;
     }
 }
 
