@@ -191,6 +191,7 @@ def test_bad_arguments_of_the_kernels_are_refused() -> None:
     tiles, pixels = _native.TileWeights(*conv, "plain"), _native.PixelWeights(*conv, "plain")
     everywhere, other = _native.Positions.all(9), _native.Canvas(1, 9, 8, 4)
     per_tile = _native.Depths(torch.zeros(1, 3, 3))
+    attention = _native.Attention(torch.zeros(2, 4, 1, 1), torch.zeros(2), torch.zeros(4, 2, 1, 1), torch.zeros(4))
     enlarging = [_native.EnlargingWeights(torch.zeros(4, 4, 5, 5), torch.zeros(4), "plain", 2)]
     refused = [
         lambda: _native.conv_tiles(tiles, source, source, everywhere, scratch, 1),
@@ -204,9 +205,14 @@ def test_bad_arguments_of_the_kernels_are_refused() -> None:
         lambda: _native.conv_pixels(pixels, source, out, _native.Positions.all(82), 1),
         lambda: _native.conv_pixels(pixels, source, out, everywhere, 1, depths=per_tile),
         lambda: _native.clear_tiles(out, _native.Positions.all(10)),
-        lambda: _native.sum_positions(out, everywhere, _native.Positions.all(82), scratch, 1),
-        lambda: _native.add_scaled(out, source, torch.zeros(1, 5), everywhere, everywhere, 1),
-        lambda: _native.add_scaled(out, out, torch.zeros(1, 4), everywhere, everywhere, 1),
+        lambda: _native.attend(attention, out, source, everywhere, _native.Positions.all(82), scratch, 1),
+        lambda: _native.attend(attention, out, out, everywhere, everywhere, scratch, 1),
+        lambda: _native.attend(attention, out, other, everywhere, everywhere, scratch, 1),
+        lambda: _native.attend(
+            attention, *(_native.Canvas(1, 9, 9, 5) for _ in range(2)), everywhere, everywhere, scratch, 1
+        ),
+        lambda: _native.Attention(torch.zeros(2, 4, 3, 3), torch.zeros(2), torch.zeros(4, 2, 1, 1), torch.zeros(4)),
+        lambda: _native.Attention(torch.zeros(2, 4, 1, 1), torch.zeros(2), torch.zeros(4, 3, 1, 1), torch.zeros(4)),
         lambda: _native.Positions(torch.tensor([3, 3], dtype=torch.int32)),
         lambda: _native.Positions(torch.tensor([-1, 3], dtype=torch.int32)),
         lambda: _native.Canvas(1, 0, 9, 4),

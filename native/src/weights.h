@@ -1,6 +1,8 @@
 // The weights of a 3x3 conv as the kernels of one instruction set read them.
 #pragma once
 
+#include <vector>
+
 #include "buffer.h"
 #include "canvas.h"
 #include "geometry.h"
@@ -78,6 +80,24 @@ class PixelWeights : public Weights {
 public:
     // weight: (out, in, 3, 3). bias: (out).
     PixelWeights(const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels);
+};
+
+// Channel attention: 1x1 convs of the channels' means over an image, channels -> squeezed -> channels, with a ReLU between
+// and a sigmoid at the end.
+class Attention {
+public:
+    // squeeze: (squeezed, channels). excite: (channels, squeezed). Biases: (squeezed) and (channels).
+    Attention(
+        int channels, int squeezed, const float* squeeze, const float* squeeze_bias, const float* excite,
+        const float* excite_bias);
+    int channels() const { return static_cast<int>(excite_bias_.size()); }
+    // Multiply-accumulates for an image.
+    std::size_t macs() const { return squeeze_.size() + excite_.size(); }
+    // The weight of each channel in (0, 1) from its mean.
+    std::vector<float> weights(const std::vector<float>& means) const;
+
+private:
+    std::vector<float> squeeze_, squeeze_bias_, excite_, excite_bias_;
 };
 
 }  // namespace adadsr
