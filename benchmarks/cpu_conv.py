@@ -1,7 +1,7 @@
 """One 3x3 conv on the native engine, at tiles and at pixels of several densities, against dense runtimes.
 
-`python benchmarks/cpu_conv.py [--rounds 15] [--threads N] [--cases NAME...]`. Equality is checked first. The last line
-is JSON.
+`python benchmarks/cpu_conv.py [--rounds 15] [--threads N] [--cases NAME...] [--avx2]`. Equality is checked first.
+The last line is JSON.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import json
 
 import numpy as np
 import torch
-from peers import check_equal, environment, open_peers, row, spread, time_in_turns
+from peers import add_avx2_option, check_equal, environment, limit_to_avx2, open_peers, row, spread, time_in_turns
 from torch import nn
 
 from adadsr.sparse import _native
@@ -98,7 +98,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--cases", nargs="+", choices=names, default=names)
+    add_avx2_option(parser)
     arguments = parser.parse_args()
+    if arguments.avx2:
+        limit_to_avx2()
     torch.set_num_threads(arguments.threads)
     rows = []
     for case in CASES:

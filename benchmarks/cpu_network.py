@@ -1,7 +1,7 @@
 """Whole networks on the native engine, at full and half depth, against dense runtimes with the same weights.
 
-`python benchmarks/cpu_network.py [--rounds 9] [--threads N] [--cases NAME...]`. The weights are random: time does not
-depend on them. Equality is checked first. The last line is JSON.
+`python benchmarks/cpu_network.py [--rounds 9] [--threads N] [--cases NAME...] [--avx2]`. The weights are random: time
+does not depend on them. Equality is checked first. The last line is JSON.
 
 edsr-baseline-x2 is body and tail for features of 180x320 pixels; half the depth is a random map of mean 8 of 16.
 adaedsr-x2 and adarcan-x2 are whole networks on an LR image of 96x96, where half is a desired depth of half the blocks:
@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from networks import random_network
-from peers import check_equal, environment, open_peers, row, spread, time_in_turns
+from peers import add_avx2_option, check_equal, environment, limit_to_avx2, open_peers, row, spread, time_in_turns
 from torch import Tensor, nn
 
 from adadsr import Upscaler
@@ -109,7 +109,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--cases", nargs="+", choices=cases, default=cases)
+    add_avx2_option(parser)
     arguments = parser.parse_args()
+    if arguments.avx2:
+        limit_to_avx2()
     torch.set_num_threads(arguments.threads)
     rows = [entry for case in arguments.cases for entry in measure(case, arguments.rounds, arguments.threads)]
     print(json.dumps({"rows": rows, **environment(arguments.threads)}))

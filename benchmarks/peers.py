@@ -3,11 +3,13 @@
 `make bench-cpu` installs them.
 """
 
+import argparse
 import copy
 import importlib.metadata
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,6 +25,26 @@ PAUSE = 0.25
 WARM_UP = 0.1
 """Seconds of runs that do not count after a pause: processors that were idle come back slowly."""
 PEERS = ("torch", "onnxruntime", "openvino", "ncnn")
+AVX2 = {
+    "ADADSR_ISA": "avx2",
+    "ATEN_CPU_CAPABILITY": "avx2",  # torch's own kernels
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",  # the convs of torch and OpenVINO
+}
+"""What limits each library to AVX2. Libraries read it when they are loaded."""
+UNLIMITED = ("onnxruntime", "ncnn")
+"""Peers that always use the widest vectors of the machine: they choose when they are built, or ask the processor."""
+
+
+def add_avx2_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--avx2", action="store_true", help="everybody without AVX-512, as far as they can be told so")
+
+
+def limit_to_avx2() -> None:
+    """Start this program again with the variables of `AVX2`, unless they are set."""
+    if not AVX2.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **AVX2})
+    print(f"AVX2 only: ours and all peers but {' and '.join(UNLIMITED)}, which cannot be limited")
 
 
 def open_peers(module: nn.Module, example: Tensor, threads: int) -> dict[str, Runner | None]:

@@ -35,24 +35,9 @@ void visit_positions(
     }
 }
 
-}  // namespace
-
-void clear_tiles(const Canvas& canvas, const Positions& tiles) {
-    check(canvas, tiles, {});
-    const Geometry& g = canvas.geometry();
-    visit_positions(canvas, tiles, {}, 0, static_cast<int>(tiles.numbers.size()), [&](int, std::ptrdiff_t at, int side) {
-        for (int y = 0; y < side; ++y) std::fill_n(canvas.data() + (at + y * g.row) * canvas.pitch(), side * canvas.pitch(), 0.0f);
-    });
-}
-
-std::size_t sums_floats(int batch, int channels, int positions) {
-    const std::size_t pieces = std::max(1, (positions + kPiece - 1) / kPiece);
-    return pieces * batch * round_up(channels, kChannelStep);
-}
-
-void sum_positions(
-    const Canvas& canvas, const Positions& tiles, const Positions& pixels, Scratch& scratch, int threads, float* sums) {
-    check(canvas, tiles, pixels);
+// The mean of each channel over each image, (batch, channels): what lies elsewhere than at tiles and pixels counts as zero.
+std::vector<float> means(
+    const Canvas& canvas, const Positions& tiles, const Positions& pixels, Scratch& scratch, int threads) {
     const Geometry& g = canvas.geometry();
     const int count = static_cast<int>(tiles.numbers.size() + pixels.numbers.size()), pitch = canvas.pitch();
     const int pieces = std::max(1, (count + kPiece - 1) / kPiece), floats = g.batch * pitch;
@@ -71,24 +56,23 @@ void sum_positions(
             }
         });
     });
+    std::vector<float> result;
     for (int image = 0; image < g.batch; ++image) {
         for (int channel = 0; channel < canvas.channels(); ++channel) {
             double sum = 0;
             for (int piece = 0; piece < pieces; ++piece) {
                 sum += memory[static_cast<std::size_t>(piece) * floats + image * pitch + channel];
             }
-            sums[image * canvas.channels() + channel] = static_cast<float>(sum);
+            result.push_back(static_cast<float>(sum / (static_cast<double>(g.height) * g.width)));
         }
     }
+    return result;
 }
 
+// out += scale * update at tiles and pixels; scale: (batch, channels).
 void add_scaled(
     const Canvas& out, const Canvas& update, const float* scale, const Positions& tiles, const Positions& pixels,
     int threads) {
-    check(out, tiles, pixels);
-    if (!out.same_size(update) || out.channels() != update.channels() || out.buffer() == update.buffer()) {
-        throw std::invalid_argument("what is added has to be another canvas of the same size and channels");
-    }
     const Geometry& g = out.geometry();
     const int count = static_cast<int>(tiles.numbers.size() + pixels.numbers.size());
     Pool::instance().run((count + kPiece - 1) / kPiece, threads, [&](int piece, int) {
@@ -103,6 +87,39 @@ void add_scaled(
             }
         });
     });
+}
+
+}  // namespace
+
+void clear_tiles(const Canvas& canvas, const Positions& tiles) {
+    check(canvas, tiles, {});
+    const Geometry& g = canvas.geometry();
+    visit_positions(canvas, tiles, {}, 0, static_cast<int>(tiles.numbers.size()), [&](int, std::ptrdiff_t at, int side) {
+        for (int y = 0; y < side; ++y) std::fill_n(canvas.data() + (at + y * g.row) * canvas.pitch(), side * canvas.pitch(), 0.0f);
+    });
+}
+
+std::size_t sums_floats(int batch, int channels, int positions) {
+    const std::size_t pieces = std::max(1, (positions + kPiece - 1) / kPiece);
+    return pieces * batch * round_up(channels, kChannelStep);
+}
+
+void attend(
+    const Attention& attention, const Canvas& out, const Canvas& update, const Positions& tiles, const Positions& pixels,
+    Scratch& scratch, int threads) {
+    check(out, tiles, pixels);
+    if (!out.same_size(update) || out.channels() != update.channels() || out.buffer() == update.buffer()) {
+        throw std::invalid_argument("what is added has to be another canvas of the same size and channels");
+    }
+    if (attention.channels() != out.channels()) throw std::invalid_argument("the attention has other channels than the canvas");
+    const std::vector<float> all = means(update, tiles, pixels, scratch, threads);
+    std::vector<float> scale;
+    for (int image = 0; image < out.geometry().batch; ++image) {
+        const auto first = all.begin() + static_cast<std::ptrdiff_t>(image) * out.channels();
+        const std::vector<float> weights = attention.weights({first, first + out.channels()});
+        scale.insert(scale.end(), weights.begin(), weights.end());
+    }
+    add_scaled(out, update, scale.data(), tiles, pixels, threads);
 }
 
 }  // namespace adadsr

@@ -35,14 +35,16 @@ nb::ndarray<float> view(const Canvas& canvas) {
     return nb::ndarray<float>(canvas.image(), 4, shape, owner, strides);
 }
 
-void check_conv(const Floats<4>& weight, const Floats<1>& bias, std::size_t side = 3) {
+void check_channels(std::size_t out, std::size_t in) {
     constexpr std::size_t most = 1 << 16;
+    if (!out || !in || out > most || in > most) throw std::invalid_argument("a conv has from 1 to 65536 channels");
+}
+
+void check_conv(const Floats<4>& weight, const Floats<1>& bias, std::size_t side = 3) {
     if (weight.shape(2) != side || weight.shape(3) != side) {
         throw std::invalid_argument("the weight is not of a " + std::to_string(side) + "x" + std::to_string(side) + " conv");
     }
-    if (!weight.shape(0) || !weight.shape(1) || weight.shape(0) > most || weight.shape(1) > most) {
-        throw std::invalid_argument("a conv has from 1 to 65536 channels");
-    }
+    check_channels(weight.shape(0), weight.shape(1));
     if (bias.shape(0) != weight.shape(0)) throw std::invalid_argument("the bias does not have the weight's channels");
 }
 
@@ -69,6 +71,21 @@ void make_enlarging_weights(
         throw std::invalid_argument("the factor is from 1 to 4, and its square divides the channels that come out");
     }
     new (place) EnlargingWeights(kernels_named(isa.c_str()), weight.data(), bias.data(), out, in, factor);
+}
+
+void make_attention(
+    Attention* place, Floats<4> squeeze, Floats<1> squeeze_bias, Floats<4> excite, Floats<1> excite_bias) {
+    const std::size_t squeezed = squeeze_bias.shape(0), channels = excite_bias.shape(0);
+    const auto fits = [](const Floats<4>& weight, std::size_t out, std::size_t in) {
+        return weight.shape(0) == out && weight.shape(1) == in && weight.shape(2) == 1 && weight.shape(3) == 1;
+    };
+    check_channels(squeezed, channels);
+    if (!fits(squeeze, squeezed, channels) || !fits(excite, channels, squeezed)) {
+        throw std::invalid_argument("channel attention is two 1x1 convs, from the channels to fewer and back");
+    }
+    new (place) Attention(
+        static_cast<int>(channels), static_cast<int>(squeezed), squeeze.data(), squeeze_bias.data(), excite.data(),
+        excite_bias.data());
 }
 
 Finish make_finish(bool relu, const Depths* depths, float block, const Canvas* plus) {
@@ -122,7 +139,7 @@ void bind_weights(nb::module_& module) {
     nb::class_<TileWeights>(module, "TileWeights")
         .def_prop_ro("bytes", &TileWeights::bytes)
         .def("scratch_bytes", [](const TileWeights& weights, int threads) {
-            return weights.scratch(kMostTiles) * std::max(1, threads) * sizeof(float);
+            return weights.scratch() * std::max(1, threads) * sizeof(float);
         }, "threads"_a)
         .def("__init__", &make_tile_weights, nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), "isa"_a,
             "factor"_a = 1);
@@ -133,6 +150,10 @@ void bind_weights(nb::module_& module) {
         .def_prop_ro("bytes", &EnlargingWeights::bytes)
         .def("__init__", &make_enlarging_weights, nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), "isa"_a,
             "factor"_a);
+    nb::class_<Attention>(module, "Attention")
+        .def_prop_ro("macs", &Attention::macs)
+        .def("__init__", &make_attention, nb::arg("squeeze").noconvert(), nb::arg("squeeze_bias").noconvert(),
+            nb::arg("excite").noconvert(), nb::arg("excite_bias").noconvert());
     module.def("isas", [] {
         std::vector<std::string> names;
         for (const char* name : kernel_names()) names.emplace_back(name);
@@ -165,32 +186,11 @@ void bind_operations(nb::module_& module) {
         enlarge(weights, source, to, top, bottom, std::max(1, threads));
     }, "weights"_a, "source"_a, nb::arg("out").noconvert(), "top"_a, "bottom"_a, "threads"_a);
     module.def("clear_tiles", &clear_tiles, "canvas"_a, "tiles"_a, Unlocked());
-    module.def("sum_positions", [](const Canvas& canvas, const Positions& tiles, const Positions& pixels,
-                                   Scratch& scratch, int threads) {
-        const std::size_t shape[2] = {
-            static_cast<std::size_t>(canvas.geometry().batch), static_cast<std::size_t>(canvas.channels())};
-        auto* sums = new Buffer(shape[0] * shape[1]);
-        nb::capsule owner(sums, [](void* buffer) noexcept { delete static_cast<Buffer*>(buffer); });
-        {
-            const nb::gil_scoped_release unlocked;
-            sum_positions(canvas, tiles, pixels, scratch, std::max(1, threads), sums->data());
-        }
-        return nb::ndarray<float>(sums->data(), 2, shape, owner);
-    }, "canvas"_a, "tiles"_a, "pixels"_a, "scratch"_a, "threads"_a);
     module.def("sums_bytes", [](int batch, int channels, int positions) {
         if (batch < 1 || channels < 1 || positions < 0) throw std::invalid_argument("a size is not positive");
         return sums_floats(batch, channels, positions) * sizeof(float);
     }, "batch"_a, "channels"_a, "positions"_a);
-    module.def("add_scaled", [](const Canvas& out, const Canvas& update, Floats<2> scale, const Positions& tiles,
-                                const Positions& pixels, int threads) {
-        if (scale.shape(0) != static_cast<std::size_t>(out.geometry().batch) ||
-            scale.shape(1) != static_cast<std::size_t>(out.channels())) {
-            throw std::invalid_argument("the scale is not (batch, channels) of the canvas");
-        }
-        const float* weights = scale.data();
-        const nb::gil_scoped_release unlocked;
-        add_scaled(out, update, weights, tiles, pixels, std::max(1, threads));
-    }, "out"_a, "update"_a, nb::arg("scale").noconvert(), "tiles"_a, "pixels"_a, "threads"_a);
+    module.def("attend", &attend, "attention"_a, "out"_a, "update"_a, "tiles"_a, "pixels"_a, "scratch"_a, "threads"_a, Unlocked());
 }
 
 }  // namespace

@@ -97,10 +97,10 @@ void conv_tiles(
     const Job job = make_job(weights, source, out, tiles, source.tiles(), finish);
     const int count = static_cast<int>(tiles.numbers.size());
     if (!count) return;
-    const std::size_t floats = weights.scratch(kMostTiles);  // for the largest list, so that it is got once
+    const std::size_t floats = weights.scratch();  // for the largest list, so that it is got once
     const auto lock = scratch.lock();
     float* memory = scratch.reserve(floats, threads);
-    run_pieces(count, kMostTiles, weights.kernels().rows, threads, [&](int first, int length, int worker) {
+    run_pieces(count, weights.tiles_at_once(), weights.kernels().rows, threads, [&](int first, int length, int worker) {
         weights.kernels().conv_tiles(job, first, length, memory + worker * floats);
     });
 }

@@ -6,7 +6,6 @@
 namespace {
 
 constexpr int kPixelRows = 6;
-constexpr int kSummed = 64;
 
 // Where a pixel's 3x3 window starts and where the pixel lies, in pixels of the canvas.
 struct Pixel {
@@ -36,7 +35,7 @@ __attribute__((noinline)) void add_products(
 }
 
 // One panel of channels at kPixelRows pixels. windows: the first float of each pixel's window. Every tap and every
-// kSummed channels are summed for themselves, and then these sums: one long sum would lose too many digits.
+// kSummed channels are summed for themselves, and then these sums.
 inline PanelSums conv_panel(const Job& job, const float* const (&windows)[kPixelRows], const float* weights) {
     PanelSums totals;
     for (auto& total : totals.of) total[0] = total[1] = Vec::fill(0);

@@ -32,8 +32,6 @@ struct Finish {
 
 // The conv at a list of tiles; what hangs over the image is computed and not stored. All raise std::invalid_argument
 // where sizes, channels or positions do not fit together, and where `out` is what is read.
-constexpr int kMostTiles = 24;  // at once in a thread: more would leave the second-level cache
-
 void conv_tiles(
     const TileWeights& weights, const Canvas& source, const Canvas& out, const Positions& tiles, const Finish& finish,
     Scratch& scratch, int threads);
@@ -69,16 +67,12 @@ void take(const Canvas& canvas, const Strided& images, int threads);
 // Zero at a list of tiles.
 void clear_tiles(const Canvas& canvas, const Positions& tiles);
 
-// Floats of scratch that `sum_positions` needs for so many positions.
+// Floats of scratch that `attend` needs for so many positions.
 std::size_t sums_floats(int batch, int channels, int positions);
 
-// Sums of each channel over tiles and pixels of each image, into (batch, channels).
-void sum_positions(
-    const Canvas& canvas, const Positions& tiles, const Positions& pixels, Scratch& scratch, int threads, float* sums);
-
-// out += scale * update at tiles and pixels; scale: (batch, channels).
-void add_scaled(
-    const Canvas& out, const Canvas& update, const float* scale, const Positions& tiles, const Positions& pixels,
-    int threads);
+// out += attention(update) at tiles and pixels; what lies elsewhere counts as zero in the means over the image.
+void attend(
+    const Attention& attention, const Canvas& out, const Canvas& update, const Positions& tiles, const Positions& pixels,
+    Scratch& scratch, int threads);
 
 }  // namespace adadsr

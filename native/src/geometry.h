@@ -76,11 +76,16 @@ struct Kernels {
     void (*enlarge)(const Enlargement& job, int image, int row, int first, int last);
 };
 
-// Floats from one tile to the next in scratch, which holds tiles as [vector of channels][point][lane]: transforms write
-// and read it straight on, and products find each vector in a line of its own. An odd number of cache lines spreads the
-// tiles over the sets of the cache.
+// Floats from one tile to the next in scratch, which holds tiles as [kChannelStep channels][point][channel]: transforms
+// write and read it straight on, and the products of a point use all of each cache line that they fetch. An odd number
+// of cache lines spreads the tiles over the sets of the cache.
 constexpr std::ptrdiff_t tile_step(int channels) {
     return static_cast<std::ptrdiff_t>(kPoints) * channels + kChannelStep;
+}
+
+// Where a channel's first point lies in a tile of scratch; the next points follow kChannelStep floats apart.
+constexpr std::ptrdiff_t tile_place(int channel) {
+    return static_cast<std::ptrdiff_t>(channel - channel % kChannelStep) * kPoints + channel % kChannelStep;
 }
 
 }  // namespace adadsr

@@ -12,6 +12,7 @@ using adadsr::Job;
 using adadsr::Store;
 
 constexpr int kPanel = 2 * Vec::width;
+constexpr int kSummed = 64;  // channels that are summed for themselves: one long sum would lose too many digits
 
 // Pointers to rows that lie `step` floats apart. Every third has one: more would not fit into the registers.
 template <int Rows>
@@ -34,18 +35,18 @@ struct EvenRows {
     }
 };
 
-// (row r of `to`) = (row r of `from`) * panel, a matrix of depth x kPanel. Rows lie `step` floats apart; the floats of a
-// row lie in vectors, one every `Block` floats. A function of its own, so that only its sums claim registers.
-template <int Rows, int Block>
+// (row r of `to`) = or, with Add, += (row r of `from`) * panel, a matrix of depth x kPanel. Rows are the channels of a point in scratch, with
+// the tiles `step` floats apart. A function of its own, so that only its sums claim registers.
+template <int Rows, bool Add>
 __attribute__((noinline)) void multiply_even(
     const float* from, std::ptrdiff_t step, const float* panel, int depth, float* to, std::ptrdiff_t to_step) {
     Vec sums[Rows][2];
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) sums[r][0] = sums[r][1] = Vec::fill(0);
     EvenRows<Rows> rows(from, step);
-    for (int k = 0; k < depth; k += Vec::width) {
+    for (int k = 0; k < depth; k += adadsr::kChannelStep) {
 #pragma GCC unroll 4
-        for (int lane = 0; lane < Vec::width; ++lane) {
+        for (int lane = 0; lane < adadsr::kChannelStep; ++lane) {
             const Vec left = Vec::load(panel), right = Vec::load(panel + Vec::width);
             panel += kPanel;
 #pragma GCC unroll 16
@@ -56,12 +57,13 @@ __attribute__((noinline)) void multiply_even(
             }
             rows.advance(1);
         }
-        rows.advance(Block - Vec::width);
+        rows.advance(adadsr::tile_place(adadsr::kChannelStep) - adadsr::kChannelStep);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {
-        sums[r][0].store(to + r * to_step);
-        sums[r][1].store(to + r * to_step + Block);
+        float *left = to + r * to_step, *right = left + adadsr::tile_place(Vec::width);
+        (Add ? Vec::load(left) + sums[r][0] : sums[r][0]).store(left);
+        (Add ? Vec::load(right) + sums[r][1] : sums[r][1]).store(right);
     }
 }
 

@@ -1,6 +1,8 @@
 #include "weights.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 namespace adadsr {
 namespace {
@@ -73,9 +75,11 @@ TileWeights::TileWeights(
     }
 }
 
-std::size_t TileWeights::scratch(int tiles) const {
-    const int rounded = round_up(tiles, kernels().rows);
-    return rounded * (tile_step(depth()) + tile_step(panels() * panel()));
+int TileWeights::tiles_at_once() const {
+    constexpr std::size_t cached = 896 * 1024 / sizeof(float);
+    constexpr int fewest = 12, most = 24;  // multiples of `Kernels::rows` of every instruction set
+    const int rows = kernels().rows, fitting = static_cast<int>(cached / tile_floats()) / rows * rows;
+    return std::clamp(fitting, fewest, most);
 }
 
 EnlargingWeights::EnlargingWeights(
@@ -101,6 +105,29 @@ PixelWeights::PixelWeights(
             for (int tap = 0; tap < kTaps; ++tap) at(0, tap, kTaps, in, out) = taps[tap];
         }
     }
+}
+
+Attention::Attention(
+    int channels, int squeezed, const float* squeeze, const float* squeeze_bias, const float* excite,
+    const float* excite_bias)
+    : squeeze_(squeeze, squeeze + static_cast<std::size_t>(channels) * squeezed),
+      squeeze_bias_(squeeze_bias, squeeze_bias + squeezed),
+      excite_(excite, excite + static_cast<std::size_t>(channels) * squeezed),
+      excite_bias_(excite_bias, excite_bias + channels) {}
+
+std::vector<float> Attention::weights(const std::vector<float>& means) const {
+    const auto product = [](const std::vector<float>& matrix, const std::vector<float>& bias, const std::vector<float>& x) {
+        std::vector<float> y(bias.size());
+        for (std::size_t row = 0; row < y.size(); ++row) {
+            y[row] = std::inner_product(x.begin(), x.end(), matrix.begin() + row * x.size(), bias[row]);
+        }
+        return y;
+    };
+    std::vector<float> squeezed = product(squeeze_, squeeze_bias_, means);
+    for (float& value : squeezed) value = value < 0 ? 0 : value;  // a NaN stays one, as in torch
+    std::vector<float> scale = product(excite_, excite_bias_, squeezed);
+    for (float& value : scale) value = 1 / (1 + std::exp(-value));
+    return scale;
 }
 
 }  // namespace adadsr

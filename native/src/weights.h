@@ -1,6 +1,8 @@
 // The weights of a 3x3 conv as the kernels of one instruction set read them.
 #pragma once
 
+#include <vector>
+
 #include "buffer.h"
 #include "canvas.h"
 #include "geometry.h"
@@ -51,8 +53,14 @@ public:
     TileWeights(
         const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels,
         int factor = 1);
-    // Floats of scratch for one thread that runs `tiles` tiles at once.
-    std::size_t scratch(int tiles) const;
+    // Tiles that a thread runs at once at most: as many as the second-level cache holds, but enough to be worth a look at
+    // all weights.
+    int tiles_at_once() const;
+    // Floats of scratch for one thread.
+    std::size_t scratch() const { return tiles_at_once() * tile_floats(); }
+
+private:
+    std::size_t tile_floats() const { return tile_step(depth()) + tile_step(panels() * panel()); }
 };
 
 // For 5x5 convs that enlarge (`Enlargement`): laid out [panel][tap][in channel][lane].
@@ -72,6 +80,24 @@ class PixelWeights : public Weights {
 public:
     // weight: (out, in, 3, 3). bias: (out).
     PixelWeights(const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels);
+};
+
+// Channel attention: 1x1 convs of the channels' means over an image, channels -> squeezed -> channels, with a ReLU between
+// and a sigmoid at the end.
+class Attention {
+public:
+    // squeeze: (squeezed, channels). excite: (channels, squeezed). Biases: (squeezed) and (channels).
+    Attention(
+        int channels, int squeezed, const float* squeeze, const float* squeeze_bias, const float* excite,
+        const float* excite_bias);
+    int channels() const { return static_cast<int>(excite_bias_.size()); }
+    // Multiply-accumulates for an image.
+    std::size_t macs() const { return squeeze_.size() + excite_.size(); }
+    // The weight of each channel in (0, 1) from its mean.
+    std::vector<float> weights(const std::vector<float>& means) const;
+
+private:
+    std::vector<float> squeeze_, squeeze_bias_, excite_, excite_bias_;
 };
 
 }  // namespace adadsr

@@ -8,6 +8,7 @@
 namespace {
 
 using adadsr::Geometry;
+using adadsr::kChannelStep;
 using adadsr::kPoints;
 using adadsr::kTile;
 using adadsr::kTilePixels;
@@ -34,7 +35,7 @@ inline __attribute__((always_inline)) void store_points(const Vec (&row)[kWindow
     Vec out[kWindow];
     transform_input(row, out);
 #pragma GCC unroll 6
-    for (int x = 0; x < kWindow; ++x) out[x].store(to + x * Vec::width);
+    for (int x = 0; x < kWindow; ++x) out[x].store(to + x * kChannelStep);
 }
 
 // out = A^T in
@@ -81,12 +82,12 @@ inline __attribute__((always_inline)) void load_pair(
         difference[x] = even - odd;
     }
     store_points(sum, to);
-    store_points(difference, to + kWindow * Vec::width);
+    store_points(difference, to + kWindow * kChannelStep);
 }
 
 // B^T window B of one vector of channels, two rows at a time: all six would not fit into the registers.
 inline void load_points(const Window& window, float* to) {
-    constexpr int line = kWindow * Vec::width;
+    constexpr int line = kWindow * kChannelStep;
     Vec top[kWindow], bottom[kWindow];
 #pragma GCC unroll 6
     for (int x = 0; x < kWindow; ++x) {
@@ -120,8 +121,8 @@ inline void load_tiles(const Job& job, const std::int32_t* tiles, int count, flo
         const float* window = job.source + Corner(job.geometry, tiles[i]).window * job.depth;
         const float* ahead = job.source + Corner(job.geometry, tiles[later]).window * job.depth;
         for (int channel = 0; channel < job.depth; channel += Vec::width) {
-            if (channel % adadsr::kChannelStep == 0) ask_for(ahead + channel, job.depth, row);
-            load_points({window + channel, job.depth, row}, scratch + i * step + channel * kPoints);
+            if (channel % kChannelStep == 0) ask_for(ahead + channel, job.depth, row);
+            load_points({window + channel, job.depth, row}, scratch + i * step + adadsr::tile_place(channel));
         }
     }
 }
@@ -152,7 +153,7 @@ inline void sum_points(const float* from, Vec (&tile)[kTile][kTile]) {
     Vec half[kTile][kWindow];
     for (int x = 0; x < kWindow; ++x) {
         Vec in[kWindow], out[kTile];
-        for (int y = 0; y < kWindow; ++y) in[y] = Vec::load(from + (y * kWindow + x) * Vec::width);
+        for (int y = 0; y < kWindow; ++y) in[y] = Vec::load(from + (y * kWindow + x) * kChannelStep);
         transform_output(in, out);
         for (int y = 0; y < kTile; ++y) half[y][x] = out[y];
     }
@@ -171,7 +172,7 @@ inline void store_tile(const Job& job, int tile, const float* from) {
         for (int channel = 0; channel < store.pitch; channel += Vec::width) {
             const int among = part * store.pitch + channel;
             Vec sums[kTile][kTile];
-            sum_points(from + among * kPoints, sums);
+            sum_points(from + adadsr::tile_place(among), sums);
             for (int i = 0; i < kTilePixels; ++i) {
                 const int y = i / kTile, x = i % kTile;
                 const std::ptrdiff_t at = (first + (y * store.row + x) * factor) * store.pitch + channel;
@@ -181,21 +182,32 @@ inline void store_tile(const Job& job, int tile, const float* from) {
     }
 }
 
+// One panel of one of the points of some tiles: `to` = or, with Add, += (tiles x depth) * weights. Tiles lie tile_step apart.
+template <bool Add>
+inline void multiply_panel(const Job& job, const float* weights, int depth, int tiles, const float* from, float* to) {
+    constexpr int rows = Vec::tile_rows, few = Vec::few_rows;
+    const std::ptrdiff_t step = adadsr::tile_step(job.depth), to_step = adadsr::tile_step(job.panels * kPanel);
+    int tile = 0;
+    for (; tile + rows <= tiles; tile += rows) {
+        multiply_even<rows, Add>(from + tile * step, step, weights, depth, to + tile * to_step, to_step);
+    }
+    if (tile < tiles) multiply_even<few, Add>(from + tile * step, step, weights, depth, to + tile * to_step, to_step);
+}
+
 // One of the points of some tiles: (tiles x depth) * (depth x panels).
 inline void multiply_point(const Job& job, const float* weights, int tiles, const float* from, float* to) {
-    constexpr int rows = Vec::tile_rows, few = Vec::few_rows, block = kPoints * Vec::width;
-    const std::ptrdiff_t from_step = adadsr::tile_step(job.depth), to_step = adadsr::tile_step(job.panels * kPanel);
-    for (int panel = 0; panel < job.panels; ++panel, to += 2 * block) {
-        int tile = 0;
-        for (; tile + rows <= tiles; tile += rows) {
-            multiply_even<rows, block>(
-                from + tile * from_step, from_step, weights, job.depth, to + tile * to_step, to_step);
+    for (int panel = 0; panel < job.panels; ++panel) {
+        float* sums = to + adadsr::tile_place(panel * kPanel);
+        for (int channel = 0; channel < job.depth; channel += kSummed) {
+            const int depth = job.depth - channel < kSummed ? job.depth - channel : kSummed;
+            const float* part = from + adadsr::tile_place(channel);
+            if (channel == 0) {
+                multiply_panel<false>(job, weights, depth, tiles, part, sums);
+            } else {
+                multiply_panel<true>(job, weights, depth, tiles, part, sums);
+            }
+            weights += static_cast<std::ptrdiff_t>(depth) * kPanel;
         }
-        if (tile < tiles) {
-            multiply_even<few, block>(
-                from + tile * from_step, from_step, weights, job.depth, to + tile * to_step, to_step);
-        }
-        weights += static_cast<std::ptrdiff_t>(job.depth) * kPanel;
     }
 }
 
@@ -206,7 +218,7 @@ void conv_tiles(const Job& job, int first, int count, float* scratch) {
     load_tiles(job, job.positions + first, count, scratch);
     for (int point = 0; point < kPoints; ++point) {
         const float* weights = job.weights + static_cast<std::ptrdiff_t>(point) * job.depth * job.panels * kPanel;
-        multiply_point(job, weights, tiles, scratch + point * Vec::width, products + point * Vec::width);
+        multiply_point(job, weights, tiles, scratch + point * kChannelStep, products + point * kChannelStep);
     }
     const std::ptrdiff_t step = adadsr::tile_step(job.panels * kPanel);
     for (int i = 0; i < count; ++i) store_tile(job, job.positions[first + i], products + i * step);

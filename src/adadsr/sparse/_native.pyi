@@ -72,6 +72,14 @@ class EnlargingWeights:
     @property
     def bytes(self) -> int: ...
 
+class Attention:
+    """Channel attention as float32: squeeze (R, C, 1, 1), its bias (R,), excite (C, R, 1, 1), its bias (C,)."""
+
+    def __init__(self, squeeze: Any, squeeze_bias: Any, excite: Any, excite_bias: Any) -> None: ...
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for an image."""
+
 def isas() -> list[str]:
     """Instruction sets that were compiled and that this machine has, the fastest first; the last is `plain`."""
 
@@ -125,11 +133,16 @@ def enlarge(weights: list[EnlargingWeights], source: Canvas, out: Any, top: int,
     """
 
 def clear_tiles(canvas: Canvas, tiles: Positions) -> None: ...
-def sum_positions(canvas: Canvas, tiles: Positions, pixels: Positions, scratch: Scratch, threads: int) -> Any:
-    """Sums of the channels over positions of each image, (batch, channels), as a DLPack array."""
-
 def sums_bytes(batch: int, channels: int, positions: int) -> int:
-    """What `sum_positions` needs of a `Scratch` for so many positions."""
+    """What `attend` needs of a `Scratch` for so many positions."""
 
-def add_scaled(out: Canvas, update: Canvas, scale: Any, tiles: Positions, pixels: Positions, threads: int) -> None:
-    """out += scale * update at positions; scale: float32 (batch, channels)."""
+def attend(
+    attention: Attention,
+    out: Canvas,
+    update: Canvas,
+    tiles: Positions,
+    pixels: Positions,
+    scratch: Scratch,
+    threads: int,
+) -> None:
+    """out += attention(update) at positions; what lies elsewhere counts as zero in the means."""

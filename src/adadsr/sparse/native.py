@@ -29,7 +29,7 @@ class PackedBlock(NamedTuple):
 
     conv1: PackedConv
     conv2: PackedConv
-    attention: Attention | None
+    attention: _native.Attention | None
 
 
 class PackedGroup(NamedTuple):
@@ -106,7 +106,17 @@ class NativeBody:
 
     def _pack_block(self, block: Block, name: str) -> PackedBlock:
         conv1, conv2 = (self._pack(conv, f"a conv of block {name}") for conv in (block.conv1, block.conv2))
-        return PackedBlock(conv1, conv2, block.attention)
+        attention = None if block.attention is None else self._pack_attention(block.attention, name)
+        return PackedBlock(conv1, conv2, attention)
+
+    def _pack_attention(self, attention: Attention, name: str) -> _native.Attention:
+        parts = [part.detach().contiguous() for conv in attention for part in conv]
+        if parts[0].shape[1] != self.channels or any(part.dtype != torch.float32 for part in parts):
+            raise BackendError(
+                f"the channel attention of block {name} has weights {tuple(parts[0].shape)} of {parts[0].dtype}; the "
+                f"native engine runs 1x1 convs of {self.channels} channels in float32"
+            )
+        return _native.Attention(*parts)
 
     def _pack(self, conv: Conv, name: str, *, everywhere: bool = False) -> PackedConv:
         """everywhere: the conv runs at every pixel, so that weights for single pixels are not needed."""

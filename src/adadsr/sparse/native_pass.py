@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.dlpack import from_dlpack
 
 from adadsr.sparse import _native
-from adadsr.sparse.body import Attention, BodyRun
+from adadsr.sparse.body import BodyRun
 from adadsr.sparse.cost_model import tile_worth
 from adadsr.sparse.depth import dilate
-from adadsr.sparse.reference import attention_scale
 from adadsr.sparse.workspaces import view
 
 if TYPE_CHECKING:
@@ -198,14 +196,8 @@ class _Pass:
             assert block.conv2.pixels is not None
             _native.conv_pixels(block.conv2.pixels, hidden, out, pixels, threads, depths=depths, block=level, plus=plus)
         if block.attention is not None:
-            sums = _native.sum_positions(workspace.update, tiles, pixels, workspace.scratch, threads)
-            scale = self._attention(block.attention, from_dlpack(sums))
-            _native.add_scaled(workspace.z, workspace.update, scale, tiles, pixels, threads)
-
-    def _attention(self, attention: Attention, total: Tensor) -> Tensor:
-        """The weight of each channel, (N, C), from the channels' sums: what is not active counts as zero."""
-        self.macs += self.batch * 2 * attention.squeeze.weight.numel()
-        return attention_scale(attention, total / (self.height * self.width)).contiguous()
+            _native.attend(block.attention, workspace.z, workspace.update, tiles, pixels, workspace.scratch, threads)
+            self.macs += self.batch * block.attention.macs
 
     def _conv_tiles(
         self,
