@@ -16,8 +16,8 @@ void check(const Canvas& canvas, const Positions& tiles, const Positions& pixels
     }
 }
 
-// Calls visit(image, pixel of the canvas, rows, columns) for each position first .. last - 1 of the tiles and then the
-// pixels. Tiles are visited whole: where they hang over the image a canvas holds zeros.
+// Calls visit(image, pixel of the canvas, side) for each position first .. last - 1 of the tiles and then the pixels. Of
+// tiles that hang over the image the pixels inside are visited one by one: what lies outside has to stay zero.
 template <class Visit>
 void visit_positions(
     const Canvas& canvas, const Positions& tiles, const Positions& pixels, int first, int last, const Visit& visit) {
@@ -27,7 +27,15 @@ void visit_positions(
         if (i < count) {
             const int image = tiles.numbers[i] / per_image, tile = tiles.numbers[i] % per_image;
             const int row = tile / g.tile_columns * kTile + 1, column = tile % g.tile_columns * kTile + 1;
-            visit(image, image * g.plane + row * g.row + column, kTile);
+            const std::ptrdiff_t at = image * g.plane + row * g.row + column;
+            const int rows = std::min(kTile, g.height + 1 - row), columns = std::min(kTile, g.width + 1 - column);
+            if (rows == kTile && columns == kTile) {
+                visit(image, at, kTile);
+                continue;
+            }
+            for (int y = 0; y < rows; ++y) {
+                for (int x = 0; x < columns; ++x) visit(image, at + y * g.row + x, 1);
+            }
         } else {
             const int number = pixels.numbers[i - count], line = number / g.width, image = line / g.height;
             visit(image, image * g.plane + (line % g.height + 1) * g.row + number % g.width + 1, 1);

@@ -92,6 +92,36 @@ EnlargingWeights::EnlargingWeights(
     }
 }
 
+HeadWeights::HeadWeights(
+    const Kernels& kernels, const float* weight, const float* bias, const float* mean, int out_channels,
+    int image_channels)
+    : Weights(kernels, kTaps * image_channels, out_channels, 1, 1, kernels.panel, bias), mean_(image_channels) {
+    std::copy_n(mean, image_channels, mean_.data());
+    for (int out = 0; out < out_channels; ++out) {
+        for (int in = 0; in < image_channels; ++in) {
+            const float* taps = weight + (static_cast<std::size_t>(out) * image_channels + in) * kTaps;
+            for (int y = 0; y < 3; ++y) {
+                for (int x = 0; x < 3; ++x) at(0, 0, 1, (x * 3 + y) * image_channels + in, out) = taps[y * 3 + x];
+            }
+        }
+    }
+}
+
+std::size_t HeadWeights::scratch(int width) const {
+    return static_cast<std::size_t>(width + 2) * 3 * image_channels();
+}
+
+EmbeddingWeights::EmbeddingWeights(
+    const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels, int side)
+    : Weights(kernels, in_channels, out_channels, 1, side * side, kernels.panel, bias), side_(side) {
+    for (int out = 0; out < out_channels; ++out) {
+        for (int in = 0; in < in_channels; ++in) {
+            const float* taps = weight + (static_cast<std::size_t>(out) * in_channels + in) * side * side;
+            for (int tap = 0; tap < side * side; ++tap) at(0, tap, side * side, in, out) = taps[tap];
+        }
+    }
+}
+
 PixelWeights::PixelWeights(
     const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels)
     : Weights(kernels, in_channels, out_channels, 1, kTaps, kernels.panel, bias) {
