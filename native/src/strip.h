@@ -8,12 +8,47 @@ namespace {
 
 using adadsr::Strip;
 
+// One panel of `Outputs` neighbours whose window is one short run, as in a head: its sums never leave the registers.
+template <int Outputs>
+__attribute__((noinline)) void short_panel(
+    const float* from, std::ptrdiff_t step, const float* weights, int length, const float* bias, float* to, int pitch,
+    bool whole) {
+    Vec sums[Outputs][2];
+#pragma GCC unroll 12
+    for (int i = 0; i < Outputs; ++i) {
+        sums[i][0] = Vec::load(bias);
+        sums[i][1] = Vec::load(bias + Vec::width);
+    }
+    EvenRows<Outputs> rows(from, step);
+    for (int k = 0; k < length; ++k, rows.advance(1), weights += kPanel) {
+        const Vec left = Vec::load(weights), right = Vec::load(weights + Vec::width);
+#pragma GCC unroll 12
+        for (int i = 0; i < Outputs; ++i) {
+            const Vec factor = rows.fill(i);
+            sums[i][0] = fma(factor, left, sums[i][0]);
+            sums[i][1] = fma(factor, right, sums[i][1]);
+        }
+    }
+#pragma GCC unroll 12
+    for (int i = 0; i < Outputs; ++i) sums[i][0].store(to + i * pitch);
+    if (!whole) return;
+#pragma GCC unroll 12
+    for (int i = 0; i < Outputs; ++i) sums[i][1].store(to + i * pitch + Vec::width);
+}
+
 // One panel of `Outputs` neighbours, whose windows start `shift` floats into each run.
 template <int Outputs>
 inline void strip_panel(const Strip& job, const float* const* runs, std::ptrdiff_t shift, int panel, float* to) {
+    const float* weights = job.weights + panel * job.panel_floats;
+    if (job.runs == 1 && job.length <= kChain && !job.gain && job.slope == 1) {
+        const int channel = panel * kPanel;
+        const bool whole = channel + Vec::width < job.pitch;
+        short_panel<Outputs>(
+            runs[0] + shift, job.step, weights, job.length, job.bias + channel, to + channel, job.pitch, whole);
+        return;
+    }
     PixelSums<Outputs, 2> sums;
     sums.clear();
-    const float* weights = job.weights + panel * job.panel_floats;
     for (int run = 0; run < job.runs; ++run) {
         for (int k = 0; k < job.length; k += kChain) {
             const int products = job.length - k < kChain ? job.length - k : kChain;
