@@ -2,7 +2,7 @@
 
 `python benchmarks/cpu_front.py [--rounds 9] [--threads N] [--cases NAME...]`. Equality first; torch runs channels_last.
 The weights are random. edsr-baseline-x2 is for an LR image of 180x320, adaedsr-x2 (256 channels) for one of 96x96; the
-number at the end is the side of what shares a depth. The network is ours, whole, at half depth. The last line is JSON.
+number at the end is the side of what shares a depth. The network is ours, at half the cost. The last line is JSON.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def runners(case: str) -> dict[str, Callable[[], np.ndarray]]:
         found[f"{name} head"] = runs(front, None)
         found[f"{name} head and adapter"] = runs(front, torch.tensor([half]))
     upscaler = Upscaler(network, backend="native")
-    return found | {"native network": lambda: upscaler(lr, depth=half).image.numpy()}
+    return found | {"native network": lambda: upscaler(lr, budget=0.5).image.numpy()}
 
 
 def measure(case: str, rounds: int) -> dict:

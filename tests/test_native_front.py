@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from adadsr import Upscaler
 from adadsr.errors import BackendError, InputError
 from adadsr.models import Network, NetworkConfig
 from adadsr.sparse import extension
@@ -179,6 +180,18 @@ def test_nothing_is_allocated_for_a_second_image(kind: str) -> None:
     assert _native.allocations() == before
     ((_, workspace),) = native._workspaces._free
     assert workspace.bytes == native.workspace_bytes(2, 21, 18)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_allocated_for_the_second_image_of_an_upscaler(kind: str) -> None:
+    """Head, adapter, body and tail together, whatever the depth."""
+    torch.manual_seed(0)
+    upscaler, lr = Upscaler(Network(KINDS[kind]), backend="native"), torch.rand(1, 3, 33, 42) * 255
+    upscaler(lr)
+    before = _native.allocations()
+    for depth in (1.5, None, 3.0):
+        upscaler(lr, depth=depth)
+    assert _native.allocations() == before
 
 
 def test_bad_images_and_depths_are_refused() -> None:

@@ -112,8 +112,8 @@ class NativeBody:
 
     @property
     def copies(self) -> int:
-        """Buffers of the size of the features that a run holds: z0, z, hidden, result, two for attention, one spare."""
-        return 7 if self.attends else 5
+        """Buffers of the size of the features that a run holds: z0, z, hidden, two for attention, the adapter's."""
+        return 6 if self.attends else 4
 
     def _pack_group(self, group: Group, index: int) -> PackedGroup:
         blocks = tuple(
