@@ -24,7 +24,8 @@ test-sanitize: SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfi
 test-sanitize: .venv/ready
 	$(BIN)/pip install --quiet --no-deps --upgrade --target build/sanitize --config-settings=cmake.define.ADADSR_SANITIZE=ON .
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
-		PYTHONPATH=build/sanitize:$(SITE) ADADSR_REQUIRE_NATIVE=1 $(BIN)/python -S -m pytest tests/test_native.py tests/test_native_pass.py
+		PYTHONPATH=build/sanitize:$(SITE) ADADSR_REQUIRE_NATIVE=1 $(BIN)/python -S -m pytest tests/test_native.py \
+		tests/test_native_front.py tests/test_native_pass.py
 
 # The native engine against PyTorch, ONNX Runtime, OpenVINO and ncnn; docs/performance.md says what the tables mean.
 bench-cpu: .venv/ready

@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from adadsr import checkpoints
+from adadsr.models.layers import rgb_mean
 from adadsr.sparse.backends import BACKENDS
 
 FOLDER = Path(os.environ.get("ADADSR_GOLDEN_DIR", Path(__file__).resolve().parents[2] / "shared" / "golden"))
@@ -23,12 +24,14 @@ def run_network(network, lr, depth):
 
 
 def run_on(backend):
-    """The body on a backend, as the upscaler runs it."""
+    """All parts on a backend, as the upscaler runs them."""
 
     def run(network, lr, depth):
-        z0 = network.head(lr)
-        depth_map = None if depth is None else network.predict_depth(z0, depth)
-        return network.tail(backend.run(network.body.tensors(), z0, depth_map).z), depth_map
+        desired = None if depth is None else lr.new_full(lr.shape[:1], depth)
+        z0, scores = backend.prepare_front(network.front())(lr, desired)
+        depth_map = None if depth is None else network.adapter.at_depth(scores, desired)
+        z = backend.run(network.body.tensors(), z0, depth_map).z
+        return backend.prepare_tail(network.tail.tensors())(z) + rgb_mean(z), depth_map
 
     return run
 

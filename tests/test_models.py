@@ -218,8 +218,15 @@ def test_the_desired_depth_enters_where_the_paper_puts_it():
     edsr = EDSRPixelAdapter(at(EDSR, n_feats=16, adaptive=True))
     rcan = RCANPixelAdapter(at(RCAN, adaptive=True))
     per_sample = desired.view(2, 1, 1, 1)
-    torch.testing.assert_close(edsr(z0, desired), torch.relu(edsr.rest(edsr.first(z0)) * per_sample))
-    torch.testing.assert_close(rcan(z0, desired), torch.relu(rcan.rest(rcan.first(z0 * per_sample))))
+
+    def published(adapter, z):
+        z = adapter.first(z)
+        for part in adapter.rest:
+            z = part.conv(part.activation(z))
+        return z
+
+    torch.testing.assert_close(edsr(z0, desired), torch.relu(published(edsr, z0) * per_sample))
+    torch.testing.assert_close(rcan(z0, desired), torch.relu(published(rcan, z0 * per_sample)))
     assert edsr(z0, desired).shape == (2, 1, 5, 6)
     assert rcan(z0, desired).shape == (2, 2, 5, 6)
 

@@ -151,26 +151,47 @@ def test_a_forked_process_can_run_a_body() -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_nothing_is_allocated_for_a_second_image() -> None:
-    body = build_body("rcan", 4)
-    native, (z0, depth_map) = NativeBody(body), sample(body, 1, 1, 30, 30)
-    native(z0, None)
+@pytest.mark.parametrize(("backbone", "depth_tile"), KINDS)
+def test_nothing_is_allocated_for_a_second_image(backbone: str, depth_tile: int) -> None:
+    """And the size of what is was known in advance."""
+    body = build_body(backbone, depth_tile)
+    native, (z0, depth_map) = NativeBody(body), sample(body, 1, 2, 37, 30)
+    wanted = native.workspace_bytes(2, 37, 30)
+    native(z0, depth_map * 0.3)
+    before = _native.allocations()
+    for depth in (depth_map + 1, None, depth_map):
+        native(z0, depth)
+    assert _native.allocations() == before
     ((_, workspace),) = native._workspaces._free
-    size = workspace.bytes
-    native(z0, depth_map)
-    assert native._workspaces._free == [((1, 30, 30), workspace)]
-    assert workspace.bytes == size
+    assert workspace.bytes == wanted
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_nothing_is_allocated_for_a_second_tail(scale: int) -> None:
+    native, z = native_tail.NativeTail(build_tail(scale, 5)), torch.randn(2, 5, 21, 30)
+    native(z)
+    before = _native.allocations()
+    native(z)
+    assert _native.allocations() == before
+    ((_, workspace),) = native._workspaces._free
+    assert workspace.bytes == native.workspace_bytes(21, 30)
+
+
+def test_a_result_is_not_overwritten_by_the_next_run() -> None:
+    body = build_body("edsr", 4)
+    native, cases = NativeBody(body), [sample(body, seed, 1, 12, 14) for seed in range(3)]
+    results = [native(*case).z for case in cases]
+    for result, case in zip(results, cases, strict=True):
+        torch.testing.assert_close(result, run_reference(body, *case), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("backbone", "depth_tile"), KINDS)
-def test_the_size_of_a_workspace_is_known_in_advance(backbone: str, depth_tile: int) -> None:
+def test_what_is_not_a_number_does_not_reach_the_next_image(backbone: str, depth_tile: int) -> None:
     body = build_body(backbone, depth_tile)
-    native = NativeBody(body)
-    z0, depth_map = sample(body, 1, 2, 37, 30)
-    wanted = native.workspace_bytes(2, 37, 30)
-    native(z0, depth_map + 1)
-    ((_, workspace),) = native._workspaces._free
-    assert workspace.bytes == wanted
+    native, (z0, depth_map) = NativeBody(body), sample(body, 3, 1, 21, 18)
+    expected = native(z0, depth_map).z.clone()
+    native(torch.full_like(z0, torch.nan), None)
+    assert torch.equal(native(z0, depth_map).z, expected)
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -16,8 +16,8 @@ void check(const Canvas& canvas, const Positions& tiles, const Positions& pixels
     }
 }
 
-// Calls visit(image, pixel of the canvas, rows, columns) for each position first .. last - 1 of the tiles and then the
-// pixels. Tiles are visited whole: where they hang over the image a canvas holds zeros.
+// Calls visit(image, pixel of the canvas, side) for each position first .. last - 1 of the tiles and then the pixels. Of
+// tiles that hang over the image the pixels inside are visited one by one: what lies outside has to stay zero.
 template <class Visit>
 void visit_positions(
     const Canvas& canvas, const Positions& tiles, const Positions& pixels, int first, int last, const Visit& visit) {
@@ -27,7 +27,15 @@ void visit_positions(
         if (i < count) {
             const int image = tiles.numbers[i] / per_image, tile = tiles.numbers[i] % per_image;
             const int row = tile / g.tile_columns * kTile + 1, column = tile % g.tile_columns * kTile + 1;
-            visit(image, image * g.plane + row * g.row + column, kTile);
+            const std::ptrdiff_t at = image * g.plane + row * g.row + column;
+            const int rows = std::min(kTile, g.height + 1 - row), columns = std::min(kTile, g.width + 1 - column);
+            if (rows == kTile && columns == kTile) {
+                visit(image, at, kTile);
+                continue;
+            }
+            for (int y = 0; y < rows; ++y) {
+                for (int x = 0; x < columns; ++x) visit(image, at + y * g.row + x, 1);
+            }
         } else {
             const int number = pixels.numbers[i - count], line = number / g.width, image = line / g.height;
             visit(image, image * g.plane + (line % g.height + 1) * g.row + number % g.width + 1, 1);
@@ -35,41 +43,38 @@ void visit_positions(
     }
 }
 
-// The mean of each channel over each image, (batch, channels): what lies elsewhere than at tiles and pixels counts as zero.
-std::vector<float> means(
-    const Canvas& canvas, const Positions& tiles, const Positions& pixels, Scratch& scratch, int threads) {
+constexpr int kRows = 3;  // of channels for each image, beside the sums of the pieces: means, between, weights
+
+int pieces_of(int count) { return std::max(1, (count + kPiece - 1) / kPiece); }
+
+// The mean of each channel over each image, (batch, pitch): what lies elsewhere than at tiles and pixels counts as zero.
+// partial: room for the sums of each piece.
+void sum_up(
+    const Canvas& canvas, const Positions& tiles, const Positions& pixels, float* partial, float* means, int threads) {
     const Geometry& g = canvas.geometry();
     const int count = static_cast<int>(tiles.numbers.size() + pixels.numbers.size()), pitch = canvas.pitch();
-    const int pieces = std::max(1, (count + kPiece - 1) / kPiece), floats = g.batch * pitch;
+    const int pieces = pieces_of(count), floats = g.batch * pitch;
     // Each piece is summed for itself, and then the pieces: that errs less, and does not depend on the threads.
-    const auto lock = scratch.lock();
-    float* memory = scratch.reserve(floats, pieces);
     Pool::instance().run(pieces, threads, [&](int piece, int) {
-        float* partial = memory + static_cast<std::size_t>(piece) * floats;
-        std::fill_n(partial, floats, 0.0f);
+        float* sums = partial + static_cast<std::size_t>(piece) * floats;
+        std::fill_n(sums, floats, 0.0f);
         const int first = piece * kPiece, last = std::min(count, first + kPiece);
         visit_positions(canvas, tiles, pixels, first, last, [&](int image, std::ptrdiff_t at, int side) {
-            float* to = partial + image * pitch;
+            float* to = sums + image * pitch;
             for (int i = 0; i < side * side; ++i) {
                 const float* from = canvas.data() + (at + i / side * g.row + i % side) * pitch;
                 for (int channel = 0; channel < pitch; ++channel) to[channel] += from[channel];
             }
         });
     });
-    std::vector<float> result;
-    for (int image = 0; image < g.batch; ++image) {
-        for (int channel = 0; channel < canvas.channels(); ++channel) {
-            double sum = 0;
-            for (int piece = 0; piece < pieces; ++piece) {
-                sum += memory[static_cast<std::size_t>(piece) * floats + image * pitch + channel];
-            }
-            result.push_back(static_cast<float>(sum / (static_cast<double>(g.height) * g.width)));
-        }
+    for (int i = 0; i < floats; ++i) {
+        double sum = 0;
+        for (int piece = 0; piece < pieces; ++piece) sum += partial[static_cast<std::size_t>(piece) * floats + i];
+        means[i] = static_cast<float>(sum / (static_cast<double>(g.height) * g.width));
     }
-    return result;
 }
 
-// out += scale * update at tiles and pixels; scale: (batch, channels).
+// out += scale * update at tiles and pixels; scale: (batch, pitch).
 void add_scaled(
     const Canvas& out, const Canvas& update, const float* scale, const Positions& tiles, const Positions& pixels,
     int threads) {
@@ -78,7 +83,7 @@ void add_scaled(
     Pool::instance().run((count + kPiece - 1) / kPiece, threads, [&](int piece, int) {
         const int first = piece * kPiece, last = std::min(count, first + kPiece);
         visit_positions(out, tiles, pixels, first, last, [&](int image, std::ptrdiff_t at, int side) {
-            const float* weights = scale + static_cast<std::size_t>(image) * out.channels();
+            const float* weights = scale + static_cast<std::size_t>(image) * out.pitch();
             for (int i = 0; i < side * side; ++i) {
                 const std::ptrdiff_t pixel = (at + i / side * g.row + i % side) * out.pitch();
                 for (int channel = 0; channel < out.channels(); ++channel) {
@@ -100,8 +105,7 @@ void clear_tiles(const Canvas& canvas, const Positions& tiles) {
 }
 
 std::size_t sums_floats(int batch, int channels, int positions) {
-    const std::size_t pieces = std::max(1, (positions + kPiece - 1) / kPiece);
-    return pieces * batch * round_up(channels, kChannelStep);
+    return (static_cast<std::size_t>(pieces_of(positions)) + kRows) * batch * round_up(channels, kChannelStep);
 }
 
 void attend(
@@ -112,14 +116,18 @@ void attend(
         throw std::invalid_argument("what is added has to be another canvas of the same size and channels");
     }
     if (attention.channels() != out.channels()) throw std::invalid_argument("the attention has other channels than the canvas");
-    const std::vector<float> all = means(update, tiles, pixels, scratch, threads);
-    std::vector<float> scale;
-    for (int image = 0; image < out.geometry().batch; ++image) {
-        const auto first = all.begin() + static_cast<std::ptrdiff_t>(image) * out.channels();
-        const std::vector<float> weights = attention.weights({first, first + out.channels()});
-        scale.insert(scale.end(), weights.begin(), weights.end());
+    const Geometry& g = out.geometry();
+    const int count = static_cast<int>(tiles.numbers.size() + pixels.numbers.size()), pitch = out.pitch();
+    const auto lock = scratch.lock();
+    float* partial = scratch.reserve(sums_floats(g.batch, out.channels(), count), 1);
+    const std::size_t floats = static_cast<std::size_t>(g.batch) * pitch;
+    float* means = partial + pieces_of(count) * floats;
+    float *between = means + floats, *scale = between + floats;
+    sum_up(update, tiles, pixels, partial, means, threads);
+    for (std::size_t first = 0; first < floats; first += pitch) {
+        attention.weights(means + first, between + first, scale + first);
     }
-    add_scaled(out, update, scale.data(), tiles, pixels, threads);
+    add_scaled(out, update, scale, tiles, pixels, threads);
 }
 
 }  // namespace adadsr

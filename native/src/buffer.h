@@ -1,6 +1,7 @@
-// Zeroed memory that starts at a cache line.
+// Zeroed memory that starts at a cache line, and the count of what was ever allocated.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -13,6 +14,25 @@
 
 namespace adadsr {
 
+// How often memory for features, weights, positions or depths was allocated in this process.
+inline std::atomic<std::int64_t>& allocations() {
+    static std::atomic<std::int64_t> count{0};
+    return count;
+}
+
+// Memory of a vector that counts.
+template <class Value>
+struct Counted : std::allocator<Value> {
+    template <class Other>
+    struct rebind {
+        using other = Counted<Other>;
+    };
+    Value* allocate(std::size_t count) {
+        ++allocations();
+        return std::allocator<Value>::allocate(count);
+    }
+};
+
 class Buffer {
 public:
     Buffer() = default;
@@ -21,6 +41,7 @@ public:
         // calloc gets pages that are zero already, and that take no memory before they are written.
         raw_.reset(std::calloc(floats * sizeof(float) + kLine, 1));
         if (!raw_) throw std::bad_alloc();
+        ++allocations();
         const auto address = reinterpret_cast<std::uintptr_t>(raw_.get());
         start_ = reinterpret_cast<float*>((address + kLine - 1) / kLine * kLine);
         ask_for_large_pages();

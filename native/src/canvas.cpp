@@ -1,8 +1,10 @@
 #include "canvas.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 
@@ -40,19 +42,40 @@ bool Canvas::same_size(const Canvas& other) const {
     return a.batch == b.batch && a.height == b.height && a.width == b.width;
 }
 
-Depths::Depths(const float* from, int batch, int rows, int columns)
-    : batch(batch), rows(rows), columns(columns), values(from, from + static_cast<std::size_t>(batch) * rows * columns) {
-    for (const float value : values) {
-        if (std::isnan(value)) throw std::invalid_argument("the depth map has a value that is not a number");
+bool Canvas::spare() const {
+    if (buffer_.use_count() != 1) return false;
+    std::atomic_thread_fence(std::memory_order_acquire);  // what others did with the memory is done
+    return true;
+}
+
+void Depths::take(const float* from, int batch, int rows, int columns) {
+    const float* end = from + static_cast<std::size_t>(batch) * rows * columns;
+    if (std::any_of(from, end, [](float value) { return std::isnan(value); })) {
+        throw std::invalid_argument("the depth map has a value that is not a number");
     }
+    values.assign(from, end);
+    this->batch = batch;
+    this->rows = rows;
+    this->columns = columns;
+}
+
+Positions Positions::with_room(int count) {
+    Positions positions;
+    positions.numbers.reserve(std::max(0, count));
+    return positions;
 }
 
 Positions Positions::all(int count) {
     Positions positions;
-    positions.numbers.resize(std::max(0, count));
-    for (int i = 0; i < count; ++i) positions.numbers[i] = i;
-    positions.limit = std::max(0, count);
+    positions.span(0, count);
     return positions;
+}
+
+void Positions::span(std::int32_t first, std::int32_t last) {
+    if (first < 0) throw std::invalid_argument("positions have to be at least 0");
+    numbers.resize(std::max(0, last - first));
+    std::iota(numbers.begin(), numbers.end(), first);
+    limit = numbers.empty() ? 0 : last;
 }
 
 Positions Positions::listed(const std::int32_t* from, std::size_t count) {
@@ -67,20 +90,12 @@ Positions Positions::listed(const std::int32_t* from, std::size_t count) {
     return positions;
 }
 
-void select_between(const Depths& depths, float low, float high, Positions& found) {
+void select_between(const Depths& depths, float low, float high, int first, int last, Positions& found) {
     found.clear();
-    const auto count = static_cast<std::int32_t>(depths.values.size());
-    for (std::int32_t i = 0; i < count; ++i) {
+    const auto count = std::min(last, static_cast<int>(depths.values.size()));
+    for (std::int32_t i = std::max(0, first); i < count; ++i) {
         if (depths.values[i] > low && depths.values[i] <= high) found.add(i);
     }
-}
-
-void select_within(const Positions& positions, std::int32_t low, std::int32_t high, Positions& found) {
-    if (&positions == &found) throw std::invalid_argument("a list cannot be filled from itself");
-    const auto &all = positions.numbers;
-    found.numbers.assign(
-        std::lower_bound(all.begin(), all.end(), low), std::lower_bound(all.begin(), all.end(), std::max(low, high)));
-    found.limit = found.numbers.empty() ? 0 : found.numbers.back() + 1;
 }
 
 int select_pixels(const Depths& depths, float low, float worth, Positions& tiles, Positions& pixels) {

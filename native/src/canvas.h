@@ -37,6 +37,8 @@ public:
     float* image() const { return data() + (geometry_.row + 1) * pitch_; }
     const std::shared_ptr<Buffer>& buffer() const { return buffer_; }
     bool same_size(const Canvas& other) const;
+    // Whether nobody else holds its memory, such as a tensor that views it.
+    bool spare() const;
 
 private:
     Canvas(const Plan& plan, int channels);
@@ -49,19 +51,23 @@ private:
 
 // Depths in blocks, one for each tile or pixel of some images.
 struct Depths {
-    int batch, rows, columns;
-    std::vector<float> values;
+    int batch = 0, rows = 0, columns = 0;
+    std::vector<float, Counted<float>> values;
 
     // Copies batch x rows x columns floats; raises std::invalid_argument where one is not a number.
-    Depths(const float* from, int batch, int rows, int columns);
+    void take(const float* from, int batch, int rows, int columns);
 };
 
 // Numbers of tiles or pixels. Every number is below `limit`, and none occurs twice.
 struct Positions {
-    std::vector<std::int32_t> numbers;
+    std::vector<std::int32_t, Counted<std::int32_t>> numbers;
     std::int32_t limit = 0;
 
+    // An empty list that can hold so many numbers without growing.
+    static Positions with_room(int count);
     static Positions all(int count);
+    // first .. last - 1, instead of what is there. Raises std::invalid_argument where first is below 0.
+    void span(std::int32_t first, std::int32_t last);
     // Raises std::invalid_argument where the numbers do not rise, or start below 0.
     static Positions listed(const std::int32_t* from, std::size_t count);
     void add(std::int32_t number) {
@@ -74,11 +80,8 @@ struct Positions {
     }
 };
 
-// The positions whose depth is above `low` and at most `high`, in order.
-void select_between(const Depths& depths, float low, float high, Positions& found);
-
-// Those of the positions from `low` to `high` - 1.
-void select_within(const Positions& positions, std::int32_t low, std::int32_t high, Positions& found);
+// Those of the positions first .. last - 1 whose depth is above `low` and at most `high`, in order.
+void select_between(const Depths& depths, float low, float high, int first, int last, Positions& found);
 
 // The pixels whose depth is above `low`: tiles with more than `worth` of them as whole tiles, the others one by one.
 // Returns how many such pixels there are.

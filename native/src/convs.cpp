@@ -46,7 +46,7 @@ Job make_job(
     const Store store = {
         out.data(), to.row, to.plane, factor, finish.plus ? finish.plus->data() : nullptr, out.pitch(), weights.bias(), finish.relu,
         finish.depths ? finish.depths->values.data() : nullptr,
-        finish.depths ? depth_side(*finish.depths, source.geometry()) : 1, finish.block};
+        finish.depths ? depth_side(*finish.depths, source.geometry()) : 1, finish.block, finish.slope};
     return {source.geometry(), source.data(), source.pitch(), weights.packed(), weights.panels(),
             positions.numbers.data(), store};
 }
@@ -71,24 +71,6 @@ float* Scratch::reserve(std::size_t floats_a_worker, int workers) {
     const std::size_t floats = floats_a_worker * workers;
     if (memory_.size() < floats) memory_ = Buffer(floats);
     return memory_.data();
-}
-
-void take(const Canvas& canvas, const Strided& images, int threads) {
-    const Geometry& g = canvas.geometry();
-    const std::ptrdiff_t size[4] = {g.batch, g.height, g.width, canvas.channels()};
-    if (!std::equal(size, size + 4, images.size)) refuse("the images do not have the size and channels of the canvas");
-    Pool::instance().run(g.batch * g.height, threads, [&](int task, int) {
-        const int image = task / g.height, row = task % g.height;
-        float* to = canvas.image() + (image * g.plane + row * g.row) * canvas.pitch();
-        const float* from = images.data + image * images.stride[0] + row * images.stride[1];
-        for (int x = 0; x < g.width; ++x, to += canvas.pitch(), from += images.stride[2]) {
-            if (images.stride[3] == 1) {
-                std::copy_n(from, canvas.channels(), to);
-            } else {
-                for (int channel = 0; channel < canvas.channels(); ++channel) to[channel] = from[channel * images.stride[3]];
-            }
-        }
-    });
 }
 
 void conv_tiles(

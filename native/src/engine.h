@@ -22,9 +22,10 @@ private:
     Buffer memory_;
 };
 
-// What a conv does with its sums, as in `Store`: out = gate * relu(sum) + plus.
+// What a conv does with its sums, as in `Store`: out = gate * relu(sum) + plus, or with PReLU instead of ReLU.
 struct Finish {
     bool relu = false;
+    float slope = 1;  // of what is negative: PReLU
     const Depths* depths = nullptr;
     float block = 0;
     const Canvas* plus = nullptr;
@@ -61,8 +62,22 @@ struct Strided {
     std::ptrdiff_t size[4], stride[4];
 };
 
-// Copy images into a canvas of their size.
-void take(const Canvas& canvas, const Strided& images, int threads);
+// Copy images into a canvas of their size, each times its scale; null for 1.
+void take(const Canvas& canvas, const Strided& images, const float* scale, int threads);
+
+// The head: images less their mean, and a 3x3 conv of them into a canvas.
+void head(const HeadWeights& weights, const Strided& images, const Canvas& out, Scratch& scratch, int threads);
+
+// out = prelu(gain * conv(source) + bias) for each tile of `source`, one pixel of `out`. Tiles that hang over the border
+// see the last row and column repeated. gain, bias: (batch, channels), null for 1 and for that of the weights.
+struct TileFinish {
+    float slope = 1;
+    const float* gain = nullptr;
+    const float* bias = nullptr;
+};
+void embed(
+    const EmbeddingWeights& weights, const Canvas& source, const Canvas& out, const TileFinish& finish,
+    Scratch& scratch, int threads);
 
 // Zero at a list of tiles.
 void clear_tiles(const Canvas& canvas, const Positions& tiles);

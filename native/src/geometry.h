@@ -24,8 +24,8 @@ struct Geometry {
     std::ptrdiff_t row, plane;       // pixels from one row or image to the next
 };
 
-// What happens to a finished sum at a pixel: out = gate * relu(sum + bias) + plus. With a factor above 1 a pixel becomes
-// factor x factor pixels of `out`, row by row, each from its own pitch of sums (PixelShuffle, with the channels ordered so).
+// What happens to a finished sum at a pixel: out = gate * relu(sum + bias) + plus, or with PReLU instead of ReLU. With a
+// factor above 1 a pixel becomes factor x factor pixels of `out`, row by row, each from its own pitch of sums (PixelShuffle, with the channels ordered so).
 struct Store {
     float* out;           // first pixel of a canvas, `factor` times as large as the one that is read
     std::ptrdiff_t row, plane;  // of that canvas
@@ -37,6 +37,7 @@ struct Store {
     const float* depths;  // depth of each position; null for a gate of 1
     int depth_side;       // pixels along a side of what shares a depth: 1 or kTile
     float block;          // the gate is clamp(depth - block, 0, 1)
+    float slope;          // of what is negative: PReLU; 1 for none
 };
 
 // A conv of a canvas at a list of positions: tiles or pixels, numbered in raster order image by image.
@@ -64,6 +65,19 @@ struct Enlargement {
     int channels, factor;
 };
 
+// A conv whose window is some runs of floats: out = prelu(gain * sum + bias), for outputs that are neighbours.
+struct Strip {
+    int runs, length;            // runs of a window, and floats of each
+    std::ptrdiff_t step;         // floats from an output's window to the next one's, in each run
+    const float* weights;        // [panel][run][float][lane]
+    std::ptrdiff_t panel_floats; // from one panel's weights to the next one's
+    int panels;                  // output channels in panels of `Kernels::panel`
+    const float* gain;           // of each channel, padded to whole panels; null for 1
+    const float* bias;           // padded with zeros to whole panels
+    float slope;                 // of what is negative; 1 for no PReLU
+    int pitch;                   // floats from one output to the next
+};
+
 // What one instruction set offers. The functions run the positions first .. first + count - 1 of a job.
 struct Kernels {
     const char* name;
@@ -74,6 +88,8 @@ struct Kernels {
     int width;  // floats of a vector
     // Runs the pixels first .. last - 1 of a row of an image.
     void (*enlarge)(const Enlargement& job, int image, int row, int first, int last);
+    // Runs some outputs, the first of them at `to`. runs: where the first one's window starts.
+    void (*strip)(const Strip& job, const float* const* runs, int count, float* to);
 };
 
 // Floats from one tile to the next in scratch, which holds tiles as [kChannelStep channels][point][channel]: transforms

@@ -89,11 +89,15 @@ inline float gate(float depth, float block) {
     return weight < 0 ? 0 : weight > 1 ? 1 : weight;
 }
 
+// PReLU. What is not a number stays so.
+inline Vec leaky(Vec x, float slope) { return positive(x) - Vec::fill(slope) * positive(Vec::fill(0) - x); }
+
 // Finish the sums of one vector of channels at one pixel, `at` floats into the canvas. channel: among the sums.
 inline __attribute__((always_inline)) void finish(
     const Store& store, Vec sum, int channel, std::ptrdiff_t at, float weight) {
     sum = sum + Vec::load(store.bias + channel);
     if (store.relu) sum = positive(sum);
+    if (store.slope != 1) sum = leaky(sum, store.slope);
     if (store.plus) {
         sum = fma(sum, Vec::fill(weight), Vec::load(store.plus + at));
     } else if (weight != 1) {

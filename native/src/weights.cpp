@@ -96,6 +96,36 @@ EnlargingWeights::EnlargingWeights(
     }
 }
 
+HeadWeights::HeadWeights(
+    const Kernels& kernels, const float* weight, const float* bias, const float* mean, int out_channels,
+    int image_channels)
+    : Weights(kernels, kTaps * image_channels, out_channels, 1, 1, kernels.panel, bias), mean_(image_channels) {
+    std::copy_n(mean, image_channels, mean_.data());
+    for (int out = 0; out < out_channels; ++out) {
+        for (int in = 0; in < image_channels; ++in) {
+            const float* taps = weight + (static_cast<std::size_t>(out) * image_channels + in) * kTaps;
+            for (int y = 0; y < 3; ++y) {
+                for (int x = 0; x < 3; ++x) at(0, 0, 1, (x * 3 + y) * image_channels + in, out) = taps[y * 3 + x];
+            }
+        }
+    }
+}
+
+std::size_t HeadWeights::scratch(int width) const {
+    return static_cast<std::size_t>(width + 2) * 3 * image_channels();
+}
+
+EmbeddingWeights::EmbeddingWeights(
+    const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels, int side)
+    : Weights(kernels, in_channels, out_channels, 1, side * side, kernels.panel, bias), side_(side) {
+    for (int out = 0; out < out_channels; ++out) {
+        for (int in = 0; in < in_channels; ++in) {
+            const float* taps = weight + (static_cast<std::size_t>(out) * in_channels + in) * side * side;
+            for (int tap = 0; tap < side * side; ++tap) at(0, tap, side * side, in, out) = taps[tap];
+        }
+    }
+}
+
 PixelWeights::PixelWeights(
     const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels)
     : Weights(kernels, in_channels, out_channels, 1, kTaps, kernels.panel, bias) {
@@ -115,19 +145,17 @@ Attention::Attention(
       excite_(excite, excite + static_cast<std::size_t>(channels) * squeezed),
       excite_bias_(excite_bias, excite_bias + channels) {}
 
-std::vector<float> Attention::weights(const std::vector<float>& means) const {
-    const auto product = [](const std::vector<float>& matrix, const std::vector<float>& bias, const std::vector<float>& x) {
-        std::vector<float> y(bias.size());
-        for (std::size_t row = 0; row < y.size(); ++row) {
-            y[row] = std::inner_product(x.begin(), x.end(), matrix.begin() + row * x.size(), bias[row]);
+void Attention::weights(const float* means, float* between, float* scale) const {
+    const auto product = [](const std::vector<float>& matrix, const std::vector<float>& bias, const float* x, float* y) {
+        const std::size_t length = matrix.size() / bias.size();
+        for (std::size_t row = 0; row < bias.size(); ++row) {
+            y[row] = std::inner_product(x, x + length, matrix.begin() + row * length, bias[row]);
         }
-        return y;
     };
-    std::vector<float> squeezed = product(squeeze_, squeeze_bias_, means);
-    for (float& value : squeezed) value = value < 0 ? 0 : value;  // a NaN stays one, as in torch
-    std::vector<float> scale = product(excite_, excite_bias_, squeezed);
-    for (float& value : scale) value = 1 / (1 + std::exp(-value));
-    return scale;
+    product(squeeze_, squeeze_bias_, means, between);
+    for (std::size_t i = 0; i < squeeze_bias_.size(); ++i) between[i] = between[i] < 0 ? 0 : between[i];  // a NaN stays
+    product(excite_, excite_bias_, between, scale);
+    for (std::size_t i = 0; i < excite_bias_.size(); ++i) scale[i] = 1 / (1 + std::exp(-scale[i]));
 }
 
 }  // namespace adadsr

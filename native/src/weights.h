@@ -75,6 +75,40 @@ private:
     int enlarges_;
 };
 
+// For heads (`Strip`): a 3x3 conv of images less their mean, laid out [panel][column of taps][row of taps][in channel][lane].
+class HeadWeights : public Weights {
+public:
+    // weight: (out, in, 3, 3). bias: (out). mean: (in), subtracted from each pixel of the image.
+    HeadWeights(
+        const Kernels& kernels, const float* weight, const float* bias, const float* mean, int out_channels,
+        int image_channels);
+    int image_channels() const { return in_channels() / kTaps; }
+    const float* mean() const { return mean_.data(); }
+    // Floats of scratch for one thread that runs rows of so many pixels.
+    std::size_t scratch(int width) const;
+
+private:
+    Buffer mean_;
+};
+
+// For embeddings of tiles (`Strip`): a conv of side x side pixels with a stride of `side`, laid out
+// [panel][tap][in channel][lane].
+class EmbeddingWeights : public Weights {
+public:
+    // weight: (out, in, side, side). bias: (out).
+    EmbeddingWeights(
+        const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels, int side);
+    int side() const { return side_; }
+    int lanes() const { return panels() * panel(); }
+    // Floats of scratch for some images: a gain and a bias for each, and a tile for each thread.
+    std::size_t scratch(int batch, int threads) const {
+        return static_cast<std::size_t>(side_) * side_ * depth() * threads + 2 * static_cast<std::size_t>(batch) * lanes();
+    }
+
+private:
+    int side_;
+};
+
 // For pixels: laid out [panel][tap][in channel][lane].
 class PixelWeights : public Weights {
 public:
@@ -93,8 +127,8 @@ public:
     int channels() const { return static_cast<int>(excite_bias_.size()); }
     // Multiply-accumulates for an image.
     std::size_t macs() const { return squeeze_.size() + excite_.size(); }
-    // The weight of each channel in (0, 1) from its mean.
-    std::vector<float> weights(const std::vector<float>& means) const;
+    // The weight of each channel in (0, 1) from its mean. between: room for as many floats.
+    void weights(const float* means, float* between, float* scale) const;
 
 private:
     std::vector<float> squeeze_, squeeze_bias_, excite_, excite_bias_;

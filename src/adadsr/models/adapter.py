@@ -4,40 +4,52 @@ Every adapter splits its work in two, so that a budget can be met after one pass
 `scores` looks at the features, `depth_map` turns scores into depths and is non-decreasing in `shift`.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adadsr.models.config import NetworkConfig
-from adadsr.models.layers import conv3x3
+from adadsr.models.layers import conv3x3, conv_tensors
+from adadsr.sparse.body import Conv
+from adadsr.sparse.front import Activated, Condition, run_adapter
+from adadsr.sparse.front import Adapter as AdapterTensors
 
 
 class PReLUConv(nn.Module):
-    """A one-parameter PReLU, then a 3x3 conv."""
+    """The parameters of a one-parameter PReLU, then a 3x3 conv; `sparse.front` runs them."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.activation = nn.PReLU()
         self.conv = conv3x3(in_channels, out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv(self.activation(x))
-        return out
+    def tensors(self) -> Activated:
+        """As a backend takes them."""
+        return Activated(self.activation.weight, conv_tensors(self.conv))
 
 
 class Adapter(nn.Module):
     """What all adapters share: the number of blocks that a depth of one group can reach."""
 
     reach: int
-    """How far a score looks beyond its own position, in pixels of the features."""
+    """Within how many pixels of its own position the features decide a score to the last bit.
+
+    A backend may run convs of single pixels as 4x4 tiles of the image, each of which looks at all of those around it.
+    """
 
     def __init__(self, n_blocks: int) -> None:
         super().__init__()
         self.n_blocks = n_blocks
 
+    def tensors(self) -> AdapterTensors:
+        """What makes the scores, as a backend takes it."""
+        raise NotImplementedError
+
     def scores(self, z0: Tensor, desired_depth: Tensor) -> Tensor:
         """z0: (N, C, H, W). desired_depth: (N,), in blocks. Returns (N, G, ceil(H/t), ceil(W/t)), any real number."""
-        raise NotImplementedError
+        return run_adapter(self.tensors(), z0, desired_depth)
 
     def depth_map(self, scores: Tensor, shift: Tensor | float = 0.0) -> Tensor:
         """Depths for scores raised by `shift`; the same shape, in blocks, >= 0, non-decreasing in `shift`."""
@@ -56,23 +68,32 @@ class Adapter(nn.Module):
         return self.at_depth(self.scores(z0, desired_depth), desired_depth)
 
 
+def _rest(in_channels: int, width: int, n_groups: int) -> nn.ModuleList:
+    """The four convs that follow the first one."""
+    channels = [in_channels, width, width, width, n_groups]
+    return nn.ModuleList(PReLUConv(*pair) for pair in pairwise(channels))
+
+
+def _rest_tensors(rest: nn.ModuleList) -> tuple[Activated, ...]:
+    return tuple(part.tensors() for part in rest if isinstance(part, PReLUConv))
+
+
+def _linear_tensors(linear: nn.Linear) -> Conv:
+    return Conv(linear.weight, linear.bias)
+
+
 class PixelAdapter(Adapter):
     """A depth for each pixel, as published (arXiv:2004.03915, eq. 5 and 6): five 3x3 convs, then ReLU.
 
     The largest depth is not bounded; what exceeds the number of blocks has no effect.
     """
 
-    reach = 5
+    reach = 17
 
     def __init__(self, n_feats: int, width: int, n_groups: int, n_blocks: int) -> None:
         super().__init__(n_blocks)
         self.first = conv3x3(n_feats, width)
-        self.rest = nn.Sequential(
-            PReLUConv(width, width),
-            PReLUConv(width, width),
-            PReLUConv(width, width),
-            PReLUConv(width, n_groups),
-        )
+        self.rest = _rest(width, width, n_groups)
 
     def depth_map(self, scores: Tensor, shift: Tensor | float = 0.0) -> Tensor:
         return F.relu(scores + shift)
@@ -91,9 +112,8 @@ class EDSRPixelAdapter(PixelAdapter):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config.n_feats, config.n_feats // 2, config.n_groups, config.n_resblocks)
 
-    def scores(self, z0: Tensor, desired_depth: Tensor) -> Tensor:
-        out: Tensor = self.rest(self.first(z0)) * desired_depth.view(-1, 1, 1, 1)
-        return out
+    def tensors(self) -> AdapterTensors:
+        return AdapterTensors(conv_tensors(self.first), _rest_tensors(self.rest), output_times_depth=True)
 
 
 class RCANPixelAdapter(PixelAdapter):
@@ -102,9 +122,8 @@ class RCANPixelAdapter(PixelAdapter):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config.n_feats, config.n_feats, config.n_groups, config.n_resblocks)
 
-    def scores(self, z0: Tensor, desired_depth: Tensor) -> Tensor:
-        out: Tensor = self.rest(self.first(z0 * desired_depth.view(-1, 1, 1, 1)))
-        return out
+    def tensors(self) -> AdapterTensors:
+        return AdapterTensors(conv_tensors(self.first), _rest_tensors(self.rest), input_times_depth=True)
 
 
 class DepthCondition(nn.Module):
@@ -120,12 +139,9 @@ class DepthCondition(nn.Module):
         nn.init.zeros_(self.film.weight)
         nn.init.zeros_(self.film.bias)
 
-    def forward(self, x: Tensor, desired_depth: Tensor) -> Tensor:
-        """x: (N, C, h, w). desired_depth: (N,), in blocks. Returns (N, C, h, w)."""
-        share = 2 * desired_depth.to(x).view(-1, 1) / self.n_blocks - 1
-        scale, shift = self.film(F.relu(self.hidden(share)))[:, :, None, None].chunk(2, dim=1)
-        out: Tensor = x * (1 + scale) + shift
-        return out
+    def tensors(self) -> Condition:
+        """As a backend takes it."""
+        return Condition(_linear_tensors(self.hidden), _linear_tensors(self.film), self.n_blocks)
 
 
 class TileAdapter(Adapter):
@@ -148,23 +164,12 @@ class TileAdapter(Adapter):
         self.reach = 4 * self.tile
         width = config.n_feats
         self.embed = nn.Conv2d(config.n_feats, width, kernel_size=self.tile, stride=self.tile)
-        self.rest = nn.Sequential(
-            PReLUConv(width, width // 2),
-            PReLUConv(width // 2, width // 2),
-            PReLUConv(width // 2, width // 2),
-            PReLUConv(width // 2, config.n_groups),
-        )
+        self.rest = _rest(width, width // 2, config.n_groups)
         self.condition = DepthCondition(width, config.n_resblocks) if config.conditioned else None
 
-    def scores(self, z0: Tensor, desired_depth: Tensor) -> Tensor:
-        height, width = z0.shape[-2:]
-        # Tiles that hang over the border see the border repeated, not zeros, which would look like an edge.
-        padded = F.pad(z0, (0, -width % self.tile, 0, -height % self.tile), mode="replicate")
-        tiles = self.embed(padded)
-        if self.condition is not None:
-            tiles = self.condition(tiles, desired_depth)
-        out: Tensor = self.rest(tiles)
-        return out
+    def tensors(self) -> AdapterTensors:
+        condition = None if self.condition is None else self.condition.tensors()
+        return AdapterTensors(conv_tensors(self.embed), _rest_tensors(self.rest), self.tile, condition)
 
     def depth_map(self, scores: Tensor, shift: Tensor | float = 0.0) -> Tensor:
         stretched = (1 + 2 * self.STRETCH) * torch.sigmoid(scores + shift) - self.STRETCH

@@ -5,6 +5,8 @@ from torch import Tensor, nn
 
 from adadsr.sparse.body import Attention, Block, Conv
 from adadsr.sparse.body import Tail as TailTensors
+from adadsr.sparse.front import Head as HeadTensors
+from adadsr.sparse.front import run_head
 from adadsr.sparse.reference import run_tail
 
 RGB_MEAN = (0.4488 * 255, 0.4371 * 255, 0.4040 * 255)
@@ -36,8 +38,11 @@ class Head(nn.Module):
         self.conv = conv3x3(3, n_feats)
 
     def forward(self, lr: Tensor) -> Tensor:
-        features: Tensor = self.conv(lr - rgb_mean(lr))
-        return features
+        return run_head(self.tensors(), lr)
+
+    def tensors(self) -> HeadTensors:
+        """The head as a backend takes it."""
+        return HeadTensors(rgb_mean(self.conv.weight), conv_tensors(self.conv))
 
 
 class ChannelAttention(nn.Module):

@@ -12,6 +12,7 @@ from adadsr.models.config import NetworkConfig
 from adadsr.models.edsr import EDSRBody
 from adadsr.models.layers import Head, Tail
 from adadsr.models.rcan import RCANBody
+from adadsr.sparse.front import Front
 
 
 class Backbone(NamedTuple):
@@ -68,6 +69,10 @@ class Network(nn.Module):
     def predict_scores(self, z0: Tensor, desired_depth: float) -> Tensor:
         """The adapter's scores, from which `Adapter.depth_map` makes depths; shapes as in `predict_depth`."""
         return self.require_adapter().scores(z0, _per_image(desired_depth, z0))
+
+    def front(self) -> Front:
+        """Head and adapter as a backend takes them."""
+        return Front(self.head.tensors(), None if self.adapter is None else self.adapter.tensors())
 
     def require_adapter(self) -> Adapter:
         """The adapter; raises InputError where the network has none."""

@@ -1,4 +1,4 @@
-"""The backends, a table: all that can run a body, the fastest first. Adding one is one file, one row and one test."""
+"""The backends, a table: what can run a network, the fastest first. Adding one is one file, one row and one test."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +10,7 @@ from torch import Tensor
 from adadsr.errors import BackendError
 from adadsr.sparse import extension, gpu
 from adadsr.sparse.body import Body, BodyRun, Tail, body_macs
+from adadsr.sparse.front import Front, RunFront, run_front
 from adadsr.sparse.gather import run_gather
 from adadsr.sparse.reference import run_reference, run_tail
 
@@ -37,9 +38,10 @@ class PreparedBody(NamedTuple):
 
 
 class Backend(NamedTuple):
-    """A way to run a body and a tail.
+    """A way to run head and adapter, a body and a tail.
 
     prepare: what a body needs to be done once, such as packing its weights; gives what runs it.
+    prepare_front: the same of head and adapter, see `front.run_front`.
     prepare_tail: the same of a tail; gives z (N, C, H, W) -> (N, C', s*H, s*W), see `reference.run_tail`.
     missing: why it cannot run on a device, or None where it can. types: of the tensors that it can run in.
     tail_copies: buffers of the size of the enlarged features that the tail holds at the same time, at most.
@@ -48,6 +50,7 @@ class Backend(NamedTuple):
 
     description: str
     prepare: Callable[[Body], PreparedBody]
+    prepare_front: Callable[[Front], RunFront]
     prepare_tail: Callable[[Tail], RunTail]
     missing: Callable[[torch.device], str | None]
     types: tuple[torch.dtype, ...] = (torch.float32, torch.float16, torch.bfloat16)
@@ -74,6 +77,12 @@ def _prepare_native(body: Body) -> PreparedBody:
     return PreparedBody(native, native.held, native.copies)
 
 
+def _prepare_native_front(front: Front) -> RunFront:
+    from adadsr.sparse.native_front import NativeFront
+
+    return NativeFront(front)
+
+
 def _prepare_native_tail(tail: Tail) -> RunTail:
     from adadsr.sparse.native_tail import NativeTail
 
@@ -87,6 +96,10 @@ def _prepare_triton(body: Body) -> PreparedBody:
     return PreparedBody(triton, triton.held)
 
 
+def _prepare_torch_front(front: Front) -> RunFront:
+    return partial(run_front, front)
+
+
 def _prepare_torch_tail(tail: Tail) -> RunTail:
     return partial(run_tail, tail)
 
@@ -95,6 +108,7 @@ BACKENDS = {
     "native": Backend(
         "compiled convs at active tiles and pixels, on the CPU",
         _prepare_native,
+        _prepare_native_front,
         _prepare_native_tail,
         extension.missing,
         (torch.float32,),
@@ -104,6 +118,7 @@ BACKENDS = {
     "torch": Backend(
         "gather, multiply, scatter at active positions, on any device",
         lambda body: PreparedBody(partial(run_gather, body)),
+        _prepare_torch_front,
         _prepare_torch_tail,
         lambda device: None,
     ),
@@ -111,12 +126,14 @@ BACKENDS = {
     "triton": Backend(
         "compiled convs at active tiles and pixels, on a GPU's tensor cores",
         _prepare_triton,
+        _prepare_torch_front,
         _prepare_torch_tail,
         gpu.missing,
     ),
     "dense": Backend(
         "every block everywhere, times the gates; saves nothing",
         lambda body: PreparedBody(partial(_run_dense, body)),
+        _prepare_torch_front,
         _prepare_torch_tail,
         lambda device: None,
     ),

@@ -12,8 +12,8 @@ from torch import Tensor
 from adadsr.errors import BackendError, InputError
 from adadsr.sparse import _native
 from adadsr.sparse.body import Attention, Block, Body, BodyRun, Conv, Group
-from adadsr.sparse.native_pass import TILE, Workspace, run_pass
-from adadsr.sparse.workspaces import WorkspacePool, chosen_isa
+from adadsr.sparse.native_pass import Workspace, run_pass
+from adadsr.sparse.workspaces import TILE, WorkspacePool, chosen_isa
 
 
 class PackedConv(NamedTuple):
@@ -74,13 +74,31 @@ class NativeBody:
         return sum(weights.bytes for conv in convs for weights in (conv.tiles, conv.pixels) if weights is not None)
 
     def workspace_bytes(self, batch: int, height: int, width: int) -> int:
-        """What a run on images of this size works in, beside its result, at most; nothing is allocated to say so."""
+        """What a run on images of this size works in, its result included, at most; nothing is allocated to say so."""
         size = (batch, height, width)
+        canvases = sum(_native.Canvas.bytes_of(*canvas) for canvas in self.canvases(size))
+        tiles, places = batch * -(-height // TILE) * -(-width // TILE), self.places(size)
+        # Three lists, and the depths: with pixel masks also those of the pixels around.
+        lists = 2 * tiles + places + (2 if self.side == 1 else 1) * places
+        return canvases + 4 * lists + self.scratch_bytes(size)
+
+    def canvases(self, size: tuple[int, int, int]) -> list[tuple[int, int, int, int]]:
+        """Of z, of the hidden features and the result, of an update and of a group's start: (N, H, W, C) each.
+
+        One that no block of this body needs is the smallest canvas there is.
+        """
         sizes = (size, size, *(size if needed else (1, 1, 1) for needed in (self.attends, self.closes)))
-        canvases = sum(_native.Canvas.bytes_of(*part, self.channels) for part in sizes)
-        positions = batch * -(-height // self.side) * -(-width // self.side)
-        sums = _native.sums_bytes(batch, self.channels, positions) if self.attends else 0
-        return canvases + max(sums, self.conv.tiles.scratch_bytes(torch.get_num_threads()))
+        return [(*part, self.channels) for part in sizes]
+
+    def places(self, size: tuple[int, int, int]) -> int:
+        """The tiles or pixels that have a depth of their own."""
+        batch, height, width = size
+        return batch * -(-height // self.side) * -(-width // self.side)
+
+    def scratch_bytes(self, size: tuple[int, int, int]) -> int:
+        """The most that an operation needs beside its canvases."""
+        sums = _native.sums_bytes(size[0], self.channels, self.places(size)) if self.attends else 0
+        return max(sums, self.conv.tiles.scratch_bytes(torch.get_num_threads()))
 
     @property
     def attends(self) -> bool:
@@ -94,8 +112,8 @@ class NativeBody:
 
     @property
     def copies(self) -> int:
-        """Buffers of the size of the features that a run holds: z0, z, hidden, result, two for attention, one spare."""
-        return 7 if self.attends else 5
+        """Buffers of the size of the features that a run holds: z0, z, hidden, two for attention, the adapter's."""
+        return 6 if self.attends else 4
 
     def _pack_group(self, group: Group, index: int) -> PackedGroup:
         blocks = tuple(

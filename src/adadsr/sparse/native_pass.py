@@ -16,36 +16,41 @@ from adadsr.sparse import _native
 from adadsr.sparse.body import BodyRun
 from adadsr.sparse.cost_model import tile_worth
 from adadsr.sparse.depth import dilate
-from adadsr.sparse.workspaces import view
+from adadsr.sparse.workspaces import TILE, view
 
 if TYPE_CHECKING:
     from adadsr.sparse.native import NativeBody, PackedBlock, PackedConv, PackedGroup
 
-TILE = 4
-"""Side in pixels of the tiles that the engine computes."""
 BAND_BYTES = 8 * 2**20
 """Features that a conv writes, about, before the next one reads them."""
 
 
 class Workspace:
-    """Everything that a pass over images of one size writes to, beside its result."""
+    """Everything that a pass over images of one size writes to. What held the hidden features ends as the result."""
 
     def __init__(self, size: tuple[int, int, int], body: "NativeBody") -> None:
         """size: images of a batch, height, width."""
         self.size = size
-        self.z, self.hidden = (_native.Canvas(*size, body.channels) for _ in range(2))
-        # A part that no block of this body needs is the smallest canvas there is.
-        self.update, self.start = (
-            _native.Canvas(*(size if needed else (1, 1, 1)), body.channels) for needed in (body.attends, body.closes)
-        )
+        canvases = body.canvases(size)
+        self._hidden_size = canvases[1]
+        self.z, self.hidden, self.update, self.start = (_native.Canvas(*canvas) for canvas in canvases)
         self.everywhere, self.nowhere = _native.Positions.all(self.z.tiles), _native.Positions()
-        self.tiles, self.pixels, self.dropped = (_native.Positions() for _ in range(3))
-        self.scratch = _native.Scratch()
+        places = body.places(size)
+        self.tiles, self.others = (_native.Positions.with_room(count) for count in (self.z.tiles, places))
+        self.depths = _native.Depths.with_room(places)
+        self.reach = _native.Depths.with_room(places if body.side == 1 else 0)
+        self.scratch = _native.Scratch(body.scratch_bytes(size))
 
     @property
     def bytes(self) -> int:
         """Size of the workspace."""
-        return sum(part.bytes for part in (self.z, self.hidden, self.update, self.start, self.scratch))
+        parts = (self.z, self.hidden, self.update, self.start, self.everywhere, self.tiles, self.others, self.depths)
+        return sum(part.bytes for part in (*parts, self.reach, self.scratch))
+
+    def renew(self) -> None:
+        """Get a new canvas in place of one that somebody still holds, as the result of the run before."""
+        if not self.hidden.spare:
+            self.hidden = _native.Canvas(*self._hidden_size)
 
 
 def run_pass(
@@ -57,23 +62,20 @@ def run_pass(
 ) -> BodyRun:
     """The body for z0 (N, C, H, W) and a depth map, both checked. progress: called with the share of blocks done."""
     images = z0.permute(0, 2, 3, 1)
-    out = _native.Canvas(*workspace.size, body.channels)
-    for canvas in (workspace.z, out):
-        canvas.take(images, torch.get_num_threads())
+    workspace.renew()
+    workspace.z.take(images, torch.get_num_threads())
     run = _Pass(body, workspace, progress)
     for index, group in enumerate(body.groups):
-        run.group(group, None if depth_map is None else depth_map[:, index : index + 1])
-    run.dense_conv(body.conv, workspace.z, out)
-    return BodyRun(view(out).permute(0, 3, 1, 2), run.macs)
+        run.group(group, None if depth_map is None else depth_map[:, index])
+    workspace.hidden.take(images, torch.get_num_threads())
+    run.dense_conv(body.conv, workspace.z, workspace.hidden)
+    return BodyRun(view(workspace.hidden).permute(0, 3, 1, 2), run.macs)
 
 
 class _Step(NamedTuple):
-    """One conv of a block at tiles. dropped: tiles where the blocks before ran and this one does not."""
+    """One conv of a block at tiles. number: of the block."""
 
     block: "PackedBlock"
-    tiles: _native.Positions
-    dropped: _native.Positions
-    depths: _native.Depths | None
     number: int
     second: bool
 
@@ -93,7 +95,7 @@ class _Pass:
         self.worth = tile_worth(body.channels, body.isa, self.threads) if body.side == 1 else 0.0
 
     def group(self, group: "PackedGroup", depth_map: Tensor | None) -> None:
-        """The blocks of a group, and what closes it. depth_map: (N, 1, h, w), None for full depth."""
+        """The blocks of a group, and what closes it. depth_map: (N, h, w), None for full depth."""
         workspace = self.workspace
         if group.conv is not None:
             workspace.start.take(view(workspace.z), self.threads)
@@ -117,55 +119,62 @@ class _Pass:
         so that what one writes is in cache when the next reads it. A conv looks one row further down than it stores,
         so each stays a row behind the one before, and what it overwrites has been read.
         """
-        depths = None if depth_map is None else _native.Depths(depth_map[:, 0].contiguous())
-        steps = self._tile_steps(group, depths)
+        steps = self._tile_steps(group, depth_map)
+        depths = None if depth_map is None else self.workspace.depths
         size = self.workspace.z
         rows, columns = self.batch * -(-self.height // TILE), -(-self.width // TILE)
         waits = any(block.attention is not None for block in group.blocks)
         band = rows if waits else max(1, BAND_BYTES * rows // size.bytes)
-        done = [0] * len(steps)
+        done, ran = [0] * len(steps), [0] * len(steps)
         for target in range(band, rows + band, band):
             ready = min(target, rows)
             for index, step in enumerate(steps):
-                self._run_step(step, done[index] * columns, ready * columns)
+                ran[index] += self._run_step(step, depths, done[index] * columns, ready * columns)
                 done[index] = ready
                 ready = rows if ready == rows else max(0, ready - 1)
                 if step.second:
                     share = sum(done) / (rows * len(steps))
                     self.progress((self.blocks_done + len(group.blocks) * share) / self.blocks)
         self.blocks_done += len(group.blocks)
+        for step, tiles in zip(steps, ran, strict=True):
+            conv = step.block.conv2 if step.second else step.block.conv1
+            self._count(conv, size.pixels if tiles == size.tiles else tiles * TILE**2)
 
-    def _tile_steps(self, group: "PackedGroup", depths: _native.Depths | None) -> list["_Step"]:
-        """The convs of a group in order, and where they run."""
-        steps = []
-        for number, block in enumerate(group.blocks):
-            tiles, dropped = self.workspace.everywhere, self.workspace.nowhere
-            if depths is not None:
-                tiles, dropped = _native.Positions(), _native.Positions()
-                _native.select_between(depths, number, math.inf, tiles)
-                if not len(tiles):
-                    break
-                _native.select_between(depths, number - 1 if number else -math.inf, number, dropped)
-            steps += [_Step(block, tiles, dropped, depths, number, second) for second in (False, True)]
-            everywhere = len(tiles) == self.workspace.z.tiles
-            self._count(block.conv1, 2 * (self.workspace.z.pixels if everywhere else len(tiles) * TILE**2))
-        return steps
+    def _tile_steps(self, group: "PackedGroup", depth_map: Tensor | None) -> list["_Step"]:
+        """The convs of a group that run somewhere, in order. Keeps the depths in the workspace."""
+        running = len(group.blocks)
+        if depth_map is not None:
+            self.workspace.depths.take(depth_map.contiguous())
+            running = int(depth_map.amax().clamp(0, running).ceil())
+        blocks = enumerate(group.blocks[:running])
+        return [_Step(block, number, second) for number, block in blocks for second in (False, True)]
 
-    def _run_step(self, step: "_Step", low: int, high: int) -> None:
-        """One conv at those of its tiles that are from `low` to `high` - 1."""
-        workspace = self.workspace
-        _native.select_within(step.tiles, low, high, workspace.tiles)
-        if step.second:
-            self._second_conv(step.block, workspace.tiles, workspace.nowhere, step.depths, step.number)
+    def _run_step(self, step: "_Step", depths: _native.Depths | None, low: int, high: int) -> int:
+        """One conv at those of its tiles that are from `low` to `high` - 1; returns how many those are."""
+        workspace, number = self.workspace, step.number
+        tiles, dropped = workspace.tiles, workspace.others
+        if depths is None:
+            tiles.span(low, high)
         else:
-            _native.select_within(step.dropped, low, high, workspace.dropped)
-            _native.clear_tiles(workspace.hidden, workspace.dropped)
-            self._conv_tiles(step.block.conv1, workspace.z, workspace.hidden, workspace.tiles, relu=True)
+            _native.select_between(depths, number, math.inf, low, high, tiles)
+        if step.second:
+            self._second_conv(step.block, tiles, workspace.nowhere, depths, number)
+            return len(tiles)
+        if depths is not None:
+            # Where the blocks before ran and this one does not.
+            _native.select_between(depths, number - 1 if number else -math.inf, number, low, high, dropped)
+            _native.clear_tiles(workspace.hidden, dropped)
+        self._conv_tiles(step.block.conv1, workspace.z, workspace.hidden, tiles, relu=True)
+        return len(tiles)
 
     def _pixel_blocks(self, group: "PackedGroup", depth_map: Tensor) -> None:
         """The second conv of a block at the pixels where its gate is open, the first one also around them."""
-        tiles, pixels, workspace = self.workspace.tiles, self.workspace.pixels, self.workspace
-        depths, reach = (_native.Depths(depth[:, 0].contiguous()) for depth in (depth_map, dilate(depth_map)))
+        workspace = self.workspace
+        tiles, pixels, depths, reach = workspace.tiles, workspace.others, workspace.depths, workspace.reach
+        depths.take(depth_map.contiguous())
+        reach.take(dilate(depth_map[:, None])[:, 0].contiguous())
+        # A tile that runs whole looks at pixels that no conv stores, and whose features count as zero.
+        _native.clear_tiles(workspace.hidden, workspace.everywhere)
         for number, block in enumerate(group.blocks):
             active = _native.select_pixels(reach, number, self.worth, tiles, pixels)
             if not active:

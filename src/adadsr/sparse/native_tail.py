@@ -4,6 +4,8 @@ All convs advance together, a few rows of tiles at a time: a conv runs as far as
 """
 
 import math
+import operator
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -11,9 +13,8 @@ from torch import Tensor
 from adadsr.errors import BackendError, InputError
 from adadsr.sparse import _native
 from adadsr.sparse.body import Conv, Tail
-from adadsr.sparse.native_pass import TILE
 from adadsr.sparse.tail_folding import fold_tail
-from adadsr.sparse.workspaces import WorkspacePool, chosen_isa
+from adadsr.sparse.workspaces import TILE, WorkspacePool, chosen_isa
 
 STEP_PIXELS = 2**14
 """Pixels of z that one step takes, about: what they become should stay in cache until it is read."""
@@ -54,6 +55,26 @@ class NativeTail:
                 workspace.run(self, enlarged[None])
         return out
 
+    def workspace_bytes(self, height: int, width: int) -> int:
+        """What a run on images of this size works in, beside its result; nothing is allocated to say so."""
+        canvases = self.canvases(height, width)
+        positions = 4 * self.positions(height, width)
+        return sum(_native.Canvas.bytes_of(*canvas) for canvas in canvases) + positions + self.scratch_bytes()
+
+    def canvases(self, height: int, width: int) -> list[tuple[int, int, int, int]]:
+        """What lies before each conv, the last two being one: images, rows, columns and channels of a canvas."""
+        enlarged = accumulate((1, *self.factors[:-1]), operator.mul)
+        return [(1, height * by, width * by, count) for by, count in zip(enlarged, self.channels, strict=True)]
+
+    def positions(self, height: int, width: int) -> int:
+        """The tiles at which a conv runs at once, at most: none where there is only the folded one."""
+        *stored, _ = self.canvases(height, width)
+        return max((-(-rows // TILE) * -(-columns // TILE) for _, rows, columns, _ in stored), default=0)
+
+    def scratch_bytes(self) -> int:
+        """The most that a conv needs beside its canvases."""
+        return max((stage.scratch_bytes(torch.get_num_threads()) for stage in self.stages), default=0)
+
 
 def _check_conv(conv: Conv) -> None:
     if conv.weight.shape[2:] != (3, 3) or conv.weight.dtype != torch.float32:
@@ -67,18 +88,16 @@ class _Workspace:
     """The features before each conv of one image, the last two convs being one."""
 
     def __init__(self, tail: NativeTail, height: int, width: int) -> None:
-        self.canvases, self.heights, self.columns = [], [], []
-        for factor, channels in zip((1, *tail.factors[:-1]), tail.channels, strict=True):
-            height, width = height * factor, width * factor
-            self.canvases.append(_native.Canvas(1, height, width, channels))
-            self.heights.append(height)
-            self.columns.append(-(-width // TILE))
-        self.scratch = _native.Scratch()
+        sizes = tail.canvases(height, width)
+        self.canvases = [_native.Canvas(*size) for size in sizes]
+        self.heights, self.columns = [size[1] for size in sizes], [-(-size[2] // TILE) for size in sizes]
+        self.tiles = _native.Positions.with_room(tail.positions(height, width))
+        self.scratch = _native.Scratch(tail.scratch_bytes())
 
     @property
     def bytes(self) -> int:
         """Size of the workspace."""
-        return sum(canvas.bytes for canvas in self.canvases) + self.scratch.bytes
+        return sum(canvas.bytes for canvas in self.canvases) + self.tiles.bytes + self.scratch.bytes
 
     def run(self, tail: NativeTail, out: Tensor) -> None:
         """All convs, from the first canvas to `out`, (1, C', s*H, s*W)."""
@@ -97,9 +116,8 @@ class _Workspace:
         whole = ready == self.heights[stage]
         tile_rows = self._tile_rows(stage) if whole else max(done[stage], (ready - 1) // TILE)
         columns, (source, out) = self.columns[stage], self.canvases[stage : stage + 2]
-        tiles = torch.arange(done[stage] * columns, tile_rows * columns, dtype=torch.int32)
-        positions, threads = _native.Positions(tiles), torch.get_num_threads()
-        _native.conv_tiles(tail.stages[stage], source, out, positions, self.scratch, threads)
+        self.tiles.span(done[stage] * columns, tile_rows * columns)
+        _native.conv_tiles(tail.stages[stage], source, out, self.tiles, self.scratch, torch.get_num_threads())
         done[stage] = tile_rows
         return min(tile_rows * TILE, self.heights[stage])
 

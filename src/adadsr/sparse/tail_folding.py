@@ -21,7 +21,8 @@ def fold_tail(tail: Tail) -> list[Conv]:
 
     Outputs are ordered as PixelShuffle takes them: [channel][row][column].
     """
-    doubled = Tail(tuple(_double(conv) for conv in tail.convs), tail.factors, _double(tail.last))
+    with torch.inference_mode(False):  # gradients need tensors of the other kind
+        doubled = Tail(tuple(_double(conv) for conv in tail.convs), tail.factors, _double(tail.last))
     return [_fold_at(doubled, row, column) for row in PLACES for column in PLACES]
 
 

@@ -12,6 +12,8 @@ from torch.utils.dlpack import from_dlpack
 from adadsr.errors import BackendError
 from adadsr.sparse import _native
 
+TILE = 4
+"""Side in pixels of the tiles that the engine computes."""
 KEPT_BYTES = 128 * 2**20
 """A workspace up to this size is kept for the next image. Getting a larger one is little beside what it is used for."""
 ISA_VARIABLE = "ADADSR_ISA"

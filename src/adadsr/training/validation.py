@@ -8,6 +8,7 @@ from torch import Tensor
 from adadsr.datasets import Pair
 from adadsr.metrics import psnr_y
 from adadsr.models import Network
+from adadsr.models.layers import rgb_mean
 from adadsr.sparse.backends import BACKENDS, default_backend
 from adadsr.sparse.body import Body, body_macs
 from adadsr.sparse.calibration import calibrate
@@ -25,24 +26,27 @@ def validate(network: Network, pairs: list[Pair], shares: Iterable[float] = SHAR
     """
     device = network.head.conv.weight.device
     body, backend = network.body.tensors(), BACKENDS[default_backend(device)]
+    front, tail = backend.prepare_front(network.front()), backend.prepare_tail(network.tail.tensors())
     prepared, totals = backend.prepare(body), dict.fromkeys(shares if network.config.adaptive else (1.0,), 0.0)
     for pair in pairs:
-        z0 = network.head(pair.lr[None].float().to(device))
+        lr = pair.lr[None].float().to(device)
         for share in totals:
-            depth_map = None if share == 1 else depth_map_at(network, body, z0, share)
-            sr = network.tail(prepared.run(z0, depth_map).z)[0].clamp(0, 255).round().byte().cpu()
+            desired = None if share == 1 else lr.new_full((1,), share * network.config.n_resblocks)
+            z0, scores = front(lr, desired)
+            depth_map = None if scores is None else depth_map_at(network, body, scores, pair.lr.shape[-2:], share)
+            sr = (tail(prepared.run(z0, depth_map).z) + rgb_mean(lr))[0].clamp(0, 255).round().byte().cpu()
             images = [image.permute(1, 2, 0).numpy() for image in (sr, pair.hr)]
             totals[share] += psnr_y(images[0], images[1], network.config.scale) / len(pairs)
     return totals
 
 
-def depth_map_at(network: Network, body: Body, z0: Tensor, share: float) -> Tensor:
-    """The depth map in whole blocks that spends a share of the body's cost on the features z0 (1, C, H, W) of an image.
+def depth_map_at(network: Network, body: Body, scores: Tensor, size: tuple[int, ...], share: float) -> Tensor:
+    """The depth map in whole blocks that spends a share of the body's cost on an image of a size, (H, W).
 
-    As `upscaler.passes` does it for a budget of the whole network. Returns (1, G, ceil(H/t), ceil(W/t)).
+    scores: of the adapter, (1, G, ceil(H/t), ceil(W/t)), as is the map. As `upscaler.passes` does it for a budget of
+    the whole network.
     """
-    adapter, size = network.require_adapter(), z0.shape[-2:]
-    scores = network.predict_scores(z0, share * network.config.n_resblocks)
+    adapter = network.require_adapter()
     dense = body_macs(body, None, 1, *size)
     return calibrate(
         lambda shift: adapter.depth_map(scores, shift).ceil(),

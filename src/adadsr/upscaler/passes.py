@@ -24,6 +24,8 @@ from adadsr.tiling import Tile, bands, depth_cap, plan_tiles
 from adadsr.upscaler.memory import Copies, Limits, give_back
 from adadsr.upscaler.report import Target
 
+SCORED_SIDE = 4
+"""Scores are made of windows that start at multiples of so many LR pixels: of depth tiles, and of tiles of convs."""
 TAIL_REACH = 2
 """LR pixels around a pixel that the tail looks at: one for its first conv, less than one for those after it."""
 PARTIAL_CONTEXT = 32
@@ -63,6 +65,7 @@ class Passes:
         self.dtype = dtype
         self.prepared = backend.prepare(in_type(self.body, dtype))
         self.copies = Copies(self.prepared.copies, backend.tail_copies)
+        self.front = backend.prepare_front(network.front())
         self.tail = backend.prepare_tail(in_type(network.tail.tensors(), dtype))
         self.mean = rgb_mean(network.head.conv.weight)
         # The closing conv and the tail look around the last block's output, each block two pixels further.
@@ -84,7 +87,7 @@ class Passes:
         write: takes each finished part of the SR image, its place and (1, 3, h, w). progress: the share done.
         Raises InputError, and NotFiniteError, perhaps after parts were written.
         """
-        tiles = self._tiles(lr, limits.side, self.context)
+        tiles = self._tiles(lr, limits.side, self.context, self.config.depth_tile)
         executed, depth_map, z0 = Cost(), None, None
         if not target.is_full(self.config.n_resblocks):
             nominal = self._nominal_depth(target, self.costs.dense(*lr.shape[-2:]))
@@ -103,19 +106,22 @@ class Passes:
         share = executed.total / dense.total if whole else self._share(depth_map, *lr.shape[-2:])
         return Outcome(depth_map, mean, share, executed, dense, len(tiles), whole or self.body.is_local)
 
-    def _tiles(self, lr: Tensor, side: int, context: int) -> list[Tile]:
+    def _tiles(self, lr: Tensor, side: int, context: int, align: int) -> list[Tile]:
         height, width = lr.shape[-2:]
-        return plan_tiles(height, width, side, context, self.config.depth_tile)
+        return plan_tiles(height, width, side, context, align)
 
     def _scores(self, lr: Tensor, desired_depth: float, side: int) -> tuple[Tensor, Tensor | None, Cost]:
         """Scores of the whole image, its features where it is one tile, and what that cost."""
         unit = self.config.depth_tile
         height, width = lr.shape[-2:]
         scores = lr.new_empty(1, self.config.n_groups, -(-height // unit), -(-width // unit))
-        tiles, cost, z0 = self._tiles(lr, side, self.network.require_adapter().reach + 1), Cost(), None
+        # The scores of the whole image to the last bit: a budget may cut between two that are nearly equal.
+        tiles = self._tiles(lr, side, self.network.require_adapter().reach + 1, SCORED_SIDE)
+        cost, z0 = Cost(), None
         for tile in tiles:
-            z0 = self.network.head(tile.window.of(lr))
-            part = self.network.predict_scores(z0, desired_depth)
+            z0 = None  # its memory is used again
+            z0, part = self.front(tile.window.of(lr), lr.new_full((1,), desired_depth))
+            assert part is not None
             core = tile.core.coarse(unit)
             core.of(scores).copy_(core.relative_to(tile.window.coarse(unit)).of(part))
             size = tile.window.height, tile.window.width
@@ -201,7 +207,7 @@ class Passes:
     ) -> Cost:
         """Head, body and tail of one tile; returns what was executed."""
         cost = self._fixed(tile, limits, z0)
-        features = self.network.head(tile.window.of(lr)) if z0 is None else z0
+        features = self.front(tile.window.of(lr), None).z0 if z0 is None else z0
         run = self.prepared.run(features.to(self.dtype), depth, progress)
         for band, region in self._tail_bands(tile, limits):
             sr = self.tail(region.relative_to(tile.window).of(run.z)) + self.mean
