@@ -202,6 +202,8 @@ def test_bad_images_and_depths_are_refused() -> None:
     for depth in (desired.double(), desired[:1], desired[:, None]):
         with pytest.raises(InputError, match=r"desired_depth is .*, not \(2,\) of float32"):
             native(lr, depth)
+    with pytest.raises(InputError, match="desired_depth holds a value that is not a finite number"):
+        native(lr, torch.tensor([1.0, torch.nan]))
     with pytest.raises(InputError, match="there is no adapter"):
         NativeFront(build_front("tiles")._replace(adapter=None))(lr, desired)
 
@@ -215,6 +217,9 @@ def test_a_front_that_the_engine_cannot_run_is_refused_by_name() -> None:
     rest = (front.adapter.rest[0], activated._replace(conv=Conv(activated.conv.weight.double(), activated.conv.bias)))
     with pytest.raises(BackendError, match=r"conv 2 of the adapter has weights .* of torch.float64"):
         NativeFront(front._replace(adapter=front.adapter._replace(rest=rest)))
+    for wrong in (front.adapter.rest[0]._replace(slope=torch.zeros(2)), front.adapter.rest[-1]):
+        with pytest.raises(BackendError, match=r"conv [12] of the adapter takes \d+ channels and \d slopes"):
+            NativeFront(front._replace(adapter=front.adapter._replace(rest=(wrong, wrong))))
     tiles = build_front("conditioned tiles")
     with pytest.raises(BackendError, match="the adapter's first conv has weights"):
         NativeFront(front._replace(adapter=front.adapter._replace(tile=4)))

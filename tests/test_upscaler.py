@@ -18,6 +18,7 @@ from adadsr import Upscaler, checkpoints, images
 from adadsr.errors import BackendError, CheckpointError, ImageFileError, InputError
 from adadsr.images import Picture
 from adadsr.models import Network, NetworkConfig
+from adadsr.sparse.backends import BACKENDS
 from adadsr.upscaler import upscaler as upscaler_module
 from adadsr.upscaler.memory import FRUGAL_LIMIT, PROCESS, Copies, Limits, default_limits, limits_for
 
@@ -125,6 +126,17 @@ def test_tiles_give_the_whole_image(name: str, request_: dict[str, float]) -> No
     assert tiled.report.exact
     torch.testing.assert_close(tiled.image, whole.image, rtol=0, atol=1e-3)
     np.testing.assert_allclose(tiled.depth_map, whole.depth_map, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["native", "torch"])
+@pytest.mark.parametrize("tile", [29, 30, 31])
+def test_an_image_may_be_scored_whole_and_run_in_tiles(tile: int, backend: str) -> None:
+    if BACKENDS[backend].missing(torch.device("cpu")) is not None:
+        pytest.skip("the native engine was not built")
+    network, image = build(CONFIGS["adaedsr"]), torch.from_numpy(photo(31, 31)).permute(2, 0, 1).float()
+    whole, tiled = (Upscaler(network, tile=side, backend=backend)(image, budget=0.9) for side in (None, tile))
+    assert tiled.report.tiles == (1 if tile == 31 else 4)
+    torch.testing.assert_close(tiled.image, whole.image, rtol=0, atol=1e-3)
 
 
 def test_tiles_of_attention_say_that_they_are_not_exact() -> None:

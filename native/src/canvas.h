@@ -58,7 +58,8 @@ struct Depths {
     void take(const float* from, int batch, int rows, int columns);
 };
 
-// Numbers of tiles or pixels. Every number is below `limit`, and none occurs twice.
+// Numbers of tiles or pixels. Every number is below `limit`, and none occurs twice. Where an operation takes tiles and
+// pixels, no pixel lies in one of the tiles: threads would add to it at the same time.
 struct Positions {
     std::vector<std::int32_t, Counted<std::int32_t>> numbers;
     std::int32_t limit = 0;

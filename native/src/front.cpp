@@ -22,7 +22,8 @@ void check_size(const Canvas& canvas, const Strided& images, int channels) {
 // One row of pixels less the mean, as one of the three rows of each column's taps: `to` is [column][row][channel], with a
 // column of zeros on either side.
 void gather_row(const HeadWeights& weights, const Strided& images, int image, int row, int tap, float* to) {
-    const int channels = weights.image_channels(), width = static_cast<int>(images.size[2]), step = 3 * channels;
+    const int channels = weights.image_channels(), width = static_cast<int>(images.size[2]);
+    const std::ptrdiff_t step = 3 * channels;
     to += tap * channels;
     std::fill_n(to, channels, 0.0f);
     std::fill_n(to + (width + 1) * step, channels, 0.0f);

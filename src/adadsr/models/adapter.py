@@ -34,7 +34,7 @@ class Adapter(nn.Module):
     """What all adapters share: the number of blocks that a depth of one group can reach."""
 
     reach: int
-    """Within how many pixels of its own position the features decide a score to the last bit.
+    """Within how many pixels of its 4x4 tile of the image, at least, the features decide a score to the last bit.
 
     A backend may run convs of single pixels as 4x4 tiles of the image, each of which looks at all of those around it.
     """

@@ -81,6 +81,8 @@ class NativeFront:
         if desired_depth.shape != lr.shape[:1] or desired_depth.dtype != torch.float32:
             shape = tuple(desired_depth.shape)
             raise InputError(f"desired_depth is {shape} of {desired_depth.dtype}, not ({len(lr)},) of float32")
+        if not bool(torch.isfinite(desired_depth).all()):
+            raise InputError("desired_depth holds a value that is not a finite number; give blocks")
 
 
 Weights = _native.TileWeights | _native.PixelWeights | _native.EmbeddingWeights
@@ -115,8 +117,15 @@ class _Packed:
         if self.tile == 1 and self.condition is not None:
             raise BackendError("the native engine has conditions in adapters for tiles only")
         _check_conv(adapter.first, "the adapter's first conv", 3 if self.tile == 1 else self.tile)
+        channels = len(adapter.first.weight)
         for number, activated in enumerate(adapter.rest):
             _check_conv(activated.conv, f"conv {number + 1} of the adapter", 3)
+            if activated.conv.weight.shape[1] != channels or activated.slope.numel() != 1:
+                raise BackendError(
+                    f"conv {number + 1} of the adapter takes {activated.conv.weight.shape[1]} channels and "
+                    f"{activated.slope.numel()} slopes; the native engine needs the {channels} before it and one slope"
+                )
+            channels = len(activated.conv.weight)
         first, packing = (
             (_native.TileWeights,) * 2 if self.tile == 1 else (_native.EmbeddingWeights, _native.PixelWeights)
         )

@@ -67,8 +67,8 @@ class Forward(nn.Module):
 def meet_together(adapter: Adapter, scores: Tensor, desired_depth: Tensor, sharing: tuple[int, int]) -> Tensor:
     """Depth maps (N, G, h, w) of images that meet one desired depth together, as parts of one image would.
 
-    scores: (N, G, h, w). desired_depth: (N,), in blocks. sharing: how
-    many images share a desired depth, which N is a multiple of, and how many of them, the first, run at full depth.
+    scores: (N, G, h, w). desired_depth: (N,), in blocks. sharing: how many images share a desired depth, which N is a
+    multiple of, and how many of them, the first, run at full depth.
     """
     together, full = sharing
     if together == 1:

@@ -52,8 +52,9 @@ class Stage:
         _check("learning_rate", self.learning_rate, "a number above 0", lambda value: value > 0, int, float)
         _check("adaptive", self.adaptive, "true or false", lambda value: True, bool)
         _check("depth_weight", self.depth_weight, "a number of at least 0", lambda value: value >= 0, int, float)
-        for name in ("full_share", "uniform_share"):
-            _check(name, getattr(self, name), "a number in [0, 1]", lambda value: 0 <= value <= 1, int, float)
+        _check("full_share", self.full_share, "a number in [0, 1]", lambda value: 0 <= value <= 1, int, float)
+        what = "a number in [0, 1); at 1 no step would ask the adapter"
+        _check("uniform_share", self.uniform_share, what, lambda value: 0 <= value < 1, int, float)
         for name in ("least_share", "teacher_weight"):
             _check(name, getattr(self, name), "a number in (0, 1]", lambda value: 0 < value <= 1, int, float)
         _check("schedule", self.schedule, f"one of {SCHEDULES}", lambda value: value in SCHEDULES, str)

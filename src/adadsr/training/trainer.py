@@ -4,13 +4,14 @@ from dataclasses import asdict
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from adadsr.datasets import PatchSampler, TrainingImages
 from adadsr.errors import InputError
 from adadsr.losses import depth_excess, l1
 from adadsr.models import Network
+from adadsr.models.layers import ResidualBlock
 from adadsr.training.clock import Clock
 from adadsr.training.depths import desired_depths, uniform_depth
 from adadsr.training.distributed import World
@@ -114,6 +115,8 @@ class Trainer:
             loss, distance = self._losses(stage, lr, hr, desired, uniform)
             self.optimizers.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+            if uniform is not None:
+                _forget_beyond(self.network, uniform)
             norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
             self.optimizers.step(self.rate)
             self.average.update_parameters(self.network)
@@ -140,6 +143,14 @@ class Trainer:
         if result.depth_map is not None and desired is not None and stage.depth_weight:
             loss = loss + stage.depth_weight * depth_excess(result.depth_map, desired)
         return loss, distance
+
+
+def _forget_beyond(network: Network, blocks: int) -> None:
+    """No gradients for blocks after the first of each group: compiled they ran times 0, and momentum would move them."""
+    groups = [module for module in network.body.modules() if isinstance(module, nn.ModuleList)]
+    for module in (block for group in groups for block in group[blocks:] if isinstance(block, ResidualBlock)):
+        for parameter in module.parameters():
+            parameter.grad = None
 
 
 def _distilled(teacher: Teacher, distance: Tensor, lr: Tensor, sr: Tensor) -> Tensor:

@@ -91,7 +91,8 @@ class Passes:
         executed, depth_map, z0 = Cost(), None, None
         if not target.is_full(self.config.n_resblocks):
             nominal = self._nominal_depth(target, self.costs.dense(*lr.shape[-2:]))
-            scores, z0, executed = self._scores(lr, nominal, limits.side)
+            scores, whole_z0, executed = self._scores(lr, nominal, limits.side)
+            z0 = whole_z0 if len(tiles) == 1 else None  # an image of several tiles may be a single one when scored
             depth_map = self._depth_map(scores, target, lr.shape[-2], lr.shape[-1])
         for index, tile in enumerate(tiles):
             depth = self._window_depth(depth_map, tile)
