@@ -146,7 +146,7 @@ class Trainer:
 
 
 def _forget_beyond(network: Network, blocks: int) -> None:
-    """No gradients for blocks after the first of each group: compiled they ran times 0, and momentum would move them."""
+    """No gradients for blocks after the first of each group: compiled they ran times 0; momentum would move them."""
     groups = [module for module in network.body.modules() if isinstance(module, nn.ModuleList)]
     for module in (block for group in groups for block in group[blocks:] if isinstance(block, ResidualBlock)):
         for parameter in module.parameters():
