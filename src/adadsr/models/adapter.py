@@ -4,6 +4,7 @@ Every adapter splits its work in two, so that a budget can be met after one pass
 `scores` looks at the features, `depth_map` turns scores into depths and is non-decreasing in `shift`.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -13,8 +14,12 @@ from torch.nn import functional as F
 from adadsr.models.config import NetworkConfig
 from adadsr.models.layers import conv3x3, conv_tensors
 from adadsr.sparse.body import Conv
+from adadsr.sparse.calibration import calibrate
 from adadsr.sparse.front import Activated, Condition, run_adapter
 from adadsr.sparse.front import Adapter as AdapterTensors
+
+TOLERANCE = 0.002
+"""A cost, as a share of the dense one, that one shift of all scores misses by more is met by some equal positions."""
 
 
 class PReLUConv(nn.Module):
@@ -62,6 +67,15 @@ class Adapter(nn.Module):
     def at_depth(self, scores: Tensor, desired_depth: Tensor) -> Tensor:
         """The depth map that the adapter gives for its scores at a desired depth, (N,), in blocks."""
         raise NotImplementedError
+
+    def within(self, scores: Tensor, cost: Callable[[Tensor], float], target: float) -> Tensor:
+        """The deepest map of whole blocks for scores of one image, (1, G, h, w), that costs at most `target`.
+
+        cost: non-decreasing in the depths; see `calibrate`. What a gate of 1 at the last block costs, a fraction does
+        too.
+        """
+        bounds = self.shift_bounds(scores)
+        return calibrate(lambda shift: self.depth_map(scores, shift).ceil(), bounds, cost, target, TOLERANCE)
 
     def forward(self, z0: Tensor, desired_depth: Tensor) -> Tensor:
         """z0: (N, C, H, W). desired_depth: (N,), in blocks. Returns (N, G, ceil(H/t), ceil(W/t)), in blocks, >= 0."""

@@ -11,11 +11,9 @@ from adadsr.models import Network
 from adadsr.models.layers import rgb_mean
 from adadsr.sparse.backends import BACKENDS, default_backend
 from adadsr.sparse.body import Body, body_macs
-from adadsr.sparse.calibration import calibrate
 
 SHARES = (1.0, 0.75, 0.5, 0.25)
 """Executed shares of the body's multiply-accumulates at which an adaptive network is measured."""
-TOLERANCE = 0.002
 
 
 @torch.inference_mode()
@@ -46,14 +44,9 @@ def depth_map_at(network: Network, body: Body, scores: Tensor, size: tuple[int, 
     scores: of the adapter, (1, G, ceil(H/t), ceil(W/t)), as is the map. As `upscaler.passes` does it for a budget of
     the whole network.
     """
-    adapter = network.require_adapter()
     dense = body_macs(body, None, 1, *size)
-    return calibrate(
-        lambda shift: adapter.depth_map(scores, shift).ceil(),
-        adapter.shift_bounds(scores),
-        lambda depth_map: body_macs(body, depth_map, 1, *size) / dense,
-        share,
-        TOLERANCE,
+    return network.require_adapter().within(
+        scores, lambda depth_map: body_macs(body, depth_map, 1, *size) / dense, share
     )
 
 

@@ -18,7 +18,6 @@ from adadsr.models import Network
 from adadsr.models.layers import rgb_mean
 from adadsr.sparse.backends import Backend
 from adadsr.sparse.body import body_macs, in_type
-from adadsr.sparse.calibration import calibrate
 from adadsr.sparse.depth import mean_depth
 from adadsr.tiling import Tile, bands, depth_cap, plan_tiles
 from adadsr.upscaler.memory import Copies, Limits, give_back
@@ -32,8 +31,6 @@ PARTIAL_CONTEXT = 32
 """LR pixels around a tile where every pixel depends on the whole image, as in RCAN."""
 BODY_SHARE = 0.9
 """About how much of a tile's time its body takes."""
-TOLERANCE = 0.002
-"""A budget that one shift of all scores misses by more is met by a part of equal positions."""
 
 
 class NotFiniteError(Exception):
@@ -154,13 +151,7 @@ class Passes:
                 f"budget={target.budget:g}: head, adapter, closing convs and tail alone cost {least:.4f} of the full "
                 f"network on this image; ask for at least {least + 5e-4:.3f}"
             )
-        return calibrate(
-            lambda shift: adapter.depth_map(scores, shift).ceil(),
-            adapter.shift_bounds(scores),
-            lambda depth_map: self._share(depth_map, height, width),
-            target.budget,
-            TOLERANCE,
-        )
+        return adapter.within(scores, lambda depth_map: self._share(depth_map, height, width), target.budget)
 
     def _share(self, depth_map: Tensor | None, height: int, width: int) -> float:
         """Cost of a depth map on the whole image, as a fraction of the dense network's."""
