@@ -11,7 +11,7 @@ from torch import nn
 from adadsr import checkpoints
 from adadsr.datasets import load_pairs
 from adadsr.errors import InputError
-from adadsr.losses import depth_excess, l1
+from adadsr.losses import depth_excess, l1, l2
 from adadsr.models import build
 from adadsr.training import Stage
 from adadsr.training.depths import desired_depths
@@ -28,7 +28,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_losses_are_what_they_say() -> None:
-    assert l1(torch.full((1, 3, 2, 2), 3.0), torch.zeros(1, 3, 2, 2)) == 3
+    halves = torch.tensor([3.0, -1.0]).view(2, 1, 1, 1).expand(2, 3, 2, 2)
+    assert l1(halves, torch.zeros(2, 3, 2, 2)) == 2
+    assert l2(halves, torch.zeros(2, 3, 2, 2)) == 5
     maps = torch.tensor([2.0, 5.0]).view(2, 1, 1, 1)
     assert depth_excess(maps, torch.tensor([4.0, 4.0])) == 0.5
 
@@ -38,6 +40,7 @@ OPTIONS = {
     "distilled": {"teacher": "teacher.safetensors", "teacher_weight": 0.3},
     "shared": {"shared_depth": 3, "full_share": 0.3},
     "uniform": {"uniform_share": 0.5, "depth_weight": 0.01},
+    "squares": {"loss": "l2", "teacher": "teacher.safetensors"},
     "each alone": {"least_share": 0.3, "schedule": "step"},
 }
 
@@ -135,6 +138,18 @@ def test_depths_are_sampled_as_the_stage_says() -> None:
     shares = desired_depths(stage, 16, generator) / 16
     assert float(shares.min()) == pytest.approx(0.2, abs=0.01)
     assert float((shares == 1).float().mean()) == pytest.approx(0.3, abs=0.03)
+
+
+def test_the_loss_of_a_stage_is_minimised_and_l1_is_reported(folder: Path) -> None:
+    """So that a stage with squares that follows one without is no spike of the loss."""
+    steps, moved = [], []
+    for loss in ("l1", "l2"):
+        trainer = trainer_of(replace(RECIPE, stages=(replace(STAGES[0], loss=loss),)), load_pairs(folder, 2))
+        steps.append(trainer.advance())
+        moved.append(trainer.network.head.conv.weight.detach().clone())
+    assert steps[0].loss == steps[1].loss
+    assert steps[0].norm < steps[1].norm
+    assert not torch.equal(*moved)
 
 
 def test_a_teacher_of_full_weight_replaces_the_photo(folder: Path, tmp_path: Path) -> None:

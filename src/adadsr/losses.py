@@ -8,6 +8,14 @@ def l1(sr: Tensor, hr: Tensor) -> Tensor:
     return (sr - hr).abs().mean()
 
 
+def l2(sr: Tensor, hr: Tensor) -> Tensor:
+    """Mean squared difference in 0..255 units; both (N, 3, H, W). What PSNR is made of."""
+    return (sr - hr).square().mean()
+
+
+DISTANCES = {"l1": l1, "l2": l2}
+
+
 def depth_excess(depth_map: Tensor, desired_depth: Tensor) -> Tensor:
     """How far the mean depth exceeds the desired one, averaged over the batch (arXiv:2004.03915, eq. 10).
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from adadsr.errors import InputError
+from adadsr.losses import DISTANCES
 from adadsr.models import NetworkConfig, named_config
 
 PRECISIONS = ("float32", "bfloat16")
@@ -22,6 +23,7 @@ class Stage:
     adaptive: sample a desired depth for each image; otherwise every block runs.
     patch: side of the LR patch in pixels. learning_rate: peak, warmed up over the recipe's `warmup` steps.
     schedule: cosine falls to 1% of the peak; step halves the rate after 50%, 75% and 87.5% of the stage.
+    loss: the distance that is minimised, a name of `losses.DISTANCES`.
     depth_weight: weight of `losses.depth_excess`; 0 where the adapter meets the desired depth by itself.
     full_share: share of images trained at full depth; the others' depths are uniform between least_share and 1 of it.
     shared_depth: so many images of a batch share one desired depth, and their maps meet it together, as the parts of a
@@ -37,6 +39,7 @@ class Stage:
     patch: int
     learning_rate: float
     schedule: str = "cosine"
+    loss: str = "l1"
     adaptive: bool = False
     depth_weight: float = 0.0
     full_share: float = 0.25
@@ -57,6 +60,7 @@ class Stage:
         _check("uniform_share", self.uniform_share, what, lambda value: 0 <= value < 1, int, float)
         for name in ("least_share", "teacher_weight"):
             _check(name, getattr(self, name), "a number in (0, 1]", lambda value: 0 < value <= 1, int, float)
+        _check("loss", self.loss, f"one of {tuple(DISTANCES)}", lambda value: value in DISTANCES, str)
         _check("schedule", self.schedule, f"one of {SCHEDULES}", lambda value: value in SCHEDULES, str)
         _check("teacher", self.teacher, "the path of a checkpoint or a name", lambda value: True, str)
         given = {field.name: getattr(self, field.name) != field.default for field in fields(self)}

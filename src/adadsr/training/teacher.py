@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from adadsr import checkpoints
 from adadsr.errors import InputError
@@ -15,6 +16,12 @@ class Teacher(NamedTuple):
 
     forward: Forward
     weight: float
+
+    @torch.no_grad()
+    def target(self, lr: Tensor) -> Tensor:
+        """What the student's `Forward` is to give for these LR patches."""
+        sr: Tensor = self.forward(lr).sr
+        return sr
 
 
 def load_teacher(recipe: Recipe, stage: Stage, device: torch.device) -> Teacher | None:

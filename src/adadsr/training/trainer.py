@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from adadsr.datasets import PatchSampler, TrainingImages
 from adadsr.errors import InputError
-from adadsr.losses import depth_excess, l1
+from adadsr.losses import DISTANCES, depth_excess, l1
 from adadsr.models import Network
 from adadsr.models.layers import ResidualBlock
 from adadsr.training.clock import Clock
@@ -22,7 +22,7 @@ from adadsr.training.recipe import Recipe, Stage
 from adadsr.training.schedule import learning_rate
 from adadsr.training.start import interpolating_init, start_from
 from adadsr.training.state import State
-from adadsr.training.teacher import Teacher, load_teacher
+from adadsr.training.teacher import load_teacher
 
 
 class Step(NamedTuple):
@@ -121,7 +121,7 @@ class Trainer:
             self.optimizers.step(self.rate)
             self.average.update_parameters(self.network)
         self.step += 1
-        return Step(distance.detach(), norm)
+        return Step(distance, norm)
 
     def _depths(self, stage: Stage) -> tuple[Tensor | None, int | None]:
         """The desired depth of each of this process's images, and the depth that runs everywhere instead, if any."""
@@ -135,14 +135,15 @@ class Trainer:
     def _losses(
         self, stage: Stage, lr: Tensor, hr: Tensor, desired: Tensor | None, uniform: int | None
     ) -> tuple[Tensor, Tensor]:
-        """What is minimised, and the distance to the HR patches alone."""
-        sharing = stage.shared_depth, stage.full_of_shared
+        """What is minimised, and the L1 distance to the HR patches."""
+        sharing, distance, hr = (stage.shared_depth, stage.full_of_shared), DISTANCES[stage.loss], inside(hr)
         result = self.forward(lr, desired, sharing, uniform)
-        distance = l1(result.sr, inside(hr))
-        loss = distance if self.teacher is None else _distilled(self.teacher, distance, lr, result.sr)
+        loss = distance(result.sr, hr)
+        if self.teacher is not None:
+            loss = torch.lerp(loss, distance(result.sr, self.teacher.target(lr)), self.teacher.weight)
         if result.depth_map is not None and desired is not None and stage.depth_weight:
             loss = loss + stage.depth_weight * depth_excess(result.depth_map, desired)
-        return loss, distance
+        return loss, l1(result.sr.detach(), hr)
 
 
 def _forget_beyond(network: Network, blocks: int) -> None:
@@ -151,10 +152,3 @@ def _forget_beyond(network: Network, blocks: int) -> None:
     for module in (block for group in groups for block in group[blocks:] if isinstance(block, ResidualBlock)):
         for parameter in module.parameters():
             parameter.grad = None
-
-
-def _distilled(teacher: Teacher, distance: Tensor, lr: Tensor, sr: Tensor) -> Tensor:
-    """The distances to the HR patches and to the teacher's output, mixed by the teacher's weight."""
-    with torch.no_grad():
-        target = teacher.forward(lr).sr
-    return torch.lerp(distance, l1(sr, target), teacher.weight)
