@@ -199,19 +199,6 @@ def test_tiles_that_hang_over_the_border_work(height, width):
     assert network.restore(z0, depth_map).shape == (1, 3, 2 * height, 2 * width)
 
 
-def test_a_conditioned_adapter_starts_unconditioned_and_changes_its_pattern_with_the_depth():
-    torch.manual_seed(0)
-    network = Network(at(TILES, conditioned=True))
-    plain = Network(TILES)
-    assert not plain.load_state_dict(network.state_dict(), strict=False).missing_keys
-    z0 = torch.randn(1, 8, 12, 16)
-    torch.testing.assert_close(network.predict_scores(z0, 2.0), plain.predict_scores(z0, 2.0))
-    torch.nn.init.normal_(network.adapter.condition.film.weight)
-    shallow, deep = (network.predict_scores(z0, depth).flatten() for depth in (1.0, 7.0))
-    assert not torch.equal(shallow.argsort(), deep.argsort())
-    assert network.predict_depth(z0, 3.0).mean().item() == pytest.approx(3.0, abs=1e-3)
-
-
 def test_the_desired_depth_enters_where_the_paper_puts_it():
     z0 = torch.randn(2, 16, 5, 6)
     desired = torch.tensor([1.0, 3.0])
@@ -246,7 +233,6 @@ def test_one_depth_serves_a_batch_as_one_for_each():
         ({"adaptive": 1}, "adaptive=1 is not of type"),
         ({"depth_tile": 4}, "depth_tile=4 needs an adaptive network; pass adaptive=True"),
         ({"adaptive": True, "depth_tile": 3}, "depth_tile=3 is not one of 1, 4"),
-        ({"conditioned": True}, "conditioned=True needs an adaptive network with depth_tile=4"),
         ({"n_feats": 1}, "n_feats=1, n_resblocks=16, n_groups=1: n_feats is at least 2"),
         ({"n_resblocks": 0}, "n_resblocks=0"),
         ({"n_groups": -1}, "n_groups=-1"),

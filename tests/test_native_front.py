@@ -30,17 +30,17 @@ KINDS = {
     "edsr": NetworkConfig("edsr", 2, 8, 3, adaptive=True),
     "rcan": NetworkConfig("rcan", 2, 8, 3, 2, adaptive=True),
     "tiles": NetworkConfig("edsr", 2, 8, 3, adaptive=True, depth_tile=4),
-    "conditioned tiles": NetworkConfig("rcan", 2, 8, 3, 3, adaptive=True, depth_tile=4, conditioned=True),
+    "tiles of groups": NetworkConfig("rcan", 2, 8, 3, 3, adaptive=True, depth_tile=4),
 }
 
 
 def build_front(kind: str, n_feats: int = 8) -> Front:
-    """A front whose parameters are all random: slopes of either sign, a condition that does something."""
+    """A front whose parameters are all random: slopes of either sign."""
     torch.manual_seed(0)
     config = NetworkConfig(**(vars(KINDS[kind]) | {"n_feats": n_feats}))
     network = Network(config).requires_grad_(False)
     for name, value in network.adapter.named_parameters():
-        if "activation" in name or "condition" in name:
+        if "activation" in name:
             value.normal_()
     return network.front()
 
@@ -98,15 +98,13 @@ def test_embeddings_of_every_channel_count(isa: str, channels: int, side: int) -
         images = torch.randn(2, channels, *size)
         weight = torch.randn(7, channels, side, side) / (side * side * channels) ** 0.5
         conv = Conv(weight, torch.randn(7))
-        gain, bias = torch.randn(2, 7), torch.randn(2, 7)
         out = _native.Canvas(2, -(-size[0] // side), -(-size[1] // side), 7)
         packed, source = _native.EmbeddingWeights(*conv, isa), canvas_of(images)
-        _native.embed(packed, source, out, _native.Scratch(), 2, slope=-0.3, gain=gain, bias=bias)
+        _native.embed(packed, source, out, _native.Scratch(), 2, slope=-0.3)
 
-        def define(x: Tensor, conv: Conv = conv, gain: Tensor = gain, bias: Tensor = bias) -> Tensor:
+        def define(x: Tensor, conv: Conv = conv) -> Tensor:
             overhang = (0, -x.shape[3] % side, 0, -x.shape[2] % side)
-            x = F.conv2d(F.pad(x, overhang, mode="replicate"), conv.weight.to(x), stride=side)
-            x = x * gain.to(x)[..., None, None] + bias.to(x)[..., None, None]
+            x = F.conv2d(F.pad(x, overhang, mode="replicate"), conv.weight.to(x), conv.bias.to(x), stride=side)
             return F.prelu(x, x.new_tensor([-0.3]))
 
         assert_close_to_exact(images_of(out), define(images), define(images.double()), 2)
@@ -220,13 +218,11 @@ def test_a_front_that_the_engine_cannot_run_is_refused_by_name() -> None:
     for wrong in (front.adapter.rest[0]._replace(slope=torch.zeros(2)), front.adapter.rest[-1]):
         with pytest.raises(BackendError, match=r"conv [12] of the adapter takes \d+ channels and \d slopes"):
             NativeFront(front._replace(adapter=front.adapter._replace(rest=(wrong, wrong))))
-    tiles = build_front("conditioned tiles")
+    tiles = build_front("tiles of groups")
     with pytest.raises(BackendError, match="the adapter's first conv has weights"):
         NativeFront(front._replace(adapter=front.adapter._replace(tile=4)))
     with pytest.raises(BackendError, match="multiplies the input of an adapter for single pixels only"):
         NativeFront(tiles._replace(adapter=tiles.adapter._replace(input_times_depth=True)))
-    with pytest.raises(BackendError, match="conditions in adapters for tiles only"):
-        NativeFront(front._replace(adapter=front.adapter._replace(condition=tiles.adapter.condition)))
 
 
 def test_bad_arguments_of_the_kernels_are_refused() -> None:
@@ -248,8 +244,6 @@ def test_bad_arguments_of_the_kernels_are_refused() -> None:
         lambda: _native.embed(embedding, source, _native.Canvas(1, 3, 2, 4), scratch, 1),
         lambda: _native.embed(embedding, source, _native.Canvas(1, 3, 3, 5), scratch, 1),
         lambda: _native.embed(embedding, _native.Canvas(1, 9, 9, 5), tiles, scratch, 1),
-        lambda: _native.embed(embedding, source, tiles, scratch, 1, gain=torch.zeros(1, 5)),
-        lambda: _native.embed(embedding, source, tiles, scratch, 1, bias=torch.zeros(2, 4)),
         lambda: source.take(torch.zeros(1, 9, 9, 4), 1, torch.zeros(2)),
     ]
     for number, call in enumerate(refused):
@@ -257,7 +251,6 @@ def test_bad_arguments_of_the_kernels_are_refused() -> None:
             print(number, call())
     for call in (
         lambda: _native.head(weights, rows.double(), out, scratch, 1),
-        lambda: _native.embed(embedding, source, tiles, scratch, 1, gain=torch.zeros(4)),
         lambda: source.take(torch.zeros(1, 9, 9, 4), 1, torch.zeros(1).double()),
     ):
         with pytest.raises(TypeError):

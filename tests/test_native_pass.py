@@ -115,8 +115,11 @@ def test_a_tail_equals_the_definition(
 
 def test_a_tail_that_the_engine_cannot_run_is_refused() -> None:
     tail = build_tail(2, 4)
-    with pytest.raises(BackendError, match=r"a conv of the tail has weights \(3, 4, 1, 1\)"):
+    with pytest.raises(BackendError, match=r"conv 2 of the tail has weights \(3, 4, 1, 1\)"):
         native_tail.NativeTail(tail._replace(last=Conv(torch.zeros(3, 4, 1, 1), torch.zeros(3))))
+    elsewhere = Conv(tail.last.weight.to("meta"), tail.last.bias)
+    with pytest.raises(BackendError, match=r"conv 2 of the tail has weights .* on meta; .* float32 on the CPU"):
+        native_tail.NativeTail(tail._replace(last=elsewhere))
     with pytest.raises(InputError, match="z is"):
         native_tail.NativeTail(tail)(torch.zeros(1, 5, 8, 8))
 
@@ -218,6 +221,12 @@ def test_a_body_that_the_engine_cannot_run_is_refused_by_name() -> None:
     blocks = (group.blocks[0], group.blocks[1]._replace(conv2=large), group.blocks[2])
     with pytest.raises(BackendError, match=r"a conv of block 1 of group 0 has weights \(8, 8, 5, 5\)"):
         NativeBody(body._replace(groups=(group._replace(blocks=blocks),)))
+    narrow = group._replace(blocks=(group.blocks[0]._replace(conv1=Conv(torch.zeros(8, 7, 3, 3), torch.zeros(8))),))
+    with pytest.raises(
+        BackendError,
+        match=r"a conv of block 0 of group 0 has weights \(8, 7, 3, 3\); the native engine needs \(8, 8, 3, 3\)",
+    ):
+        NativeBody(body._replace(groups=(narrow,)))
     squeeze, excite = (Conv(torch.zeros(out, into, 1, 1), torch.zeros(out)) for out, into in ((2, 9), (9, 2)))
     attending = (group.blocks[0]._replace(attention=Attention(squeeze, excite)), *group.blocks[1:])
     with pytest.raises(BackendError, match=r"attention of block 0 of group 0 has weights \(2, 9, 1, 1\)"):

@@ -56,8 +56,7 @@ def test_a_state_holds_all_that_the_next_losses_depend_on(
     checkpoints.save(build("adatiny", 2, 4), tmp_path / "start.safetensors")
     pairs, steps = load_pairs(folder, 2), 6
     stage = Stage(steps, 3, 8, 1e-3, adaptive=True, **OPTIONS[name])
-    recipe = replace(RECIPE, stages=(stage,), precision=precision, optimizer=optimizer)
-    recipe = replace(recipe, conditioned=True, start_from="start.safetensors")
+    recipe = replace(RECIPE, stages=(stage,), precision=precision, optimizer=optimizer, start_from="start.safetensors")
     whole, first, second = (trainer_of(recipe, pairs) for _ in range(3))
     expected = [float(whole.advance().loss) for _ in range(steps)]
     for _ in range(steps // 2):
@@ -141,7 +140,7 @@ def test_depths_are_sampled_as_the_stage_says() -> None:
 
 
 def test_the_loss_of_a_stage_is_minimised_and_l1_is_reported(folder: Path) -> None:
-    """So that a stage with squares that follows one without is no spike of the loss."""
+    """So that the log of stages with and without squares can be compared."""
     steps, moved = [], []
     for loss in ("l1", "l2"):
         trainer = trainer_of(replace(RECIPE, stages=(replace(STAGES[0], loss=loss),)), load_pairs(folder, 2))
@@ -150,6 +149,18 @@ def test_the_loss_of_a_stage_is_minimised_and_l1_is_reported(folder: Path) -> No
     assert steps[0].loss == steps[1].loss
     assert steps[0].norm < steps[1].norm
     assert not torch.equal(*moved)
+
+
+def test_squares_are_those_of_the_distances_to_photo_and_teacher(folder: Path, tmp_path: Path) -> None:
+    checkpoints.save(build("tiny", 2), tmp_path / "teacher.safetensors")
+    stage = replace(STAGES[0], loss="l2", teacher=str(tmp_path / "teacher.safetensors"), teacher_weight=0.3)
+    trainer = trainer_of(replace(RECIPE, stages=(stage,)), load_pairs(folder, 2))
+    lr, hr = trainer.sampler.batch(2, slice(0, 2))
+    minimised, reported = trainer._losses(stage, lr, hr, None, None)
+    sr, target, photo = trainer.forward(lr).sr, trainer.teacher.forward(lr).sr, hr[..., 1:-1, 1:-1]
+    expected = 0.7 * (sr - photo).square().mean() + 0.3 * (sr - target).square().mean()
+    torch.testing.assert_close(minimised, expected)
+    torch.testing.assert_close(reported, (sr - photo).abs().mean())
 
 
 def test_a_teacher_of_full_weight_replaces_the_photo(folder: Path, tmp_path: Path) -> None:

@@ -83,8 +83,6 @@ def test_a_recipe_checks_itself(name: str, value: object) -> None:
 def test_a_contradictory_recipe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="network='tiny' has no adapter for an adaptive stage; take adatiny"):
         Recipe("tiny", 2, 1, STAGES)
-    with pytest.raises(InputError, match="conditioned=True needs an adaptive network with depth_tile=4"):
-        Recipe("adatiny", 2, 1, STAGES, conditioned=True)
     with pytest.raises(InputError, match="cuda_graphs=True: graphs come with compilation; add compile: true"):
         replace(RECIPE, cuda_graphs=True)
     checkpoints.save(build("tiny", 3), tmp_path / "teacher.safetensors")

@@ -117,16 +117,6 @@ Strided strided(const Any& images) {
     return result;
 }
 
-// The data of an optional array that has to be (batch, channels) of a canvas; null where there is none.
-const float* of_each(const std::optional<Floats<2>>& values, const Canvas& canvas) {
-    if (!values) return nullptr;
-    if (values->shape(0) != static_cast<std::size_t>(canvas.geometry().batch) ||
-        values->shape(1) != static_cast<std::size_t>(canvas.channels())) {
-        throw std::invalid_argument("an array is not (batch, channels) of the canvas");
-    }
-    return values->data();
-}
-
 Finish make_finish(bool relu, float slope, const Depths* depths, float block, const Canvas* plus) {
     Finish finish;
     finish.relu = relu;
@@ -222,9 +212,9 @@ void bind_weights(nb::module_& module) {
             nb::arg("mean").noconvert(), "isa"_a);
     nb::class_<EmbeddingWeights>(module, "EmbeddingWeights")
         .def_prop_ro("bytes", &EmbeddingWeights::bytes)
-        .def("scratch_bytes", [](const EmbeddingWeights& weights, int batch, int threads) {
-            return weights.scratch(std::max(1, batch), std::max(1, threads)) * sizeof(float);
-        }, "batch"_a, "threads"_a)
+        .def("scratch_bytes", [](const EmbeddingWeights& weights, int threads) {
+            return weights.scratch() * std::max(1, threads) * sizeof(float);
+        }, "threads"_a)
         .def("__init__", &make_embedding_weights, nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), "isa"_a);
     module.def("isas", [] {
         std::vector<std::string> names;
@@ -273,12 +263,10 @@ void bind_front(nb::module_& module) {
         head(weights, from, out, scratch, std::max(1, threads));
     }, "weights"_a, nb::arg("images").noconvert(), "out"_a, "scratch"_a, "threads"_a);
     module.def("embed", [](const EmbeddingWeights& weights, const Canvas& source, const Canvas& out, Scratch& scratch,
-                           int threads, float slope, std::optional<Floats<2>> gain, std::optional<Floats<2>> bias) {
-        const TileFinish finish = {slope, of_each(gain, out), of_each(bias, out)};
-        const nb::gil_scoped_release unlocked;
-        embed(weights, source, out, finish, scratch, std::max(1, threads));
+                           int threads, float slope) {
+        embed(weights, source, out, slope, scratch, std::max(1, threads));
     }, "weights"_a, "source"_a, "out"_a, "scratch"_a, "threads"_a, nb::kw_only(), "slope"_a = 1.0f,
-        nb::arg("gain").noconvert() = nb::none(), nb::arg("bias").noconvert() = nb::none());
+        nb::call_guard<nb::gil_scoped_release>());
 }
 
 }  // namespace

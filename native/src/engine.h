@@ -68,16 +68,11 @@ void take(const Canvas& canvas, const Strided& images, const float* scale, int t
 // The head: images less their mean, and a 3x3 conv of them into a canvas.
 void head(const HeadWeights& weights, const Strided& images, const Canvas& out, Scratch& scratch, int threads);
 
-// out = prelu(gain * conv(source) + bias) for each tile of `source`, one pixel of `out`. Tiles that hang over the border
-// see the last row and column repeated. gain, bias: (batch, channels), null for 1 and for that of the weights.
-struct TileFinish {
-    float slope = 1;
-    const float* gain = nullptr;
-    const float* bias = nullptr;
-};
+// out = prelu(conv(source)) for each tile of `source`, one pixel of `out`. Tiles that hang over the border see the last
+// row and column repeated.
 void embed(
-    const EmbeddingWeights& weights, const Canvas& source, const Canvas& out, const TileFinish& finish,
-    Scratch& scratch, int threads);
+    const EmbeddingWeights& weights, const Canvas& source, const Canvas& out, float slope, Scratch& scratch,
+    int threads);
 
 // Zero at a list of tiles.
 void clear_tiles(const Canvas& canvas, const Positions& tiles);

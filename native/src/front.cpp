@@ -39,16 +39,6 @@ void gather_row(const HeadWeights& weights, const Strided& images, int image, in
     }
 }
 
-// (batch, channels) with zeros up to `lanes` floats for each image.
-const float* pad(const float* from, int batch, int channels, int lanes, float* to) {
-    if (!from) return nullptr;
-    for (int image = 0; image < batch; ++image) {
-        std::copy_n(from + image * channels, channels, to + image * lanes);
-        std::fill_n(to + image * lanes + channels, lanes - channels, 0.0f);
-    }
-    return to;
-}
-
 }  // namespace
 
 void take(const Canvas& canvas, const Strided& images, const float* scale, int threads) {
@@ -80,7 +70,7 @@ void head(const HeadWeights& weights, const Strided& images, const Canvas& out, 
     const std::size_t floats = weights.scratch(g.width);
     const int step = 3 * weights.image_channels();
     const Strip job = {1, 3 * step, step, weights.packed(), static_cast<std::ptrdiff_t>(weights.depth()) * weights.panel(),
-                       weights.panels(), nullptr, weights.bias(), 1, out.pitch()};
+                       weights.panels(), weights.bias(), 1, out.pitch()};
     const auto lock = scratch.lock();
     float* memory = scratch.reserve(floats, threads);
     Pool::instance().run(g.batch * g.height, threads, [&](int task, int worker) {
@@ -93,8 +83,8 @@ void head(const HeadWeights& weights, const Strided& images, const Canvas& out, 
 }
 
 void embed(
-    const EmbeddingWeights& weights, const Canvas& source, const Canvas& out, const TileFinish& finish,
-    Scratch& scratch, int threads) {
+    const EmbeddingWeights& weights, const Canvas& source, const Canvas& out, float slope, Scratch& scratch,
+    int threads) {
     const Geometry &from = source.geometry(), &to = out.geometry();
     const int side = weights.side(), depth = source.pitch();
     if (side > kMostSide) throw std::invalid_argument("a tile has at most 16 pixels along a side");
@@ -104,18 +94,14 @@ void embed(
     if (from.batch != to.batch || (from.height + side - 1) / side != to.height || (from.width + side - 1) / side != to.width) {
         throw std::invalid_argument("the canvas that is stored has to have a pixel for each tile of the one that is read");
     }
-    const std::size_t floats = static_cast<std::size_t>(side) * side * depth, lanes = weights.lanes();
+    const std::size_t floats = weights.scratch();
     const auto lock = scratch.lock();
-    float* padded = scratch.reserve(weights.scratch(to.batch, threads), 1);
-    float* memory = padded + 2 * to.batch * lanes;
-    const float* gain = pad(finish.gain, to.batch, out.channels(), weights.lanes(), padded);
-    const float* bias = pad(finish.bias, to.batch, out.channels(), weights.lanes(), padded + to.batch * lanes);
+    float* memory = scratch.reserve(floats, threads);
     Pool::instance().run(to.batch * to.height, threads, [&](int task, int worker) {
         const int image = task / to.height, row = task % to.height, whole = from.width / side;
         const Strip job = {side, side * depth, static_cast<std::ptrdiff_t>(side) * depth, weights.packed(),
                            static_cast<std::ptrdiff_t>(side) * side * depth * weights.panel(), weights.panels(),
-                           gain ? gain + image * lanes : nullptr, bias ? bias + image * lanes : weights.bias(),
-                           finish.slope, out.pitch()};
+                           weights.bias(), slope, out.pitch()};
         const float* runs[kMostSide];
         for (int y = 0; y < side; ++y) {
             const int line = std::min(row * side + y, from.height - 1);

@@ -65,14 +65,13 @@ struct Enlargement {
     int channels, factor;
 };
 
-// A conv whose window is some runs of floats: out = prelu(gain * sum + bias), for outputs that are neighbours.
+// A conv whose window is some runs of floats: out = prelu(sum + bias), for outputs that are neighbours.
 struct Strip {
     int runs, length;            // runs of a window, and floats of each
     std::ptrdiff_t step;         // floats from an output's window to the next one's, in each run
     const float* weights;        // [panel][run][float][lane]
     std::ptrdiff_t panel_floats; // from one panel's weights to the next one's
     int panels;                  // output channels in panels of `Kernels::panel`
-    const float* gain;           // of each channel, padded to whole panels; null for 1
     const float* bias;           // padded with zeros to whole panels
     float slope;                 // of what is negative; 1 for no PReLU
     int pitch;                   // floats from one output to the next

@@ -40,7 +40,7 @@ __attribute__((noinline)) void short_panel(
 template <int Outputs>
 inline void strip_panel(const Strip& job, const float* const* runs, std::ptrdiff_t shift, int panel, float* to) {
     const float* weights = job.weights + panel * job.panel_floats;
-    if (job.runs == 1 && job.length <= kChain && !job.gain && job.slope == 1) {
+    if (job.runs == 1 && job.length <= kChain && job.slope == 1) {
         const int channel = panel * kPanel;
         const bool whole = channel + Vec::width < job.pitch;
         short_panel<Outputs>(
@@ -59,9 +59,9 @@ inline void strip_panel(const Strip& job, const float* const* runs, std::ptrdiff
     for (int side = 0; side < 2; ++side) {
         const int channel = panel * kPanel + side * Vec::width;
         if (channel >= job.pitch) return;  // a last panel may be half: an output need not be whole panels
-        const Vec gain = job.gain ? Vec::load(job.gain + channel) : Vec::fill(1), bias = Vec::load(job.bias + channel);
+        const Vec bias = Vec::load(job.bias + channel);
         for (int i = 0; i < Outputs; ++i) {
-            const Vec sum = fma(gain, sums.of[i][side], bias);
+            const Vec sum = sums.of[i][side] + bias;
             (job.slope == 1 ? sum : leaky(sum, job.slope)).store(to + i * job.pitch + channel);
         }
     }

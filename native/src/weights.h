@@ -99,11 +99,8 @@ public:
     EmbeddingWeights(
         const Kernels& kernels, const float* weight, const float* bias, int out_channels, int in_channels, int side);
     int side() const { return side_; }
-    int lanes() const { return panels() * panel(); }
-    // Floats of scratch for some images: a gain and a bias for each, and a tile for each thread.
-    std::size_t scratch(int batch, int threads) const {
-        return static_cast<std::size_t>(side_) * side_ * depth() * threads + 2 * static_cast<std::size_t>(batch) * lanes();
-    }
+    // Floats of scratch for one thread: a tile.
+    std::size_t scratch() const { return static_cast<std::size_t>(side_) * side_ * depth(); }
 
 private:
     int side_;

@@ -13,7 +13,8 @@ def l2(sr: Tensor, hr: Tensor) -> Tensor:
     return (sr - hr).square().mean()
 
 
-DISTANCES = {"l1": l1, "l2": l2}
+LOSSES = {"l1": l1, "l2": l2}
+"""Name in a recipe -> distance between images."""
 
 
 def depth_excess(depth_map: Tensor, desired_depth: Tensor) -> Tensor:

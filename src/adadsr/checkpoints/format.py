@@ -127,7 +127,9 @@ def _parse_config(path: Path, text: str | None) -> NetworkConfig:
         ) from error
     known = [field.name for field in fields(NetworkConfig)]
     if not isinstance(values, dict) or not set(values) <= set(known):
-        raise CheckpointError(f"{path}: configuration {text}; its keys are {', '.join(known)}; update adadsr")
+        raise CheckpointError(
+            f"{path}: configuration {text}, not with the keys {', '.join(known)}; another version of adadsr wrote it"
+        )
     try:
         return NetworkConfig(**values)
     except (InputError, TypeError) as error:

@@ -13,9 +13,8 @@ from torch.nn import functional as F
 
 from adadsr.models.config import NetworkConfig
 from adadsr.models.layers import conv3x3, conv_tensors
-from adadsr.sparse.body import Conv
 from adadsr.sparse.calibration import calibrate
-from adadsr.sparse.front import Activated, Condition, run_adapter
+from adadsr.sparse.front import Activated, run_adapter
 from adadsr.sparse.front import Adapter as AdapterTensors
 
 TOLERANCE = 0.002
@@ -92,10 +91,6 @@ def _rest_tensors(rest: nn.ModuleList) -> tuple[Activated, ...]:
     return tuple(part.tensors() for part in rest if isinstance(part, PReLUConv))
 
 
-def _linear_tensors(linear: nn.Linear) -> Conv:
-    return Conv(linear.weight, linear.bias)
-
-
 class PixelAdapter(Adapter):
     """A depth for each pixel, as published (arXiv:2004.03915, eq. 5 and 6): five 3x3 convs, then ReLU.
 
@@ -140,31 +135,11 @@ class RCANPixelAdapter(PixelAdapter):
         return AdapterTensors(conv_tensors(self.first), _rest_tensors(self.rest), input_times_depth=True)
 
 
-class DepthCondition(nn.Module):
-    """A scale and a shift of each channel, made from the desired depth ("FiLM", arXiv:1709.07871); none at first."""
-
-    HIDDEN = 32
-
-    def __init__(self, n_feats: int, n_blocks: int) -> None:
-        super().__init__()
-        self.n_blocks = n_blocks
-        self.hidden = nn.Linear(1, self.HIDDEN)
-        self.film = nn.Linear(self.HIDDEN, 2 * n_feats)
-        nn.init.zeros_(self.film.weight)
-        nn.init.zeros_(self.film.bias)
-
-    def tensors(self) -> Condition:
-        """As a backend takes it."""
-        return Condition(_linear_tensors(self.hidden), _linear_tensors(self.film), self.n_blocks)
-
-
 class TileAdapter(Adapter):
     """One depth for each tile, whose mean over the image is the desired depth exactly (docs/algorithm.md).
 
     A strided conv sees each tile whole, four 3x3 convs at tile resolution follow. The scores pass a sigmoid that is
     stretched until it reaches 0 and `n_blocks`, and are shifted together until the mean depth is the desired one.
-    Where the configuration says `conditioned`, the desired depth scales and shifts the channels of the first conv, so
-    that it changes which tiles go deep and not only how deep they go.
     """
 
     STRETCH = 0.1
@@ -179,11 +154,9 @@ class TileAdapter(Adapter):
         width = config.n_feats
         self.embed = nn.Conv2d(config.n_feats, width, kernel_size=self.tile, stride=self.tile)
         self.rest = _rest(width, width // 2, config.n_groups)
-        self.condition = DepthCondition(width, config.n_resblocks) if config.conditioned else None
 
     def tensors(self) -> AdapterTensors:
-        condition = None if self.condition is None else self.condition.tensors()
-        return AdapterTensors(conv_tensors(self.embed), _rest_tensors(self.rest), self.tile, condition)
+        return AdapterTensors(conv_tensors(self.embed), _rest_tensors(self.rest), self.tile)
 
     def depth_map(self, scores: Tensor, shift: Tensor | float = 0.0) -> Tensor:
         stretched = (1 + 2 * self.STRETCH) * torch.sigmoid(scores + shift) - self.STRETCH

@@ -19,7 +19,6 @@ class NetworkConfig:
     n_groups: residual groups; EDSR has one.
     adaptive: whether an adapter predicts a depth map.
     depth_tile: side of the square of LR pixels that shares one depth; 1 is the paper, 4 the hardware-aligned map.
-    conditioned: whether the desired depth changes the pattern of a tile adapter's map, beside its scale.
     """
 
     backbone: str
@@ -29,7 +28,6 @@ class NetworkConfig:
     n_groups: int = 1
     adaptive: bool = False
     depth_tile: int = 1
-    conditioned: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -40,8 +38,6 @@ class NetworkConfig:
         _check_choice("depth_tile", self.depth_tile, DEPTH_TILES)
         if self.depth_tile != 1 and not self.adaptive:
             raise InputError(f"depth_tile={self.depth_tile} needs an adaptive network; pass adaptive=True")
-        if self.conditioned and self.depth_tile == 1:
-            raise InputError("conditioned=True needs an adaptive network with depth_tile=4; pass both, or leave it out")
         if self.n_feats < 2 or self.n_resblocks < 1 or self.n_groups < 1:
             raise InputError(
                 f"n_feats={self.n_feats}, n_resblocks={self.n_resblocks}, n_groups={self.n_groups}: "

@@ -24,13 +24,13 @@ CONFIGS = {
 """Name -> configuration at scale 2 with a depth for each pixel."""
 
 
-def named_config(name: str, scale: int, depth_tile: int = 1, *, conditioned: bool = False) -> NetworkConfig:
-    """The configuration `name` of CONFIGS at `scale`; depth_tile and conditioned apply to the adaptive ones."""
+def named_config(name: str, scale: int, depth_tile: int = 1) -> NetworkConfig:
+    """The configuration `name` of CONFIGS at `scale`; depth_tile applies to the adaptive ones."""
     if name not in CONFIGS:
         raise InputError(f"network {name!r} is not one of {', '.join(CONFIGS)}")
-    return replace(CONFIGS[name], scale=scale, depth_tile=depth_tile, conditioned=conditioned)
+    return replace(CONFIGS[name], scale=scale, depth_tile=depth_tile)
 
 
-def build(name: str, scale: int, depth_tile: int = 1, *, conditioned: bool = False) -> Network:
+def build(name: str, scale: int, depth_tile: int = 1) -> Network:
     """A network with fresh weights; see `named_config`."""
-    return Network(named_config(name, scale, depth_tile, conditioned=conditioned))
+    return Network(named_config(name, scale, depth_tile))

@@ -116,7 +116,7 @@ class EmbeddingWeights:
     def __init__(self, weight: Any, bias: Any, isa: str) -> None: ...
     @property
     def bytes(self) -> int: ...
-    def scratch_bytes(self, batch: int, threads: int) -> int:
+    def scratch_bytes(self, threads: int) -> int:
         """What `embed` needs of a `Scratch`."""
 
 def isas() -> list[str]:
@@ -201,10 +201,8 @@ def embed(
     threads: int,
     *,
     slope: float = 1.0,
-    gain: Any = None,
-    bias: Any = None,
 ) -> None:
-    """out = prelu(gain * conv(source) + bias), a pixel for each tile. Tiles over the border see its pixels again.
+    """out = prelu(conv(source)), a pixel for each tile. Tiles over the border see its pixels again.
 
-    slope: of PReLU, 1 for none. gain, bias: float32 (batch, channels), none for 1 and for the bias of the weights.
+    slope: of PReLU, 1 for none.
     """

@@ -23,25 +23,16 @@ class Activated(NamedTuple):
     conv: Conv
 
 
-class Condition(NamedTuple):
-    """Two linear layers, 1 -> H -> 2C, that turn a desired depth into a scale and a shift of C channels."""
-
-    hidden: Conv
-    film: Conv
-    n_blocks: int
-
-
 class Adapter(NamedTuple):
     """From features and a desired depth to scores.
 
-    first: a 3x3 conv, or where `tile` is above 1 one of whole tiles: tile x tile pixels, with that stride; `condition`
-    follows it where there is one. input_times_depth, output_times_depth: what the desired depth multiplies.
+    first: a 3x3 conv, or where `tile` is above 1 one of whole tiles: tile x tile pixels, with that stride.
+    input_times_depth, output_times_depth: what the desired depth multiplies.
     """
 
     first: Conv
     rest: tuple[Activated, ...]
     tile: int = 1
-    condition: Condition | None = None
     input_times_depth: bool = False
     output_times_depth: bool = False
 
@@ -88,16 +79,6 @@ def run_adapter(adapter: Adapter, z0: Tensor, desired_depth: Tensor) -> Tensor:
         x = F.conv2d(F.pad(x, overhang, mode="replicate"), *adapter.first, stride=adapter.tile)
     else:
         x = F.conv2d(x, *adapter.first, padding=1)
-    if adapter.condition is not None:
-        scale, shift = (part[:, :, None, None] for part in film(adapter.condition, desired_depth.to(x)))
-        x = x * (1 + scale) + shift
     for activated in adapter.rest:
         x = F.conv2d(F.prelu(x, activated.slope), *activated.conv, padding=1)
     return x * per_image if adapter.output_times_depth else x
-
-
-def film(condition: Condition, desired_depth: Tensor) -> tuple[Tensor, Tensor]:
-    """What each channel's scale rises by above 1, and its shift ("FiLM", arXiv:1709.07871). (N,) -> (N, C) twice."""
-    share = 2 * desired_depth.view(-1, 1) / condition.n_blocks - 1
-    scale, shift = F.linear(F.relu(F.linear(share, *condition.hidden)), *condition.film).chunk(2, dim=1)
-    return scale, shift

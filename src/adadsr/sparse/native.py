@@ -13,6 +13,7 @@ from adadsr.errors import BackendError, InputError
 from adadsr.sparse import _native
 from adadsr.sparse.body import Attention, Block, Body, BodyRun, Conv, Group
 from adadsr.sparse.native_pass import Workspace, run_pass
+from adadsr.sparse.packing import to_pack
 from adadsr.sparse.workspaces import TILE, WorkspacePool, chosen_isa
 
 
@@ -138,12 +139,10 @@ class NativeBody:
 
     def _pack(self, conv: Conv, name: str, *, everywhere: bool = False) -> PackedConv:
         """everywhere: the conv runs at every pixel, so that weights for single pixels are not needed."""
-        weight, bias = (part.detach().contiguous() for part in conv)
-        if weight.shape != (self.channels, self.channels, 3, 3) or weight.dtype != torch.float32:
-            raise BackendError(
-                f"{name} has weights {tuple(weight.shape)} of {weight.dtype}; the native engine runs 3x3 convs of "
-                f"{self.channels} channels in float32"
-            )
+        weight, bias = to_pack(conv, name)
+        if weight.shape[:2] != (self.channels, self.channels):
+            shape, channels = tuple(weight.shape), self.channels
+            raise BackendError(f"{name} has weights {shape}; the native engine needs ({channels}, {channels}, 3, 3)")
         pixels = None if everywhere or self.side > 1 else _native.PixelWeights(weight, bias, self.isa)
         return PackedConv(_native.TileWeights(weight, bias, self.isa), pixels, weight.numel())
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from adadsr.errors import BackendError, InputError
 from adadsr.sparse import _native
-from adadsr.sparse.body import Conv
-from adadsr.sparse.front import Adapter, Front, FrontRun, film
+from adadsr.sparse.front import Adapter, Front, FrontRun
+from adadsr.sparse.packing import to_pack
 from adadsr.sparse.workspaces import TILE, WorkspacePool, chosen_isa, view
 
 
@@ -18,10 +18,10 @@ class NativeFront:
     def __init__(self, front: Front, isa: str | None = None) -> None:
         """isa: one of `_native.isas()`, None for ADADSR_ISA or else the fastest. Raises BackendError."""
         self.isa = chosen_isa(isa)
-        _check_conv(front.head.conv, "the head's conv", 3)
-        self.channels, self.colours = front.head.conv.weight.shape[:2]
+        weight, bias = to_pack(front.head.conv, "the head's conv")
+        self.channels, self.colours = weight.shape[:2]
         mean = front.head.mean.detach().flatten().contiguous()
-        self.head = _native.HeadWeights(*_plain(front.head.conv), mean, self.isa)
+        self.head = _native.HeadWeights(weight, bias, mean, self.isa)
         self.adapter = None if front.adapter is None else _Packed(front.adapter, self.isa)
         self._workspaces = WorkspacePool[tuple[int, int, int], _Workspace](lambda size: _Workspace(self, size))
 
@@ -59,13 +59,10 @@ class NativeFront:
 
     def scratch_bytes(self, size: tuple[int, int, int]) -> int:
         """The most that an operation on images of a size needs beside its canvases."""
-        batch, _, width = size
         threads = torch.get_num_threads()
-        sizes = [self.head.scratch_bytes(width, threads)]
+        sizes = [self.head.scratch_bytes(size[2], threads)]
         for weights in () if self.adapter is None else (self.adapter.first, *self.adapter.rest):
-            if isinstance(weights, _native.EmbeddingWeights):
-                sizes.append(weights.scratch_bytes(batch, threads))
-            elif isinstance(weights, _native.TileWeights):
+            if not isinstance(weights, _native.PixelWeights):
                 sizes.append(weights.scratch_bytes(threads))
         return max(sizes)
 
@@ -110,28 +107,26 @@ class _Packed:
     """
 
     def __init__(self, adapter: Adapter, isa: str) -> None:
-        self.tile, self.condition = adapter.tile, adapter.condition
+        self.tile = adapter.tile
         self.input_times_depth, self.output_times_depth = adapter.input_times_depth, adapter.output_times_depth
         if self.tile > 1 and self.input_times_depth:
             raise BackendError("the native engine multiplies the input of an adapter for single pixels only")
-        if self.tile == 1 and self.condition is not None:
-            raise BackendError("the native engine has conditions in adapters for tiles only")
-        _check_conv(adapter.first, "the adapter's first conv", 3 if self.tile == 1 else self.tile)
+        first, packing = (
+            (_native.TileWeights,) * 2 if self.tile == 1 else (_native.EmbeddingWeights, _native.PixelWeights)
+        )
+        self.first: Weights = first(
+            *to_pack(adapter.first, "the adapter's first conv", 3 if self.tile == 1 else self.tile), isa
+        )
+        self.rest: list[Weights] = []
         channels = len(adapter.first.weight)
         for number, activated in enumerate(adapter.rest):
-            _check_conv(activated.conv, f"conv {number + 1} of the adapter", 3)
+            self.rest.append(packing(*to_pack(activated.conv, f"conv {number + 1} of the adapter"), isa))
             if activated.conv.weight.shape[1] != channels or activated.slope.numel() != 1:
                 raise BackendError(
                     f"conv {number + 1} of the adapter takes {activated.conv.weight.shape[1]} channels and "
                     f"{activated.slope.numel()} slopes; the native engine needs the {channels} before it and one slope"
                 )
             channels = len(activated.conv.weight)
-        first, packing = (
-            (_native.TileWeights,) * 2 if self.tile == 1 else (_native.EmbeddingWeights, _native.PixelWeights)
-        )
-        self.first: Weights = first(*_plain(adapter.first), isa)
-        self.bias = adapter.first.bias.detach()
-        self.rest: list[Weights] = [packing(*_plain(activated.conv), isa) for activated in adapter.rest]
         # A conv stores what the PReLU after it makes of its sums; nothing follows the last one.
         self.slopes = [*(float(activated.slope.detach()) for activated in adapter.rest), 1.0]
         convs = (adapter.first, *(activated.conv for activated in adapter.rest))
@@ -153,13 +148,6 @@ class _Packed:
     def scaled(self) -> Place:
         """Where features lie that the desired depth multiplied."""
         return Place(self.in_channels, odd=True)
-
-    def conditioned(self, desired_depth: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Gain and bias of each channel of the first conv, (N, C); None for those that it has."""
-        if self.condition is None:
-            return None, None
-        scale, shift = film(self.condition, desired_depth)
-        return (1 + scale).contiguous(), (self.bias * (1 + scale) + shift).contiguous()
 
     def _sites(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
         batch, height, width = size
@@ -193,9 +181,7 @@ class _Workspace:
         threads = torch.get_num_threads()
         source, out = self.z0, self.canvases[adapter.places[0]]
         if isinstance(adapter.first, _native.EmbeddingWeights):
-            gain, bias = adapter.conditioned(desired_depth)
-            slope = adapter.slopes[0]
-            _native.embed(adapter.first, source, out, self.scratch, threads, slope=slope, gain=gain, bias=bias)
+            _native.embed(adapter.first, source, out, self.scratch, threads, slope=adapter.slopes[0])
         else:
             if adapter.input_times_depth:
                 source = self.canvases[adapter.scaled]
@@ -214,16 +200,3 @@ class _Workspace:
             _native.conv_tiles(weights, source, out, self.everywhere, self.scratch, threads, slope=slope)
         elif isinstance(weights, _native.PixelWeights):
             _native.conv_pixels(weights, source, out, self.everywhere, threads, slope=slope)
-
-
-def _plain(conv: Conv) -> tuple[Tensor, Tensor]:
-    return conv.weight.detach().contiguous(), conv.bias.detach().contiguous()
-
-
-def _check_conv(conv: Conv, name: str, side: int) -> None:
-    weight = conv.weight
-    if weight.shape[2:] != (side, side) or weight.dtype != torch.float32 or weight.device.type != "cpu":
-        raise BackendError(
-            f"{name} has weights {tuple(weight.shape)} of {weight.dtype} on {weight.device}; the native engine runs "
-            f"one of {side}x{side} in float32 there, on the CPU"
-        )

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from adadsr.errors import BackendError, InputError
 from adadsr.sparse import _native
-from adadsr.sparse.body import Conv, Tail
+from adadsr.sparse.body import Tail
+from adadsr.sparse.packing import to_pack
 from adadsr.sparse.tail_folding import fold_tail
 from adadsr.sparse.workspaces import TILE, WorkspacePool, chosen_isa
 
@@ -28,15 +29,16 @@ class NativeTail:
     def __init__(self, tail: Tail, isa: str | None = None) -> None:
         """isa: one of `_native.isas()`, None for ADADSR_ISA or else the fastest. Raises BackendError."""
         self.isa = chosen_isa(isa)
-        for conv in (*tail.convs, tail.last):
-            _check_conv(conv)
+        packs = [
+            to_pack(conv, f"conv {number + 1} of the tail") for number, conv in enumerate((*tail.convs, tail.last))
+        ]
         if not tail.convs:
             raise BackendError("the native engine runs tails that enlarge; this one has no conv with a PixelShuffle")
         self.channels, self.outputs = [conv.weight.shape[1] for conv in tail.convs], len(tail.last.bias)
         self.factors = tail.factors
         self.stages = [
-            _native.TileWeights(conv.weight.detach().contiguous(), conv.bias.detach(), self.isa, factor)
-            for conv, factor in zip(tail.convs[:-1], tail.factors[:-1], strict=True)
+            _native.TileWeights(*pack, self.isa, factor)
+            for pack, factor in zip(packs[:-2], tail.factors[:-1], strict=True)
         ]
         folded = fold_tail(Tail(tail.convs[-1:], tail.factors[-1:], tail.last))
         self.enlarging = [_native.EnlargingWeights(*conv, self.isa, tail.factors[-1]) for conv in folded]
@@ -74,14 +76,6 @@ class NativeTail:
     def scratch_bytes(self) -> int:
         """The most that a conv needs beside its canvases."""
         return max((stage.scratch_bytes(torch.get_num_threads()) for stage in self.stages), default=0)
-
-
-def _check_conv(conv: Conv) -> None:
-    if conv.weight.shape[2:] != (3, 3) or conv.weight.dtype != torch.float32:
-        raise BackendError(
-            f"a conv of the tail has weights {tuple(conv.weight.shape)} of {conv.weight.dtype}; the native engine runs "
-            "3x3 convs in float32"
-        )
 
 
 class _Workspace:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from adadsr.errors import InputError
-from adadsr.losses import DISTANCES
+from adadsr.losses import LOSSES
 from adadsr.models import NetworkConfig, named_config
 
 PRECISIONS = ("float32", "bfloat16")
@@ -23,15 +23,16 @@ class Stage:
     adaptive: sample a desired depth for each image; otherwise every block runs.
     patch: side of the LR patch in pixels. learning_rate: peak, warmed up over the recipe's `warmup` steps.
     schedule: cosine falls to 1% of the peak; step halves the rate after 50%, 75% and 87.5% of the stage.
-    loss: the distance that is minimised, a name of `losses.DISTANCES`.
+    loss: the distance to the HR image, and to the teacher's output, that is minimised: a name of `losses.LOSSES`.
+        clip_norm and depth_weight are in its units. What the log calls loss is always L1 to the HR image.
     depth_weight: weight of `losses.depth_excess`; 0 where the adapter meets the desired depth by itself.
     full_share: share of images trained at full depth; the others' depths are uniform between least_share and 1 of it.
     shared_depth: so many images of a batch share one desired depth, and their maps meet it together, as the parts of a
         photo do: flat patches leave depth to the others. The first full_share of them run at full depth. 1: each alone.
     uniform_share: this part of the steps asks no adapter: all images run one number of blocks, drawn anew, everywhere.
         Blocks learn to be of use as the last ones, which maps of 0 and full depth alone do not teach them.
-    teacher: a dense network, by name or path, whose output is a second target; empty for none. teacher_weight: how
-        much of the loss is the distance to it, the rest is that to the HR image.
+    teacher: a network, by name or path, whose output at full depth is a second target; empty for none.
+    teacher_weight: how much of the loss is the distance to it, the rest is that to the HR image.
     """
 
     steps: int
@@ -60,7 +61,7 @@ class Stage:
         _check("uniform_share", self.uniform_share, what, lambda value: 0 <= value < 1, int, float)
         for name in ("least_share", "teacher_weight"):
             _check(name, getattr(self, name), "a number in (0, 1]", lambda value: 0 < value <= 1, int, float)
-        _check("loss", self.loss, f"one of {tuple(DISTANCES)}", lambda value: value in DISTANCES, str)
+        _check("loss", self.loss, f"one of {tuple(LOSSES)}", lambda value: value in LOSSES, str)
         _check("schedule", self.schedule, f"one of {SCHEDULES}", lambda value: value in SCHEDULES, str)
         _check("teacher", self.teacher, "the path of a checkpoint or a name", lambda value: True, str)
         given = {field.name: getattr(self, field.name) != field.default for field in fields(self)}
@@ -89,7 +90,7 @@ class Stage:
 class Recipe:
     """A network and the stages that train it, in order.
 
-    network, scale, depth_tile, conditioned: see `models.named_config`.
+    network, scale, depth_tile: see `models.named_config`.
     start_from: a checkpoint of the same network, plain or adaptive, whose weights the run starts with; empty for fresh
     ones. precision: of the convs of body and adapter; bfloat16 is autocast over float32 weights, faster where the
     device multiplies bfloat16.
@@ -102,7 +103,6 @@ class Recipe:
     scale: int
     depth_tile: int
     stages: tuple[Stage, ...]
-    conditioned: bool = False
     seed: int = 0
     ema_decay: float = 0.999
     clip_norm: float = 10.0
@@ -135,7 +135,7 @@ class Recipe:
     @property
     def config(self) -> NetworkConfig:
         """The network's configuration; raises InputError where there is no such network."""
-        return named_config(self.network, self.scale, self.depth_tile, conditioned=self.conditioned)
+        return named_config(self.network, self.scale, self.depth_tile)
 
     @classmethod
     def from_yaml(cls, path: Path) -> "Recipe":

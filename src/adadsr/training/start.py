@@ -12,20 +12,20 @@ from adadsr.models import Network
 from adadsr.models.layers import Tail
 
 RGB = 3
-ADAPTER_ONLY = ("adaptive", "depth_tile", "conditioned")
+ADAPTER_ONLY = ("adaptive", "depth_tile")
 """What configurations may differ in where only one of two networks has an adapter."""
 
 
 def start_from(network: Network, source: str) -> None:
     """Take the weights of the checkpoint `source`; an adapter that only one of the two has is left as it is.
 
-    So is the part of an adapter that is conditioned on the desired depth. Of another scale the tail is resampled, which
-    is a start and no more. Raises InputError where head and body, or both adapters, are not those of `network`.
+    Of another scale the tail is resampled, which is a start and no more. Raises InputError where head and body, or both
+    adapters, are not those of `network`.
     """
     given = checkpoints.load_model(source)
     adapters = given.config.adaptive and network.config.adaptive
     for name, value in asdict(given.config).items():
-        compared = name != "scale" and (name not in ADAPTER_ONLY or (adapters and name != "conditioned"))
+        compared = name != "scale" and (name not in ADAPTER_ONLY or adapters)
         if compared and value != getattr(network.config, name):
             raise InputError(
                 f"start_from={source}: {name}={value} is not that of the recipe's network; use its own kind"

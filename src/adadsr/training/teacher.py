@@ -1,4 +1,4 @@
-"""A dense network whose output is a target beside the HR image."""
+"""A network whose output at full depth is a target beside the HR image."""
 
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ class Teacher(NamedTuple):
 
     @torch.no_grad()
     def target(self, lr: Tensor) -> Tensor:
-        """What the student's `Forward` is to give for these LR patches."""
+        """LR patches (N, 3, H, W) -> SR in 0..255 units without the border, as the student's `Forward` gives it."""
         sr: Tensor = self.forward(lr).sr
         return sr
 

@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from adadsr.datasets import PatchSampler, TrainingImages
 from adadsr.errors import InputError
-from adadsr.losses import DISTANCES, depth_excess, l1
+from adadsr.losses import LOSSES, depth_excess, l1
 from adadsr.models import Network
 from adadsr.models.layers import ResidualBlock
 from adadsr.training.clock import Clock
@@ -136,7 +136,7 @@ class Trainer:
         self, stage: Stage, lr: Tensor, hr: Tensor, desired: Tensor | None, uniform: int | None
     ) -> tuple[Tensor, Tensor]:
         """What is minimised, and the L1 distance to the HR patches."""
-        sharing, distance, hr = (stage.shared_depth, stage.full_of_shared), DISTANCES[stage.loss], inside(hr)
+        sharing, distance, hr = (stage.shared_depth, stage.full_of_shared), LOSSES[stage.loss], inside(hr)
         result = self.forward(lr, desired, sharing, uniform)
         loss = distance(result.sr, hr)
         if self.teacher is not None:
