@@ -12,9 +12,9 @@ import torch
 from peers import add_avx2_option, check_equal, environment, limit_to_avx2, open_peers, row, spread, time_in_turns
 from torch import nn
 
-from adadsr.sparse import _native
-from adadsr.sparse.cost_model import tile_worth
-from adadsr.sparse.workspaces import chosen_isa, view
+from adadsr.backends.native import _native
+from adadsr.backends.native.tile_threshold import tile_threshold
+from adadsr.backends.native.workspaces import chosen_isa
 
 CASES = (("conv-c64", 64, 180, 320), ("conv-c256", 256, 96, 96))
 DENSITIES = (1.0, 0.75, 0.5, 0.25, 0.1)
@@ -41,9 +41,9 @@ class Ours:
         self.tiles = _native.TileWeights(weight, bias, isa)
         self.pixels = _native.PixelWeights(weight, bias, isa)
         self.source, self.out = (_native.Canvas(batch, height, width, channels) for _ in range(2))
-        view(self.source).copy_(features.permute(0, 2, 3, 1))
+        self.source.view()[...] = features.permute(0, 2, 3, 1).numpy()
         self.scratch, self.threads = _native.Scratch(), threads
-        self.worth = tile_worth(channels, isa, threads)
+        self.break_even = tile_threshold(channels, isa, threads).pixels
         self.generator = torch.Generator().manual_seed(0)
 
     def at_tiles(self, density: float):
@@ -54,23 +54,23 @@ class Ours:
 
         def run() -> np.ndarray:
             _native.conv_tiles(self.tiles, self.source, self.out, positions, self.scratch, self.threads)
-            return view(self.out).permute(0, 3, 1, 2).numpy()
+            return self.out.view().transpose(0, 3, 1, 2)
 
         return run
 
     def at_pixels(self, density: float):
         """What runs the conv at that share of the pixels, choosing between tiles and single pixels."""
-        height, width = view(self.source).shape[1:3]
+        height, width = self.source.view().shape[1:3]
         smooth = torch.rand(1, 1, height, width, generator=self.generator)
         cut = smooth.flatten().sort().values[round((1 - density) * smooth.numel()) - 1] if density < 1 else -1.0
         depths = _native.Depths((smooth[0] > cut).float())
         tiles, pixels = _native.Positions(), _native.Positions()
 
         def run() -> np.ndarray:
-            _native.select_pixels(depths, 0.0, self.worth, tiles, pixels)
+            _native.select_pixels(depths, 0.0, self.break_even, tiles, pixels, self.threads)
             _native.conv_tiles(self.tiles, self.source, self.out, tiles, self.scratch, self.threads)
             _native.conv_pixels(self.pixels, self.source, self.out, pixels, self.threads)
-            return view(self.out).permute(0, 3, 1, 2).numpy()
+            return self.out.view().transpose(0, 3, 1, 2)
 
         return run
 

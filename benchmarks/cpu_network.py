@@ -14,33 +14,35 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from networks import random_network
+from networks import random_model
 from peers import add_avx2_option, check_equal, environment, limit_to_avx2, open_peers, row, spread, time_in_turns
 from torch import Tensor, nn
 
-from adadsr import Upscaler
-from adadsr.models import Network, NetworkConfig
-from adadsr.sparse.backends import BACKENDS
-from adadsr.sparse.reference import run_tail
+from adadsr import Execution, Upscaler, backends
+from adadsr.geometry import Box
+from adadsr.networks import Network, NetworkConfig
+from adadsr.tensor_ops import OPS
 
 BASELINE = NetworkConfig("edsr", 2, 64, 16, 1, adaptive=True, depth_tile=4)
 WHOLE = {
     "adaedsr-x2": NetworkConfig("edsr", 2, 256, 32, 1, adaptive=True, depth_tile=4),
     "adarcan-x2": NetworkConfig("rcan", 2, 64, 20, 10, adaptive=True, depth_tile=4),
 }
+HEIGHT, WIDTH = 180, 320
 TOLERANCE = 1e-4
 Ours = dict[tuple[str, float], Callable[[], np.ndarray]]
 
 
 class BodyAndTail(nn.Module):
-    """What follows the features of a network, at full depth and without the mean colour."""
+    """What follows the features of a network, at full depth."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.body, self.tail = network.body, network.tail
+        self.network = network
 
     def forward(self, z0: Tensor) -> Tensor:
-        return run_tail(self.tail.tensors(), self.body(z0))
+        weights = self.network.weights()
+        return weights.head.denormalise(OPS, weights.tail.run(OPS, weights.body.run(OPS, z0), z0[:, :3]))
 
 
 class Dense(nn.Module):
@@ -48,40 +50,43 @@ class Dense(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.head, self.body, self.tail = network.head, network.body, network.tail
+        self.network = network
 
     def forward(self, lr: Tensor) -> Tensor:
-        return self.tail(self.body(self.head(lr)))
+        return self.network.weights().run(OPS, lr)
 
 
-def baseline() -> tuple[nn.Module, Tensor, Ours]:
+def baseline(threads: int) -> tuple[nn.Module, Tensor, Ours]:
     """What peers run, on what, and what ours runs: by mask and active share."""
-    network = random_network(BASELINE)
-    z0 = torch.randn(1, 64, 180, 320).contiguous(memory_format=torch.channels_last)
-    native, side = BACKENDS["native"], BASELINE.depth_tile
-    tail = native.prepare_tail(network.tail.tensors())
-    ours: Ours = {}
-    for mask, unit in (("tiles", side), ("pixels", 1)):
-        body = native.prepare(network.body.tensors()._replace(depth_tile=unit)).run
-        blocks = torch.rand(1, 1, 180 // unit, 320 // unit) * (BASELINE.n_resblocks + 1)
+    model, lr = random_model(BASELINE), torch.rand(1, HEIGHT, WIDTH, 3) * 255
+    network = Network.of(model).requires_grad_(False)
+    z0 = network.weights().head.run(OPS, lr.permute(0, 3, 1, 2)).contiguous(memory_format=torch.channels_last)
+    weights, ours = model.weights(), {}
+    for mask, unit in (("tiles", BASELINE.depth_tile), ("pixels", 1)):
+        masked = weights._replace(adapter=None, body=weights.body._replace(depth_tile=unit))
+        engine = backends.prepare(masked, "native", threads=threads)
+        features = engine.features(lr)
+        blocks = np.random.default_rng(0).random((1, *masked.map_shape(HEIGHT, WIDTH)), np.float32)
 
-        def run(depth: Tensor | None, body=body) -> np.ndarray:
-            return tail(body(z0, depth).z).numpy()
+        def run(depth: np.ndarray | None, engine=engine, features=features) -> np.ndarray:
+            sr = engine.tail(engine.body(features, depth), Box(0, 0, HEIGHT, WIDTH))
+            return sr.transpose(0, 3, 1, 2)
 
-        ours[mask, 0.5] = lambda run=run, blocks=blocks: run(blocks.floor())
+        half = np.floor(blocks * (BASELINE.n_resblocks + 1))
+        ours[mask, 0.5] = lambda run=run, half=half: run(half)
         if mask == "tiles":
             ours[mask, 1.0] = lambda run=run: run(None)
     return BodyAndTail(network), z0, ours
 
 
-def whole(case: str) -> tuple[nn.Module, Tensor, Ours]:
+def whole(case: str, threads: int) -> tuple[nn.Module, Tensor, Ours]:
     """The same for a network from LR to SR."""
-    network = random_network(WHOLE[case])
+    model = random_model(WHOLE[case])
     lr = torch.rand(1, 3, 96, 96) * 255
-    dense, upscaler = Dense(network), Upscaler(network, backend="native")
+    upscaler = Upscaler(model, Execution(backend="native", threads=threads))
     half = WHOLE[case].n_resblocks / 2
     return (
-        dense,
+        Dense(Network.of(model).requires_grad_(False)),
         lr,
         {
             ("tiles", 1.0): lambda: upscaler(lr).image.numpy(),
@@ -92,7 +97,7 @@ def whole(case: str) -> tuple[nn.Module, Tensor, Ours]:
 
 def measure(case: str, rounds: int, threads: int) -> list[dict]:
     """The rows of one case."""
-    module, example, ours = baseline() if case == "edsr-baseline-x2" else whole(case)
+    module, example, ours = baseline(threads) if case == "edsr-baseline-x2" else whole(case, threads)
     with torch.inference_mode():
         peers = open_peers(module, example.clone(), threads)
     check_equal(peers | {"ours": ours["tiles", 1.0]}, TOLERANCE)

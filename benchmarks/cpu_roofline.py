@@ -17,7 +17,7 @@ import torch
 from cpu_conv import CASES
 from peers import environment
 
-from adadsr.sparse import _native
+from adadsr.backends.native import _native
 
 POINTS, TILE_PIXELS, TAPS = 36, 16, 25
 COPIED = 2**28
@@ -39,9 +39,9 @@ def multiply_rate(isa: str, threads: int) -> float:
     channels, outputs, height, width = 64, 16, 16, 1202
     source = _native.Canvas(1, height, width, channels)
     weight = torch.full((outputs, channels, 5, 5), 0.01)
-    weights = [_native.EnlargingWeights(weight, torch.zeros(outputs), isa, 1)] * 16
-    out = torch.empty(1, outputs, height, width)
-    taken = seconds(lambda: _native.enlarge(weights, source, out, 0, height, threads))
+    weights = [_native.UpsamplingWeights(weight, torch.zeros(outputs), isa, 1)] * 16
+    out = torch.empty(1, height, width, outputs)
+    taken = seconds(lambda: _native.upsample(weights, source, out, 0, height, threads))
     return height * width * outputs * channels * TAPS / taken
 
 
@@ -49,7 +49,7 @@ def bandwidth(threads: int) -> float:
     """Bytes a second, read and written, of copying large features."""
     images = torch.zeros(1, 1024, 1024, COPIED // 4 // 2**20)
     canvas = _native.Canvas(1, *images.shape[1:])
-    return 2 * COPIED / seconds(lambda: canvas.take(images, threads))
+    return 2 * COPIED / seconds(lambda: canvas.copy_from(images, threads))
 
 
 def conv_row(

@@ -3,18 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
-from adadsr.cost import CostModel
-from adadsr.models import Network, NetworkConfig
-from adadsr.sparse.body import body_macs
+from adadsr.graph import NetworkWeights, price
+from adadsr.graph.depth import expand_tiles
+from adadsr.graph.price import body_macs
+from adadsr.networks import NetworkConfig, named_config
 
 NETWORKS = {
-    "edsr-x2": NetworkConfig("edsr", 2, 256, 32, 1, adaptive=True, depth_tile=4),
-    "edsr-baseline-x2": NetworkConfig("edsr", 2, 64, 16, 1, adaptive=True, depth_tile=4),
-    "adarcan-x2": NetworkConfig("rcan", 2, 64, 20, 10, adaptive=True, depth_tile=4),
+    "edsr-x2": named_config("adaedsr", 2, depth_tile=4),
+    "edsr-baseline-x2": named_config("adaedsr-baseline", 2, depth_tile=4),
+    "adarcan-x2": named_config("adarcan", 2, depth_tile=4),
 }
 SIZES = ((512, 512), (180, 320))
 BATCHES = (1, 8)
@@ -45,7 +46,7 @@ def cases(networks: dict[str, NetworkConfig] = NETWORKS, batches: Sequence[int] 
     ]
 
 
-def depth_map(case: Case, side: int, density: float, device: torch.device) -> Tensor:
+def depth_map(case: Case, side: int, density: float) -> np.ndarray:
     """A smooth random map of whole blocks, (N, G, h, w), of which a share `density` of all blocks is active.
 
     Depths are spread evenly as widely as the density allows: from 0 to twice the mean, or from as far below full depth.
@@ -57,20 +58,18 @@ def depth_map(case: Case, side: int, density: float, device: torch.device) -> Te
     noise = F.interpolate(torch.rand(case.batch, groups, *coarse, generator=generator), size, mode="bicubic")
     ranks = noise.flatten(2).argsort(dim=2).argsort(dim=2).view(noise.shape) / (noise[0, 0].numel() - 1)
     spread = min(density, 1 - density)
-    return ((density - spread + 2 * spread * ranks) * blocks).round().to(device)
+    return ((density - spread + 2 * spread * ranks) * blocks).round().numpy()
 
 
-def executed_macs(case: Case, network: Network, depth: Tensor | None, side: int) -> int:
+def executed_macs(case: Case, network: NetworkWeights, depths: np.ndarray | None, side: int) -> int:
     """Multiply-accumulates of a forward: of the dense network without an adapter where there is no depth map."""
-    costs = CostModel(network.config)
-    fixed = costs.head(case.height, case.width) + costs.tail(case.height, case.width)
-    if depth is not None:
-        fixed += costs.adapter(case.height, case.width)
-    body = network.body.tensors()._replace(depth_tile=side)
-    return case.batch * fixed.total + body_macs(body, depth, case.batch, case.height, case.width)
+    size = case.height, case.width
+    cost, body = price(network, *size), network.body._replace(depth_tile=side)
+    adapter = 0 if depths is None else network.require_adapter().macs(*size)
+    return case.batch * (cost.head + adapter + cost.tail) + body_macs(body, *size, depths, case.batch)
 
 
-def moved_bytes(case: Case, depth: Tensor | None, side: int, size: int = 2) -> int:
+def moved_bytes(case: Case, depths: np.ndarray | None, side: int, size: int = 2) -> int:
     """Bytes of features that the body's steps read and write, each once a step, and of weights; `size` of a number.
 
     A first conv reads z and writes hidden features, a second one reads those and z and writes z. With channel attention
@@ -79,11 +78,10 @@ def moved_bytes(case: Case, depth: Tensor | None, side: int, size: int = 2) -> i
     config, pixels = case.config, case.batch * case.height * case.width
     weights = 9 * config.n_feats**2
     convs = 2 * config.n_resblocks * config.n_groups + (config.n_groups if config.n_groups > 1 else 0) + 1
-    if depth is None:
-        places = pixels * config.n_resblocks * config.n_groups
+    if depths is None:
+        positions = pixels * config.n_resblocks * config.n_groups
     else:
-        inside = F.interpolate(depth, scale_factor=side)[..., : case.height, : case.width] if side > 1 else depth
-        places = int(inside.sum(dtype=torch.float64))
+        positions = int(expand_tiles(depths, side, case.height, case.width).sum(dtype=np.float64))
     closing = 3 * pixels * (config.n_groups if config.n_groups > 1 else 0) + 3 * pixels
-    passes = 5 if config.backbone == "edsr" else 7
-    return size * (config.n_feats * (passes * places + closing) + convs * weights)
+    accesses = 5 if config.backbone == "edsr" else 7
+    return size * (config.n_feats * (accesses * positions + closing) + convs * weights)

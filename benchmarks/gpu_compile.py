@@ -1,9 +1,9 @@
 """The Triton engine's kernels compiled for an NVIDIA H100 or H200 (sm_90), without one: what they take, what they use.
 
-`python benchmarks/gpu_compile.py [--channels 64 256] [--types float16 float32] [--kinds ...] [--first-way]`. For each
-kind of conv and way to cut it: registers of a thread, bytes of its stack (what does not fit in registers), shared
-memory of a program, and how often instructions of the tensor cores and asynchronous copies occur. Nothing is run. The
-last line is JSON.
+`python benchmarks/gpu_compile.py [--channels 64 256] [--types float16 float32] [--kinds ...] [--first-config]`. For
+each kind of conv and config: registers of a thread, bytes of its stack (what does not fit in registers), shared memory
+of a program, and how often instructions of the tensor cores and asynchronous copies occur. Nothing is run. The last
+line is JSON.
 """
 
 import argparse
@@ -19,16 +19,16 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from adadsr.sparse.triton_choice import ways
-from adadsr.sparse.triton_kernels import NUMBERS, add_kernel, attention_kernel, conv_kernel, finish_kernel
-from adadsr.sparse.triton_launch import ATTENTION_NUMBERS, POINTWISE_ROWS, Blocking, Weights
+from adadsr.backends.gpu.kernels import UNSPECIALIZED, add_kernel, attention_kernel, conv_kernel, finish_kernel
+from adadsr.backends.gpu.launch import ATTENTION_BLOCK, POINTWISE_BLOCK_M, ConvConfig, configs
+from adadsr.graph import ConvWeights
 
 TARGET = GPUTarget("cuda", 90, 32)
 ALIGNED = [["tt.divisibility", 16]]
 """torch's memory starts at multiples of 16 bytes."""
-FLOATS = ("bias", "depth", "sums", "scale", "squeeze", "squeeze_bias", "excite", "excite_bias")
+FLOATS = ("bias", "depth_map", "sums", "scale", "squeeze", "squeeze_bias", "excite", "excite_bias")
 POINTERS = dict.fromkeys(FLOATS, "fp32") | {"listed": "i32", "counts": "i32"}
-NUMBERS = (*NUMBERS, "pixels", "parts")
+INTEGERS = (*UNSPECIALIZED, "n_pixels", "n_sums")
 TYPES = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}
 KINDS = {
     "first conv of tiles": {"SIDE": 4, "RELU": True, "GATED": True, "CLEAR": True},
@@ -41,38 +41,39 @@ KINDS = {
 FLAGS = ("RELU", "GATED", "ADD", "SUMS")
 
 
-def compile_conv(dtype: str, channels: int, kind: str, way: Blocking) -> dict[str, Any]:
-    """One row: `conv_kernel` for a kind of conv, cut in one way."""
-    fixed = dict.fromkeys((*FLAGS, "CLEAR", "WIDEN"), False) | {"LISTED": True} | KINDS[kind]
-    fixed |= {"IN": channels, "OUT": channels, "PRECISION": "tf32", "CACHE": ".ca" if way.cached else ""}
-    fixed |= {"ROWS": way.rows, "WIDTH": min(way.width, channels), "DEPTH": min(way.depth, channels)}
-    built = compiled(conv_kernel, dtype, fixed, num_warps=way.warps, num_stages=way.stages)
-    return {"kind": kind, "type": dtype, "channels": channels, "way": way._asdict()} | built
+def compile_conv(dtype: str, channels: int, kind: str, config: ConvConfig) -> dict[str, Any]:
+    """One row: `conv_kernel` for a kind of conv under one config."""
+    fixed = dict.fromkeys((*FLAGS, "CLEAR", "UPCAST"), False) | {"LISTED": True} | KINDS[kind]
+    fixed |= {"C_IN": channels, "C_OUT": channels, "PRECISION": "tf32", "CACHE": ".ca" if config.cached else ""}
+    fixed |= {"BLOCK_M": config.block_m, "BLOCK_N": min(config.block_n, channels)}
+    fixed |= {"BLOCK_K": min(config.block_k, channels)}
+    built = compiled(conv_kernel, dtype, fixed, num_warps=config.num_warps, num_stages=config.num_stages)
+    return {"kind": kind, "type": dtype, "channels": channels, "config": config._asdict()} | built
 
 
 def compile_others(dtype: str, channels: int) -> list[dict[str, Any]]:
     """The rows of the kernels without a product."""
-    shape = {"ROWS": POINTWISE_ROWS, "WIDTH": min(channels, 128)}
-    finish = dict.fromkeys(FLAGS, False) | {"OUT": channels, "SIDE": 4, **shape}
+    shape = {"BLOCK_M": POINTWISE_BLOCK_M, "BLOCK_N": min(channels, 128)}
+    finish = dict.fromkeys(FLAGS, False) | {"C_OUT": channels, "SIDE": 4, **shape}
     reduced = max(1, channels // 16)
-    attention = {"C": channels, "R": reduced, "CHANNELS": channels, "REDUCED": reduced}
+    attention = {"C": channels, "R": reduced, "BLOCK_C": channels, "BLOCK_R": reduced}
     built = {
         "after a first dense conv": compiled(finish_kernel, dtype, finish | {"RELU": True, "GATED": True}),
         "after a second dense conv": compiled(finish_kernel, dtype, finish | {"GATED": True, "ADD": True}),
         "after one with attention": compiled(finish_kernel, dtype, finish | {"GATED": True, "SUMS": True}),
-        "channel attention": compiled(attention_kernel, dtype, attention | {"PARTS": ATTENTION_NUMBERS // channels}),
+        "channel attention": compiled(attention_kernel, dtype, attention | {"BLOCK_SUMS": ATTENTION_BLOCK // channels}),
         "scaled addition": compiled(add_kernel, dtype, {"C": channels, "SIDE": 4, "LISTED": True, **shape}),
     }
-    return [{"kind": kind, "type": dtype, "channels": channels, "way": None} | row for kind, row in built.items()]
+    return [{"kind": kind, "type": dtype, "channels": channels, "config": None} | row for kind, row in built.items()]
 
 
 def compiled(function: Any, dtype: str, fixed: dict[str, Any], **options: int) -> dict[str, Any]:
     """What came out of a kernel with these compile-time arguments."""
     signature = {
-        name: "constexpr" if name in fixed else "i32" if name in NUMBERS else f"*{POINTERS.get(name, TYPES[dtype])}"
+        name: "constexpr" if name in fixed else "i32" if name in INTEGERS else f"*{POINTERS.get(name, TYPES[dtype])}"
         for name in function.arg_names
     }
-    aligned = {(place,): ALIGNED for place, name in enumerate(signature) if signature[name].startswith("*")}
+    aligned = {(index,): ALIGNED for index, name in enumerate(signature) if signature[name].startswith("*")}
     kernel = triton.compile(ASTSource(function, signature, fixed, aligned), target=TARGET, options=options)
     text = kernel.asm["ptx"]
     return {
@@ -100,24 +101,24 @@ def main() -> None:
     parser.add_argument("--channels", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--types", nargs="+", choices=TYPES, default=["float16", "float32"])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--first-way", action="store_true", help="compile only the first way to cut each conv")
+    parser.add_argument("--first-config", action="store_true", help="compile only the first config of each conv")
     arguments = parser.parse_args()
     rows = []
     for dtype in arguments.types:
         for channels in arguments.channels:
             shape = torch.empty(channels, channels, 3, 3, dtype=getattr(torch, dtype), device="meta")
-            candidates = ways(Weights(shape, torch.empty(channels, device="meta")))
+            candidates = configs(ConvWeights(shape, torch.empty(channels, device="meta")))
             found = [
-                compile_conv(dtype, channels, kind, way)
+                compile_conv(dtype, channels, kind, config)
                 for kind in arguments.kinds
-                for way in (candidates[:1] if arguments.first_way else candidates)
+                for config in (candidates[:1] if arguments.first_config else candidates)
             ]
             rows += [*found, *compile_others(dtype, channels)]
     for row in rows:
-        way = row["way"] or {}
-        cut = "{rows}x{width}x{depth}, {warps} warps, {stages} stages".format(**way) if way else ""
+        sizes = "{block_m}x{block_n}x{block_k}, {num_warps} warps, {num_stages} stages"
+        config = sizes.format(**row["config"]) if row["config"] else ""
         print(
-            f"{row['kind']:27} {row['type']:8} {row['channels']:4} {cut:33} {row['registers']:4} registers "
+            f"{row['kind']:27} {row['type']:8} {row['channels']:4} {config:33} {row['registers']:4} registers "
             f"{row['stack']:4} B stack {row['shared']:6} B shared {row['wgmma']:2} wgmma "
             f"{row['asynchronous_copies']:2} copies"
         )

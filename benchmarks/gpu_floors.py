@@ -10,10 +10,8 @@ H100 SXM, float16 without sparsity, and TB/s (the H200 has 4.8). The last line i
 import argparse
 import json
 
-import torch
 from gpu_cases import BATCHES, DENSITIES, MASKS, cases, depth_map, executed_macs, moved_bytes
-
-from adadsr.models import Network
+from networks import shapes_only
 
 
 def main() -> None:
@@ -26,13 +24,12 @@ def main() -> None:
     print(f"{'case':32} {'mask':7} {'active':>6} {'TFLOP':>8} {'GB':>8} {'operations':>11} {'bytes':>9}")
     rows = []
     for case in cases(batches=[arguments.batch]):
-        with torch.device("meta"):
-            network = Network(case.config)
+        network = shapes_only(case.config)
         for mask, density in [("dense", 1.0), *((mask, density) for mask in MASKS for density in DENSITIES)]:
             side = MASKS.get(mask, 4)
-            depth = None if mask == "dense" else depth_map(case, side, density, torch.device("cpu"))
-            flop = 2 * executed_macs(case, network, depth, side)
-            moved = moved_bytes(case, depth, side)
+            depths = None if mask == "dense" else depth_map(case, side, density)
+            flop = 2 * executed_macs(case, network, depths, side)
+            moved = moved_bytes(case, depths, side)
             milliseconds = flop / arguments.tflops / 1e9, moved / arguments.bandwidth / 1e9
             rows.append({"case": str(case), "mask": mask, "active": density, "tflop": flop / 1e12, "gb": moved / 1e9})
             rows[-1] |= {"operations_ms": round(milliseconds[0], 4), "bytes_ms": round(milliseconds[1], 4)}

@@ -16,7 +16,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
@@ -24,20 +24,19 @@ from typing import Any
 if "--interpret" in sys.argv:
     os.environ["TRITON_INTERPRET"] = "1"
 
+import numpy as np
 import torch
 import triton
 from gpu_cases import BATCHES, DENSITIES, MASKS, NETWORKS, Case, cases, depth_map, executed_macs
-from gpu_peers import Runner, dense_body, dense_variants, im2col_body, measured_bandwidth, measured_peak, time_in_turns
-from networks import random_network
+from gpu_forward import Captured, Forward, RunBody
+from gpu_peers import Runner, dense_body, dense_variants, im2col_body, measured_bandwidth, measured_peak, median_times
+from networks import as_tensors, random_network
 from torch import Tensor
 
-from adadsr.models import Network, NetworkConfig
-from adadsr.models.forward import Forward
-from adadsr.sparse.body import Body, in_type
-from adadsr.sparse.graph import Captured
-from adadsr.sparse.reference import run_reference
-from adadsr.sparse.triton import TritonBody
-from adadsr.sparse.triton_pass import Plan
+from adadsr.backends.gpu.body import BodyPlan, TritonBody
+from adadsr.graph import BodyWeights, NetworkWeights
+from adadsr.networks import NetworkConfig
+from adadsr.tensor_ops import OPS
 
 HALF = torch.float16
 QUICK = (1.0, 0.5, 0.25)
@@ -46,26 +45,22 @@ COMPILE_SECONDS = 120
 """torch.compile is left out where less time is left."""
 
 
-def with_side(network: Network, side: int) -> Body:
-    """The network's body under masks of another resolution."""
-    return network.body.tensors()._replace(depth_tile=side)
-
-
 def check_equal(case: Case, device: torch.device) -> list[dict[str, Any]]:
     """Errors of the engine and its peers, in half precision, against float64.
 
     Stops where one is more than twice that of the dense definition in half precision.
     """
-    network, rows = random_network(case.config).to(device), []
+    network, rows = random_network(case.config), []
     z0 = torch.randn(case.batch, case.config.n_feats, case.height, case.width, device=device)
     for mask, side in MASKS.items():
-        body = with_side(network, side)
-        half, exact_body = in_type(body, HALF), in_type(body, torch.float64)
+        body = network.body._replace(depth_tile=side)
+        half, exact_body = as_tensors(body, device, HALF), as_tensors(body, device, torch.float64)
         for density in (1.0, 0.5):
-            depth = None if density == 1 else depth_map(case, side, density, device)
-            exact = run_reference(exact_body, z0.double(), None if depth is None else depth.double())
-            dense = float((run_reference(half, z0.to(HALF), depth) - exact).abs().max())
-            for name, run in runs_of(half, z0.to(HALF), depth).items():
+            depths = None if density == 1 else depth_map(case, side, density)
+            given = None if depths is None else torch.from_numpy(depths).to(device)
+            exact = exact_body.run(OPS, z0.double(), None if given is None else given.double())
+            dense = float((half.run(OPS, z0.to(HALF), given) - exact).abs().max())
+            for name, run in runs_of(half, z0.to(HALF), depths).items():
                 error = float((run() - exact).abs().max())
                 rows.append({"case": str(case), "mask": mask, "active": density, "run": name})
                 rows[-1] |= {"error": error, "dense_error": dense}
@@ -75,46 +70,49 @@ def check_equal(case: Case, device: torch.device) -> list[dict[str, Any]]:
     return rows
 
 
-def runs_of(body: Body, z0: Tensor, depth: Tensor | None) -> dict[str, Runner]:
+def runs_of(body: BodyWeights, z0: Tensor, depths: np.ndarray | None) -> dict[str, Runner]:
     """The ways to run a body whose results should agree."""
     engine = TritonBody(body)
-    plan = engine.plan(z0, depth)
-    runs: dict[str, Runner] = {"sparse": lambda: engine.run(z0, depth, engine.sparse_plan)}
+    plan = engine.plan(z0, depths)
+    given = None if depths is None else torch.from_numpy(depths).to(z0.device)
+    runs: dict[str, Runner] = {"sparse": lambda: engine.run(z0, given, engine.sparse_plan)}
     if plan != engine.sparse_plan:
-        runs["auto"] = lambda: engine.run(z0, depth, plan)
-    if depth is None:
+        runs["auto"] = lambda: engine.run(z0, given, plan)
+    if given is None:
         runs["peer"] = lambda: dense_body(body, compiled=False)(z0, None)
     elif body.is_local:
-        runs["im2col"] = lambda: im2col_body(body)(z0, depth)
+        runs["im2col"] = lambda: im2col_body(body)(z0, given)
     return runs
 
 
-def adaptive_variants(case: Case, network: Network, lr: Tensor, side: int, density: float) -> dict[str, Runner]:
+def adaptive_variants(case: Case, network: NetworkWeights, lr: Tensor, side: int, density: float) -> dict[str, Runner]:
     """The adaptive network, adapter included, on the engine and in the paper's way, with a map of a density."""
-    device, body = lr.device, with_side(network, side)
-    given = depth_map(case, side, density, device)
+    device, body, depths = lr.device, network.body._replace(depth_tile=side), depth_map(case, side, density)
+    given = torch.from_numpy(depths).to(device)
     desired = torch.full((case.batch,), density * case.config.n_resblocks, device=device, dtype=HALF)
-    adapter = random_network(replace(case.config, depth_tile=side)).require_adapter().to(device, HALF)
-    adapter = adapter.to(memory_format=torch.channels_last)
+    adapter = as_tensors(random_network(replace(case.config, depth_tile=side)).require_adapter(), device, HALF)
     engine = TritonBody(body)
 
-    def whole(run: Any) -> Any:
-        forward = Forward(network, run)
+    def whole(run_body: RunBody) -> Callable[[Tensor], Tensor]:
+        forward = Forward(network, run_body)
 
         def from_lr(image: Tensor) -> Tensor:
-            z0 = forward.features(image)
-            adapter.scores(z0, desired)
-            return forward.restore(z0, given)
+            z0 = network.head.run(OPS, image)
+            adapter.run(OPS, z0, desired)
+            return forward.restore(image, z0, given)
 
         return from_lr
 
-    def planned(plan: Plan) -> Any:
-        return whole(lambda z0, depth: engine.run(z0, depth, plan))
+    def planned(plan: BodyPlan) -> Callable[[Tensor], Tensor]:
+        return whole(lambda z0, depth_map: engine.run(z0, depth_map, plan))
 
-    plan = engine.plan(Forward(network, engine).features(lr), given)
+    def unplanned(z0: Tensor, depth_map: Tensor | None) -> Tensor:
+        return engine.run(z0, depth_map, engine.plan(z0, depths))
+
+    plan = engine.plan(network.head.run(OPS, lr), depths)
     graph = Captured(planned(engine.sparse_plan), lr)
     auto = graph if plan == engine.sparse_plan else Captured(planned(plan), lr)
-    eager = whole(lambda z0, depth: engine(z0, depth).z)
+    eager = whole(unplanned)
     variants = {"sparse": lambda: graph(lr), "auto": lambda: auto(lr), "eager": lambda: eager(lr)}
     if case.config.backbone == "edsr":
         paper = whole(im2col_body(body))
@@ -126,11 +124,11 @@ def measure(
     case: Case, device: torch.device, densities: Sequence[float], peak: float, deadline: float, *, compiled: bool
 ) -> list[dict[str, Any]]:
     """The rows of one case: of the dense variants, then of each mask and density while there is time."""
-    network = random_network(case.config).to(device, HALF).to(memory_format=torch.channels_last)
+    network = as_tensors(random_network(case.config), device, HALF)
     lr = torch.rand(case.batch, 3, case.height, case.width, device=device, dtype=HALF) * 255
     lr = lr.contiguous(memory_format=torch.channels_last)
     dense = dense_variants(network, lr, compiled=compiled)
-    times = time_in_turns(dense, ROUNDS)
+    times = median_times(dense, ROUNDS)
     flop = 2 * executed_macs(case, network, None, 4) / 1e9
     rows = [row(case, f"dense, {name}", 1.0, {name: ms}, flop, peak, times) for name, ms in times.items()]
     fastest = min(times, key=lambda name: times[name])
@@ -143,11 +141,11 @@ def measure(
                 continue
             try:
                 ours = adaptive_variants(case, network, lr, side, density)
-                turns = time_in_turns({**dense, **ours}, ROUNDS)
+                turns = median_times({**dense, **ours}, ROUNDS)
             except torch.cuda.OutOfMemoryError:
                 rows.append(gone | {"left_out": "too little memory"})
                 continue
-            flop = 2 * executed_macs(case, network, depth_map(case, side, density, device), side) / 1e9
+            flop = 2 * executed_macs(case, network, depth_map(case, side, density), side) / 1e9
             own = {name: turns[name] for name in ours}
             rows.append(row(case, mask, density, own, flop, peak, {**times, fastest: turns[fastest]}))
     return rows

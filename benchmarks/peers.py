@@ -7,17 +7,19 @@ import argparse
 import copy
 import importlib.metadata
 import os
-import platform
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from adadsr.machine import processor_name
 
 Runner = Callable[[], np.ndarray]
 PAUSE = 0.25
@@ -132,25 +134,27 @@ def check_equal(runners: dict[str, Runner | None], tolerance: float) -> None:
                 raise SystemExit(f"{name} differs from torch by {error:.2g} of the largest value")
 
 
-def time_in_turns(runners: dict[str, Runner | None], rounds: int) -> dict[str, list[float] | None]:
-    """Milliseconds of each round of each runner: one after the other, round after round.
+def warm_milliseconds(run: Runner) -> float:
+    """Milliseconds of a run, after a pause and some runs that do not count."""
+    time.sleep(PAUSE)
+    warm = time.perf_counter() + WARM_UP
+    run()
+    while time.perf_counter() < warm:
+        run()
+    start = time.perf_counter()
+    run()
+    return 1000 * (time.perf_counter() - start)
 
-    Before each measured run come a pause and some runs that do not count.
-    """
+
+def time_in_turns(
+    runners: dict[str, Any], rounds: int, timed: Callable[[Any], float] = warm_milliseconds
+) -> dict[str, list[float] | None]:
+    """Milliseconds of each round of each runner by `timed`: one after the other, round after round."""
     times: dict[str, list[float] | None] = {name: None if run is None else [] for name, run in runners.items()}
     for _ in range(rounds):
-        for name, run in runners.items():
-            taken = times[name]
-            if run is None or taken is None:
-                continue
-            time.sleep(PAUSE)
-            warm = time.perf_counter() + WARM_UP
-            run()
-            while time.perf_counter() < warm:
-                run()
-            start = time.perf_counter()
-            run()
-            taken.append(1000 * (time.perf_counter() - start))
+        for name, taken in times.items():
+            if taken is not None:
+                taken.append(timed(runners[name]))
     return times
 
 
@@ -184,11 +188,9 @@ def environment(threads: int) -> dict:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
-    return {"versions": versions, "threads": threads, "processor": processor(), "isa": os.environ.get("ADADSR_ISA")}
-
-
-def processor() -> str:
-    """The processor's name."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return {
+        "versions": versions,
+        "threads": threads,
+        "processor": processor_name(),
+        "isa": os.environ.get("ADADSR_ISA"),
+    }

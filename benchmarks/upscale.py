@@ -2,7 +2,7 @@
 
 `python benchmarks/upscale.py PHOTO [--size 1280 720] [--rounds 5] [--model NAME] [--backends native dense]`. The middle
 of the photo is cut to the size. Backends take turns; each is checked against the first, which the others are compared
-with. The last line is JSON: seconds as the reports have them.
+with. The last line is JSON.
 """
 
 import argparse
@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
-from peers import PAUSE, environment
+from peers import PAUSE
 
-from adadsr import Upscaler, images
+from adadsr import Execution, Upscaler, images
+from adadsr.evaluation.results import describe_environment
 
 BUDGETS = (1.0, 0.5)
 BACKENDS = ("native", "torch", "dense")
@@ -42,7 +42,9 @@ def main() -> None:
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
     arguments = parser.parse_args()
     photo = middle(arguments.photo, *arguments.size)
-    upscalers = {name: Upscaler.from_pretrained(arguments.model, backend=name) for name in arguments.backends}
+    upscalers = {
+        name: Upscaler.from_pretrained(arguments.model, Execution(backend=name)) for name in arguments.backends
+    }
     seconds: dict[tuple[str, float], list[float]] = {}
     reports = {}
     for turn in range(arguments.rounds + 1):
@@ -50,13 +52,15 @@ def main() -> None:
             expected = None
             for name, upscaler in upscalers.items():
                 time.sleep(PAUSE)
+                start = time.perf_counter()
                 result = upscaler(photo, budget=budget)
+                elapsed = time.perf_counter() - start
                 expected = result.image if expected is None else expected
                 if np.abs(result.image.astype(int) - expected).max() > TOLERANCE:
                     raise SystemExit(f"{name} differs from {arguments.backends[0]} at a budget of {budget}")
                 reports[name, budget] = result.report
                 if turn:  # the first one warms up
-                    seconds.setdefault((name, budget), []).append(result.report.seconds)
+                    seconds.setdefault((name, budget), []).append(elapsed)
     rows = []
     for (name, budget), taken in seconds.items():
         report, median = reports[name, budget], statistics.median(taken)
@@ -64,7 +68,8 @@ def main() -> None:
         row = {"backend": name, "budget": budget, "seconds": round(median, 3), "over_first": round(median / first, 2)}
         rows.append(row | {"achieved_budget": round(report.achieved_budget, 4), "tiles": report.tiles})
         print(rows[-1])
-    print(json.dumps({"rows": rows, "size": list(arguments.size), **environment(torch.get_num_threads())}))
+    environment = describe_environment(Execution())
+    print(json.dumps({"rows": rows, "size": list(arguments.size), "environment": environment}))
 
 
 if __name__ == "__main__":

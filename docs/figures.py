@@ -1,6 +1,6 @@
-"""Draw the picture of the README: `python docs/figures.py assets/photo.png docs/before_after.png`.
+"""Draw the README's picture: `python docs/figures.py assets/photo.png docs/before_after.png`.
 
-The photo is shrunk by the model's scale with MATLAB's bicubic and enlarged again: by bicubic, and by the model on
+The photo is shrunk by the model's scale with MATLAB's bicubic and enlarged again: by bicubic, and by the model at
 half of the full network's multiply-accumulates. The third panel shows where the model spent them.
 """
 
@@ -38,7 +38,7 @@ def main() -> None:
         "residual blocks at each pixel",
     ]
     depths = result.depth_map[0].repeat(upscaler.scale, 0).repeat(upscaler.scale, 1)
-    blocks = upscaler.network.config.n_resblocks
+    blocks = upscaler.config.n_resblocks
     figure, axes = plt.subplots(2, 3, figsize=(12, 6.4), height_ratios=(2, 1), layout="constrained")
     for column, (title, image) in enumerate(zip(titles, (before, result.image, depths), strict=True)):
         for row, part in enumerate((image, image[CROP])):

@@ -1,17 +1,17 @@
-"""What each option of a recipe brings: variants of one recipe with the same seed and steps, measured on `valid`.
+"""Effect of options of a recipe: variants of one recipe with the same seed and steps, measured on validation photos.
 
 `python recipes/ablate.py recipes/ablations/adaptive-x2.yaml --train DIR --valid DIR --out DIR`
 
-The file holds `base`, a recipe, and `variants`: name -> the keys that it changes, of the recipe or of its last stage.
-Variants run one after the other; started again, it goes on where it was interrupted. Prints a row of mean PSNR-Y as
-each variant ends, then the table, and as the last line all of it as JSON.
+The file has `base`, a recipe, and `variants`: name -> the keys that it changes, of the recipe or of its last stage.
+Variants run one after the other; repeat an interrupted command to resume it. Prints mean PSNR-Y when a variant ends,
+then a table, and in the last line JSON.
 """
 
 import argparse
 import json
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,9 @@ import yaml
 from adadsr import atomic, checkpoints
 from adadsr.datasets import Pair, TrainingImages, load_pairs
 from adadsr.errors import AdaDSRError, InputError
-from adadsr.training import Pace, Recipe, Run, Stage, Trainer
+from adadsr.training import Pace, Recipe, Run, Stage, Trainer, default_cache
 from adadsr.training.distributed import join
 from adadsr.training.log import Entry, Progress
-from adadsr.training.session import default_cache
 
 
 def main() -> None:
@@ -33,17 +32,21 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--valid", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these variants alone")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only these variants")
     arguments = parser.parse_args()
     try:
         recipes = read_variants(arguments.variants, arguments.only)
-        scale = next(iter(recipes.values())).scale
-        pairs, valid = (load_pairs(folder, scale, default_cache()) for folder in (arguments.train, arguments.valid))
-        world = join()
-        images = TrainingImages(pairs, scale, world.device)
+        first, world, lr_cache = next(iter(recipes.values())), join(), default_cache()
+        valid = load_pairs(arguments.valid, first.scale, lr_cache, first.valid_reductions)
+
+        @cache
+        def images(reductions: tuple[int, ...]) -> TrainingImages:
+            pairs = load_pairs(arguments.train, first.scale, lr_cache, reductions)
+            return TrainingImages(pairs, first.scale, world.device)
+
         results = {}
         for name, recipe in recipes.items():
-            trainer = partial(Trainer, recipe, images, world)
+            trainer = partial(Trainer, recipe, images(recipe.photo_reductions), world, lr_cache)
             results[name] = _result(trainer, recipe, valid, arguments.out / name)
             print(f"{name}: {results[name]}", flush=True)
     except AdaDSRError as error:
@@ -53,12 +56,12 @@ def main() -> None:
 
 
 def read_variants(path: Path, only: list[str] | None) -> dict[str, Recipe]:
-    """Name -> recipe. Raises InputError for a variant that is not there and for a key that no recipe or stage has."""
+    """Name -> recipe. Raises InputError for unknown variants and unknown keys."""
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     base, variants = Recipe.from_dict(content["base"]), content["variants"]
     missing = set(only or ()) - set(variants)
     if missing:
-        raise InputError(f"{path}: no variant {', '.join(sorted(missing))}; there are {', '.join(variants)}")
+        raise InputError(f"{path}: unknown variant {', '.join(sorted(missing))}; available: {', '.join(variants)}")
     return {name: _changed(base, name, variants[name] or {}) for name in only or variants}
 
 
@@ -67,14 +70,14 @@ def _changed(base: Recipe, name: str, changes: dict[str, Any]) -> Recipe:
     of_recipe = {field.name for field in fields(Recipe)} - {"stages"}
     unknown = set(changes) - of_stage - of_recipe
     if unknown:
-        raise InputError(f"variant {name!r}: {', '.join(sorted(unknown))}: no key of a recipe or stage")
+        raise InputError(f"variant {name!r}: unknown key {', '.join(sorted(unknown))}; docs/training.md lists the keys")
     last = replace(base.stages[-1], **{key: value for key, value in changes.items() if key in of_stage})
-    rest = {key: value for key, value in changes.items() if key in of_recipe}
+    rest = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items() if k in of_recipe}
     return replace(base, stages=(*base.stages[:-1], last), **rest)
 
 
 def _result(trainer: Callable[[], Trainer], recipe: Recipe, valid: list[Pair], out: Path) -> dict[str, float]:
-    """Mean PSNR-Y in dB of a variant; trained where that has not been done yet."""
+    """Mean PSNR-Y in dB of a variant, trained unless it has a result."""
     result, written = out / "result.json", json.dumps(asdict(recipe))
     if not result.exists():
         model = Run(trainer(), valid, out, Pace(every=max(stage.steps for stage in recipe.stages)), [_print]).go()
@@ -82,7 +85,7 @@ def _result(trainer: Callable[[], Trainer], recipe: Recipe, valid: list[Pair], o
         atomic.write_text(result, json.dumps({"recipe": written, "psnr_y": reached}))
     done = json.loads(result.read_text(encoding="utf-8"))
     if done["recipe"] != written:
-        raise InputError(f"{result}: belongs to another recipe; choose another --out or remove the folder")
+        raise InputError(f"{result}: belongs to another recipe; choose another --out or delete the folder")
     scores: dict[str, float] = done["psnr_y"]
     return scores
 

@@ -1,9 +1,10 @@
-"""Put a trained network into the package.
+"""Put a trained network into the package, as src/adadsr/bundled/<network>-x<scale>.safetensors.
 
-`python recipes/bundle.py RECIPE.yaml out/model.safetensors --valid DIR --trained-on "which photos, which licence"`
+`python recipes/bundle.py RECIPE.yaml out/model.safetensors --valid DIR --summary TEXT --trained-on TEXT`
 
-Weights are stored as float16, as src/adadsr/bundled/<network>-x<scale>.safetensors, with the recipe and what the stored
-weights reach on the validation photos (mean PSNR-Y) in the header.
+Weights are stored as float16. The header gets what `adadsr models` shows: quality, the mean PSNR-Y in dB on the
+validation photos at full size for each percentage of the body that runs, a summary, the licence, the training data,
+the recipe, and notices that licences of the network's ancestors ask for.
 """
 
 import argparse
@@ -11,41 +12,62 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from adadsr import checkpoints
-from adadsr.checkpoints.sources import BUNDLED
+from adadsr.checkpoints import sources
 from adadsr.datasets import load_pairs
-from adadsr.training import Recipe, validate
+from adadsr.networks import Model
+from adadsr.training import Recipe, default_cache, validate
+
+LICENCE = "Apache-2.0"
+LONGEST_SUMMARY = 34
+"""Characters that fit the table of `adadsr models`."""
 
 
 def main() -> None:
-    """Store, load again, measure, store with the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--valid", type=Path, required=True)
-    parser.add_argument("--trained-on", required=True, metavar="TEXT", help="photos and licences, for the header")
-    arguments = parser.parse_args()
-    recipe = Recipe.from_yaml(arguments.recipe)
+    """Round the weights, measure them, store them with the figures."""
+    parser = argparse.ArgumentParser(description="Put a trained network into the package")
+    add = parser.add_argument
+    add("recipe", type=Path)
+    add("model", type=Path)
+    add("--valid", type=Path, metavar="DIR", required=True, help="HR images to measure on")
+    add("--summary", type=_summary, metavar="TEXT", required=True, help=f"at most {LONGEST_SUMMARY} characters")
+    add("--trained-on", metavar="TEXT", required=True, help="photos and their licences")
+    add("--start", metavar="TEXT", help="the network that the run started from [default: start_from of the recipe]")
+    add("--notice", metavar="TEXT", action="append", default=[], help="licence notice to pass on; repeatable")
+    given = parser.parse_args()
+    recipe, trained = Recipe.from_yaml(given.recipe), checkpoints.load(given.model)
+    model = Model(trained.config, {name: _rounded(value) for name, value in trained.tensors.items()})
+    reached = validate(model, load_pairs(given.valid, recipe.scale, default_cache()))
     name = f"{recipe.network}-x{recipe.scale}"
-    target = BUNDLED / f"{name}.safetensors"
-    checkpoints.save(checkpoints.load(arguments.model), target, dtype=torch.float16)
-    stored, pairs = checkpoints.load(target), load_pairs(arguments.valid, recipe.scale)
-    figures = [
-        f"{value:.2f} dB at full depth" if share == 1 else f"{value:.2f} at {share:.0%} of the body's cost"
-        for share, value in validate(stored, pairs).items()
-    ]
+    hours = checkpoints.read_header(given.model).metadata.get("hours of training", "")
     metadata = {
-        **checkpoints.read_header(arguments.model).metadata,
         "name": name,
-        "licence": "Apache-2.0",
-        "trained on": arguments.trained_on,
+        "summary": given.summary,
+        "licence": LICENCE,
+        "quality": json.dumps({f"{100 * share:.0f}": round(value, 2) for share, value in reached.items()}),
+        "trained on": given.trained_on,
+        "start": given.start or recipe.start_from,
+        "hours of training": hours,
         "recipe": json.dumps(asdict(recipe)),
-        "PSNR-Y on validation": ", ".join(figures),
+        "notices": "\n".join(given.notice),
     }
-    checkpoints.save(stored, target, dtype=torch.float16, metadata=metadata)
-    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB; {metadata['PSNR-Y on validation']}")
+    target = sources.BUNDLED / f"{name}.safetensors"
+    stated = {key: value for key, value in metadata.items() if value}
+    checkpoints.save(model, target, dtype="float16", metadata=stated)
+    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, {metadata['quality']}")
+
+
+def _rounded(value: np.ndarray) -> np.ndarray:
+    """A tensor as it will be after storage."""
+    return value.astype(np.float16).astype(np.float32)
+
+
+def _summary(text: str) -> str:
+    if not 0 < len(text) <= LONGEST_SUMMARY:
+        raise argparse.ArgumentTypeError(f"has {len(text)} characters; use 1 to {LONGEST_SUMMARY}")
+    return text
 
 
 if __name__ == "__main__":

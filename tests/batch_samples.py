@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from adadsr import images
-from adadsr.models import Network, NetworkConfig
+from adadsr.networks import Model, Network, NetworkConfig
 from adadsr.upscaler import Upscaler
 
 TINY = NetworkConfig("edsr", 2, n_feats=8, n_resblocks=2, adaptive=True, depth_tile=4)
@@ -19,11 +19,11 @@ def write(path, height=12, width=10, channels=3, alpha=None):
     return path
 
 
-def tiny_network():
+def tiny_model() -> Model:
     """A network of TINY, always the same."""
     torch.manual_seed(0)
-    return Network(TINY)
+    return Network(TINY).model()
 
 
 def tiny_upscaler():
-    return Upscaler(tiny_network(), name="tiny")
+    return Upscaler(tiny_model(), name="tiny")

@@ -1,6 +1,7 @@
 """Fixtures shared by the tests: folders that lie beside the repository, not in it."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from hypothesis import settings
 # Read where triton's kernels are defined: without a device they are interpreted.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# Pictures of tests are small: torch's threads would mostly wait for each other, on a busy machine for minutes.
+torch.set_num_threads(1)
 
 # A shared machine is slow at times; what matters is that the laws hold.
 settings.register_profile("adadsr", deadline=None)
@@ -39,6 +43,14 @@ def shared_data() -> Path:
 def golden_dir() -> Path:
     """Small networks with the outputs that the original implementation gave for them."""
     return _folder("ADADSR_GOLDEN_DIR", SHARED / "golden")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What was measured on this machine decides no test, and no test writes into the user's caches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADADSR_CACHE_DIR", str(tmp_path_factory.mktemp("caches")))
+        yield
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
 """Small data sets and networks for the tests of the evaluation."""
 
+import math
+
 import numpy as np
-import torch
 
 from adadsr import checkpoints, images
-from adadsr.models import Network, NetworkConfig
+from adadsr.networks import Model, NetworkConfig, tensor_shapes
 from adadsr.resize import bicubic_downscale
 
 ADAPTIVE = NetworkConfig("edsr", 2, n_feats=4, n_resblocks=4, adaptive=True, depth_tile=4)
@@ -36,7 +37,19 @@ def make_dataset(folder, sizes=((40, 48), (33, 37)), with_lr=False):
     return folder
 
 
+def random_model(config=ADAPTIVE, seed=0):
+    """A network whose features neither grow nor vanish from conv to conv."""
+    generator = np.random.default_rng(seed)
+
+    def values(name, shape):
+        if name.endswith("activation.weight"):
+            return np.full(shape, 0.25, np.float32)
+        bound = 1 / math.sqrt(math.prod(shape[1:]) or 1) if len(shape) == 4 else 0.1
+        return generator.uniform(-bound, bound, shape).astype(np.float32)
+
+    return Model(config, {name: values(name, shape) for name, shape in tensor_shapes(config).items()})
+
+
 def save_network(path, config=ADAPTIVE, seed=0):
-    torch.manual_seed(seed)
-    checkpoints.save(Network(config), path)
+    checkpoints.save(random_model(config, seed), path)
     return path

@@ -6,6 +6,9 @@ import struct
 import numpy as np
 from PIL import Image, ImageCms
 
+from adadsr.formats import FORMATS
+
+SUFFIXES = tuple(row.suffixes[0] for row in FORMATS)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 

@@ -1,8 +1,8 @@
 """How four repositories name their tensors, written down a second time, independently of the package's tables."""
 
-import torch
+import numpy as np
 
-MEAN = torch.tensor([0.4488, 0.4371, 0.4040])
+MEAN = np.array([0.4488, 0.4371, 0.4040], np.float32)
 
 
 def conv(ours, theirs):
@@ -80,8 +80,8 @@ def basicsr_names(config):
 
 
 def mean_shift(layer, sign, depthwise):
-    weight = torch.ones(3, 1, 1, 1) if depthwise else torch.eye(3).view(3, 3, 1, 1)
-    return {f"{layer}.weight": weight, f"{layer}.bias": sign * 255 * MEAN}
+    weight = np.ones((3, 1, 1, 1)) if depthwise else np.eye(3).reshape(3, 3, 1, 1)
+    return {f"{layer}.weight": weight.astype(np.float32), f"{layer}.bias": sign * 255 * MEAN}
 
 
 NAMINGS = {
@@ -92,9 +92,8 @@ NAMINGS = {
 }
 
 
-def published(network, naming):
-    """The network's tensors under the names of `naming`."""
+def published(model, naming):
+    """A copy of the model's tensors under the names of `naming`."""
     names, shifts = NAMINGS[naming]
-    return {names(network.config)[ours]: value.clone() for ours, value in network.state_dict().items()} | {
-        name: value.clone() for name, value in shifts.items()
-    }
+    ours = {names(model.config)[name]: value.copy() for name, value in model.tensors.items()}
+    return ours | {name: value.copy() for name, value in shifts.items()}

@@ -45,6 +45,71 @@ def test_a_link_stays_a_link(tmp_path):
     assert (tmp_path / "a.txt").read_bytes() == "ä".encode()
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o400, 0o777])
+def test_a_replaced_file_keeps_its_permissions(tmp_path, mode):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    path.chmod(mode)
+    with atomic.replacing(path) as hidden:
+        assert stat.S_IMODE(hidden.stat().st_mode) & ~mode & 0o077 == 0  # no moment at which others can read it
+        hidden.write_text("new")
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert path.read_text() == "new"
+
+
+def test_permissions_are_those_of_the_file_behind_a_link(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    (tmp_path / "a.txt").chmod(0o600)
+    (tmp_path / "link").symlink_to("a.txt")
+    atomic.write_text(tmp_path / "link", "new")
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o600
+
+
+def test_the_folder_is_synced_after_the_file_took_its_name(tmp_path, monkeypatch):
+    synced = []
+    original = os.fsync
+
+    def fsync(descriptor):
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), (tmp_path / "a.txt").exists()))
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    atomic.write_text(tmp_path / "a.txt", "x")
+    assert synced == [(False, False), (True, True)]
+
+
+def test_many_files_share_the_sync_of_their_folder(tmp_path, monkeypatch):
+    synced = []
+    (tmp_path / "deep").mkdir()
+    monkeypatch.setattr(atomic, "_sync_folder", synced.append)
+
+    def write_all():
+        with atomic.folders_synced_at_end():
+            for name in ("a", "b", "deep/c", "deep/d"):
+                atomic.write_text(tmp_path / name, "x")
+            assert synced == []
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_all()
+    assert sorted(synced) == [str(tmp_path), str(tmp_path / "deep")]
+    atomic.write_text(tmp_path / "a", "x")
+    assert synced[2:] == [str(tmp_path)]
+
+
+def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path, monkeypatch):
+    original = os.fsync
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(22, "Invalid argument")
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    atomic.write_text(tmp_path / "a.txt", "x")
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
 def test_a_folder_that_takes_no_files(tmp_path):
     atomic.check_folder(tmp_path)
     assert os.listdir(tmp_path) == []

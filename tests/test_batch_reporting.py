@@ -5,12 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 
 from adadsr import batch
 from adadsr.batch import Options
 from adadsr.errors import InputError
-from adadsr.sparse.backends import default_backend
+from adadsr.upscaler import Target
 from batch_samples import tiny_upscaler, write
 
 
@@ -18,12 +17,13 @@ def test_the_report_tells_all_and_is_written_whole(here):
     write(here / "in/a.png", 8, 12)
     write(here / "in/b.png")
     write(here / "out/b.png")
-    plan = batch.plan(["in", "none*"], "out")
+    jobs = batch.find_jobs(["in", "none*"], "out")
     path = here / "reports/run.json"
-    batch.prepare_json(path, plan)
-    measured, _ = batch.measure(plan.jobs, 2, Options())
-    run = batch.run(tiny_upscaler(), measured, Options(budget=0.7))
-    batch.write_json(path, batch.as_json(batch.settled(plan) + run.results))
+    batch.prepare_json(path, jobs)
+    measured, _ = batch.measure(jobs.to_run, 2, Options())
+    upscaler = tiny_upscaler()
+    run = batch.run(upscaler, measured, Options(Target(budget=0.7)))
+    batch.write_json(path, batch.as_json(batch.settled(jobs) + run.results))
     report = json.loads(path.read_text())
     assert os.listdir(path.parent) == ["run.json"]
     assert report["counts"] == {"done": 1, "skipped": 1, "failed": 1, "not run": 0}
@@ -34,7 +34,7 @@ def test_the_report_tells_all_and_is_written_whole(here):
     assert (done["input_size"], done["output_size"], done["status"]) == ([12, 8], [24, 16], "done")
     assert (done["model"], done["backend"], done["device"], done["scale"]) == (
         "tiny",
-        default_backend(torch.device("cpu")),
+        upscaler.engine.backend,
         "cpu",
         2,
     )
@@ -43,19 +43,23 @@ def test_the_report_tells_all_and_is_written_whole(here):
 
 
 def test_a_report_replaces_an_earlier_one_and_nothing_else(here):
-    plan = batch.plan([], "out")
+    jobs = batch.find_jobs([], "out")
     path = here / "report.json"
     batch.write_json(path, batch.as_json([]))
-    batch.prepare_json(path, plan)
+    batch.prepare_json(path, jobs)
     for content in (b"", b"mine", b'{"adadsr": 1}'):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"report\.json: the file exists already and is no report of adadsr"):
-            batch.prepare_json(path, plan)
+        with pytest.raises(InputError, match=r"report\.json: exists and is not an adadsr report"):
+            batch.prepare_json(path, jobs)
 
 
 def test_a_report_that_would_replace_an_image_is_refused(here):
     write(here / "a.png")
-    plan = batch.plan(["a.png"], "b.png")
-    for path, message in (("a.png", "would replace an image"), ("b.png", "would replace"), (".", "this is a folder")):
+    jobs = batch.find_jobs(["a.png"], "b.png")
+    for path, message in (
+        ("a.png", "would overwrite an image"),
+        ("b.png", "would overwrite"),
+        (".", "is a folder"),
+    ):
         with pytest.raises(InputError, match=message):
-            batch.prepare_json(Path(path), plan)
+            batch.prepare_json(Path(path), jobs)

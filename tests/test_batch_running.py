@@ -5,10 +5,11 @@ import signal
 
 import pytest
 
-from adadsr import batch, images
+from adadsr import atomic, batch, images
 from adadsr.batch import Options, Status
 from adadsr.batch.interrupts import Interrupts
 from adadsr.errors import ImageFileError, InputError
+from adadsr.upscaler import Target
 from batch_samples import tiny_upscaler, write
 
 
@@ -20,35 +21,52 @@ def upscaler():
 def test_inputs_without_an_image_are_failures_of_their_own(here):
     write(here / "in/a.png")
     (here / "empty").mkdir()
-    plan = batch.plan(["in", "empty", "none/*.png", "missing.png"], "out")
-    assert [str(path) for path, _ in plan.failures] == ["empty", "none/*.png"]
-    results = batch.settled(plan)
+    jobs = batch.find_jobs(["in", "empty", "none/*.png", "missing.png"], "out")
+    assert [str(path) for path, _ in jobs.failures] == ["empty", "none/*.png"]
+    results = batch.settled(jobs)
     assert all(result.status is Status.FAILED for result in results)
-    measured, failed = batch.measure(plan.jobs, 2, Options())
+    measured, failed = batch.measure(jobs.to_run, 2, Options())
     assert [str(job.source) for job, _ in measured] == ["in/a.png"]
-    assert [result.reason for result in failed] == ["missing.png: there is no such file; check the path"]
+    assert [result.reason for result in failed] == ["missing.png: no such file; check the path"]
 
 
 def test_measuring_reads_sizes_makes_folders_and_refuses_what_no_file_can_hold(here):
     write(here / "in/a.png", 5, 7)
     write(here / "in/deep/wide.png", 1, 9000)
-    plan = batch.plan(["in"], "out", suffix=".webp")
-    measured, failed = batch.measure(plan.jobs, 2, Options())
+    jobs = batch.find_jobs(["in"], "out", suffix=".webp")
+    measured, failed = batch.measure(jobs.to_run, 2, Options())
     assert [pixels for _, pixels in measured] == [35]
-    assert "over the 16383 pixels a side that WebP can hold" in failed[0].reason
+    assert "exceeds WebP's limit of 16383 pixels per side" in failed[0].reason
     assert (here / "out").is_dir()
-    _, failed = batch.measure(plan.jobs, 2, Options(max_pixels=34))
+    _, failed = batch.measure(jobs.to_run, 2, Options(max_pixels=34))
     assert "pass --max-pixels" in failed[0].reason
-    with pytest.raises(InputError, match="quality is 101"):
-        batch.measure(plan.jobs, 2, Options(quality=101))
+    with pytest.raises(InputError, match="quality=101 must be"):
+        batch.measure(jobs.to_run, 2, Options(quality=101))
+
+
+def test_a_folder_is_proven_writable_once(here, upscaler, monkeypatch):
+    """On a network drive each proof costs as much as a small file."""
+    for name in "abc":
+        write(here / f"in/{name}.png")
+    proven, original = [], atomic.check_folder
+
+    def check(folder):
+        proven.append(str(folder))
+        original(folder)
+
+    monkeypatch.setattr(atomic, "check_folder", check)
+    measured, _ = batch.measure(batch.find_jobs(["in"], "out", depth_views=True).to_run, 2, Options())
+    run = batch.run(upscaler, measured, Options())
+    assert [result.status for result in run.results] == [Status.DONE] * 3
+    assert proven == ["out"]
 
 
 def test_an_output_folder_that_cannot_be_is_refused(here):
     write(here / "in/a.png")
     (here / "file").write_text("x")
-    plan = batch.plan(["in"], "file/out")
-    with pytest.raises(ImageFileError, match="no files can be written there"):
-        batch.measure(plan.jobs, 2, Options())
+    jobs = batch.find_jobs(["in"], "file/out")
+    with pytest.raises(ImageFileError, match="folder is not writable"):
+        batch.measure(jobs.to_run, 2, Options())
 
 
 def test_a_bad_file_stops_no_other(here, upscaler):
@@ -57,15 +75,15 @@ def test_a_bad_file_stops_no_other(here, upscaler):
     cut.write_bytes(cut.read_bytes()[:-5000])
     write(here / "in/c.png", alpha=100, channels=4)
     write(here / "in/d.png")
-    plan = batch.plan(["in"], "out", suffix=".jpg")
-    measured, failed = batch.measure(plan.jobs, 2, Options())
+    jobs = batch.find_jobs(["in"], "out", suffix=".jpg")
+    measured, failed = batch.measure(jobs.to_run, 2, Options())
     assert not failed
     seen, done = [], []
     run = batch.run(upscaler, measured, Options(), progress=done.append, finished=seen.append)
     assert not run.interrupted
     assert run.results == seen
     assert [result.status.value for result in seen] == ["done", "failed", "failed", "done"]
-    assert seen[1].reason.startswith("in/b.png: truncated or damaged PNG")
+    assert seen[1].reason.startswith("in/b.png: truncated or corrupt PNG")
     assert seen[2].reason.startswith("out/c.jpg: JPEG cannot hold transparency")
     assert sorted(os.listdir("out")) == ["a.jpg", "d.jpg"]
     assert done == sorted(done)
@@ -84,9 +102,9 @@ def test_a_fault_with_one_image_stops_no_other(here, upscaler, monkeypatch):
         return original(path, **limits)
 
     monkeypatch.setattr(images, "read_image", read)
-    measured, _ = batch.measure(batch.plan(["in"], "out").jobs, 2, Options())
+    measured, _ = batch.measure(batch.find_jobs(["in"], "out").to_run, 2, Options())
     first, second = batch.run(upscaler, measured, Options()).results
-    assert first.reason == "in/a.png: RuntimeError: CUDA out of memory; give smaller tiles with --tile or --memory"
+    assert first.reason == "in/a.png: RuntimeError: CUDA out of memory; lower --memory or --tile"
     assert second.status is Status.DONE
 
 
@@ -94,7 +112,7 @@ def test_a_fault_with_one_image_stops_no_other(here, upscaler, monkeypatch):
 def test_an_output_that_appears_during_the_run_is_not_replaced(here, upscaler, overwrite):
     write(here / "in/a.png")
     options = Options(overwrite=overwrite)
-    measured, _ = batch.measure(batch.plan(["in"], "out").jobs, 2, options)
+    measured, _ = batch.measure(batch.find_jobs(["in"], "out").to_run, 2, options)
 
     def appear(pixels):
         (here / "out/a.png").write_bytes(b"mine")
@@ -102,20 +120,20 @@ def test_an_output_that_appears_during_the_run_is_not_replaced(here, upscaler, o
     (result,) = batch.run(upscaler, measured, options, progress=appear).results
     assert result.status is (Status.DONE if overwrite else Status.FAILED)
     if not overwrite:
-        assert result.reason == "out/a.png: the file exists already; pass --overwrite to replace it"
+        assert result.reason == "out/a.png: already exists; pass --overwrite to replace it"
         assert (here / "out/a.png").read_bytes() == b"mine"
 
 
 def test_an_interruption_keeps_what_is_done_and_leaves_no_half_file(here, upscaler):
     for name in "abc":
         write(here / f"in/{name}.png")
-    measured, _ = batch.measure(batch.plan(["in"], "out", depth_views=True).jobs, 2, Options())
+    measured, _ = batch.measure(batch.find_jobs(["in"], "out", depth_views=True).to_run, 2, Options())
 
     def interrupt(pixels):
         if pixels > measured[0].pixels:  # within the second image
             raise KeyboardInterrupt
 
-    run = batch.run(upscaler, measured, Options(budget=0.7), progress=interrupt)
+    run = batch.run(upscaler, measured, Options(Target(budget=0.7)), progress=interrupt)
     assert run.interrupted
     assert [result.status.value for result in run.results] == ["done", "not run", "not run"]
     assert sorted(os.listdir("out")) == ["a.depth.png", "a.png"]
@@ -133,7 +151,7 @@ def test_an_interruption_while_a_file_is_written_waits_for_the_file(here, upscal
     monkeypatch.setattr(images, "write_image", written)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        measured, _ = batch.measure(batch.plan(["in"], "out").jobs, 2, Options())
+        measured, _ = batch.measure(batch.find_jobs(["in"], "out").to_run, 2, Options())
         run = batch.run(upscaler, measured, Options())
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
@@ -156,6 +174,6 @@ def test_a_second_interruption_does_not_wait():
 
 
 def test_the_target_is_checked_against_the_network(upscaler):
-    batch.check_target(upscaler, Options(budget=0.5))
+    batch.check_target(upscaler, Options(Target(budget=0.5)))
     with pytest.raises(InputError, match=r"outside 0\.\.2"):
-        batch.check_target(upscaler, Options(depth=3))
+        batch.check_target(upscaler, Options(Target(depth=3)))

@@ -5,20 +5,25 @@ import subprocess
 import sys
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from adadsr import __version__, checkpoints, images
+from adadsr.backends import PRECISIONS
 from adadsr.checkpoints import sources
-from adadsr.cli import display, options
+from adadsr.cli import display
 from adadsr.cli.options import parse_bytes, parse_pixels
-from adadsr.models.config import SCALES
-from batch_samples import tiny_network, write
+from adadsr.formats import FORMATS
+from adadsr.networks import SCALES
+from batch_samples import tiny_model, write
 from cli_samples import call
+
+METADATA = {"recipe": "one two three", "quality": '{"100": 37.7, "50": 37.6}', "summary": "for tests"}
 
 
 @pytest.fixture
 def here(here):
     """A working folder with a tiny model."""
-    checkpoints.save(tiny_network(), here / "tiny.safetensors")
+    checkpoints.save(tiny_model(), here / "tiny.safetensors")
     return here
 
 
@@ -27,7 +32,7 @@ def bundled(tmp_path, monkeypatch):
     """One bundled model, adaedsr-baseline-x2."""
     folder = tmp_path / "bundled"
     folder.mkdir()
-    checkpoints.save(tiny_network(), folder / "adaedsr-baseline-x2.safetensors", metadata={"recipe": "one two three"})
+    checkpoints.save(tiny_model(), folder / "adaedsr-baseline-x2.safetensors", metadata=METADATA)
     monkeypatch.setattr(sources, "BUNDLED", folder)
     return folder
 
@@ -38,25 +43,43 @@ def test_the_scale_chooses_the_bundled_model(here, bundled):
     assert images.read_size("b.png") == (24, 20)
     result = call("upscale", "a.png", "-o", "c.png", "--scale", "4")
     assert result.exit_code == 1
-    assert "no model adaedsr-baseline-x4 is bundled (there are: adaedsr-baseline-x2)" in result.stderr
+    assert "no bundled model adaedsr-baseline-x4 (available: adaedsr-baseline-x2)" in result.stderr
 
 
 def test_models_are_listed(here, bundled):
     result = call("models")
     assert result.exit_code == 0
     text = " ".join(result.stdout.replace("│", " ").split())
-    for part in ("adaedsr-baseline-x2", "4x4 pixels", "MB", "recipe one two three"):
+    for part in ("adaedsr-baseline-x2", "100%", "37.70", "37.60", "-", "for tests"):
         assert part in text
     (model,) = json.loads(call("models", "--json").stdout)
     assert (model["name"], model["scale"], model["kind"]) == ("adaedsr-baseline-x2", 2, "adaedsr")
     assert (model["n_resblocks"], model["n_feats"], model["depth_tile"]) == (2, 8, 4)
-    assert model["metadata"] == {"recipe": "one two three"}
+    assert model["metadata"] == METADATA
     assert model["bytes"] == (bundled / "adaedsr-baseline-x2.safetensors").stat().st_size
+
+
+def test_a_model_tells_its_details(here, bundled):
+    result = call("models", "--details", "adaedsr-baseline-x2")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("adaedsr-baseline-x2: adaedsr x2 with 2 blocks and 8 features, 0.0 MB")
+    assert "  recipe: one two three" in result.stdout.splitlines()
+    result = call("models", "--details", "other")
+    assert result.exit_code == 1
+    assert "other: not a bundled model (available: adaedsr-baseline-x2)" in result.stderr
+
+
+def test_the_table_fits_a_narrow_terminal(monkeypatch):
+    """Of the models that are really bundled."""
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = call("models").stdout.splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    assert all(any(model.name in line for line in lines) for model in checkpoints.bundled_models())
 
 
 def test_no_bundled_models_is_said(here, bundled):
     (bundled / "adaedsr-baseline-x2.safetensors").unlink()
-    assert "No models are bundled" in call("models").stdout
+    assert "This installation has no bundled models" in call("models").stdout
     assert json.loads(call("models", "--json").stdout) == []
 
 
@@ -72,7 +95,10 @@ def test_backends_are_listed_with_reasons(here):
 @pytest.fixture
 def published(here, golden_dir):
     """A checkpoint in a published naming."""
-    return sorted(golden_dir.glob("*.safetensors"))[0]
+    tensors = load_file(sorted(golden_dir.glob("*.safetensors"))[0])
+    names = {name: name.removeprefix("weights.") for name in tensors if name.startswith("weights.")}
+    save_file({names[name]: tensors[name] for name in names}, here / "published.safetensors")
+    return here / "published.safetensors"
 
 
 def test_convert_writes_a_model_that_runs(here, published):
@@ -87,12 +113,12 @@ def test_convert_writes_a_model_that_runs(here, published):
 
 def test_convert_refuses(here, published):
     assert "does not end in .safetensors" in call("convert", published, "own.pt").stderr
-    assert "exists already" in call("convert", published, "tiny.safetensors").stderr
+    assert "already exists" in call("convert", published, "tiny.safetensors").stderr
     assert "is the input" in call("convert", "tiny.safetensors", "tiny.safetensors", "--overwrite").stderr
     before = (here / "tiny.safetensors").read_bytes()
     result = call("convert", "tiny.safetensors", "own.safetensors")
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
-    assert "adadsr's own format already" in result.stderr
+    assert "already an adadsr checkpoint" in result.stderr
     (here / "bad.pt").write_bytes(b"no checkpoint")
     assert call("convert", "bad.pt", "tiny.safetensors", "--overwrite").exit_code == 1
     assert (here / "tiny.safetensors").read_bytes() == before
@@ -115,8 +141,13 @@ def test_sizes_of_memory(text, size):
     assert parse_bytes(text) == size
 
 
-def test_the_scales_are_those_of_networks():
-    assert options._SCALES == SCALES
+def test_help_lists_every_scale_precision_and_quality(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    text = call("upscale", "--help").stdout
+    for part in ("|".join(map(str, SCALES)), "|".join(PRECISIONS)):
+        assert part in text
+    for each in FORMATS:
+        assert each.is_lossless or f"{each.name} {each.default_quality}" in text
 
 
 def test_counts_of_pixels():

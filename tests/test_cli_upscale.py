@@ -10,16 +10,18 @@ import time
 
 import pytest
 
-from adadsr import batch, checkpoints, images
+from adadsr import backends, batch, checkpoints, images
 from adadsr.errors import ImageFileError
-from batch_samples import tiny_network, write
+from adadsr.upscaler import Prepared
+from adadsr.upscaler.tiled_run import TiledRun
+from batch_samples import tiny_model, write
 from cli_samples import COMMAND, call, start, upscale
 
 
 @pytest.fixture
 def here(here):
     """A working folder with a tiny model."""
-    checkpoints.save(tiny_network(), here / "tiny.safetensors")
+    checkpoints.save(tiny_model(), here / "tiny.safetensors")
     return here
 
 
@@ -62,7 +64,7 @@ def test_existing_outputs_are_skipped_and_it_says_so(here):
     (here / "b.png").write_bytes(b"mine")
     result = upscale("a.png", "-o", "b.png")
     assert (result.exit_code, (here / "b.png").read_bytes()) == (0, b"mine")
-    assert result.stdout == "b.png: skipped: the output exists already; pass --overwrite to replace it\n"
+    assert result.stdout == "b.png: skipped: output already exists; pass --overwrite to replace it\n"
     assert upscale("a.png", "-o", "b.png", "--overwrite").exit_code == 0
     assert images.read_size("b.png") == (24, 20)
 
@@ -89,30 +91,34 @@ def test_quiet_says_nothing_and_verbose_names_each(here):
 def test_a_depth_map_at_full_depth_comes_with_a_note(here):
     write(here / "a.png")
     result = upscale("a.png", "-o", "b.png", "--depth-map")
-    assert "--budget makes it vary" in result.stderr
+    assert "use --budget to vary it" in result.stderr
     assert (here / "b.depth.png").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["--scale", "3"], 1, "--scale 3 was given, but the model tiny.safetensors enlarges 2 times"),
+        (["--scale", "3"], 1, "--scale 3 contradicts model tiny.safetensors, which is x2"),
         (["--depth", "3"], 1, "depth=3 is outside 0..2"),
         (["--backend", "none"], 1, "backend 'none' is not one of"),
-        (["--device", "none"], 1, "device 'none' cannot be used here"),
-        (["--memory", "1M"], 1, "a memory limit of 1 MiB is too small"),
+        (["--device", "none"], 1, "device 'none' is not available"),
+        (["--memory", "64K"], 1, "0.0625 MiB of memory is too little"),
         (["--max-pixels", "50"], 1, "pass --max-pixels to allow it"),
-        (["--report", "in/a.png"], 1, "would replace an image"),
-        (["--report", "tiny.safetensors", "--overwrite"], 1, "the file exists already and is no report"),
+        (["--report", "in/a.png"], 1, "would overwrite an image"),
+        (["--report", "tiny.safetensors", "--overwrite"], 1, "exists and is not an adadsr report"),
         (["--scale", "5"], 2, "5 is not one of 2, 3, 4"),
-        (["--budget", "1.5"], 2, "1.5 is outside (0, 1]"),
-        (["--budget", "nan"], 2, "nan is outside (0, 1]"),
-        (["--depth=-1"], 2, "-1 is below 0"),
+        (["--budget", "1.5"], 2, "budget=1.5 is outside (0, 1]"),
+        (["--budget", "nan"], 2, "budget=nan is outside (0, 1]"),
+        (["--depth=-1"], 2, "depth=-1 must be a finite number of residual blocks, at least 0"),
         (["--budget", "0.5", "--depth", "1"], 2, "not both"),
+        (["--dry-run", "--report", "run.json"], 2, "drop --report"),
+        (["--dry-run", "--verbose"], 2, "drop --report, --verbose and --quiet"),
+        (["--dry-run", "--quiet"], 2, "drop --report, --verbose and --quiet"),
         (["--memory", "lots"], 2, "'lots' is not a size of memory"),
         (["--max-pixels", "0"], 2, "'0' is not a count of pixels"),
-        (["--tile", "0"], 2, "0 is not a side in pixels"),
-        (["--quality", "101"], 2, "101 is outside 1"),
+        (["--tile", "0"], 2, "tile=0 must be at least 1 LR pixel"),
+        (["--precision", "int8"], 2, "precision='int8' is not one of float32, float16, bfloat16"),
+        (["--quality", "101"], 2, "Invalid value for '--quality'"),
         (["--format", "bmp"], 2, "bmp"),
     ],
 )
@@ -125,12 +131,84 @@ def test_wrong_options_end_before_any_output(here, arguments, status, message):
     assert not list((here).glob("out/*"))
 
 
+def test_a_dry_run_prints_the_plan_of_each_input_and_writes_nothing(here):
+    write(here / "in/a.png", 24, 20)
+    write(here / "in/b.png", 30, 24)
+    (here / "in/bad.png").write_bytes(b"no image")
+    result = upscale("in", "-o", "out", "--budget", "0.75", "--dry-run")
+    assert result.exit_code == 1
+    first, second = result.stdout.splitlines()
+    assert first.startswith("in/a.png -> out/a.png: 20x24 to 40x48, mean depth ")
+    assert "% of the full network's cost, " in first
+    assert " GMAC in 1 tile, " in first
+    assert second.startswith("in/b.png -> out/b.png: ")
+    assert result.stderr.startswith("adadsr: in/bad.png: the content is not PNG")
+    assert sorted(os.listdir(here)) == ["in", "tiny.safetensors"]
+
+
+def test_a_dry_run_promises_what_a_run_does(here):
+    write(here / "a.png", 40, 40)
+    planned = upscale("a.png", "-o", "b.png", "--budget", "0.8", "--tile", "16", "--dry-run").stdout
+    assert upscale("a.png", "-o", "b.png", "--budget", "0.8", "--tile", "16", "--report", "run.json").exit_code == 0
+    (image,) = json.loads((here / "run.json").read_text())["images"]
+    assert f"mean depth {image['mean_depth']:.1f}, {image['achieved_budget']:.1%} of" in planned
+    assert f"{image['executed_gmacs']:.1f} GMAC in {image['tiles']} tiles" in planned
+
+
+def test_a_dry_run_names_what_would_be_skipped(here):
+    write(here / "a.png")
+    write(here / "b.png")
+    assert upscale("a.png", "-o", "b.png", "--dry-run").stdout == upscale("a.png", "-o", "b.png").stdout
+
+
+@pytest.mark.parametrize("output", ["file/out", "out.jpg", "wide.webp", "taken/", "dangling/out"])
+def test_what_fails_in_a_run_fails_in_a_dry_run(here, output):
+    write(here / "a.png", *((1, 9000) if output == "wide.webp" else (8, 8)), channels=4, alpha=100)
+    (here / "file").write_text("x")
+    (here / "taken/a.depth.png").mkdir(parents=True)
+    (here / "dangling").symlink_to("nowhere/")
+    before = sorted(here.rglob("*"))
+    planned = upscale("a.png", "-o", output, "--depth-map", "--budget", "0.8", "--dry-run")
+    assert before == sorted(here.rglob("*"))
+    run = upscale("a.png", "-o", output, "--depth-map", "--budget", "0.8")
+    assert (planned.exit_code, planned.stdout, run.exit_code) == (1, "", 1)
+    begin = planned.stderr.partition("(")[0]
+    assert begin.startswith("adadsr: ")
+    assert run.stderr.startswith(begin)
+
+
+def test_a_dry_run_asks_for_permission_to_write(here, monkeypatch):
+    write(here / "a.png")
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != ".")
+    result = upscale("a.png", "-o", "out", "--dry-run")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "adadsr: out: folder is not writable (Permission denied); choose another\n"
+
+
+def test_a_dry_run_at_full_depth_runs_no_network(here, monkeypatch):
+    write(here / "a.png")
+    monkeypatch.setattr(Prepared, "score", lambda self: pytest.fail("head and adapter ran"))
+    monkeypatch.setattr(TiledRun, "scores", lambda self, depth: pytest.fail("head and adapter ran"))
+    assert "100.0% of the full network's cost" in upscale("a.png", "-o", "b.png", "--dry-run").stdout
+
+
+def test_threads_are_those_of_the_option(here, monkeypatch):
+    write(here / "a.png")
+    seen = []
+    original = backends.prepare
+    monkeypatch.setattr(backends, "prepare", lambda *given: seen.append(given[-1]) or original(*given))
+    assert upscale("a.png", "-o", "b.png", "--threads", "3").exit_code == 0
+    assert seen == [3]
+    result = upscale("a.png", "-o", "c.png", "--threads", "0")
+    assert (result.exit_code, "threads=0 must be at least 1" in " ".join(result.stderr.split())) == (2, True)
+
+
 def test_a_report_that_cannot_be_written_hides_no_failure(here, monkeypatch):
     write(here / "in/a.png")
     (here / "in/bad.png").write_bytes(b"no image")
 
     def fail(path, content):
-        raise ImageFileError(f"{path}: the report cannot be written")
+        raise ImageFileError(f"{path}: cannot write the report")
 
     monkeypatch.setattr(batch, "write_json", fail)
     result = upscale("in", "-o", "out", "--report", "run.json")
@@ -138,7 +216,7 @@ def test_a_report_that_cannot_be_written_hides_no_failure(here, monkeypatch):
     assert result.stdout.startswith("1 of 2 images upscaled")
     lines = result.stderr.splitlines()
     assert lines[0].startswith("adadsr: in/bad.png: the content is not PNG")
-    assert lines[1:] == ["adadsr: run.json: the report cannot be written"]
+    assert lines[1:] == ["adadsr: run.json: cannot write the report"]
 
 
 def test_bad_input_leaves_the_output_that_was_there(here):
@@ -158,10 +236,10 @@ def test_a_missing_file_and_a_missing_model_are_errors_in_one_line(here):
     write(here / "a.png")
     result = upscale("missing.png", "-o", "out")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "adadsr: missing.png: there is no such file; check the path\n"
+    assert result.stderr == "adadsr: missing.png: no such file; check the path\n"
     result = call("upscale", "a.png", "-o", "out", "-m", "missing.safetensors")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith("adadsr: missing.safetensors: no bundled model of that name")
+    assert result.stderr.startswith("adadsr: missing.safetensors: not a bundled model")
     assert result.stderr.count("\n") == 1
 
 

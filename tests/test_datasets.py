@@ -1,4 +1,4 @@
-"""Training data: LR of whole images, the cache, patches cut out in batches, and files without use."""
+"""Training data: LR of whole images, the cache, batches of patches, and files that cannot be used."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from PIL import Image
 from adadsr import datasets
 from adadsr.datasets import Pair, PatchSampler, TrainingImages, load_pairs
 from adadsr.errors import DatasetError
+from adadsr.formats import SUPPORTED_SUFFIXES
 from adadsr.resize import bicubic_downscale
 from training_samples import write_photos
 
@@ -32,7 +33,14 @@ def test_pairs_are_the_bicubic_of_the_whole_image(folder: Path) -> None:
         np.testing.assert_array_equal(pair.lr.permute(1, 2, 0).numpy(), expected)
 
 
-def test_patches_of_lr_and_hr_show_the_same_place() -> None:
+@pytest.mark.parametrize("suffix", SUPPORTED_SUFFIXES)
+def test_images_of_every_format_are_used(tmp_path: Path, suffix: str) -> None:
+    Image.new("RGB", (16, 12)).save(tmp_path / f"a{suffix}")
+    (tmp_path / "notes.txt").write_text("no image")
+    assert [tuple(pair.hr.shape) for pair in load_pairs(tmp_path, 2)] == [(3, 12, 16)]
+
+
+def test_patches_of_lr_and_hr_show_the_same_position() -> None:
     pairs = []
     for height, width in ((40, 48), (24, 36)):
         hr = (torch.arange(3 * height * width) + 7 * width).reshape(3, height, width) % 251
@@ -46,7 +54,7 @@ def test_patches_of_lr_and_hr_show_the_same_place() -> None:
         assert any(torch.equal(small, corner) for corner in corners)
 
 
-def test_every_flip_and_turn_and_every_place_occur() -> None:
+def test_every_flip_rotation_and_position_occurs() -> None:
     image = torch.arange(3 * 6 * 6).reshape(3, 6, 6).byte()
     assert len({tuple(patch.flatten().tolist()) for patch in sampler_of([Pair(image, image)], 1, 6).batch(200).lr}) == 8
     corners = {int(patch.min()) for patch in sampler_of([Pair(image, image)], 1, 3).batch(500).lr}
@@ -77,33 +85,86 @@ def test_the_second_start_takes_lr_from_the_cache(
     assert not load_pairs(folder, 2, cache)[0].lr.any()
 
 
+def test_photos_are_reduced_before_lr_is_made(folder: Path, tmp_path: Path) -> None:
+    pairs = load_pairs(folder, 2, tmp_path / "cache", (1, 2, 3))
+    assert [pair.reduction for pair in pairs] == [1, 2, 3, 1, 2, 3]
+    assert [tuple(pair.hr.shape[1:]) for pair in pairs] == [(40, 44), (20, 22), (14, 14), (36, 50), (18, 26), (12, 16)]
+    photo = np.asarray(Image.open(folder / "more" / "b.webp").convert("RGB"))
+    for pair in pairs[4:]:
+        reduced = bicubic_downscale(photo, pair.reduction)[: pair.hr.shape[1], : pair.hr.shape[2]].copy()
+        np.testing.assert_array_equal(pair.hr.permute(1, 2, 0).numpy(), reduced)
+        np.testing.assert_array_equal(pair.lr.permute(1, 2, 0).numpy(), bicubic_downscale(reduced, 2))
+
+
+def test_a_second_start_resizes_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = load_pairs(folder, 2, tmp_path / "cache", (1, 2))
+    monkeypatch.setattr(datasets, "bicubic_downscale", None)
+    for one, other in zip(expected, load_pairs(folder, 2, tmp_path / "cache", (1, 2)), strict=True):
+        assert torch.equal(one.lr, other.lr)
+        assert torch.equal(one.hr, other.hr)
+
+
+def test_a_photo_is_used_at_the_reductions_that_it_is_large_enough_for(folder: Path) -> None:
+    Image.new("RGB", (5, 4)).save(folder / "small.png")
+    reductions = [pair.reduction for pair in load_pairs(folder, 2, None, (1, 2, 3))]
+    assert [reductions.count(reduction) for reduction in (1, 2, 3)] == [3, 3, 2]
+    with pytest.raises(DatasetError, match=r"small\.png: 5x4 is too small for x2 at 1/3 of its size"):
+        load_pairs(folder, 2, None, (3,))
+
+
+def test_a_reduction_that_is_too_much_for_all_photos_is_named(folder: Path) -> None:
+    remedy = "drop that reduction from the recipe or use larger images"
+    with pytest.raises(DatasetError, match=f"no image is large enough for x4 at 1/12 of its size; {remedy}"):
+        load_pairs(folder, 4, None, (1, 12))
+    with pytest.raises(DatasetError, match=f"all LR images at 1/3 of their size are smaller than patch=8; {remedy}"):
+        sampler_of(load_pairs(folder, 2, None, (1, 3)), 2, 8)
+
+
+def test_each_reduction_is_drawn_as_often() -> None:
+    """Although the full size has most of the pixels."""
+    pairs = []
+    for reduction, size in ((1, 40), (1, 80), (2, 20), (3, 12)):
+        image = torch.full((3, size, size), reduction, dtype=torch.uint8)
+        pairs.append(Pair(image, image, reduction=reduction))
+    drawn = sampler_of(pairs, 1, 4).batch(3000).lr[:, 0, 0, 0]
+    for reduction in (1, 2, 3):
+        assert float((drawn == reduction).float().mean()) == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_targets_are_cut_where_the_photo_is() -> None:
+    hr = torch.arange(3 * 24 * 36).reshape(3, 24, 36) % 251
+    batch = sampler_of([Pair(hr[:, ::2, ::2].byte(), hr.byte(), hr.half() + 0.25)], 2, 6).batch(16)
+    assert batch.target is not None
+    assert torch.equal(batch.target, batch.hr + 0.25)
+
+
 def test_a_cache_that_cannot_be_written_is_named(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DatasetError, match=r"file.*: cannot be written: .*; choose another --cache"):
+    with pytest.raises(DatasetError, match=r"file.*: folder is not writable \(.*\); choose another --cache"):
         load_pairs(folder, 2, tmp_path / "file" / "cache")
 
 
-def test_all_files_without_use_are_named_at_once(folder: Path) -> None:
+def test_all_unusable_files_are_named_at_once(folder: Path) -> None:
     Image.new("RGB", (9, 1)).save(folder / "thin.png")
     (folder / "broken.png").write_bytes(b"no image")
     whole = (folder / "a.png").read_bytes()
     (folder / "short.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DatasetError, match="3 of 5 images cannot be used; remove or replace them") as caught:
         load_pairs(folder, 2)
-    for expected in ("thin.png: 9x1 pixels are too few for x2", "broken.png: cannot be read", "short.png: cannot be"):
+    for expected in ("thin.png: 9x1 is too small for x2", "broken.png: cannot be decoded", "short.png: cannot be"):
         assert expected in str(caught.value)
 
 
-def test_folders_without_use_are_refused(folder: Path, tmp_path: Path) -> None:
+def test_unusable_folders_are_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="no images"):
         load_pairs(tmp_path / "empty", 2)
-    with pytest.raises(DatasetError, match="LR side of 99 pixels"):
+    with pytest.raises(DatasetError, match="smaller than patch=99"):
         sampler_of(load_pairs(folder, 2), 2, 99)
 
 
 @pytest.mark.parametrize(("mode", "value"), [("I;16", 4000), ("F", 0.5)])
 def test_samples_that_are_not_of_8_bits_are_refused(tmp_path: Path, mode: str, value: float) -> None:
     Image.new(mode, (16, 16), value).save(tmp_path / "deep.tif")
-    with pytest.raises(DatasetError, match=r"deep\.tif: its samples .* are not of 8 bits"):
+    with pytest.raises(DatasetError, match=r"deep\.tif: has .* samples; training needs 8 bits"):
         load_pairs(tmp_path, 2)

@@ -77,13 +77,11 @@ def test_names_are_found_below_the_root_in_any_case(tmp_path):
 def test_unknown_name_lists_what_is_there(tmp_path):
     (tmp_path / "Set5").mkdir()
     (tmp_path / "B100").mkdir()
-    with pytest.raises(DatasetError, match=re.escape(f"Sett5: no such data set; {tmp_path} holds B100, Set5; ")):
+    with pytest.raises(DatasetError, match=re.escape(f"Sett5: unknown data set; {tmp_path} contains B100, Set5; ")):
         find_folder("Sett5", tmp_path)
-    with pytest.raises(
-        DatasetError, match=r"Manga109: no such data set \(a known data set; it has to be downloaded first\)"
-    ):
+    with pytest.raises(DatasetError, match=r"Manga109: unknown data set \(known, but not downloaded\)"):
         find_folder("Manga109", tmp_path)
-    with pytest.raises(DatasetError, match="holds no folders"):
+    with pytest.raises(DatasetError, match="contains no folders"):
         find_folder("Set5", tmp_path / "Set5")
 
 
@@ -103,7 +101,7 @@ def test_lr_that_does_not_fit(tmp_path):
     folder = make_dataset(tmp_path, with_lr=True)
     lr_path = folder / "LR_bicubic" / "X2" / "bx2.png"
     write(lr_path, pixels(16, 19))
-    fails(folder, f"{lr_path}: 19x16 pixels do not fit {folder / 'HR' / 'b.png'}, for which x2 needs 18x16;")
+    fails(folder, f"{lr_path}: 19x16 does not match {folder / 'HR' / 'b.png'}, which needs 18x16 at x2;")
 
 
 def test_lr_that_is_missing_or_left_over(tmp_path):
@@ -117,12 +115,12 @@ def test_lr_that_is_missing_or_left_over(tmp_path):
 
 def test_image_too_small_for_ssim(tmp_path):
     write(tmp_path / "small.png", pixels(15, 40))
-    fails(tmp_path, f"{tmp_path / 'small.png'}: 40x14 pixels, cropped to a multiple of 2, are too few for SSIM")
+    fails(tmp_path, f"{tmp_path / 'small.png'}: 40x14 is too small for SSIM after shaving 2 pixels; needs 15x15")
     write(tmp_path / "small.png", pixels(16, 40))
     assert len(open_benchmark(tmp_path, 2).samples) == 1
     fails(tmp_path, f"{tmp_path / 'small.png'}: ", scale=3)
     write(tmp_path / "small.png", pixels(2, 40))
-    fails(tmp_path, f"{tmp_path / 'small.png'}: 40x2 pixels are too few for x4", scale=4)
+    fails(tmp_path, f"{tmp_path / 'small.png'}: 40x2 is too small for x4", scale=4)
 
 
 def test_files_that_cannot_be_used(tmp_path):

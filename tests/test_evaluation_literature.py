@@ -8,7 +8,7 @@ from adadsr.evaluation import EvaluationOptions, evaluate
 def figures(shared_data, tmp_path, dataset, scale, model):
     options = EvaluationOptions((dataset,), (model,), scale, tmp_path, shared_data / "eval")
     (row,) = evaluate(options).rows
-    return row.psnr_y, row.ssim_y
+    return row.quality.psnr_y, row.quality.ssim_y
 
 
 @pytest.mark.parametrize(

@@ -1,52 +1,59 @@
 """The networks against recorded outputs of the original implementation, for every file in the golden folder."""
 
 import os
-from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 
-from adadsr import checkpoints
-from adadsr.models.layers import rgb_mean
-from adadsr.sparse.backends import BACKENDS
+from adadsr import Upscaler, backends
+from adadsr.backends import BACKENDS, to_numpy
+from adadsr.geometry import Box
+from adadsr.graph.calibration import family_of
+from adadsr.networks import Network
+from golden_samples import FILES, read_golden
 
-FOLDER = Path(os.environ.get("ADADSR_GOLDEN_DIR", Path(__file__).resolve().parents[2] / "shared" / "golden"))
-FILES = sorted(FOLDER.glob("*.safetensors"))
 TOLERANCE = 1e-3
 """Absolute, in units of 0..255, and in blocks for depth maps."""
 
 
-def run_network(network, lr, depth):
+def run_network(model, case):
     """The dense definition, as training runs it."""
-    return network(lr, depth)
+    lr = torch.from_numpy(case.lr).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        sr, depth_map = Network.of(model)(lr, case.depth)
+    return sr.permute(0, 2, 3, 1).numpy(), None if depth_map is None else depth_map.numpy()
 
 
-def run_on(backend):
-    """All parts on a backend, as the upscaler runs them."""
+def run_engine(name):
+    """All parts on a backend."""
 
-    def run(network, lr, depth):
-        desired = None if depth is None else lr.new_full(lr.shape[:1], depth)
-        z0, scores = backend.prepare_front(network.front())(lr, desired)
-        depth_map = None if depth is None else network.adapter.at_depth(scores, desired)
-        z = backend.run(network.body.tensors(), z0, depth_map).z
-        return backend.prepare_tail(network.tail.tensors())(z) + rgb_mean(z), depth_map
+    def run(model, case):
+        engine = backends.prepare(model.weights(), name)
+        z0, depth_map = engine.features(case.lr), None
+        if case.depth is not None:
+            family = family_of(engine.network.adapter, engine.network.n_blocks)
+            depth_map = family.at_depth(engine.scores(z0, case.depth), case.depth)
+        z = engine.body(z0, depth_map)
+        return to_numpy(engine.tail(z, Box(0, 0, z.height, z.width))), depth_map
 
     return run
 
 
-RUNNERS = {"network": run_network} | {
-    name: run_on(backend) for name, backend in BACKENDS.items() if backend.missing(torch.device("cpu")) is None
-}
-"""Every way to run a network: (network, lr, desired depth or None) -> (sr, depth map or None)."""
+def run_upscaler(model, case):
+    """As a user runs them; the user gets a depth for each pixel."""
+    prepared = Upscaler(model).prepare(torch.from_numpy(case.lr[0]).permute(2, 0, 1))
+    plan = prepared.plan(depth=case.depth)
+    result = prepared.run(plan)
+    depths = plan.depth_map
+    return result.image.permute(1, 2, 0)[None].numpy(), None if depths is None else depths[None]
+
+
+ENGINES = {name: run_engine(name) for name, backend in BACKENDS.items() if backend.missing("cpu") is None}
+RUNNERS = {"network": run_network, "upscaler": run_upscaler} | ENGINES
+"""Every way to run a network: (model, case) -> (sr, depth map or None)."""
 
 golden = pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
-
-
-def read_metadata(path):
-    with safe_open(path, framework="pt") as file:
-        return file.metadata()
 
 
 def test_golden_files_are_there(golden_dir):
@@ -60,32 +67,23 @@ def test_golden_files_are_there(golden_dir):
 
 @golden
 def test_configuration_is_recognised(path):
-    config = checkpoints.convert_published(path).config
-    metadata = read_metadata(path)
-    found = {
-        "kind": config.kind,
-        "scale": config.scale,
-        "n_feats": config.n_feats,
-        "n_resblocks": config.n_resblocks,
-        "n_groups": config.n_groups,
-    }
-    expected = {key: metadata[key] if key == "kind" else int(metadata[key]) for key in found}
-    expected["n_groups"] = max(1, expected["n_groups"])  # the files say 0 for EDSR, whose body is one group here
-    assert found == expected
+    golden = read_golden(path)
+    expected = {key: golden.facts[key] for key in ("kind", "scale", "n_feats", "n_resblocks", "n_groups")}
+    if expected["n_groups"] == "0":  # the files say 0 for EDSR, whose body is one group here
+        expected["n_groups"] = "1"
+    assert {key: str(getattr(golden.model.config, key)) for key in expected} == expected
 
 
 @golden
 @pytest.mark.parametrize("runner", RUNNERS)
 def test_outputs_are_reproduced(path, runner):
-    network = checkpoints.convert_published(path)
-    recorded = load_file(path)
-    depths = [depth for depth in read_metadata(path)["depths"].split(",") if depth]
-    cases = [(float(depth), f".depth{depth}") for depth in depths] or [(None, "")]
+    model, cases, _ = read_golden(path)
     if runner == "triton":  # interpreted, it takes a second or more for a block
         cases = cases[len(cases) // 2 :][:1]
-    for depth, suffix in cases:
-        with torch.no_grad():
-            sr, depth_map = RUNNERS[runner](network, recorded["input"], depth)
-        torch.testing.assert_close(sr, recorded[f"output{suffix}"], atol=TOLERANCE, rtol=0)
-        if depth is not None:
-            torch.testing.assert_close(depth_map, recorded[f"depth_map{suffix}"], atol=TOLERANCE, rtol=0)
+    if runner == "upscaler":  # it takes a desired depth of all blocks for full depth, without asking the adapter
+        cases = [case for case in cases if case.depth != model.config.n_resblocks]
+    for case in cases:
+        sr, depth_map = RUNNERS[runner](model, case)
+        np.testing.assert_allclose(sr, case.sr, atol=TOLERANCE, rtol=0)
+        if case.depth is not None:
+            np.testing.assert_allclose(depth_map, case.depth_map, atol=TOLERANCE, rtol=0)

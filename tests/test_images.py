@@ -7,6 +7,7 @@ import pytest
 import pyvips
 from PIL import Image
 
+from adadsr.formats import FORMATS
 from adadsr.images import (
     SUPPORTED_SUFFIXES,
     Picture,
@@ -16,9 +17,10 @@ from adadsr.images import (
     read_image,
     write_image,
 )
-from image_samples import SRGB, exif_block, noise, smooth
+from image_samples import SRGB, SUFFIXES, exif_block, noise, smooth
 
-LOSSLESS = {".png": {}, ".tif": {}, ".webp": {"quality": 100}, ".avif": {"quality": 100}}
+LOSSLESS = {row.suffixes[0]: {} for row in FORMATS if row.is_lossless}
+LOSSLESS |= {row.suffixes[0]: {"quality": 100} for row in FORMATS if row.is_lossless_at_100}
 
 
 @pytest.mark.parametrize("suffix", LOSSLESS)
@@ -32,7 +34,7 @@ def test_8_bits_survive_lossless_formats(tmp_path, suffix, channels):
     np.testing.assert_array_equal(picture.pixels, pixels)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("suffix", [row.suffixes[-1] for row in FORMATS if row.bits == 16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_16_bits_survive_png_and_tiff(tmp_path, suffix, channels):
     path = tmp_path / f"a{suffix}"
@@ -67,7 +69,7 @@ def test_16_bits_are_rounded_to_the_nearest_where_a_format_holds_less(tmp_path):
     np.testing.assert_array_equal(picture.pixels[..., 0], expected)
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif"])
+@pytest.mark.parametrize("suffix", [row.suffixes[0] for row in FORMATS if not row.is_lossless])
 def test_lossy_formats_stay_close_and_quality_counts(tmp_path, suffix):
     path, pixels = tmp_path / f"a{suffix}", smooth()
     sizes = []
@@ -78,7 +80,7 @@ def test_lossy_formats_stay_close_and_quality_counts(tmp_path, suffix):
     assert np.abs(read_image(path).pixels.astype(int) - pixels).mean() < 2
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".avif"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_gray_stays_gray(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     write_image(path, Picture(smooth(channels=1)))
@@ -135,12 +137,12 @@ def test_a_file_that_changed_is_read_anew(tmp_path):
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files by /proc")
 def test_reading_keeps_no_descriptor_open(tmp_path):
-    for suffix in (".png", ".jpg", ".webp", ".tif", ".avif"):
+    for suffix in SUFFIXES:
         write_image(tmp_path / f"a{suffix}", Picture(smooth()))
         read_image(tmp_path / f"a{suffix}")
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
-        for suffix in (".png", ".jpg", ".webp", ".tif", ".avif"):
+        for suffix in SUFFIXES:
             write_image(tmp_path / f"a{suffix}", read_image(tmp_path / f"a{suffix}"))
     assert len(os.listdir("/proc/self/fd")) <= before
 

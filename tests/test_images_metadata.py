@@ -13,8 +13,8 @@ from adadsr.images import (
     read_image,
     write_image,
 )
-from adadsr.images.tiffexif import append_tiff_exif
-from image_samples import SRGB, exif_block, gray_profile, noise, smooth
+from adadsr.images._tiffexif import append_tiff_exif
+from image_samples import SRGB, SUFFIXES, exif_block, gray_profile, noise, smooth
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
@@ -40,8 +40,8 @@ def test_orientation_in_xmp_is_reset(tmp_path):
     assert read_image(tmp_path / "a.jpg").xmp == xmp.replace(b'tion="6"', b'tion="1"').replace(b">8<", b">1<")
 
 
-@pytest.mark.parametrize("source", [".jpg", ".png", ".tif", ".webp", ".avif"])
-@pytest.mark.parametrize("target", [".jpg", ".png", ".tif", ".webp", ".avif"])
+@pytest.mark.parametrize("source", SUFFIXES)
+@pytest.mark.parametrize("target", SUFFIXES)
 def test_exif_is_carried_and_brought_up_to_date(tmp_path, source, target):
     first, second = tmp_path / f"a{source}", tmp_path / f"b{target}"
     write_image(first, Picture(smooth(), exif=exif_block(orientation=6, thumbnail=True)))
@@ -83,7 +83,7 @@ def test_profiles_that_do_not_fit_are_dropped(tmp_path):
     assert read_image(tmp_path / "c.webp").icc_profile == SRGB
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".avif"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_profiles_of_a_wrong_length(tmp_path, suffix):
     path, size = tmp_path / f"a{suffix}", len(SRGB)
     write_image(path, Picture(smooth(), SRGB + bytes(5)))

@@ -4,10 +4,10 @@ from PIL import Image
 
 from adadsr import images
 from adadsr.errors import ImageFileError
-from image_samples import exif_block, noise
+from image_samples import SUFFIXES, exif_block, noise
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff", ".avif"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_size_is_height_and_width(tmp_path, suffix):
     path = tmp_path / f"photo{suffix}"
     images.write_image(path, images.picture_from_array(noise((20, 30, 3))))

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from adadsr.errors import ImageFileError, InputError
-from adadsr.images import Picture, check_writable, read_image, write_image
-from image_samples import noise
+from adadsr.images import Picture, check_fits, read_image, write_image
+from image_samples import SUFFIXES, noise
 
-SUFFIXES = (".png", ".jpg", ".webp", ".tif", ".avif")
 SMALL = Picture(noise((8, 8, 3)))
 
 
@@ -29,7 +28,7 @@ def write_refusal(path, picture, **options):
 def test_where_nothing_can_be_written(tmp_path):
     assert "does not say which format" in write_refusal(tmp_path / "a.gif", SMALL)
     assert "a name without a suffix" in write_refusal(tmp_path / "a", SMALL)
-    assert "no folder" in write_refusal(tmp_path / "nowhere" / "a.png", SMALL)
+    assert "does not exist" in write_refusal(tmp_path / "nowhere" / "a.png", SMALL)
     (tmp_path / "b.png").mkdir()
     assert "folder" in write_refusal(tmp_path / "b.png", SMALL)
     write_image(tmp_path / "c.png", SMALL)
@@ -40,15 +39,15 @@ def test_where_nothing_can_be_written(tmp_path):
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a file system that takes no files")
 def test_unwritable_folder():
-    assert "cannot be written" in write_refusal("/proc/self/a.png", SMALL)
+    assert "cannot write" in write_refusal("/proc/self/a.png", SMALL)
 
 
 @pytest.mark.parametrize(("name", "height", "width"), [("a.jpg", 65501, 1), ("a.webp", 1, 16384), ("a.avif", 16385, 1)])
 def test_sides_that_a_format_cannot_hold(tmp_path, name, height, width):
     with pytest.raises(ImageFileError, match="write PNG or TIFF"):
-        check_writable(tmp_path / name, height, width)
+        check_fits(tmp_path / name, height, width)
     longest = (max(height, width) - 1, 1)
-    check_writable(tmp_path / name, *longest)
+    check_fits(tmp_path / name, *longest)
     write_image(tmp_path / name, Picture(np.zeros((*longest, 1), np.uint8)))
     assert read_image(tmp_path / name).height == longest[0]
 
@@ -79,7 +78,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, suffix):
         text = write_refusal(path, Picture(noise((200, 300, 3), np.uint16)), quality=100)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "cannot be written" in text
+    assert "cannot write" in text
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [path.name]
 

@@ -17,7 +17,7 @@ from torchmetrics.functional.image import (
 
 from adadsr.errors import InputError
 from adadsr.metrics import luma, psnr_rgb, psnr_y, ssim_y
-from adadsr.resize import bicubic_downscale, bicubic_upscale, resize_tensor
+from adadsr.resize import bicubic_downscale, bicubic_upscale, imresize
 
 SET5 = ("baby", "bird", "butterfly", "head", "woman")
 
@@ -54,8 +54,8 @@ def test_published_bicubic_baseline(shared_data: Path, scale, psnr, ssim):
     rows = []
     for name in SET5:
         hr = (luma(read_hr(shared_data, name, scale)) + 0.5).astype(np.uint8)
-        small = resize_tensor(torch.from_numpy(hr)[None, None].double(), 1 / scale)
-        sr = (resize_tensor(small, scale) + 0.5).clamp(0, 255).to(torch.uint8)[0, 0].numpy()
+        small = imresize(hr.astype(np.float64), 1 / scale)
+        sr = (imresize(small, scale) + 0.5).clip(0, 255).astype(np.uint8)
         rows.append((psnr_y(sr, hr, scale), ssim_y(sr, hr, scale)))
     means = np.mean(rows, axis=0)
     assert means[0] == pytest.approx(psnr, abs=0.005)
@@ -145,30 +145,30 @@ METRICS = (psnr_y, psnr_rgb, ssim_y)
     [
         (
             IMAGE, IMAGE[:11], 0,
-            "sr of shape (12, 14, 3) and hr of shape (11, 14, 3): they must be equal; "
+            "sr has shape (12, 14, 3), hr (11, 14, 3); they must be equal, so "
             "crop hr to a multiple of the scale",
         ),
         (
             IMAGE / 255, IMAGE, 0,
-            "sr of float64: metrics take uint8 arrays; round and clip to 0..255 first",
+            "sr of float64: pass a uint8 array, rounded and clipped to 0..255",
         ),
         (
             IMAGE, torch.zeros(3), 0,
-            "hr of torch.float32: metrics take uint8 arrays; round and clip to 0..255 first",
+            "hr of torch.float32: pass a uint8 array, rounded and clipped to 0..255",
         ),
-        (IMAGE[..., :2], IMAGE, 0, "sr of shape (12, 14, 2): pass (H, W, 3) or (H, W), no side 0"),
-        (IMAGE, IMAGE[:0], 0, "hr of shape (0, 14, 3): pass (H, W, 3) or (H, W), no side 0"),
+        (IMAGE[..., :2], IMAGE, 0, "sr of shape (12, 14, 2): pass a non-empty (H, W, 3) or (H, W) array"),
+        (IMAGE, IMAGE[:0], 0, "hr of shape (0, 14, 3): pass a non-empty (H, W, 3) or (H, W) array"),
         (
             IMAGE, IMAGE, 6,
-            "shave 6 of an image of 14x12 pixels: pass 0 to 5, so that a pixel is left",
+            "shave=6 does not fit a 14x12 image; pass an integer from 0 to 5",
         ),
         (
             IMAGE, IMAGE, -1,
-            "shave -1 of an image of 14x12 pixels: pass 0 to 5, so that a pixel is left",
+            "shave=-1 does not fit a 14x12 image; pass an integer from 0 to 5",
         ),
         (
             IMAGE, IMAGE, 1.5,
-            "shave 1.5 of an image of 14x12 pixels: pass 0 to 5, so that a pixel is left",
+            "shave=1.5 does not fit a 14x12 image; pass an integer from 0 to 5",
         ),
     ],
 )  # fmt: skip
@@ -182,5 +182,5 @@ def test_images_smaller_than_the_window():
     with pytest.raises(InputError) as caught:
         ssim_y(IMAGE, IMAGE, 1)
     assert str(caught.value) == (
-        "images of 12x10 pixels after shaving 1: SSIM needs at least 11x11; pass larger images or a smaller shave"
+        "images are 12x10 after shaving 1 pixels, but SSIM needs 11x11; pass larger images or a smaller shave"
     )

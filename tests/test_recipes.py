@@ -1,15 +1,17 @@
-"""The commands beside the recipes: the ablation compares variants and goes on where it was interrupted."""
+"""The commands next to the recipes: the ablation compares variants and resumes; bundling fills the header."""
 
 import json
 import runpy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from adadsr import checkpoints
 from adadsr.checkpoints import sources
-from adadsr.models import build
-from training_samples import RECIPE, write_photos
+from adadsr.datasets import load_pairs
+from adadsr.training import validate
+from training_samples import RECIPE, build, write_photos
 
 ABLATE = Path(__file__).parents[1] / "recipes" / "ablate.py"
 VARIANTS = """
@@ -46,9 +48,9 @@ def test_variants_are_compared_and_not_trained_twice(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("hard: {speed: 9}", "variant 'hard': speed: no key of a recipe or stage"),
+        ("hard: {speed: 9}", "variant 'hard': unknown key speed; docs/training.md lists the keys"),
         ("hard: {seed: 3}", "result.json: belongs to another recipe; choose another --out"),
-        ("soft: ", "no variant hard; there are base, soft"),
+        ("soft: ", "unknown variant hard; available: base, soft"),
     ],
 )
 def test_variants_that_do_not_fit_are_refused(
@@ -69,18 +71,47 @@ def test_the_shipped_ablations_can_be_read() -> None:
         assert len(read_variants(path, None)) > 1
 
 
-def test_bundling_stores_the_recipe_the_photos_and_what_is_reached(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Bundles a network into a folder of the test, with these options."""
     folder = write_photos(tmp_path / "photos")
-    checkpoints.save(build("adatiny", 2, 4), tmp_path / "model.safetensors")
+    checkpoints.save(
+        build("adatiny", 2, 4).model(), tmp_path / "model.safetensors", metadata={"hours of training": "1"}
+    )
     (tmp_path / "r.yaml").write_text(
         "{network: adatiny, scale: 2, depth_tile: 4, stages: [{steps: 1, batch: 1, patch: 8, learning_rate: 1}]}"
     )
     monkeypatch.setattr(sources, "BUNDLED", tmp_path)
+    monkeypatch.setenv("ADADSR_CACHE_DIR", str(tmp_path / "cache"))
     given = ["bundle.py", tmp_path / "r.yaml", tmp_path / "model.safetensors", "--valid", folder]
-    monkeypatch.setattr("sys.argv", [*map(str, given), "--trained-on", "two photos of ours"])
-    runpy.run_path(str(ABLATE.parent / "bundle.py"), run_name="__main__")
+    given += ["--trained-on", "two photos of ours"]
+
+    def run(*options: str) -> None:
+        monkeypatch.setattr("sys.argv", [*map(str, given), *options])
+        runpy.run_path(str(ABLATE.parent / "bundle.py"), run_name="__main__")
+
+    return run
+
+
+def test_bundling_writes_what_the_command_shows(bundle: Callable[..., None], tmp_path: Path) -> None:
+    notices = ["LIIF: BSD-3-Clause, Copyright (c) 2020 Yinbo Chen", "another"]
+    bundle("--summary", "x2, cost adjustable", *[word for notice in notices for word in ("--notice", notice)])
     (bundled,) = [model for model in checkpoints.bundled_models() if model.name == "adatiny-x2"]
-    assert bundled.metadata["trained on"] == "two photos of ours"
-    assert "dB at full depth" in bundled.metadata["PSNR-Y on validation"]
+    about = bundled.metadata
+    assert about["summary"] == "x2, cost adjustable"
+    assert about["trained on"] == "two photos of ours"
+    assert about["notices"] == "\n".join(notices)
+    assert about["hours of training"] == "1"
+    assert "start" not in about
+    quality = json.loads(about["quality"])
+    expected = validate(checkpoints.load(bundled.path), load_pairs(tmp_path / "photos", 2))
+    assert quality == {f"{100 * share:.0f}": round(value, 2) for share, value in expected.items()}
+    assert list(quality) == ["100", "75", "50", "25"]
+
+
+def test_a_summary_that_does_not_fit_is_refused(
+    bundle: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        bundle("--summary", "x" * 35)
+    assert "has 35 characters; use 1 to 34" in capsys.readouterr().err

@@ -1,24 +1,35 @@
-"""Depths that the images of a batch share."""
+"""Depths of a step: how they are drawn, and that the adapter's maps meet them."""
 
 import pytest
 import torch
 
 from adadsr.errors import InputError
-from adadsr.models import build
+from adadsr.tensor_ops import OPS
 from adadsr.training import Recipe, Stage
-from adadsr.training.depths import desired_depths, uniform_depth
-from adadsr.training.forward import Forward, meet_together
+from adadsr.training.depths import AdapterDepths, UniformDepth, draw_depths, part_of, shared_depth_maps
+from adadsr.training.forward import TrainingForward
+from training_samples import build
 
 N_BLOCKS = 16
 
 
-def shared(together=4, **options):
-    return Stage(steps=1, batch=8, patch=8, learning_rate=1e-4, adaptive=True, shared_depth=together, **options)
+def shared(group=4, **options):
+    return Stage(steps=1, batch=8, patch=8, learning_rate=1e-4, adaptive=True, shared_depth=group, **options)
+
+
+def test_depths_are_drawn_as_the_stage_says():
+    stage = Stage(1, 4000, 8, 1e-3, adaptive=True, full_share=0.3, least_share=0.2)
+    shares = draw_depths(stage, N_BLOCKS, torch.Generator().manual_seed(0)).desired / N_BLOCKS
+    assert float(shares.min()) == pytest.approx(0.2, abs=0.01)
+    assert float((shares == 1).float().mean()) == pytest.approx(0.3, abs=0.03)
+    assert draw_depths(Stage(1, 8, 8, 1e-3), N_BLOCKS, torch.Generator()) is None
 
 
 @pytest.mark.parametrize(("full_share", "full"), [(0.0, 0), (0.25, 1), (0.8, 3)])
 def test_images_below_full_depth_share_one(full_share, full):
-    depths = desired_depths(shared(full_share=full_share), N_BLOCKS, torch.Generator().manual_seed(0)).view(2, 4)
+    drawn = draw_depths(shared(full_share=full_share), N_BLOCKS, torch.Generator().manual_seed(0))
+    assert (drawn.group, drawn.full) == (4, full)
+    depths = drawn.desired.view(2, 4)
     assert (depths[:, :full] == N_BLOCKS).all()
     assert (depths[:, full:] == depths[:, -1:]).all()
     assert depths[0, -1] != depths[1, -1]
@@ -28,14 +39,14 @@ def test_images_below_full_depth_share_one(full_share, full):
 def test_together_their_maps_meet_it(network, groups):
     torch.manual_seed(0)
     network = build(network, 2, 4)
+    adapter = network.weights().adapter
     blocks = network.config.n_resblocks
     wanted = torch.tensor([0.4, 0.7]) * blocks
     z0 = torch.randn(6, 64, 16, 12)
     z0[1] *= 10
     with torch.no_grad():
-        desired = wanted.repeat_interleave(3)
-        scores = network.adapter.scores(z0, desired)
-        depth_map = meet_together(network.adapter, scores, desired, sharing=(3, 1))
+        depths = AdapterDepths(wanted.repeat_interleave(3), group=3, full=1)
+        depth_map = shared_depth_maps(adapter, adapter.run(OPS, z0, depths.desired), depths, blocks)
     assert depth_map.shape == (6, groups, 4, 3)
     assert (depth_map[[0, 3]] == blocks).all()
     for pair, depth in zip((depth_map[1:3], depth_map[4:6]), wanted, strict=True):
@@ -46,21 +57,22 @@ def test_together_their_maps_meet_it(network, groups):
 def test_gradients_reach_the_adapter_and_keep_the_mean():
     torch.manual_seed(0)
     network, lr = build("adaedsr-baseline", 2, 4), torch.rand(4, 3, 16, 16) * 255
-    result = Forward(network, bfloat16=False)(lr, torch.full((4,), 6.0), sharing=(4, 1))
-    last = network.adapter.rest[-1].conv.bias
+    result = TrainingForward(network, bfloat16=False)(lr, AdapterDepths(torch.full((4,), 6.0), group=4, full=1))
+    adapter = network.weights().adapter
+    last = adapter.rest[-1].conv.bias
     (of_mean,) = torch.autograd.grad(result.depth_map[1:].mean(), last, retain_graph=True)
     assert abs(float(of_mean)) < 1e-4
-    (of_sr,) = torch.autograd.grad(result.sr.square().mean(), network.adapter.embed.weight)
+    (of_sr,) = torch.autograd.grad(result.sr.square().mean(), adapter.first.weight)
     assert of_sr.abs().max() > 0
 
 
 @pytest.mark.parametrize(
-    ("together", "options", "said"),
+    ("group", "options", "said"),
     [(3, {}, "does not divide"), (4, {"full_share": 1.0}, "no image below")],
 )
-def test_contradictions_are_refused(together, options, said):
+def test_contradictions_are_refused(group, options, said):
     with pytest.raises(InputError, match=said):
-        shared(together, **options)
+        shared(group, **options)
 
 
 def test_sharing_needs_an_adapter_that_meets_depths():
@@ -73,18 +85,25 @@ def test_a_uniform_step_is_the_same_depth_everywhere(network):
     torch.manual_seed(0)
     network, lr = build(network, 2, 4), torch.rand(2, 3, 12, 8) * 255
     depth = network.config.n_resblocks // 2
-    forward = Forward(network, bfloat16=False)
     with torch.no_grad():
         everywhere = torch.full((2, network.config.n_groups, 3, 2), float(depth))
-        expected = network.tail(network.body(network.head(lr), everywhere))[..., 1:-1, 1:-1]
-        result = forward(lr, torch.full((2,), 1.0), uniform=depth)
+        expected = network.weights().run(OPS, lr, everywhere)[..., 1:-1, 1:-1]
+        result = TrainingForward(network, bfloat16=False)(lr, UniformDepth(depth))
     assert result.depth_map is None
     torch.testing.assert_close(result.sr, expected, atol=2e-3, rtol=0)
 
 
-def test_uniform_depths_come_as_often_as_asked_and_reach_every_block():
+def test_uniform_depths_are_as_frequent_as_requested_and_reach_every_block():
     generator = torch.Generator().manual_seed(0)
-    depths = [uniform_depth(shared(uniform_share=0.25), N_BLOCKS, generator) for _ in range(2000)]
-    drawn = [depth for depth in depths if depth is not None]
+    depths = [draw_depths(shared(uniform_share=0.25), N_BLOCKS, generator) for _ in range(2000)]
+    drawn = [depth.blocks for depth in depths if isinstance(depth, UniformDepth)]
     assert 0.2 < len(drawn) / len(depths) < 0.3
     assert set(drawn) == set(range(1, N_BLOCKS + 1))
+
+
+def test_a_part_of_the_depths_is_that_of_the_images():
+    whole = AdapterDepths(torch.arange(8.0), group=4, full=1)
+    part = part_of(whole, slice(4, 8), torch.device("cpu"))
+    assert (part.desired.tolist(), part.group, part.full) == ([4, 5, 6, 7], 4, 1)
+    for depths in (None, UniformDepth(3)):
+        assert part_of(depths, slice(4, 8), torch.device("cpu")) == depths

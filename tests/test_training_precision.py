@@ -1,4 +1,4 @@
-"""Training in bfloat16 keeps the gradient of float32, which autocast over the whole network loses."""
+"""Training in bfloat16 keeps the gradient of float32; autocast over the whole network loses it."""
 
 from pathlib import Path
 
@@ -7,8 +7,9 @@ from torch import Tensor
 
 from adadsr.checkpoints import load_model
 from adadsr.datasets import PatchSampler, TrainingImages, load_pairs
-from adadsr.training.folded_tail import inside
-from adadsr.training.forward import Forward
+from adadsr.networks import Network
+from adadsr.training.depths import AdapterDepths
+from adadsr.training.forward import TrainingForward, crop_border
 
 
 def gradient(network: torch.nn.Module, sr: Tensor, hr: Tensor) -> Tensor:
@@ -20,14 +21,14 @@ def gradient(network: torch.nn.Module, sr: Tensor, hr: Tensor) -> Tensor:
 
 def test_the_gradient_in_bfloat16_is_close_to_that_of_float32() -> None:
     (pair,) = load_pairs(Path(__file__).parents[1] / "assets", 2)
-    network, depth = load_model("adaedsr-baseline-x2"), torch.tensor([16.0, 6.0])
+    network, desired = Network.of(load_model("adaedsr-baseline-x2")), torch.tensor([16.0, 6.0])
     images = TrainingImages([pair], 2, torch.device("cpu"))
-    lr, hr = PatchSampler(images, 32, torch.Generator().manual_seed(0)).batch(2)
-    hr = inside(hr)
-    exact = gradient(network, Forward(network, bfloat16=False)(lr, depth).sr, hr)
-    half = gradient(network, Forward(network, bfloat16=True)(lr, depth).sr, hr)
+    lr, hr = PatchSampler(images, 32, torch.Generator().manual_seed(0)).batch(2)[:2]
+    hr, depths = crop_border(hr), AdapterDepths(desired)
+    exact = gradient(network, TrainingForward(network, bfloat16=False)(lr, depths).sr, hr)
+    half = gradient(network, TrainingForward(network, bfloat16=True)(lr, depths).sr, hr)
     with torch.autocast("cpu", torch.bfloat16):
-        everywhere = inside(network(lr, depth).sr)
+        everywhere = crop_border(network(lr, desired).sr)
     errors = [(found - exact).norm() / exact.norm() for found in (half, gradient(network, everywhere, hr))]
     assert errors[0] < 0.25
     assert errors[1] > 4 * errors[0]

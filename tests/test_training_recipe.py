@@ -1,7 +1,8 @@
 """Recipes check themselves."""
 
+import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,8 @@ import pytest
 from adadsr import checkpoints
 from adadsr.datasets import load_pairs
 from adadsr.errors import InputError
-from adadsr.models import build
 from adadsr.training import Recipe
-from training_samples import RECIPE, STAGES, trainer_of, write_photos
+from training_samples import RECIPE, STAGES, build, trainer_of, write_photos
 
 
 def test_the_shipped_recipes_can_be_read() -> None:
@@ -44,10 +44,12 @@ def test_an_unknown_or_missing_key_is_named(text: str, tmp_path: Path) -> None:
         ("schedule: flat", "schedule='flat' is not one of ('cosine', 'step')"),
         ("loss: l3", "loss='l3' is not one of ('l1', 'l2')"),
         ("uniform_share: -0.1", "uniform_share=-0.1 is not a number in [0, 1)"),
-        ("uniform_share: 1", "uniform_share=1 is not a number in [0, 1); at 1 no step would ask the adapter"),
+        ("uniform_share: 1", "uniform_share=1 is not a number in [0, 1), since at 1 no step would use the adapter"),
         ("teacher: 3", "teacher=3 is not the path of a checkpoint or a name"),
-        ("teacher_weight: 0.3", "teacher_weight=0.3: no teacher is given"),
-        ("uniform_share: 0.5", "uniform_share: only an adaptive stage has that; add adaptive: true"),
+        ("teacher_weight: 0.3", "teacher_weight=0.3 without a teacher; add teacher: NAME"),
+        ("teacher_megapixels: -1", "teacher_megapixels=-1 is not a number of at least 0"),
+        ("teacher_megapixels: 2", "teacher_megapixels=2 without a teacher; add teacher: NAME"),
+        ("uniform_share: 0.5", "uniform_share need an adaptive stage; add adaptive: true"),
     ],
 )
 def test_a_stage_checks_itself(text: str, what: str, tmp_path: Path) -> None:
@@ -73,6 +75,13 @@ def test_a_stage_checks_itself(text: str, what: str, tmp_path: Path) -> None:
         ("precision", "float16"),
         ("compile", 1),
         ("optimizer", "sgd"),
+        ("photo_reductions", ()),
+        ("photo_reductions", (2, 1)),
+        ("photo_reductions", (1, 1)),
+        ("photo_reductions", (0, 1)),
+        ("photo_reductions", (True,)),
+        ("valid_reductions", (1, 17)),
+        ("valid_reductions", 2),
     ],
 )
 def test_a_recipe_checks_itself(name: str, value: object) -> None:
@@ -80,20 +89,30 @@ def test_a_recipe_checks_itself(name: str, value: object) -> None:
         replace(RECIPE, **{name: value})
 
 
+def test_reductions_are_read_and_survive_a_state(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(
+        "{network: adatiny, scale: 2, depth_tile: 4, photo_reductions: [1, 3], valid_reductions: [2],"
+        " stages: [{steps: 1, batch: 1, patch: 8, learning_rate: 1.0}]}"
+    )
+    recipe = Recipe.from_yaml(tmp_path / "r.yaml")
+    assert (recipe.photo_reductions, recipe.valid_reductions) == ((1, 3), (2,))
+    assert Recipe.from_dict(json.loads(json.dumps(asdict(recipe)))) == recipe
+
+
 def test_a_contradictory_recipe_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="network='tiny' has no adapter for an adaptive stage; take adatiny"):
+    with pytest.raises(InputError, match="network='tiny' has no adapter, which adaptive stages need; use adatiny"):
         Recipe("tiny", 2, 1, STAGES)
-    with pytest.raises(InputError, match="cuda_graphs=True: graphs come with compilation; add compile: true"):
+    with pytest.raises(InputError, match="cuda_graphs requires compile: true"):
         replace(RECIPE, cuda_graphs=True)
-    checkpoints.save(build("tiny", 3), tmp_path / "teacher.safetensors")
+    checkpoints.save(build("tiny", 3).model(), tmp_path / "teacher.safetensors")
     stage = replace(STAGES[1], teacher=str(tmp_path / "teacher.safetensors"))
-    with pytest.raises(InputError, match=r"teacher=.*teacher\.safetensors: enlarges x3, the recipe x2"):
+    with pytest.raises(InputError, match=r"teacher=.*teacher\.safetensors is x3, the recipe x2"):
         trainer_of(replace(RECIPE, stages=(stage,)), load_pairs(write_photos(tmp_path / "photos"), 2))
 
 
-def test_a_file_that_is_no_recipe_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_recipe_is_named(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("stages: [\n")
-    with pytest.raises(InputError, match=r"r\.yaml: is no YAML \("):
+    with pytest.raises(InputError, match=r"r\.yaml: not valid YAML \("):
         Recipe.from_yaml(tmp_path / "r.yaml")
-    with pytest.raises(InputError, match=r"none\.yaml: cannot be read \(No such file"):
+    with pytest.raises(InputError, match=r"none\.yaml: cannot read \(No such file"):
         Recipe.from_yaml(tmp_path / "none.yaml")

@@ -1,4 +1,4 @@
-"""A run from a recipe to a finished checkpoint: it learns, goes on where it was killed, rolls back, reports."""
+"""A run from a recipe to a finished checkpoint: it learns, resumes, rolls back, reports."""
 
 import errno
 import json
@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,7 +22,7 @@ from adadsr.training import Pace, Run, Trainer, validate
 from adadsr.training import __main__ as command
 from adadsr.training.log import Board, Validation
 from adadsr.training.loop import MOST_ROLLBACKS
-from adadsr.training.schedule import learning_rate
+from adadsr.training.optimizers import learning_rate
 from adadsr.training.state import read_state
 from adadsr.training.trainer import Step
 from training_samples import RECIPE, STAGES, trainer_of, write_photos
@@ -49,7 +50,7 @@ def run_of(recipe, folder: Path, out: Path, pace: Pace = PACE) -> Run:
 def test_training_lowers_the_loss_and_ends_in_an_evaluated_checkpoint(folder: Path, tmp_path: Path) -> None:
     recipe = replace(RECIPE, stages=(replace(STAGES[0], steps=60), replace(STAGES[1], steps=30)))
     run = run_of(recipe, folder, tmp_path / "out", Pace(every=30, look=10))
-    before = validate(run.trainer.network, run.valid)[1.0]
+    before = validate(run.trainer.network.model(), run.valid)[1.0]
     path = run.go()
     scores = validate(checkpoints.load(path), run.valid)
     assert scores[1.0] > before + 1
@@ -70,16 +71,27 @@ def test_training_lowers_the_loss_and_ends_in_an_evaluated_checkpoint(folder: Pa
     assert progress[-1]["seconds_left"] == 0
 
 
+def test_validation_has_a_figure_for_each_reduction(folder: Path, tmp_path: Path) -> None:
+    run = run_of(replace(RECIPE, stages=(replace(STAGES[0], steps=2),)), folder, tmp_path / "out")
+    run.valid = load_pairs(folder, 2, None, (1, 2))
+    run.go()
+    (line,) = entries(tmp_path / "out", "validation")
+    for name, reduction in (("full", 1), ("1/2: full", 2)):
+        pairs = [pair for pair in run.valid if pair.reduction == reduction]
+        assert line["psnr_y"][name] == pytest.approx(validate(run.trainer.averaged.model(), pairs)[1.0], abs=1e-3)
+
+
 KILLED = """
 import sys
 from pathlib import Path
-from test_training_run import PACE, run_of
+import conftest  # as many threads of torch as here
+from test_training_run import run_of
 from training_samples import RECIPE
 run_of(RECIPE, Path(sys.argv[1]), Path(sys.argv[2])).go()
 """
 
 
-def test_a_run_that_is_killed_goes_on_with_the_same_losses(folder: Path, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_with_the_same_losses(folder: Path, tmp_path: Path) -> None:
     run_of(RECIPE, folder, tmp_path / "whole").go()
     expected = [line["loss"] for line in entries(tmp_path / "whole", "progress")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
@@ -95,12 +107,12 @@ def test_a_run_that_is_killed_goes_on_with_the_same_losses(folder: Path, tmp_pat
     validated = [[line["step"] for line in entries(tmp_path / name, "validation")] for name in ("whole", "killed")]
     assert validated[1] == validated[0]
     assert len(expected) == sum(stage.steps for stage in STAGES)
-    networks = [checkpoints.load(tmp_path / name / "model.safetensors").state_dict() for name in ("whole", "killed")]
-    assert all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
+    tensors = [checkpoints.load(tmp_path / name / "model.safetensors").tensors for name in ("whole", "killed")]
+    assert all(np.array_equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, times: int, loss: float) -> None:
-    """Let the steps number 5 of the first stage see a loss, so many times."""
+    """Multiply the loss of step 5 of the first stage, this many times."""
     advance, left = Trainer.advance, [times]
 
     def spoiled(trainer: Trainer) -> Step:
@@ -108,7 +120,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, times: int, loss: float) -> None:
         if (trainer.stage, trainer.step) == (0, 5) and left[0]:
             left[0] -= 1
             with torch.no_grad():
-                trainer.network.tail.conv.weight.mul_(loss)
+                trainer.network.weights().tail.last.weight.mul_(loss)
             return Step(step.loss * loss, step.norm)
         return step
 
@@ -116,27 +128,28 @@ def spoil(monkeypatch: pytest.MonkeyPatch, times: int, loss: float) -> None:
 
 
 @pytest.mark.parametrize("loss", [math.nan, 1000.0])
-def test_a_loss_without_hold_rolls_back_to_a_smaller_rate(
+def test_a_diverging_loss_rolls_back_to_a_smaller_rate(
     loss: float, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil(monkeypatch, 2, loss)
     run = run_of(RECIPE, folder, tmp_path / "out")
-    network = checkpoints.load(run.go())
-    assert all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values())
+    checkpoints.load(run.go())  # which refuses tensors that are not finite
     rollbacks = entries(tmp_path / "out", "rollback")
     assert [(line["step"], line["seen_at"], line["rollbacks"]) for line in rollbacks] == [(4, 5, 1), (4, 5, 2)]
     rates = [line["learning_rate"] for line in entries(tmp_path / "out", "progress")]
     assert rates[4] == pytest.approx(learning_rate(STAGES[0], 4, RECIPE.warmup) / 4)
 
 
-def test_a_loss_that_never_holds_is_an_error(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_keeps_diverging_is_an_error(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(monkeypatch, 99, math.nan)
-    with pytest.raises(TrainingError, match=f"step 5 of stage 0: loss nan after {MOST_ROLLBACKS} returns"):
+    with pytest.raises(
+        TrainingError, match=f"stage 1, step 5: loss nan still diverges after {MOST_ROLLBACKS} rollbacks"
+    ):
         run_of(RECIPE, folder, tmp_path / "out").go()
 
 
 def test_a_full_disk_loses_no_state(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk fills while the second file of a set is written; what was there before is whole, and the run goes on."""
+    """The disk fills while the second file of a set is written; the set before is complete, and the run resumes."""
     run = run_of(RECIPE, folder, tmp_path / "out")
     run.trainer.advance()
     run._save()
@@ -151,7 +164,9 @@ def test_a_full_disk_loses_no_state(folder: Path, tmp_path: Path, monkeypatch: p
         return write(path, content)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(CheckpointError, match=r"state cannot be written \(No space left on device\); the last one is"):
+    with pytest.raises(
+        CheckpointError, match=r"cannot save the state \(No space left on device\); the previous one is intact"
+    ):
         run.go()
     monkeypatch.undo()
     assert sorted(path.name for path in (tmp_path / "out" / "state").iterdir()) == before
@@ -176,7 +191,7 @@ def test_a_manifest_that_cannot_be_written_leaves_the_set(
 
 
 @pytest.mark.parametrize("damage", ["weights", "manifest", "format"])
-def test_a_damaged_state_is_refused(damage: str, folder: Path, tmp_path: Path) -> None:
+def test_a_corrupt_state_is_refused(damage: str, folder: Path, tmp_path: Path) -> None:
     run = run_of(RECIPE, folder, tmp_path / "out")
     run._save()
     state = tmp_path / "out" / "state"
@@ -188,7 +203,7 @@ def test_a_damaged_state_is_refused(damage: str, folder: Path, tmp_path: Path) -
         (state / "state.json").write_text(
             content[:-20] if damage == "manifest" else content.replace("state-1", "state-9")
         )
-    with pytest.raises(CheckpointError, match=r"is not the file that was written|is damaged|is not 'adadsr-state-1'"):
+    with pytest.raises(CheckpointError, match=r"was modified|is corrupt|is not 'adadsr-state-1'"):
         run.go()
 
 
@@ -208,7 +223,7 @@ def test_curves_for_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     Board(tmp_path / "board", [0, 10])(Validation(1, 5, {"full": 30.0}, 1.0))
     assert list((tmp_path / "board").iterdir())
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install adadsr\[train\]"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'adadsr\[train\]'"):
         Board(tmp_path / "other", [0])
 
 
@@ -250,4 +265,4 @@ def test_the_command_trains_and_ends_bad_input_in_a_line(
     with pytest.raises(SystemExit):
         command.main()
     assert "adadsr: " in (error := capsys.readouterr().err)
-    assert "cannot be written" in error
+    assert "folder is not writable" in error

@@ -1,165 +1,59 @@
-"""`Upscaler`: budgets, tiles, kinds of input, bad input, threads."""
+"""`Upscaler`: that it gives what the network defines, kinds of input and of result, bad input, threads."""
 
-import subprocess
-import sys
+import io
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
-from torch.utils.flop_counter import FlopCounterMode
 
-from adadsr import Upscaler, checkpoints, images
+from adadsr import Execution, Upscaler, checkpoints, images
 from adadsr.errors import BackendError, CheckpointError, ImageFileError, InputError
 from adadsr.images import Picture
-from adadsr.models import Network, NetworkConfig
-from adadsr.sparse.backends import BACKENDS
-from adadsr.upscaler import upscaler as upscaler_module
-from adadsr.upscaler.memory import FRUGAL_LIMIT, PROCESS, Copies, Limits, default_limits, limits_for
+from adadsr.networks import Network, NetworkConfig
+from engine_samples import AVAILABLE
+from upscaler_samples import BLOCKS, CONFIGS, model_of, photo, tensor_photo
 
-BLOCKS = 4
-CONFIGS = {
-    "adaedsr": NetworkConfig("edsr", 2, 16, BLOCKS, adaptive=True),
-    "adaedsr-tiles": NetworkConfig("edsr", 2, 16, BLOCKS, adaptive=True, depth_tile=4),
-    "adarcan": NetworkConfig("rcan", 2, 16, BLOCKS, 2, adaptive=True),
-    "adarcan-tiles": NetworkConfig("rcan", 2, 16, BLOCKS, 2, adaptive=True, depth_tile=4),
-}
-# As deep as the published network, so that the fixed parts leave room for a budget.
-DEEP = NetworkConfig("edsr", 2, 8, 32, adaptive=True, depth_tile=4)
+EXPECTED_ERROR = 1e-3
+"""In 0..255; networks here and the reference compute in float32."""
 
 
-MEMORY_RUN = """
-import re
-import numpy as np
-from adadsr import Upscaler
-from adadsr.models import Network, NetworkConfig
-
-network = Network(NetworkConfig("edsr", 2, 64, 2, adaptive=True, depth_tile=4))
-image = np.random.default_rng(0).integers(0, 256, (900, 800, 4), np.uint8)
-report = Upscaler(network, memory=700 * 2**20)(image, budget=0.7).report
-# Not ru_maxrss, which a child takes over from a large parent.
-peak = re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())
-print(int(peak[1]) * 1024, report.tiles)
-"""
-
-
-def build(config: NetworkConfig) -> Network:
-    torch.manual_seed(0)
-    return Network(config)
-
-
-def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A picture with a flat, a smooth and a noisy part."""
-    rows, columns = np.mgrid[:height, :width]
-    smooth = 128 + 60 * np.sin(rows / 9) * np.cos(columns / 7)
-    noise = np.random.default_rng(seed).normal(0, 40, (height, width)) * (columns > width / 2)
-    flat = np.where(rows > height / 2, smooth + noise, 90)
-    return np.stack([flat, 255 - flat, flat * 0.5], -1).clip(0, 255).round().astype(np.uint8)
+@pytest.fixture(scope="module")
+def upscaler():
+    return Upscaler(model_of(CONFIGS["adaedsr"]))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_full_depth_is_the_dense_network(name: str) -> None:
-    network = build(CONFIGS[name])
-    lr = torch.from_numpy(photo(33, 29)).permute(2, 0, 1)[None].float()
-    result = Upscaler(network)(lr)
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        expected = network(lr).sr
-    torch.testing.assert_close(result.image, expected, rtol=0, atol=1e-3)
-    assert result.report.executed_gmacs == result.report.dense_gmacs == counter.get_total_flops() / 2e9
-    assert result.report.achieved_budget == 1
-    assert (result.depth_map == BLOCKS).all()
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_a_depth_is_what_the_network_defines(name: str) -> None:
-    network = build(CONFIGS[name])
-    lr = torch.from_numpy(photo(33, 29)).permute(2, 0, 1)[None].float()
-    result = Upscaler(network)(lr, depth=1.5)
+@pytest.mark.parametrize("depth", [None, 1.5, 0.0, BLOCKS])
+def test_a_depth_is_what_the_network_defines(name, depth):
+    model, lr = model_of(CONFIGS[name]), tensor_photo(33, 29)[None]
+    result = Upscaler(model)(lr, depth=depth)
     with torch.inference_mode():
-        expected = network(lr, 1.5).sr
-    torch.testing.assert_close(result.image, expected, rtol=0, atol=1e-3)
+        expected = Network.of(model)(lr, None if depth in (None, BLOCKS) else depth).sr
+    torch.testing.assert_close(result.image, expected, rtol=0, atol=EXPECTED_ERROR)
+    if depth in (None, BLOCKS):
+        assert result.report.achieved_budget == 1
+        assert result.report.executed_gmacs == result.report.dense_gmacs
+        assert (result.depth_map == BLOCKS).all()
 
 
-@settings(max_examples=20)
-@given(budget=st.floats(0.3, 1.0), height=st.integers(20, 60), width=st.integers(20, 60), seed=st.integers(0, 99))
-def test_a_budget_is_met_within_a_hundredth(budget: float, height: int, width: int, seed: int) -> None:
-    report = Upscaler(build(DEEP))(photo(height, width, seed), budget=budget).report
-    # One tile more or less is the finest step there is: 16 pixels through two convs of one block.
-    step = 2 * 16 / (2 * 32 * height * width)
-    assert abs(report.achieved_budget - budget) <= 0.01 + step
-    assert report.executed_gmacs / report.dense_gmacs == pytest.approx(report.achieved_budget)
-    assert sum(report.parts.values()) == pytest.approx(report.executed_gmacs)
+@pytest.mark.parametrize(
+    "config", [NetworkConfig("esrgan", 4, 8, 2, growth=4), NetworkConfig("compact", 3, 8, 4)], ids=["esrgan", "compact"]
+)
+@pytest.mark.parametrize("tile", [None, 16])
+def test_networks_of_another_form_run_through_the_same_door(config, tile):
+    model, lr = model_of(config), tensor_photo(30, 21)[None]
+    result = Upscaler(model, Execution(tile=tile))(lr)
+    with torch.inference_mode():
+        expected = Network.of(model)(lr).sr
+    torch.testing.assert_close(result.image, expected, rtol=0, atol=EXPECTED_ERROR)
+    assert result.report.backend == "torch"
+    assert result.report.exact
 
 
-@pytest.mark.parametrize("value", [0, 128])
-def test_a_budget_is_met_on_a_flat_image(value: int) -> None:
-    report = Upscaler(build(DEEP))(np.full((48, 52, 3), value, np.uint8), budget=0.5).report
-    assert report.achieved_budget == pytest.approx(0.5, abs=0.01)
-
-
-@pytest.mark.parametrize("value", [None, 128])
-def test_a_budget_pays_for_whole_blocks(value: int | None) -> None:
-    image = photo(48, 52) if value is None else np.full((48, 52, 3), value, np.uint8)
-    depth_map = Upscaler(build(DEEP))(image, budget=0.53).depth_map
-    np.testing.assert_array_equal(depth_map, np.round(depth_map))
-
-
-def test_a_budget_below_the_fixed_parts_names_the_least() -> None:
-    upscaler, image = Upscaler(build(DEEP)), photo(40, 40)
-    with pytest.raises(InputError, match="ask for at least") as error:
-        upscaler(image, budget=0.01)
-    least = float(str(error.value).rsplit(" ", 1)[1])
-    assert upscaler(image, budget=least).report.mean_depth == pytest.approx(0, abs=0.1)
-
-
-@pytest.mark.parametrize("name", ["adaedsr", "adaedsr-tiles"])
-@pytest.mark.parametrize("request_", [{}, {"depth": 2.2}, {"budget": 0.9}])
-def test_tiles_give_the_whole_image(name: str, request_: dict[str, float]) -> None:
-    network, image = build(CONFIGS[name]), torch.from_numpy(photo(61, 47)).permute(2, 0, 1).float()
-    whole, tiled = (Upscaler(network, tile=tile)(image, **request_) for tile in (None, 16))
-    assert (whole.report.tiles, tiled.report.tiles) == (1, 12)
-    assert tiled.report.exact
-    torch.testing.assert_close(tiled.image, whole.image, rtol=0, atol=1e-3)
-    np.testing.assert_allclose(tiled.depth_map, whole.depth_map, atol=1e-4)
-
-
-@pytest.mark.parametrize("backend", ["native", "torch"])
-@pytest.mark.parametrize("tile", [29, 30, 31])
-def test_an_image_may_be_scored_whole_and_run_in_tiles(tile: int, backend: str) -> None:
-    if BACKENDS[backend].missing(torch.device("cpu")) is not None:
-        pytest.skip("the native engine was not built")
-    network, image = build(CONFIGS["adaedsr"]), torch.from_numpy(photo(31, 31)).permute(2, 0, 1).float()
-    whole, tiled = (Upscaler(network, tile=side, backend=backend)(image, budget=0.9) for side in (None, tile))
-    assert tiled.report.tiles == (1 if tile == 31 else 4)
-    torch.testing.assert_close(tiled.image, whole.image, rtol=0, atol=1e-3)
-
-
-def test_tiles_of_attention_say_that_they_are_not_exact() -> None:
-    report = Upscaler(build(CONFIGS["adarcan"]), tile=20)(photo(61, 47)).report
-    assert report.tiles == 12
-    assert not report.exact
-
-
-def test_tiles_change_neither_the_budget_nor_much_of_the_ratio_of_costs() -> None:
-    report = Upscaler(build(replace(DEEP, n_resblocks=6)), tile=60)(photo(200, 150), budget=0.6).report
-    assert report.tiles == 12
-    assert report.achieved_budget == pytest.approx(0.6, abs=0.01)
-    assert report.executed_gmacs / report.dense_gmacs == pytest.approx(0.6, abs=0.06)
-
-
-def test_a_memory_limit_that_holds_nothing_names_the_least() -> None:
-    upscaler = Upscaler(build(DEEP), memory=1 << 20)
-    with pytest.raises(InputError, match=r"a memory limit of 1 MiB is too small .* give at least \d+ MiB"):
-        upscaler(photo(20, 20))
-
-
-def test_the_result_is_of_the_kind_that_was_given(tmp_path: Path) -> None:
-    upscaler, pixels = Upscaler(build(CONFIGS["adaedsr"])), photo(12, 10)
+def test_the_result_is_of_the_kind_that_was_given(upscaler, tmp_path):
+    pixels = photo(12, 10)
     from_array = upscaler(pixels)
     assert from_array.image.shape == (24, 20, 3)
     assert from_array.image.dtype == np.uint8
@@ -168,42 +62,85 @@ def test_the_result_is_of_the_kind_that_was_given(tmp_path: Path) -> None:
     from_pillow = upscaler(Image.fromarray(pixels)).image
     assert isinstance(from_pillow, Image.Image)
     np.testing.assert_array_equal(np.asarray(from_pillow), from_array.image)
+    assert upscaler(Image.fromarray(pixels[..., 0])).image.mode == "L"
     images.write_image(tmp_path / "a.png", Picture(pixels))
-    from_file = upscaler(str(tmp_path / "a.png"))
-    np.testing.assert_array_equal(from_file.image, from_array.image)
-    from_file.save(tmp_path / "b.png")
+    content = (tmp_path / "a.png").read_bytes()
+    for file in (tmp_path / "a.png", str(tmp_path / "a.png"), content, io.BytesIO(content), Picture(pixels)):
+        np.testing.assert_array_equal(upscaler(file).image, from_array.image)
+    from_array.save(tmp_path / "b.png")
     np.testing.assert_array_equal(images.read_image(tmp_path / "b.png").pixels, from_array.image)
-    tensor = torch.from_numpy(pixels).permute(2, 0, 1).float()
-    assert upscaler(tensor).image.shape == (3, 24, 20)
-    assert upscaler(tensor[None]).image.shape == (1, 3, 24, 20)
 
 
-def test_sixteen_bits_reach_the_network() -> None:
-    upscaler, coarse = Upscaler(build(CONFIGS["adaedsr"])), photo(12, 10).astype(np.uint16) * 257
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(3, 12, 10), (1, 3, 12, 10)])
+def test_tensors_come_back_as_they_went_in(upscaler, dtype, shape):
+    lr = tensor_photo(12, 10).view(shape).to(dtype).requires_grad_()
+    result = upscaler(lr)
+    assert (result.image.shape, result.image.dtype) == ((*shape[:-2], 24, 20), dtype)
+    assert result.image.device == lr.device
+    assert not result.image.requires_grad
+    assert result.picture is None
+    result.image.mul_(2)  # an ordinary tensor
+    step = 2 * 255 * torch.finfo(dtype).eps + EXPECTED_ERROR
+    exact = upscaler(tensor_photo(12, 10)).image.double()
+    assert (result.image.double().view_as(exact) / 2 - exact).abs().max() <= step
+
+
+def test_a_tensor_s_strides_do_not_matter(upscaler):
+    whole = tensor_photo(30, 40)
+    window = whole[:, 4:16, 7:17]
+    expected = upscaler(window.contiguous()).image
+    last = window.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    for lr in (window, last):
+        assert torch.equal(upscaler(lr).image, expected)
+
+
+def test_sixteen_bits_reach_the_network(upscaler):
+    coarse = photo(12, 10).astype(np.uint16) * 257
     fine = coarse.copy()
     fine[6, 5] ^= 64
     assert (upscaler(coarse).image != upscaler(fine).image).any()
 
 
-def test_gray_stays_gray_and_alpha_keeps_its_level() -> None:
-    upscaler = Upscaler(build(CONFIGS["adaedsr"]))
+def test_gray_stays_gray_and_alpha_keeps_its_level(upscaler):
     gray_alpha = np.dstack([photo(12, 10)[..., 0], np.full((12, 10), 200, np.uint8)])
     result = upscaler(gray_alpha).image
     assert result.shape == (24, 20, 2)
     assert (result[..., 1] == 200).all()
 
 
-def test_colour_under_transparency_does_not_show() -> None:
-    upscaler, pixels = Upscaler(build(CONFIGS["adaedsr"])), photo(16, 16)
-    alpha = np.zeros((16, 16, 1), np.uint8)
+def test_colour_under_transparency_does_not_show(upscaler):
+    pixels, alpha = photo(16, 16), np.zeros((16, 16, 1), np.uint8)
     alpha[:, 8:] = 255
     black, white = (np.where(alpha > 0, pixels, value).astype(np.uint8) for value in (0, 255))
     results = [upscaler(np.dstack([color, alpha])).image for color in (black, white)]
     np.testing.assert_array_equal(results[0], results[1])
 
 
-def test_threads_share_an_upscaler() -> None:
-    upscaler = Upscaler(build(CONFIGS["adaedsr-tiles"]))
+@pytest.mark.parametrize("tile", [None, 16])
+def test_a_constant_picture_stays_constant_inside(tile):
+    """Wherever the network's zeros around the picture do not reach."""
+    model = model_of(CONFIGS["adaedsr-tiles"])
+    sr = Upscaler(model, Execution(tile=tile))(torch.full((3, 60, 60), 93.0)).image
+    reach = 2 * (1 + 2 * BLOCKS + 1 + 2)
+    inside = sr[:, reach:-reach, reach:-reach]
+    # One value for each of the four pixels that PixelShuffle makes of one.
+    for row in (0, 1):
+        for column in (0, 1):
+            part = inside[:, row::2, column::2]
+            torch.testing.assert_close(part, part[:, :1, :1].expand_as(part), rtol=0, atol=EXPECTED_ERROR)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 1), (3, 3)])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_smallest_pictures_run(name, size):
+    result = Upscaler(model_of(CONFIGS[name]))(photo(*size), depth=2.0)
+    assert result.image.shape == (2 * size[0], 2 * size[1], 3)
+    assert result.depth_map.shape == (CONFIGS[name].n_groups, *size)
+
+
+def test_threads_share_an_upscaler():
+    upscaler = Upscaler(model_of(CONFIGS["adaedsr-tiles"]))
     pictures = [photo(24 + 3 * index, 21, index) for index in range(6)]
     alone = [upscaler(picture, depth=2.0).image for picture in pictures]
     with ThreadPoolExecutor(3) as pool:
@@ -212,87 +149,22 @@ def test_threads_share_an_upscaler() -> None:
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("backend", ["torch", "native"])
-@pytest.mark.parametrize(("tile", "reports"), [(10, 4 * (BLOCKS + 1)), (None, BLOCKS + 1)])
-def test_progress_goes_on_within_an_image_and_ends_at_one(backend: str, tile: int | None, reports: int) -> None:
-    shares: list[float] = []
-    Upscaler(build(CONFIGS["adaedsr"]), backend=backend, tile=tile)(photo(20, 20), progress=shares.append)
-    assert len(shares) == reports
-    assert shares == sorted(shares)
-    assert shares[-1] == 1
-
-
-def test_rows_of_the_tail_give_the_same_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, image = build(CONFIGS["adaedsr-tiles"]), torch.from_numpy(photo(50, 40)).permute(2, 0, 1).float()
-    whole = Upscaler(network)(image)
-    monkeypatch.setattr(upscaler_module, "default_limits", lambda *_, **__: Limits(1000, 7 * 40))
-    rows = Upscaler(network)(image)
-    torch.testing.assert_close(rows.image, whole.image, rtol=0, atol=1e-3)
-    assert rows.report.parts["tail"] > whole.report.parts["tail"]
-
-
-def test_limits_grow_with_memory_and_shrink_with_what_is_held() -> None:
-    config, context, gib, copies = CONFIGS["adaedsr"], 12, 2**30, Copies(8, 4)
-    narrow, wide = (limits_for(config, context, size * gib, 0, None, copies) for size in (1, 2))
-    assert narrow.side < wide.side
-    assert narrow.tail_pixels < wide.tail_pixels
-    assert limits_for(config, context, 2 * gib, gib, None, copies) == narrow
-    window = (narrow.side + 2 * context) ** 2 * config.n_feats * 4
-    assert copies.body * window <= gib - PROCESS
-    assert limits_for(config, context, gib, 0, 100, copies).side == 100
-    assert limits_for(config, context, gib, 0, None, Copies(4, 1)).side > narrow.side
-
-
-def test_by_default_little_memory_is_taken_only_where_it_will_do() -> None:
-    copies, gib = Copies(5, 1), 2**30
-    small, large = (NetworkConfig("edsr", 2, 64, 16), 36), (NetworkConfig("edsr", 2, 256, 32), 68)
-    assert default_limits(*small, 0, None, copies, frugal=True) == limits_for(*small, FRUGAL_LIMIT, 0, None, copies)
-    for network, held in ((small, gib), (large, 0), (large, gib // 2)):
-        assert default_limits(*network, held, None, copies, frugal=True) == limits_for(
-            *network, 4 * gib, held, None, copies
-        )
-    assert default_limits(*small, 0, None, copies, frugal=False).side > 1000
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_process_stays_within_its_limit() -> None:
-    """The peak of a whole process that upscales an image of many tiles, tails in rows and alpha included."""
-    run = subprocess.run([sys.executable, "-c", MEMORY_RUN], capture_output=True, text=True, check=True)
-    peak, tiles = (int(value) for value in run.stdout.split())
-    assert tiles > 1
-    assert peak <= 700 * 2**20
-
-
-@pytest.mark.parametrize(
-    ("request_", "message"),
-    [
-        ({"depth": -1.0}, r"depth=-1 is outside 0\.\.4"),
-        ({"depth": 4.5}, r"depth=4\.5 is outside 0\.\.4"),
-        ({"depth": float("nan")}, r"depth=nan is outside 0\.\.4"),
-        ({"budget": 0.0}, r"budget=0 is outside \(0, 1\]"),
-        ({"budget": 1.5}, r"budget=1\.5 is outside \(0, 1\]"),
-        ({"budget": float("nan")}, r"budget=nan is outside \(0, 1\]"),
-        ({"depth": 1.0, "budget": 0.5}, "both given; give one"),
-    ],
-)
-def test_impossible_requests_are_refused(request_: dict[str, float], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        Upscaler(build(CONFIGS["adaedsr"]))(photo(8, 8), **request_)
-
-
-def test_a_plain_network_runs_at_full_depth_only() -> None:
-    upscaler = Upscaler(Network(NetworkConfig("edsr", 2, 8, 2)))
-    assert upscaler(photo(8, 8), budget=1.0).image.shape == (16, 16, 3)
-    with pytest.raises(InputError, match="no adapter"):
-        upscaler(photo(8, 8), budget=0.5)
+def test_threads_share_a_prepared_image():
+    upscaler, spans = Upscaler(model_of(CONFIGS["adarcan"])), [0.7, 0.75, 0.8, 0.85, 0.9, 1.0]
+    prepared = upscaler.prepare(photo(33, 28))
+    alone = [prepared.run(prepared.plan(budget=budget)).image for budget in spans]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda budget: prepared.run(prepared.plan(budget=budget)).image, spans))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_values_that_are_no_numbers_are_refused(value: float) -> None:
+def test_values_that_are_not_numbers_are_refused(upscaler, value):
     lr = torch.zeros(3, 8, 8)
     lr[0, 2, 3] = value
     with pytest.raises(InputError, match="NaN or inf"):
-        Upscaler(build(CONFIGS["adaedsr"]))(lr)
+        upscaler(lr)
 
 
 @pytest.mark.parametrize(
@@ -302,32 +174,58 @@ def test_values_that_are_no_numbers_are_refused(value: float) -> None:
         (torch.zeros(2, 3, 8, 8), r"shape \(2, 3, 8, 8\)"),
         (torch.zeros(1, 8, 8), r"shape \(1, 8, 8\)"),
         (torch.zeros(3, 0, 8), r"shape \(3, 0, 8\)"),
-        (torch.zeros(3, 8, 8, dtype=torch.uint8), "type torch.uint8"),
+        (torch.zeros(3, 8, 8, dtype=torch.uint8), "got torch.uint8"),
+        (np.zeros((8, 8, 5), np.uint8), "8, 8, 5"),
+        (np.zeros((8, 8, 3)), "float64"),
+        (17, "expected a path, bytes, open file, array, Pillow image or tensor, got int"),
+        (None, "got NoneType"),
     ],
 )
-def test_tensors_of_another_form_are_refused(lr: torch.Tensor, message: str) -> None:
+def test_images_of_another_form_are_refused(upscaler, lr, message):
     with pytest.raises(InputError, match=message):
-        Upscaler(build(CONFIGS["adaedsr"]))(lr)
+        upscaler(lr)
 
 
-def test_missing_things_are_named(tmp_path: Path) -> None:
+def test_missing_things_are_named(upscaler, tmp_path):
+    model = model_of(CONFIGS["adaedsr"])
     with pytest.raises(CheckpointError, match="nowhere"):
         Upscaler.from_pretrained("nowhere")
     with pytest.raises(BackendError, match="backend 'fast' is not one of"):
-        Upscaler(build(CONFIGS["adaedsr"]), backend="fast")
-    with pytest.raises(InputError, match="device 'gpu' cannot be used"):
-        Upscaler(build(CONFIGS["adaedsr"]), device="gpu")
-    with pytest.raises(InputError, match="tile=0"):
-        Upscaler(build(CONFIGS["adaedsr"]), tile=0)
+        Upscaler(model, Execution(backend="fast"))
+    with pytest.raises(InputError, match="device 'gpu' is not available"):
+        Upscaler(model, Execution(device="gpu"))
     with pytest.raises(ImageFileError, match=r"none\.png"):
-        Upscaler(build(CONFIGS["adaedsr"]))(tmp_path / "none.png")
-    with pytest.raises(InputError, match="no file form"):
-        Upscaler(build(CONFIGS["adaedsr"]))(torch.zeros(3, 8, 8)).save(tmp_path / "x.png")
+        upscaler(tmp_path / "none.png")
+    with pytest.raises(InputError, match="cannot be saved as a file"):
+        upscaler(torch.zeros(3, 8, 8)).save(tmp_path / "x.png")
 
 
-def test_a_saved_checkpoint_gives_the_same_upscaler(tmp_path: Path) -> None:
-    network, image = build(CONFIGS["adaedsr-tiles"]), photo(20, 20)
-    checkpoints.save(network, tmp_path / "mine.safetensors")
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"tile": 0}, "tile=0 must be at least 1 LR pixel"),
+        ({"memory": 0}, "memory=0 must be at least 1 byte"),
+        ({"threads": -1}, "threads=-1 must be at least 1"),
+        ({"precision": "half"}, "precision='half' is not one of float32, float16, bfloat16"),
+    ],
+)
+def test_values_of_an_execution_are_checked(values, message):
+    with pytest.raises(InputError, match=message):
+        Execution(**values)
+
+
+@pytest.mark.skipif("native" not in AVAILABLE, reason="the native engine was not built")
+def test_threads_reach_the_engine(monkeypatch):
+    model = model_of(CONFIGS["adaedsr"])
+    monkeypatch.setenv("ADADSR_THREADS", "3")
+    found = [Upscaler(model, Execution(backend="native", threads=count)).engine.threads for count in (None, 2)]
+    assert found == [3, 2]
+
+
+def test_a_saved_checkpoint_gives_the_same_upscaler(tmp_path):
+    model, image = model_of(CONFIGS["adaedsr-tiles"]), photo(20, 20)
+    checkpoints.save(model, tmp_path / "mine.safetensors")
     loaded = Upscaler.from_pretrained(tmp_path / "mine.safetensors")
     assert loaded.name == "mine"
-    np.testing.assert_array_equal(loaded(image, depth=2).image, Upscaler(network)(image, depth=2).image)
+    np.testing.assert_array_equal(loaded(image, depth=2).image, Upscaler(model)(image, depth=2).image)
+    assert Upscaler(model).name == "adaedsr"

@@ -1,94 +1,125 @@
-// What channel attention needs beside convs: sums over active positions, and adding what was weighted by channel.
+// Channel attention at lists of positions: means, the weights of the channels, and the addition.
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <stdexcept>
+#include <vector>
 
 #include "engine.h"
 #include "pool.h"
+#include "refuse.h"
 
 namespace adadsr {
 namespace {
 
 constexpr int kPiece = 64;  // positions of one task
+constexpr int kRows = 3;  // of channels for each image: their means, an intermediate, their weights
 
-void check(const Canvas& canvas, const Positions& tiles, const Positions& pixels) {
-    if (tiles.limit > canvas.tiles() || pixels.limit > canvas.pixels()) {
-        throw std::invalid_argument("a position lies outside the canvas");
-    }
-}
+int pieces_of(int count) { return (count + kPiece - 1) / kPiece; }
 
-// Calls visit(image, pixel of the canvas, side) for each position first .. last - 1 of the tiles and then the pixels. Of
-// tiles that hang over the image the pixels inside are visited one by one: what lies outside has to stay zero.
-template <class Visit>
-void visit_positions(
-    const Canvas& canvas, const Positions& tiles, const Positions& pixels, int first, int last, const Visit& visit) {
-    const Geometry& g = canvas.geometry();
-    const int count = static_cast<int>(tiles.numbers.size()), per_image = g.tile_rows * g.tile_columns;
-    for (int i = first; i < last; ++i) {
-        if (i < count) {
-            const int image = tiles.numbers[i] / per_image, tile = tiles.numbers[i] % per_image;
-            const int row = tile / g.tile_columns * kTile + 1, column = tile % g.tile_columns * kTile + 1;
-            const std::ptrdiff_t at = image * g.plane + row * g.row + column;
-            const int rows = std::min(kTile, g.height + 1 - row), columns = std::min(kTile, g.width + 1 - column);
-            if (rows == kTile && columns == kTile) {
-                visit(image, at, kTile);
+struct PixelPosition {
+    int image, row, column;
+
+    PixelPosition(const Geometry& g, int number)
+        : image(number / g.width / g.height),
+          row(number / g.width % g.height),
+          column(number % g.width) {}
+};
+
+// Tiles and then pixels, as one list.
+struct Lists {
+    const Positions &tiles, &pixels;
+
+    int size() const { return tiles.size() + pixels.size(); }
+    int pieces() const { return pieces_of(size()); }
+
+    // Calls visit(image, row, column, side) for the positions of a piece. Of tiles that overhang
+    // the image the pixels inside are visited one by one: what lies outside has to stay zero.
+    template <class Visit>
+    void visit_piece(const Geometry& g, int piece, const Visit& visit) const {
+        const int first = piece * kPiece, last = std::min(size(), first + kPiece);
+        for (int i = first; i < last; ++i) {
+            if (i >= tiles.size()) {
+                const PixelPosition pixel(g, pixels.numbers[i - tiles.size()]);
+                visit(pixel.image, pixel.row, pixel.column, 1);
                 continue;
             }
-            for (int y = 0; y < rows; ++y) {
-                for (int x = 0; x < columns; ++x) visit(image, at + y * g.row + x, 1);
+            const int per_image = g.tile_rows * g.tile_columns;
+            const int image = tiles.numbers[i] / per_image, tile = tiles.numbers[i] % per_image;
+            const int top = tile / g.tile_columns * kTile, left = tile % g.tile_columns * kTile;
+            const int height = std::min(kTile, g.height - top);
+            const int width = std::min(kTile, g.width - left);
+            if (height == kTile && width == kTile) {
+                visit(image, top, left, kTile);
+                continue;
             }
-        } else {
-            const int number = pixels.numbers[i - count], line = number / g.width, image = line / g.height;
-            visit(image, image * g.plane + (line % g.height + 1) * g.row + number % g.width + 1, 1);
+            for (int y = 0; y < height; ++y) {
+                for (int x = 0; x < width; ++x) visit(image, top + y, left + x, 1);
+            }
         }
     }
+};
+
+// Raises std::invalid_argument if a pixel lies in one of the tiles.
+void check_disjoint(const Geometry& g, const Lists& lists, int threads) {
+    if (!lists.tiles.size() || !lists.pixels.size()) return;
+    std::vector<bool> listed(tiles_of(g));
+    for (const std::int32_t tile : lists.tiles.numbers) listed[tile] = true;
+    std::atomic<bool> overlap{false};
+    Pool::instance().run(pieces_of(lists.pixels.size()), threads, [&](int piece, int) {
+        const int first = piece * kPiece, last = std::min(lists.pixels.size(), first + kPiece);
+        for (int i = first; i < last; ++i) {
+            const PixelPosition pixel(g, lists.pixels.numbers[i]);
+            const int row = pixel.image * g.tile_rows + pixel.row / kTile;
+            if (listed[row * g.tile_columns + pixel.column / kTile]) overlap = true;
+        }
+    });
+    if (overlap) refuse("a pixel lies in one of the tiles; list it once");
 }
 
-constexpr int kRows = 3;  // of channels for each image, beside the sums of the pieces: means, between, weights
-
-int pieces_of(int count) { return std::max(1, (count + kPiece - 1) / kPiece); }
-
-// The mean of each channel over each image, (batch, pitch): what lies elsewhere than at tiles and pixels counts as zero.
+// The mean of each channel over each image, (batch, pitch), all other positions counting as zero.
 // partial: room for the sums of each piece.
-void sum_up(
-    const Canvas& canvas, const Positions& tiles, const Positions& pixels, float* partial, float* means, int threads) {
+void mean_channels(
+    const Canvas& canvas, const Lists& lists, float* partial, float* means, int threads) {
     const Geometry& g = canvas.geometry();
-    const int count = static_cast<int>(tiles.numbers.size() + pixels.numbers.size()), pitch = canvas.pitch();
-    const int pieces = pieces_of(count), floats = g.batch * pitch;
-    // Each piece is summed for itself, and then the pieces: that errs less, and does not depend on the threads.
+    const int pitch = canvas.pitch(), floats = g.batch * pitch, pieces = lists.pieces();
+    // Sums of pieces, and then their sum: more exact, and independent of the threads.
     Pool::instance().run(pieces, threads, [&](int piece, int) {
         float* sums = partial + static_cast<std::size_t>(piece) * floats;
         std::fill_n(sums, floats, 0.0f);
-        const int first = piece * kPiece, last = std::min(count, first + kPiece);
-        visit_positions(canvas, tiles, pixels, first, last, [&](int image, std::ptrdiff_t at, int side) {
+        lists.visit_piece(g, piece, [&](int image, int row, int column, int side) {
             float* to = sums + image * pitch;
             for (int i = 0; i < side * side; ++i) {
-                const float* from = canvas.data() + (at + i / side * g.row + i % side) * pitch;
+                const float* from = canvas.pixel(image, row + i / side, column + i % side);
                 for (int channel = 0; channel < pitch; ++channel) to[channel] += from[channel];
             }
         });
     });
-    for (int i = 0; i < floats; ++i) {
-        double sum = 0;
-        for (int piece = 0; piece < pieces; ++piece) sum += partial[static_cast<std::size_t>(piece) * floats + i];
-        means[i] = static_cast<float>(sum / (static_cast<double>(g.height) * g.width));
-    }
+    Pool::instance().run(floats / kChannelStep, threads, [&](int step, int) {
+        std::array<double, kChannelStep> sums{};
+        for (int piece = 0; piece < pieces; ++piece) {
+            const float* from =
+                partial + static_cast<std::size_t>(piece) * floats + step * kChannelStep;
+            for (int lane = 0; lane < kChannelStep; ++lane) sums[lane] += from[lane];
+        }
+        for (int lane = 0; lane < kChannelStep; ++lane) {
+            means[step * kChannelStep + lane] =
+                static_cast<float>(sums[lane] / (static_cast<double>(g.height) * g.width));
+        }
+    });
 }
 
-// out += scale * update at tiles and pixels; scale: (batch, pitch).
+// out += scale * update at the positions. scale: (batch, pitch).
 void add_scaled(
-    const Canvas& out, const Canvas& update, const float* scale, const Positions& tiles, const Positions& pixels,
-    int threads) {
-    const Geometry& g = out.geometry();
-    const int count = static_cast<int>(tiles.numbers.size() + pixels.numbers.size());
-    Pool::instance().run((count + kPiece - 1) / kPiece, threads, [&](int piece, int) {
-        const int first = piece * kPiece, last = std::min(count, first + kPiece);
-        visit_positions(out, tiles, pixels, first, last, [&](int image, std::ptrdiff_t at, int side) {
+    Canvas& out, const Canvas& update, const float* scale, const Lists& lists, int threads) {
+    Pool::instance().run(lists.pieces(), threads, [&](int piece, int) {
+        lists.visit_piece(out.geometry(), piece, [&](int image, int row, int column, int side) {
             const float* weights = scale + static_cast<std::size_t>(image) * out.pitch();
             for (int i = 0; i < side * side; ++i) {
-                const std::ptrdiff_t pixel = (at + i / side * g.row + i % side) * out.pitch();
-                for (int channel = 0; channel < out.channels(); ++channel) {
-                    out.data()[pixel + channel] += weights[channel] * update.data()[pixel + channel];
-                }
+                const int y = row + i / side, x = column + i % side;
+                float* to = out.pixel(image, y, x);
+                const float* from = update.pixel(image, y, x);
+                for (int c = 0; c < out.channels(); ++c) to[c] += weights[c] * from[c];
             }
         });
     });
@@ -96,38 +127,49 @@ void add_scaled(
 
 }  // namespace
 
-void clear_tiles(const Canvas& canvas, const Positions& tiles) {
-    check(canvas, tiles, {});
-    const Geometry& g = canvas.geometry();
-    visit_positions(canvas, tiles, {}, 0, static_cast<int>(tiles.numbers.size()), [&](int, std::ptrdiff_t at, int side) {
-        for (int y = 0; y < side; ++y) std::fill_n(canvas.data() + (at + y * g.row) * canvas.pitch(), side * canvas.pitch(), 0.0f);
+void clear_tiles(Canvas& canvas, const Positions& tiles, int threads) {
+    const Positions no_pixels;
+    tiles.check_below(canvas.tiles());
+    const Lists lists{tiles, no_pixels};
+    Pool::instance().run(lists.pieces(), threads, [&](int piece, int) {
+        lists.visit_piece(canvas.geometry(), piece, [&](int image, int row, int column, int side) {
+            for (int y = 0; y < side; ++y) {
+                std::fill_n(canvas.pixel(image, row + y, column), side * canvas.pitch(), 0.0f);
+            }
+        });
     });
 }
 
-std::size_t sums_floats(int batch, int channels, int positions) {
-    return (static_cast<std::size_t>(pieces_of(positions)) + kRows) * batch * round_up(channels, kChannelStep);
+std::size_t attention_floats(int batch, int channels, int positions) {
+    const auto rows = static_cast<std::size_t>(std::max(1, pieces_of(positions)) + kRows);
+    return rows * batch * round_up(channels, kChannelStep);
 }
 
 void attend(
-    const Attention& attention, const Canvas& out, const Canvas& update, const Positions& tiles, const Positions& pixels,
-    Scratch& scratch, int threads) {
-    check(out, tiles, pixels);
-    if (!out.same_size(update) || out.channels() != update.channels() || out.buffer() == update.buffer()) {
-        throw std::invalid_argument("what is added has to be another canvas of the same size and channels");
+    const Attention& attention, Canvas& out, const Canvas& update, const Positions& tiles,
+    const Positions& pixels, Scratch& scratch, int threads) {
+    tiles.check_below(out.tiles());
+    pixels.check_below(out.pixels());
+    if (!out.same_size(update) || out.channels() != update.channels() ||
+        out.shares_memory(update)) {
+        refuse("update has to be another canvas of the size of out");
     }
-    if (attention.channels() != out.channels()) throw std::invalid_argument("the attention has other channels than the canvas");
-    const Geometry& g = out.geometry();
-    const int count = static_cast<int>(tiles.numbers.size() + pixels.numbers.size()), pitch = out.pitch();
+    if (attention.channels() != out.channels()) {
+        refuse(
+            "the attention has ", attention.channels(), " channels, the canvas ", out.channels());
+    }
+    const Lists lists{tiles, pixels};
+    check_disjoint(out.geometry(), lists, threads);
+    const std::size_t floats = static_cast<std::size_t>(out.geometry().batch) * out.pitch();
     const auto lock = scratch.lock();
-    float* partial = scratch.reserve(sums_floats(g.batch, out.channels(), count), 1);
-    const std::size_t floats = static_cast<std::size_t>(g.batch) * pitch;
-    float* means = partial + pieces_of(count) * floats;
-    float *between = means + floats, *scale = between + floats;
-    sum_up(update, tiles, pixels, partial, means, threads);
-    for (std::size_t first = 0; first < floats; first += pitch) {
+    float* means =
+        scratch.reserve(attention_floats(out.geometry().batch, out.channels(), lists.size()), 1);
+    float *between = means + floats, *scale = between + floats, *partial = scale + floats;
+    mean_channels(update, lists, partial, means, threads);
+    for (std::size_t first = 0; first < floats; first += out.pitch()) {
         attention.weights(means + first, between + first, scale + first);
     }
-    add_scaled(out, update, scale, tiles, pixels, threads);
+    add_scaled(out, update, scale, lists, threads);
 }
 
 }  // namespace adadsr

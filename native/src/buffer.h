@@ -1,4 +1,4 @@
-// Zeroed memory that starts at a cache line, and the count of what was ever allocated.
+// Zeroed memory that starts at a cache line, and the number of allocations.
 #pragma once
 
 #include <atomic>
@@ -14,13 +14,13 @@
 
 namespace adadsr {
 
-// How often memory for features, weights, positions or depths was allocated in this process.
+// How often this process has allocated memory for features, weights, positions or depths.
 inline std::atomic<std::int64_t>& allocations() {
     static std::atomic<std::int64_t> count{0};
     return count;
 }
 
-// Memory of a vector that counts.
+// Allocator of a vector whose allocations count.
 template <class Value>
 struct Counted : std::allocator<Value> {
     template <class Other>
@@ -38,7 +38,7 @@ public:
     Buffer() = default;
 
     explicit Buffer(std::size_t floats) : size_(floats) {
-        // calloc gets pages that are zero already, and that take no memory before they are written.
+        // Pages of calloc are zero already and take no memory before they are written.
         raw_.reset(std::calloc(floats * sizeof(float) + kLine, 1));
         if (!raw_) throw std::bad_alloc();
         ++allocations();
@@ -47,19 +47,22 @@ public:
         ask_for_large_pages();
     }
 
-    float* data() const { return start_; }
+    float* data() { return start_; }
+    const float* data() const { return start_; }
     std::size_t size() const { return size_; }
 
 private:
     static constexpr std::size_t kLine = 64, kPage = 4096, kLargePage = 1 << 21;
 
-    // A fresh page costs a trip into the system when it is first written; large ones cost 512 times fewer.
+    // The first write to a page is a page fault; large pages have 512 times fewer.
     void ask_for_large_pages() const {
 #ifdef __linux__
         const std::size_t bytes = size_ * sizeof(float);
         if (bytes < 2 * kLargePage) return;
         const auto first = (reinterpret_cast<std::uintptr_t>(start_) + kPage - 1) / kPage * kPage;
-        madvise(reinterpret_cast<void*>(first), bytes - kPage, MADV_HUGEPAGE);  // no matter if it is refused
+        madvise(
+            reinterpret_cast<void*>(first), bytes - kPage,
+            MADV_HUGEPAGE);  // a hint: refusal does not matter
 #endif
     }
 

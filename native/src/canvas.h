@@ -1,22 +1,23 @@
-// What a network's features lie in, and which of their positions are meant.
+// Canvases: the features of some images as all kernels read and write them.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <vector>
 
 #include "buffer.h"
-#include "geometry.h"
+#include "kernels.h"
 
 namespace adadsr {
 
 constexpr int round_up(int value, int step) { return (value + step - 1) / step * step; }
 
-// Features of some images, channels innermost, in the planes that `Geometry` describes. What lies around an image and
-// the channels that pad a pixel are zero and stay zero: no kernel stores there anything else.
+// Features of some images, channels innermost, in the planes that `Geometry` describes. The border
+// around an image and the channels that pad a pixel are zero and stay zero: no kernel stores
+// anything else there.
 class Canvas {
 public:
-    // What a canvas will be. Raises std::invalid_argument where a size is not positive or there would be 2^31 pixels.
+    // The layout of a canvas before it is allocated. Raises std::invalid_argument for a size below
+    // 1 and for 2^31 pixels or more.
     struct Plan {
         Geometry geometry;
         int pitch;
@@ -26,66 +27,56 @@ public:
         Plan(int batch, int height, int width, int channels);
     };
 
-    Canvas(int batch, int height, int width, int channels) : Canvas(Plan(batch, height, width, channels), channels) {}
+    Canvas(int batch, int height, int width, int channels)
+        : Canvas(Plan(batch, height, width, channels), channels) {}
 
     const Geometry& geometry() const { return geometry_; }
     int channels() const { return channels_; }
-    int pitch() const { return pitch_; }
-    int tiles() const { return geometry_.batch * geometry_.tile_rows * geometry_.tile_columns; }
-    int pixels() const { return geometry_.batch * geometry_.height * geometry_.width; }
-    float* data() const { return buffer_->data() + guard_; }
-    float* image() const { return data() + (geometry_.row + 1) * pitch_; }
-    const std::shared_ptr<Buffer>& buffer() const { return buffer_; }
+    int pitch() const { return pitch_; }  // floats of a pixel
+    int tiles() const { return tiles_of(geometry_); }
+    int pixels() const { return pixels_of(geometry_); }
+    // First pixel of the first plane.
+    float* data() { return buffer_->data() + guard_; }
+    const float* data() const { return const_cast<const Buffer&>(*buffer_).data() + guard_; }
+    // A pixel of an image.
+    float* pixel(int image, int row, int column) { return data() + offset(image, row, column); }
+    const float* pixel(int image, int row, int column) const {
+        return data() + offset(image, row, column);
+    }
+    std::size_t bytes() const { return buffer_->size() * sizeof(float); }
     bool same_size(const Canvas& other) const;
-    // Whether nobody else holds its memory, such as a tensor that views it.
-    bool spare() const;
+    bool shares_memory(const Canvas& other) const { return buffer_ == other.buffer_; }
+    // The memory, for whoever keeps it alive beyond the canvas.
+    const std::shared_ptr<Buffer>& share() const { return buffer_; }
+    // Whether nobody else holds the memory, such as an array that views it.
+    bool is_unshared() const;
 
 private:
     Canvas(const Plan& plan, int channels);
+    std::ptrdiff_t offset(int image, int row, int column) const {
+        return (image * geometry_.plane + (row + 1) * geometry_.row + column + 1) * pitch_;
+    }
 
     Geometry geometry_;
     int channels_, pitch_;
-    std::ptrdiff_t guard_;  // zeros before the first plane and after the last: a 5x5 conv looks two rows and pixels out
+    // Zeros before the first plane and after the last: a 5x5 conv looks two rows and pixels out.
+    std::ptrdiff_t guard_;
     std::shared_ptr<Buffer> buffer_;
 };
 
-// Depths in blocks, one for each tile or pixel of some images.
-struct Depths {
-    int batch = 0, rows = 0, columns = 0;
-    std::vector<float, Counted<float>> values;
-
-    // Copies batch x rows x columns floats; raises std::invalid_argument where one is not a number.
-    void take(const float* from, int batch, int rows, int columns);
+// Images outside the engine, (batch, height, width, channels), with the floats from one to the next
+// along each axis.
+template <class Value>
+struct ImageView {
+    Value* data;
+    std::ptrdiff_t size[4], stride[4];
 };
 
-// Numbers of tiles or pixels. Every number is below `limit`, and none occurs twice. Where an operation takes tiles and
-// pixels, no pixel lies in one of the tiles: threads would add to it at the same time.
-struct Positions {
-    std::vector<std::int32_t, Counted<std::int32_t>> numbers;
-    std::int32_t limit = 0;
+// Copies images into a canvas of their size, each times its scale; null for 1.
+void copy_images(
+    Canvas& canvas, const ImageView<const float>& images, const float* scale, int threads);
 
-    // An empty list that can hold so many numbers without growing.
-    static Positions with_room(int count);
-    static Positions all(int count);
-    // first .. last - 1, instead of what is there. Raises std::invalid_argument where first is below 0.
-    void span(std::int32_t first, std::int32_t last);
-    // Raises std::invalid_argument where the numbers do not rise, or start below 0.
-    static Positions listed(const std::int32_t* from, std::size_t count);
-    void add(std::int32_t number) {
-        numbers.push_back(number);
-        if (number >= limit) limit = number + 1;
-    }
-    void clear() {
-        numbers.clear();
-        limit = 0;
-    }
-};
-
-// Those of the positions first .. last - 1 whose depth is above `low` and at most `high`, in order.
-void select_between(const Depths& depths, float low, float high, int first, int last, Positions& found);
-
-// The pixels whose depth is above `low`: tiles with more than `worth` of them as whole tiles, the others one by one.
-// Returns how many such pixels there are.
-int select_pixels(const Depths& depths, float low, float worth, Positions& tiles, Positions& pixels);
+// Raises std::invalid_argument unless images have the size of a canvas, and this many channels.
+void check_size(const Canvas& canvas, const ImageView<const float>& images, int channels);
 
 }  // namespace adadsr

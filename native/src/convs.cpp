@@ -1,64 +1,98 @@
+// 3x3 convs at lists of tiles and pixels.
 #include <algorithm>
-#include <stdexcept>
 #include <string>
 
 #include "engine.h"
 #include "pool.h"
+#include "refuse.h"
 
 namespace adadsr {
 namespace {
 
-constexpr int kMostPixels = 96;  // at once in a thread
+constexpr int kPixelsPerCall = 96;
+constexpr int kPixelStep = 6;  // pixels that `conv_pixels` computes together
 
-[[noreturn]] void refuse(const std::string& why) { throw std::invalid_argument(why); }
+std::string size_of(const Canvas& canvas) {
+    const Geometry& g = canvas.geometry();
+    return std::to_string(g.batch) + "x" + std::to_string(g.height) + "x" +
+           std::to_string(g.width) + "x" + std::to_string(canvas.channels());
+}
 
+// Pixels along the side of what shares a depth.
 int depth_side(const Depths& depths, const Geometry& geometry) {
     if (depths.batch == geometry.batch) {
         if (depths.rows == geometry.height && depths.columns == geometry.width) return 1;
-        if (depths.rows == geometry.tile_rows && depths.columns == geometry.tile_columns) return kTile;
+        if (depths.rows == geometry.tile_rows && depths.columns == geometry.tile_columns) {
+            return kTile;
+        }
     }
     refuse(
-        "a depth map of " + std::to_string(depths.batch) + "x" + std::to_string(depths.rows) + "x" +
-        std::to_string(depths.columns) + " has neither the pixels nor the tiles of the canvas");
+        "a depth map of ", depths.batch, "x", depths.rows, "x", depths.columns,
+        " has neither the pixels nor the tiles of the canvas");
 }
 
-Job make_job(
-    const Weights& weights, const Canvas& source, const Canvas& out, const Positions& positions, int count,
-    const Finish& finish) {
-    const int factor = weights.factor(), parts = factor * factor;
+void check(
+    const Weights& weights, const Canvas& source, const Canvas& out, const Positions& positions,
+    int count, const Canvas* plus) {
+    const int f = weights.upscale_factor(), parts = f * f;
     const Geometry &from = source.geometry(), &to = out.geometry();
-    if (from.batch != to.batch || from.height * factor != to.height || from.width * factor != to.width) {
-        refuse("the canvas that is stored has to have " + std::to_string(factor) + " times the size of the one read");
-    }
-    if (source.buffer() == out.buffer()) refuse("a conv cannot store into the canvas that it reads");
-    if (source.channels() != weights.in_channels() || out.channels() * parts != weights.out_channels()) {
+    if (from.batch != to.batch || from.height * f != to.height || from.width * f != to.width) {
         refuse(
-            "a conv of " + std::to_string(weights.in_channels()) + " to " + std::to_string(weights.out_channels()) +
-            " channels, enlarging " + std::to_string(factor) + " times, from a canvas of " +
-            std::to_string(source.channels()) + " to one of " + std::to_string(out.channels()));
+            "out is ", size_of(out), ", which is not ", f, " times the size of the source, ",
+            size_of(source));
     }
-    if (finish.plus && !(finish.plus->same_size(out) && finish.plus->channels() == out.channels())) {
-        refuse("what is added has to have the size and channels of the canvas that is stored");
+    if (source.shares_memory(out)) refuse("source and out are the same canvas; give two");
+    if (source.channels() != weights.in_channels() ||
+        out.channels() * parts != weights.out_channels()) {
+        refuse(
+            "a conv of ", weights.in_channels(), " to ", weights.out_channels(),
+            " channels does not fit a source of ", size_of(source), " and out of ", size_of(out),
+            " with an upscale factor of ", f);
     }
-    if (positions.limit > count) {
-        refuse("position " + std::to_string(positions.limit - 1) + " is not one of " + std::to_string(count));
+    if (plus && !(plus->same_size(out) && plus->channels() == out.channels())) {
+        refuse("plus is ", size_of(*plus), ", not ", size_of(out), " as out is");
     }
-    const Store store = {
-        out.data(), to.row, to.plane, factor, finish.plus ? finish.plus->data() : nullptr, out.pitch(), weights.bias(), finish.relu,
-        finish.depths ? finish.depths->values.data() : nullptr,
-        finish.depths ? depth_side(*finish.depths, source.geometry()) : 1, finish.block, finish.slope};
-    return {source.geometry(), source.data(), source.pitch(), weights.packed(), weights.panels(),
-            positions.numbers.data(), store};
+    positions.check_below(count);
 }
 
-// Cuts `count` positions into pieces of at most `most`, as many for each thread and equal as far as they are whole steps,
-// and calls run(first, length, worker) for each.
+ConvJob make_job(
+    const Weights& weights, const Canvas& source, Canvas& out, const Positions& positions,
+    const Finish& finish) {
+    const Geometry& to = out.geometry();
+    Store store{};
+    store.out = out.data();
+    store.row = to.row;
+    store.plane = to.plane;
+    store.upscale_factor = weights.upscale_factor();
+    store.plus = finish.plus ? finish.plus->data() : nullptr;
+    store.pitch = out.pitch();
+    store.bias = weights.bias();
+    store.relu = finish.relu;
+    store.depths = finish.depths ? finish.depths->values.data() : nullptr;
+    store.depth_side = finish.depths ? depth_side(*finish.depths, source.geometry()) : 1;
+    store.block = finish.block;
+    store.slope = finish.slope;
+    ConvJob job{};
+    job.geometry = source.geometry();
+    job.source = source.data();
+    job.in_pitch = source.pitch();
+    job.weights = weights.packed();
+    job.panels = weights.panels();
+    job.positions = positions.numbers.data();
+    job.store = store;
+    return job;
+}
+
+// Cuts `count` positions into pieces of at most `most`, the same number for each thread and equal
+// up to whole steps, and calls run(first, length, worker) for each.
 template <class Run>
 void run_pieces(int count, int most, int step, int threads, const Run& run) {
-    const int steps = (count + step - 1) / step, rounds = (count + threads * most - 1) / (threads * most);
+    const int steps = (count + step - 1) / step;
+    const int rounds = (count + threads * most - 1) / (threads * most);
     const int pieces = std::min(steps, rounds * threads);
     const auto begin = [&](int piece) {
-        return std::min(count, static_cast<int>(static_cast<std::int64_t>(steps) * piece / pieces) * step);
+        const auto first = static_cast<int>(static_cast<std::int64_t>(steps) * piece / pieces);
+        return std::min(count, first * step);
     };
     Pool::instance().run(pieces, threads, [&](int piece, int worker) {
         run(begin(piece), begin(piece + 1) - begin(piece), worker);
@@ -67,36 +101,42 @@ void run_pieces(int count, int most, int step, int threads, const Run& run) {
 
 }  // namespace
 
-float* Scratch::reserve(std::size_t floats_a_worker, int workers) {
-    const std::size_t floats = floats_a_worker * workers;
-    if (memory_.size() < floats) memory_ = Buffer(floats);
+float* Scratch::reserve(std::size_t floats, int workers) {
+    const std::size_t needed = floats * workers;
+    if (memory_.size() < needed) memory_ = Buffer(needed);
     return memory_.data();
 }
 
 void conv_tiles(
-    const TileWeights& weights, const Canvas& source, const Canvas& out, const Positions& tiles, const Finish& finish,
-    Scratch& scratch, int threads) {
-    const Job job = make_job(weights, source, out, tiles, source.tiles(), finish);
-    const int count = static_cast<int>(tiles.numbers.size());
-    if (!count) return;
-    const std::size_t floats = weights.scratch();  // for the largest list, so that it is got once
+    const TileWeights& weights, const Canvas& source, Canvas& out, const Positions& tiles,
+    const Finish& finish, Scratch& scratch, int threads) {
+    check(weights, source, out, tiles, source.tiles(), finish.plus);
+    const ConvJob job = make_job(weights, source, out, tiles, finish);
+    if (!tiles.size()) return;
+    const Kernels& kernels = weights.kernels();
+    const int most = weights.tiles_per_call();
+    const std::size_t floats = weights.scratch();  // for any list, so that it is allocated once
     const auto lock = scratch.lock();
     float* memory = scratch.reserve(floats, threads);
-    run_pieces(count, weights.tiles_at_once(), weights.kernels().rows, threads, [&](int first, int length, int worker) {
-        weights.kernels().conv_tiles(job, first, length, memory + worker * floats);
-    });
+    const auto run = [&](int first, int count, int worker) {
+        kernels.conv_tiles(job, first, count, memory + worker * floats);
+    };
+    run_pieces(tiles.size(), most, kernels.min_tiles, threads, run);
 }
 
 void conv_pixels(
-    const PixelWeights& weights, const Canvas& source, const Canvas& out, const Positions& pixels,
+    const PixelWeights& weights, const Canvas& source, Canvas& out, const Positions& pixels,
     const Finish& finish, int threads) {
-    const Job job = make_job(weights, source, out, pixels, source.pixels(), finish);
-    if (job.store.depth_side != 1) refuse("a conv of pixels needs a depth for each pixel, not for each tile");
-    const int count = static_cast<int>(pixels.numbers.size());
-    if (!count) return;
-    run_pieces(count, kMostPixels, 6, threads, [&](int first, int length, int) {
-        weights.kernels().conv_pixels(job, first, length);
-    });
+    check(weights, source, out, pixels, source.pixels(), finish.plus);
+    const ConvJob job = make_job(weights, source, out, pixels, finish);
+    if (job.store.depth_side != 1) {
+        refuse("a conv of pixels needs a depth for each pixel, not for each tile");
+    }
+    if (!pixels.size()) return;
+    const auto run = [&](int first, int count, int) {
+        weights.kernels().conv_pixels(job, first, count);
+    };
+    run_pieces(pixels.size(), kPixelsPerCall, kPixelStep, threads, run);
 }
 
 }  // namespace adadsr

@@ -1,8 +1,8 @@
 // Which instruction sets were compiled, and which of them this machine has.
-#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "refuse.h"
 #include "weights.h"
 
 namespace adadsr {
@@ -20,8 +20,9 @@ namespace {
 std::vector<const Kernels*> available() {
     std::vector<const Kernels*> found;
 #ifdef ADADSR_X86
-    if (__builtin_cpu_supports("avx512f")) found.push_back(&kernels_avx512);
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&kernels_avx2);
+    const bool fma = __builtin_cpu_supports("fma");
+    if (fma && __builtin_cpu_supports("avx512f")) found.push_back(&kernels_avx512);
+    if (fma && __builtin_cpu_supports("avx2")) found.push_back(&kernels_avx2);
 #endif
 #ifdef ADADSR_NEON
     found.push_back(&kernels_neon);
@@ -44,7 +45,7 @@ const Kernels& kernels_named(const char* name) {
         if (std::string(name) == kernels->name) return *kernels;
         known += (known.empty() ? "" : ", ") + std::string(kernels->name);
     }
-    throw std::invalid_argument("instruction set '" + std::string(name) + "' is not one of this machine's: " + known);
+    refuse("instruction set '", name, "' is not one of this machine's: ", known);
 }
 
 }  // namespace adadsr

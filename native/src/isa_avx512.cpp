@@ -1,13 +1,34 @@
-#include "simd_avx512.h"
+// The kernels in AVX-512. The module is built for the platform's baseline; only what lies in the
+// region below uses AVX-512, and nothing there but the table has external linkage.
+#include <immintrin.h>
 
+#include "kernels.h"
+
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,fma")
+#endif
+
+// clang-format off: the kernels are written in terms of the vector.
+#include "simd_avx512.h"
+// clang-format on
 #include "direct.h"
-#include "enlarge.h"
-#include "strip.h"
+#include "row_conv.h"
+#include "upsample.h"
 #include "winograd.h"
+
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
 
 namespace adadsr {
 
 extern const Kernels kernels_avx512;
-const Kernels kernels_avx512 = {"avx512", kPanel, Vec::few_rows, conv_tiles, conv_pixels, Vec::width, enlarge, strip};
+const Kernels kernels_avx512 = {"avx512",   Vec::width,  kPanel,   Vec::min_rows,
+                                conv_tiles, conv_pixels, upsample, row_conv};
 
 }  // namespace adadsr

@@ -1,31 +1,33 @@
-// The inner loop of everything: a few rows times a panel of two vectors, summed in registers.
-// Include after one of the simd_*.h, which say what a vector is.
+// The inner loops of all kernels: a few rows times a panel of output channels, summed in registers.
+// Include after one of the simd_*.h, which define `Vec` and how many rows of sums its registers
+// hold: `max_rows`, or `min_rows` at the end of a list.
 #pragma once
 
-#include <cstddef>
+#include "kernels.h"
 
-#include "geometry.h"
-
+namespace adadsr {
 namespace {
 
-using adadsr::Job;
-using adadsr::Store;
+#define ADADSR_INLINE inline __attribute__((always_inline))
 
 constexpr int kPanel = 2 * Vec::width;
-constexpr int kSummed = 64;  // channels that are summed for themselves: one long sum would lose too many digits
+// Products of one partial sum. A single long sum would lose too many digits.
+constexpr int kPartialSum = 64;
+constexpr int kRowPartialSum = 128;
 
-// Pointers to rows that lie `step` floats apart. Every third has one: more would not fit into the registers.
+// Pointers to rows that lie `step` floats apart. Only every third has a pointer of its own: more
+// would not fit into the registers.
 template <int Rows>
 struct EvenRows {
     const float* thirds[(Rows + 2) / 3];
     std::ptrdiff_t step;
 
-    inline __attribute__((always_inline)) EvenRows(const float* first, std::ptrdiff_t step) : step(step) {
+    ADADSR_INLINE EvenRows(const float* first, std::ptrdiff_t step) : step(step) {
 #pragma GCC unroll 16
         for (int i = 0; i < (Rows + 2) / 3; ++i) thirds[i] = first + 3 * i * step;
     }
-    inline __attribute__((always_inline)) Vec fill(int row) const { return Vec::fill(thirds[row / 3][row % 3 * step]); }
-    inline __attribute__((always_inline)) void advance(std::ptrdiff_t floats) {
+    ADADSR_INLINE Vec fill(int row) const { return Vec::fill(thirds[row / 3][row % 3 * step]); }
+    ADADSR_INLINE void advance(std::ptrdiff_t floats) {
 #pragma GCC unroll 16
         for (int i = 0; i < (Rows + 2) / 3; ++i) {
             thirds[i] += floats;
@@ -35,65 +37,109 @@ struct EvenRows {
     }
 };
 
-// (row r of `to`) = or, with Add, += (row r of `from`) * panel, a matrix of depth x kPanel. Rows are the channels of a point in scratch, with
-// the tiles `step` floats apart. A function of its own, so that only its sums claim registers.
+// to[r] = from[r] * panel, or += with Add, where `panel` is a k x kPanel matrix. Rows are one point
+// of tiles in scratch, `step` floats apart. Not inlined, so that only its sums claim registers.
 template <int Rows, bool Add>
 __attribute__((noinline)) void multiply_even(
-    const float* from, std::ptrdiff_t step, const float* panel, int depth, float* to, std::ptrdiff_t to_step) {
+    const float* from, std::ptrdiff_t step, const float* panel, int k, float* to,
+    std::ptrdiff_t to_step) {
+    assert(k > 0 && k % kChannelStep == 0);
     Vec sums[Rows][2];
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) sums[r][0] = sums[r][1] = Vec::fill(0);
     EvenRows<Rows> rows(from, step);
-    for (int k = 0; k < depth; k += adadsr::kChannelStep) {
+    for (int i = 0; i < k; i += kChannelStep) {
 #pragma GCC unroll 4
-        for (int lane = 0; lane < adadsr::kChannelStep; ++lane) {
+        for (int lane = 0; lane < kChannelStep; ++lane) {
             const Vec left = Vec::load(panel), right = Vec::load(panel + Vec::width);
             panel += kPanel;
 #pragma GCC unroll 16
             for (int r = 0; r < Rows; ++r) {
-                const Vec factor = rows.fill(r);
-                sums[r][0] = fma(factor, left, sums[r][0]);
-                sums[r][1] = fma(factor, right, sums[r][1]);
+                const Vec value = rows.fill(r);
+                sums[r][0] = fma(value, left, sums[r][0]);
+                sums[r][1] = fma(value, right, sums[r][1]);
             }
             rows.advance(1);
         }
-        rows.advance(adadsr::tile_place(adadsr::kChannelStep) - adadsr::kChannelStep);
+        rows.advance(tile_offset(kChannelStep) - kChannelStep);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {
-        float *left = to + r * to_step, *right = left + adadsr::tile_place(Vec::width);
+        float *left = to + r * to_step, *right = left + tile_offset(Vec::width);
         (Add ? Vec::load(left) + sums[r][0] : sums[r][0]).store(left);
         (Add ? Vec::load(right) + sums[r][1] : sums[r][1]).store(right);
     }
 }
 
-// sums[r] += rows[r][0..depth) * panel.
+// sums[r] += rows[r][0 .. k - 1] * panel.
 template <int Rows>
-inline __attribute__((always_inline)) void multiply_any(
-    const float* const (&rows)[Rows], const float* panel, int depth, Vec (&sums)[Rows][2]) {
-    for (int k = 0; k < depth; ++k) {
+ADADSR_INLINE void multiply_any(
+    const float* const (&rows)[Rows], const float* panel, int k, Vec (&sums)[Rows][2]) {
+    for (int i = 0; i < k; ++i) {
         const Vec left = Vec::load(panel), right = Vec::load(panel + Vec::width);
         panel += kPanel;
 #pragma GCC unroll 16
         for (int r = 0; r < Rows; ++r) {
-            const Vec factor = Vec::fill(rows[r][k]);
-            sums[r][0] = fma(factor, left, sums[r][0]);
-            sums[r][1] = fma(factor, right, sums[r][1]);
+            const Vec value = Vec::fill(rows[r][i]);
+            sums[r][0] = fma(value, left, sums[r][0]);
+            sums[r][1] = fma(value, right, sums[r][1]);
         }
     }
 }
 
-// The gate of a block at a place of given depth.
+// Sums of some vectors of output channels at some neighbouring pixels.
+template <int Pixels, int Vectors>
+struct PixelSums {
+    Vec of[Pixels][Vectors];
+
+    void clear() {
+        for (auto& sum : of) {
+            for (Vec& part : sum) part = Vec::fill(0);
+        }
+    }
+};
+
+// totals[p] += from[p * step ..] * weights, summed over `length` floats. Not inlined, so that only
+// its sums claim registers.
+template <int Pixels, int Vectors>
+__attribute__((noinline)) void add_partial_sums(
+    const float* from, std::ptrdiff_t step, const float* weights, int length,
+    PixelSums<Pixels, Vectors>& totals) {
+    Vec sums[Pixels][Vectors];
+#pragma GCC unroll 12
+    for (int p = 0; p < Pixels; ++p) {
+        for (int v = 0; v < Vectors; ++v) sums[p][v] = Vec::fill(0);
+    }
+    EvenRows<Pixels> rows(from, step);
+    for (int k = 0; k < length; ++k, rows.advance(1), weights += Vectors * Vec::width) {
+        Vec lanes[Vectors];
+        for (int v = 0; v < Vectors; ++v) lanes[v] = Vec::load(weights + v * Vec::width);
+#pragma GCC unroll 12
+        for (int p = 0; p < Pixels; ++p) {
+            const Vec value = rows.fill(p);
+            for (int v = 0; v < Vectors; ++v) sums[p][v] = fma(value, lanes[v], sums[p][v]);
+        }
+    }
+#pragma GCC unroll 12
+    for (int p = 0; p < Pixels; ++p) {
+        for (int v = 0; v < Vectors; ++v) totals.of[p][v] = totals.of[p][v] + sums[p][v];
+    }
+}
+
+// Gate of a block at a position of this depth (arXiv:2004.03915, eq. 4).
 inline float gate(float depth, float block) {
     const float weight = depth - block;
     return weight < 0 ? 0 : weight > 1 ? 1 : weight;
 }
 
-// PReLU. What is not a number stays so.
-inline Vec leaky(Vec x, float slope) { return positive(x) - Vec::fill(slope) * positive(Vec::fill(0) - x); }
+// PReLU. NaN stays NaN.
+inline Vec leaky(Vec x, float slope) {
+    return positive(x) - Vec::fill(slope) * positive(Vec::fill(0) - x);
+}
 
-// Finish the sums of one vector of channels at one pixel, `at` floats into the canvas. channel: among the sums.
-inline __attribute__((always_inline)) void finish(
+// Finishes the sums of one vector of channels at one pixel and stores them `at` floats into the
+// canvas. channel: the first of them, among all sums of the pixel.
+ADADSR_INLINE void finish(
     const Store& store, Vec sum, int channel, std::ptrdiff_t at, float weight) {
     sum = sum + Vec::load(store.bias + channel);
     if (store.relu) sum = positive(sum);
@@ -107,3 +153,4 @@ inline __attribute__((always_inline)) void finish(
 }
 
 }  // namespace
+}  // namespace adadsr

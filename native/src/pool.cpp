@@ -13,10 +13,10 @@
 namespace adadsr {
 namespace {
 
-// Looks at a flag before a thread goes to sleep: about 50 microseconds, the time between two layers.
+// Looks at a flag before a thread goes to sleep: 50 microseconds or more, the time between layers.
 constexpr int kLooks = 2000;
 
-void rest() {
+void relax() {
 #if defined(__x86_64__) || defined(__i386__)
     _mm_pause();
 #else
@@ -28,7 +28,7 @@ template <class Condition>
 bool look_for(const Condition& condition) {
     for (int i = 0; i < kLooks; ++i) {
         if (condition()) return true;
-        rest();
+        relax();
     }
     return false;
 }
@@ -39,7 +39,8 @@ Pool& Pool::instance() {
     // Never destroyed: its threads sleep until the process ends.
     static std::atomic<Pool*> current{nullptr};
 #ifndef _WIN32
-    // A forked child has none of the threads and, maybe, a lock that one of them held: it starts anew.
+    // A forked child has none of the threads, and possibly a lock that one of them held: it gets a
+    // pool of its own.
     static const int registered = pthread_atfork(nullptr, nullptr, [] { current = nullptr; });
     (void)registered;
 #endif
@@ -52,25 +53,24 @@ Pool& Pool::instance() {
     return *pool;
 }
 
-void Pool::run_erased(int tasks, int threads, Call call, const void* data) {
-    const int helpers = std::min(threads, tasks) - 1;
-    std::unique_lock<std::mutex> only(one_caller_, std::defer_lock);
-    if (helpers < 1 || !only.try_lock()) {
-        for (int task = 0; task < tasks; ++task) call(data, task, 0);
-        return;
-    }
-    start_helpers(helpers);
-    const Work work{call, data, tasks, std::min<int>(helpers, static_cast<int>(threads_.size()))};
-    next_task_ = 0;
-    still_helping_ = work.helpers;
+void Pool::run_erased(
+    int tasks, int threads, void (*call)(const void*, int, int), const void* data) {
+    Work work{call, data, tasks, std::min(threads, tasks) - 1};
+    if (work.open < 1) return drain(work, 0);
     {
         const std::lock_guard<std::mutex> lock(mutex_);
-        work_ = work;
+        start_helpers(work.open);
+        works_.push_back(&work);
         ++round_;
     }
     begun_.notify_all();
     drain(work, 0);
-    const auto done = [this] { return still_helping_ == 0; };
+    {
+        // From here on nobody can join, so `helping` only falls.
+        const std::lock_guard<std::mutex> lock(mutex_);
+        works_.erase(std::find(works_.begin(), works_.end(), &work));
+    }
+    const auto done = [&work] { return work.helping == 0; };
     if (!look_for(done)) {
         std::unique_lock<std::mutex> lock(mutex_);
         finished_.wait(lock, done);
@@ -80,36 +80,49 @@ void Pool::run_erased(int tasks, int threads, Call call, const void* data) {
 void Pool::start_helpers(int wanted) {
     while (static_cast<int>(threads_.size()) < wanted) {
         try {
-            threads_.emplace_back(&Pool::help, this, static_cast<int>(threads_.size()) + 1);
+            threads_.emplace_back(&Pool::help, this);
         } catch (const std::system_error&) {
-            return;  // no more threads to be had; those that there are do the work
+            return;  // the system gives no more threads; the existing ones do the work
         }
     }
 }
 
-void Pool::help(int helper) {
+void Pool::help() {
     std::uint64_t seen = 0;
     for (;;) {
         const auto begun = [this, &seen] { return round_ != seen; };
         look_for(begun);
-        Work work;
-        {
-            std::unique_lock<std::mutex> lock(mutex_);
-            begun_.wait(lock, begun);
+        std::unique_lock<std::mutex> lock(mutex_);
+        begun_.wait(lock, begun);
+        seen = round_;
+        while (Work* work = neediest()) {
+            --work->open;
+            ++work->helping;
+            const int worker = work->workers++;
+            lock.unlock();
+            drain(*work, worker);
+            // After this the caller may be gone, and its work with it.
+            const bool last = --work->helping == 0;
+            lock.lock();
+            if (last) finished_.notify_all();
             seen = round_;
-            work = work_;
-        }
-        if (helper > work.helpers) continue;
-        drain(work, helper);
-        if (--still_helping_ == 0) {
-            const std::lock_guard<std::mutex> lock(mutex_);
-            finished_.notify_one();
         }
     }
 }
 
-void Pool::drain(const Work& work, int worker) {
-    for (int task = next_task_++; task < work.tasks; task = next_task_++) work.call(work.data, task, worker);
+Pool::Work* Pool::neediest() {
+    Work* found = nullptr;
+    for (Work* work : works_) {
+        if (work->open < 1 || work->next_task >= work->tasks) continue;
+        if (!found || work->helping < found->helping) found = work;
+    }
+    return found;
+}
+
+void Pool::drain(Work& work, int worker) {
+    for (int task = work.next_task++; task < work.tasks; task = work.next_task++) {
+        work.call(work.data, task, worker);
+    }
 }
 
 }  // namespace adadsr

@@ -3,10 +3,11 @@
 
 #include <immintrin.h>
 
+namespace adadsr {
 namespace {
 
 struct Vec {
-    static constexpr int width = 16, tile_rows = 12, few_rows = 6;
+    static constexpr int width = 16, max_rows = 12, min_rows = 6;
     __m512 lanes;
 
     static Vec load(const float* from) { return {_mm512_loadu_ps(from)}; }
@@ -19,7 +20,8 @@ inline Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.lanes, b.lanes)}; }
 inline Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.lanes, b.lanes)}; }
 // a * b + c
 inline Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.lanes, b.lanes, c.lanes)}; }
-// A NaN stays one, as in torch: these instructions return their second operand then.
+// NaN stays NaN, as in torch: the instruction then returns its second operand.
 inline Vec positive(Vec a) { return {_mm512_max_ps(_mm512_setzero_ps(), a.lanes)}; }
 
 }  // namespace
+}  // namespace adadsr

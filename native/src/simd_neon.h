@@ -3,10 +3,11 @@
 
 #include <arm_neon.h>
 
+namespace adadsr {
 namespace {
 
 struct Vec {
-    static constexpr int width = 4, tile_rows = 12, few_rows = 6;
+    static constexpr int width = 4, max_rows = 12, min_rows = 6;
     float32x4_t lanes;
 
     static Vec load(const float* from) { return {vld1q_f32(from)}; }
@@ -19,7 +20,8 @@ inline Vec operator-(Vec a, Vec b) { return {vsubq_f32(a.lanes, b.lanes)}; }
 inline Vec operator*(Vec a, Vec b) { return {vmulq_f32(a.lanes, b.lanes)}; }
 // a * b + c
 inline Vec fma(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.lanes, a.lanes, b.lanes)}; }
-// A NaN stays one, as in torch.
+// NaN stays NaN, as in torch.
 inline Vec positive(Vec a) { return {vmaxq_f32(vdupq_n_f32(0), a.lanes)}; }
 
 }  // namespace
+}  // namespace adadsr

@@ -1,10 +1,11 @@
-// Four floats in plain C++: runs everywhere, and is what the other instruction sets are tested against.
+// Four floats in plain C++, which runs everywhere.
 #pragma once
 
+namespace adadsr {
 namespace {
 
 struct Vec {
-    static constexpr int width = 4, tile_rows = 4, few_rows = 4;
+    static constexpr int width = 4, max_rows = 4, min_rows = 4;
     float lane[width];
 
     static Vec load(const float* from) { return {from[0], from[1], from[2], from[3]}; }
@@ -34,3 +35,4 @@ inline Vec positive(Vec a) {
 }
 
 }  // namespace
+}  // namespace adadsr

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Any
 from adadsr.errors import AdaDSRError
 
 if TYPE_CHECKING:
-    from adadsr.upscaler import Report, Upscaled, Upscaler
+    from adadsr.upscaler import Execution, Plan, Prepared, Report, Upscaled, Upscaler
 
 __version__ = "0.1.0"
 
-__all__ = ["AdaDSRError", "Report", "Upscaled", "Upscaler", "__version__"]
+__all__ = ["AdaDSRError", "Execution", "Plan", "Prepared", "Report", "Upscaled", "Upscaler", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     # Imported on first use, so that training starts on a machine without libvips.
-    if name in ("Report", "Upscaled", "Upscaler"):
+    if name in ("Execution", "Plan", "Prepared", "Report", "Upscaled", "Upscaler"):
         from adadsr import upscaler
 
         return getattr(upscaler, name)

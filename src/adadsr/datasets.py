@@ -1,8 +1,8 @@
-"""Folders of images to random training pairs. Imports only what a bare PyTorch machine has, and Pillow."""
+"""From folders of images to random training patches. Imports only PyTorch, NumPy and Pillow."""
 
 import hashlib
 import io
-import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,146 +15,207 @@ from torch import Tensor
 
 from adadsr import atomic
 from adadsr.errors import DatasetError
+from adadsr.formats import SUPPORTED_SUFFIXES, is_image_file
+from adadsr.machine import default_threads
 from adadsr.resize import bicubic_downscale
 
-SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff")
-Bytes = npt.NDArray[np.uint8]
+REDUCTION_REMEDY = "drop that reduction from the recipe or use larger images"
+Pixels = npt.NDArray[np.uint8]
 
 
 class Pair(NamedTuple):
-    """One image at both sizes: lr (3, h, w) and hr (3, s*h, s*w), uint8."""
+    """One image at both sizes: lr (3, h, w) and hr (3, s*h, s*w), uint8.
+
+    target: a teacher's SR of lr, float16, of the shape of hr. reduction: factor by which the photo was downscaled to
+    make hr.
+    """
 
     lr: Tensor
     hr: Tensor
+    target: Tensor | None = None
+    reduction: int = 1
 
 
-def load_pairs(folder: Path, scale: int, cache: Path | None = None) -> list[Pair]:
+def load_pairs(folder: Path, scale: int, cache: Path | None = None, reductions: tuple[int, ...] = (1,)) -> list[Pair]:
     """Every image below `folder`, cropped to a multiple of `scale`, with its bicubic LR made from the whole image.
 
-    cache: a folder where LR images are kept by the content of the file, so that a later start has them at once.
-    Raises DatasetError where the folder holds no image, and one that names all files that cannot be used.
+    cache: folder for resized images, keyed by a hash of the file, so that later starts only decode. reductions: in
+    ascending order; each image is used at 1/r of its size (bicubic) for every r that leaves it enough pixels. Raises
+    DatasetError if the folder has no images, if none is large enough for a reduction, or if files cannot be used; the
+    message lists all of these.
     """
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    paths = sorted(p for p in folder.rglob("*") if is_image_file(p))
     if not paths:
-        raise DatasetError(f"{folder}: no images ({', '.join(SUFFIXES)}) found; give a folder of HR images")
+        raise DatasetError(f"{folder}: no images ({', '.join(SUPPORTED_SUFFIXES)}) found; pass a folder of HR images")
     if cache is not None:
         try:
             atomic.make_folder(cache)
         except OSError as error:
             raise _cache_error(cache, error) from error
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        loaded = list(pool.map(partial(_load_or_reason, scale=scale, cache=cache), paths))
+    with ThreadPoolExecutor(default_threads()) as pool:
+        load = partial(_load_or_reason, scale=scale, cache=cache, reductions=reductions)
+        loaded = list(pool.map(load, paths))
     reasons = [reason for reason in loaded if isinstance(reason, str)]
     if reasons:
         listed = "".join(f"\n  {reason}" for reason in reasons)
         raise DatasetError(f"{len(reasons)} of {len(paths)} images cannot be used; remove or replace them:{listed}")
-    return [pair for pair in loaded if isinstance(pair, Pair)]
+    pairs = [pair for group in loaded if isinstance(group, list) for pair in group]
+    missing = sorted(set(reductions) - {pair.reduction for pair in pairs})
+    if missing:
+        raise DatasetError(
+            f"{folder}: no image is large enough for x{scale} at 1/{missing[0]} of its size; {REDUCTION_REMEDY}"
+        )
+    return pairs
 
 
-def _load_or_reason(path: Path, scale: int, cache: Path | None) -> Pair | str:
-    """The pair of a file, or why there is none."""
+def _load_or_reason(path: Path, scale: int, cache: Path | None, reductions: tuple[int, ...]) -> list[Pair] | str:
+    """The pairs of a file, one per reduction that it is large enough for, or the reason if there are none."""
     from PIL import Image
 
     try:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content)) as file:
             if file.mode.startswith(("I", "F")):
-                return f"{path}: its samples ({file.mode}) are not of 8 bits, which training needs"
-            hr = np.asarray(file.convert("RGB"))
-    except Exception as error:  # bytes that are not what they claim to be fail anywhere inside a decoder
-        return f"{path}: cannot be read as an image ({error})"
-    height, width = (size - size % scale for size in hr.shape[:2])
-    if not height or not width:
-        return f"{path}: {hr.shape[1]}x{hr.shape[0]} pixels are too few for x{scale}"
-    hr = hr[:height, :width].copy()
-    lr = bicubic_downscale(hr, scale) if cache is None else _cached_lr(hr, scale, content, cache)
-    return Pair(*(torch.from_numpy(image).permute(2, 0, 1) for image in (lr, hr)))
+                return f"{path}: has {file.mode} samples; training needs 8 bits"
+            photo = np.asarray(file.convert("RGB"))
+    except Exception as error:  # corrupt bytes can fail anywhere inside a decoder
+        return f"{path}: cannot be decoded ({error})"
+    name = hashlib.sha256(content).hexdigest()
+    pairs = [_pair(photo, scale, r, cache, name) for r in reductions if min(photo.shape[:2]) // r >= scale]
+    if not pairs:
+        reduced = "" if reductions[0] == 1 else f" at 1/{reductions[0]} of its size"
+        return f"{path}: {photo.shape[1]}x{photo.shape[0]} is too small for x{scale}{reduced}"
+    return pairs
 
 
-def _cached_lr(hr: Bytes, scale: int, content: bytes, cache: Path) -> Bytes:
-    """The LR image out of the cache; made and put there where it is missing or damaged."""
-    place = cache / f"{hashlib.sha256(content).hexdigest()}-x{scale}.npy"
-    expected = hr.shape[0] // scale, hr.shape[1] // scale, 3
+def _pair(photo: Pixels, scale: int, reduction: int, cache: Path | None, name: str) -> Pair:
+    """A photo downscaled, then cropped to a multiple of `scale`, with its LR. name: its key in the cache."""
+    if reduction > 1:
+        name = f"{name}-1of{reduction}"
+        shape = (-(-photo.shape[0] // reduction), -(-photo.shape[1] // reduction), 3)
+        hr = cached_array(cache, name, shape, np.uint8, lambda: bicubic_downscale(photo, reduction))
+    else:
+        hr = photo
+    height, width = (size // scale for size in hr.shape[:2])
+    hr = hr[: height * scale, : width * scale].copy()
+    lr = cached_array(cache, f"{name}-x{scale}", (height, width, 3), np.uint8, lambda: bicubic_downscale(hr, scale))
+    lr_tensor, hr_tensor = (torch.from_numpy(image).permute(2, 0, 1) for image in (lr, hr))
+    return Pair(lr_tensor, hr_tensor, reduction=reduction)
+
+
+def cached_array(
+    cache: Path | None, name: str, shape: tuple[int, ...], dtype: type, make: Callable[[], npt.NDArray[Any]]
+) -> npt.NDArray[Any]:
+    """The array `name` of the cache; made and stored if it is missing, corrupt, or has another shape or dtype.
+
+    cache: None makes the array without storing it. Raises DatasetError if the cache cannot be written.
+    """
+    if cache is None:
+        return make()
+    path = cache / f"{name}.npy"
     try:
-        kept: npt.NDArray[Any] = np.load(place, allow_pickle=False)
-        if kept.shape == expected and kept.dtype == np.uint8:
-            return kept
+        stored: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+        if stored.shape == shape and stored.dtype == dtype:
+            return stored
     except (OSError, ValueError, EOFError):
         pass
-    lr = bicubic_downscale(hr, scale)
+    made = make()
     try:
-        with atomic.replacing(place) as hidden, hidden.open("wb") as file:
-            np.save(file, lr)
+        with atomic.replacing(path) as hidden, hidden.open("wb") as file:
+            np.save(file, made)
     except OSError as error:
         raise _cache_error(cache, error) from error
-    return lr
+    return made
 
 
 def _cache_error(cache: Path, error: OSError) -> DatasetError:
-    return DatasetError(f"{cache}: cannot be written: {error.strerror}; choose another --cache")
+    return DatasetError(f"{cache}: folder is not writable ({error.strerror}); choose another --cache")
 
 
-class _Pixels(NamedTuple):
-    """The pixels of many images one after the other: values (P, 3) uint8; starts and widths (images,) int64."""
+class _Joined(NamedTuple):
+    """The pixels of many images in a row: values (P, 3); starts and widths (images,) int64."""
 
     values: Tensor
     starts: Tensor
     widths: Tensor
 
+    def image(self, index: int, height: int) -> Tensor:
+        """A view of one image, (3, height, w)."""
+        start, width = int(self.starts[index]), int(self.widths[index])
+        return self.values[start : start + height * width].view(height, width, 3).permute(2, 0, 1)
+
 
 class TrainingImages:
-    """All pairs in the memory of a device, as uint8."""
+    """All pairs in the memory of a device: uint8, and targets, if there are any, as float16."""
 
     def __init__(self, pairs: list[Pair], scale: int, device: torch.device) -> None:
         self.scale, self.device = scale, device
         self.sizes = torch.tensor([pair.lr.shape[-2:] for pair in pairs]).view(-1, 2)
+        self.reductions = torch.tensor([pair.reduction for pair in pairs])
         self.lr = _joined([pair.lr for pair in pairs], device)
         self.hr = _joined([pair.hr for pair in pairs], device)
+        targets = [pair.target for pair in pairs if pair.target is not None]
+        self.targets = _joined(targets, device) if targets else None
+
+    def pair(self, index: int) -> Pair:
+        """Views of the LR and HR of one image."""
+        height, reduction = int(self.sizes[index, 0]), int(self.reductions[index])
+        return Pair(self.lr.image(index, height), self.hr.image(index, height * self.scale), reduction=reduction)
 
 
-def _joined(images: list[Tensor], device: torch.device) -> _Pixels:
+def _joined(images: list[Tensor], device: torch.device) -> _Joined:
     counts = torch.tensor([0, *(image[0].numel() for image in images)])
-    values = torch.empty(int(counts.sum()), 3, dtype=torch.uint8, device=device)
+    dtype = images[0].dtype if images else torch.uint8
+    values = torch.empty(int(counts.sum()), 3, dtype=dtype, device=device)
     ends = counts.cumsum(0)
     for image, start, end in zip(images, ends[:-1].tolist(), ends[1:].tolist(), strict=True):
         values[start:end] = image.permute(1, 2, 0).reshape(-1, 3).to(device)
     widths = torch.tensor([image.shape[-1] for image in images])
-    return _Pixels(values, ends[:-1].to(device), widths.to(device))
+    return _Joined(values, ends[:-1].to(device), widths.to(device))
 
 
 class PatchSampler:
-    """Random LR patches with their HR patches, flipped and turned by 90 degrees, cut out where the images lie.
+    """Random LR patches with their HR patches, flipped and rotated by 90 degrees, cut on the images' device.
 
-    Every position of every image is equally likely. All randomness comes from `generator` (of the CPU), so that a run
-    that is resumed with its state draws what it would have drawn, on any device.
+    Each reduction of the photos is equally likely, and within one every position of every image. All randomness comes
+    from `generator`, on the CPU, so a resumed run draws the same patches on any device.
     """
 
     def __init__(self, images: TrainingImages, patch: int, generator: torch.Generator) -> None:
-        """patch: side of the LR patch in pixels. Raises DatasetError where no image is that large."""
+        """patch: side of the LR patch in pixels. Raises DatasetError if no image of a reduction is that large."""
         self.images, self.patch, self.generator = images, patch, generator
         self.positions = (images.sizes - patch + 1).clamp_min(0)
         self.weights = self.positions.prod(dim=1).double()
         if not self.weights.any():
-            raise DatasetError(f"no image has an LR side of {patch} pixels; take a smaller patch or larger images")
+            raise DatasetError(f"all LR images are smaller than patch={patch}; use a smaller patch or larger images")
+        for reduction in sorted(set(images.reductions.tolist())):
+            alike = images.reductions == reduction
+            if not (total := self.weights[alike].sum()):
+                raise DatasetError(
+                    f"all LR images at 1/{reduction} of their size are smaller than patch={patch}; {REDUCTION_REMEDY}"
+                )
+            self.weights[alike] /= total
 
     def batch(self, size: int, part: slice = slice(None)) -> Pair:
-        """lr (n, 3, patch, patch) and hr (n, 3, s*patch, s*patch), float32 in 0..255, channels last.
+        """lr (n, 3, patch, patch), hr and target (n, 3, s*patch, s*patch), float32 in 0..255, channels last.
 
-        size: patches that are drawn. part: those of them that are wanted; the others take their random numbers only.
+        size: number of patches to draw. part: those to return.
         """
         image = torch.multinomial(self.weights, size, replacement=True, generator=self.generator)
-        place = torch.rand(size, 2, dtype=torch.float64, generator=self.generator)
-        corner = (place * self.positions[image]).long()
+        fraction = torch.rand(size, 2, dtype=torch.float64, generator=self.generator)
+        corner = (fraction * self.positions[image]).long()
         turn = torch.randint(8, (size,), generator=self.generator)
         drawn = torch.stack([image, *corner.unbind(1), turn])[:, part].to(self.images.device, non_blocking=True)
         lr = _cut(self.images.lr, drawn, self.patch, 1)
-        return Pair(lr, _cut(self.images.hr, drawn, self.patch, self.images.scale))
+        hr = _cut(self.images.hr, drawn, self.patch, self.images.scale)
+        targets = self.images.targets
+        return Pair(lr, hr, None if targets is None else _cut(targets, drawn, self.patch, self.images.scale))
 
 
-def _cut(pixels: _Pixels, drawn: Tensor, patch: int, factor: int) -> Tensor:
-    """Squares out of images: (n, 3, factor*patch, factor*patch), float32.
+def _cut(pixels: _Joined, drawn: Tensor, patch: int, factor: int) -> Tensor:
+    """Squares cut out of images: (n, 3, factor*patch, factor*patch), float32.
 
-    drawn: (4, n): image; top and left in LR pixels; a turn in 0..7, whose bits flip rows, flip columns, swap the two.
+    drawn: (4, n): image; top and left in LR pixels; orientation in 0..7, whose bits flip rows, flip columns, transpose.
     """
     image, top, left, turn = drawn
     last = patch * factor - 1
@@ -163,7 +224,7 @@ def _cut(pixels: _Pixels, drawn: Tensor, patch: int, factor: int) -> Tensor:
     rows = top[:, None] * factor + torch.where(flips[:, :1] == 1, last - line, line)
     columns = left[:, None] * factor + torch.where(flips[:, 1:2] == 1, last - line, line)
     start = pixels.starts[image][:, None, None]
-    places = start + rows[:, :, None] * pixels.widths[image][:, None, None] + columns[:, None, :]
-    places = torch.where(flips[:, 2, None, None] == 1, places.transpose(1, 2), places)
-    picked = pixels.values.index_select(0, places.flatten()).view(*places.shape, 3)
+    positions = start + rows[:, :, None] * pixels.widths[image][:, None, None] + columns[:, None, :]
+    positions = torch.where(flips[:, 2, None, None] == 1, positions.transpose(1, 2), positions)
+    picked = pixels.values.index_select(0, positions.flatten()).view(*positions.shape, 3)
     return picked.permute(0, 3, 1, 2).float()

@@ -1,12 +1,12 @@
-"""Every error that adadsr raises on purpose. A message says what was given, what is allowed and what to do."""
+"""Exceptions of adadsr. A message says what was given, what is allowed and what to do."""
 
 
 class AdaDSRError(Exception):
-    """Base of all errors raised on purpose; the command prints its text and nothing else."""
+    """Base of all errors raised on purpose; the command prints only the message."""
 
 
 class InputError(AdaDSRError, ValueError):
-    """An argument, option or tensor is outside what is allowed."""
+    """An argument, option or tensor is not allowed."""
 
 
 class ImageFileError(AdaDSRError):
@@ -14,19 +14,19 @@ class ImageFileError(AdaDSRError):
 
 
 class CheckpointError(AdaDSRError):
-    """A checkpoint is damaged, of an unknown naming, or does not fit the network."""
+    """A checkpoint is corrupt, has an unknown naming, or does not fit the network."""
 
 
 class BackendError(AdaDSRError):
-    """A backend of the sparse body is unknown or not available here."""
+    """A backend is unknown, not available here, or cannot run the network."""
 
 
 class DatasetError(AdaDSRError):
-    """A folder of images does not hold what training or evaluation needs."""
+    """A folder of images lacks what training or evaluation needs."""
 
 
 class TrainingError(AdaDSRError):
-    """A training cannot go on: its loss has no hold, or its folder cannot be written."""
+    """Training cannot continue: the loss diverged, or the output folder is not writable."""
 
 
 class MissingDependencyError(AdaDSRError, ImportError):

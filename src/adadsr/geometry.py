@@ -1,12 +1,10 @@
 """Rectangles of pixels."""
 
-from typing import NamedTuple
-
-from torch import Tensor
+from typing import Any, NamedTuple
 
 
 class Box(NamedTuple):
-    """A rectangle of pixels: rows top..bottom and columns left..right, the ends excluded."""
+    """A rectangle of pixels: rows top..bottom and columns left..right, ends excluded."""
 
     top: int
     left: int
@@ -21,16 +19,21 @@ class Box(NamedTuple):
     def width(self) -> int:
         return self.right - self.left
 
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns, to index an array with."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
     def scaled(self, factor: int) -> "Box":
-        """The same rectangle in an image enlarged by `factor`."""
+        """The same rectangle in an image upscaled by `factor`."""
         return Box(*(edge * factor for edge in self))
 
     def coarse(self, tile: int) -> "Box":
-        """The same rectangle counted in tiles of `tile` pixels; starts at a tile, a partial last tile counts."""
+        """The same rectangle in units of `tile` pixels; it starts at a whole tile, and a partial last tile counts."""
         return Box(self.top // tile, self.left // tile, -(-self.bottom // tile), -(-self.right // tile))
 
     def relative_to(self, other: "Box") -> "Box":
-        """The same rectangle counted from the top left of `other`."""
+        """The same rectangle relative to the top left corner of `other`."""
         return Box(self.top - other.top, self.left - other.left, self.bottom - other.top, self.right - other.left)
 
     def grown(self, margin: int, within: "Box") -> "Box":
@@ -42,6 +45,7 @@ class Box(NamedTuple):
             min(within.right, self.right + margin),
         )
 
-    def of(self, image: Tensor) -> Tensor:
-        """That part of an image (..., H, W), a view."""
-        return image[..., self.top : self.bottom, self.left : self.right]
+    def of(self, image: Any) -> Any:
+        """View of this part of an array or tensor (..., H, W)."""
+        rows, columns = self.slices
+        return image[..., rows, columns]

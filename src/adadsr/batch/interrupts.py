@@ -9,10 +9,10 @@ from typing import Any
 
 
 class Interrupts:
-    """A context in which Ctrl-C raises KeyboardInterrupt at safe places only: while a network runs, and at `check`.
+    """A context in which Ctrl-C raises KeyboardInterrupt only at safe points: while a network runs, and at `check`.
 
-    Reading and writing go through libvips, which calls back into Python, and an exception in a callback is lost. A
-    second Ctrl-C raises at once. Changes nothing outside the main thread, and where Ctrl-C has another meaning.
+    Reading and writing go through libvips, which calls back into Python, and exceptions in callbacks are lost. A second
+    Ctrl-C raises immediately. Does nothing outside the main thread or if Ctrl-C already has another handler.
     """
 
     def __init__(self) -> None:
@@ -32,13 +32,13 @@ class Interrupts:
             signal.signal(signal.SIGINT, self._before)
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt where it was asked for."""
+        """Raise KeyboardInterrupt if Ctrl-C was pressed."""
         if self._asked:
             raise KeyboardInterrupt
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """What is inside can be interrupted anywhere."""
+        """A block that can be interrupted anywhere."""
         self._at_once = True
         try:
             self.check()

@@ -1,4 +1,4 @@
-"""Results -> JSON: one object for a run, with one for each image."""
+"""Results -> JSON: one object per run that contains one per image."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adadsr import __version__, atomic
-from adadsr.batch.planning import Plan
+from adadsr.batch.jobs import Jobs
 from adadsr.batch.running import Result, Status, make_folder
 from adadsr.errors import ImageFileError, InputError
 from adadsr.upscaler import Report
@@ -19,8 +19,8 @@ _START = b'{\n  "adadsr": "'
 def as_json(results: Sequence[Result], *, interrupted: bool = False) -> dict[str, Any]:
     """The whole run as plain values.
 
-    Sizes are [width, height] in pixels; `seconds` is the network's time, `total_seconds` has reading and writing too;
-    a GMAC is 10^9 multiply-accumulates; what is not known is null.
+    Sizes are [width, height] in pixels; `seconds` is the network's time, `total_seconds` includes reading and writing;
+    a GMAC is 10^9 multiply-accumulates; unknown values are null.
     """
     counts = Counter(result.status for result in results)
     return {
@@ -44,7 +44,7 @@ def _image(result: Result) -> dict[str, Any]:
 
 
 def _measurements(report: Report | None) -> dict[str, Any]:
-    """Every field of a report, rounded; the same keys with null where there is none."""
+    """All fields of a report, rounded; the same keys with null if there is none."""
     values = {name: None if report is None else getattr(report, name) for name in Report.__dataclass_fields__}
     for name, value in values.items():
         if isinstance(value, float):
@@ -54,26 +54,26 @@ def _measurements(report: Report | None) -> dict[str, Any]:
     return values
 
 
-def prepare_json(path: Path, plan: Plan) -> None:
-    """Make the report's folder. Raises ImageFileError where it cannot be written, InputError where it is in the way.
+def prepare_json(path: Path, jobs: Jobs) -> None:
+    """Make the report's folder. Raises ImageFileError if it is not writable, InputError if the path is taken.
 
-    An earlier report is replaced, any other file is not.
+    An earlier report may be replaced, other files may not.
     """
     if os.path.isdir(path):
-        raise InputError(f"{path}: this is a folder; give the name of a file for the report")
+        raise InputError(f"{path}: is a folder; pass a file name for the report")
     final = path.resolve()
-    taken = {file.resolve() for job in (*plan.jobs, *plan.existing) for file in (job.source, *job.outputs)}
+    taken = {file.resolve() for job in (*jobs.to_run, *jobs.existing) for file in (job.source, *job.outputs)}
     if final in taken:
-        raise InputError(f"{path}: the report would replace an image; give another name")
+        raise InputError(f"{path}: the report would overwrite an image; choose another name")
     if os.path.exists(path) and not _is_report(path):
-        raise InputError(f"{path}: the file exists already and is no report of adadsr; give another name")
+        raise InputError(f"{path}: exists and is not an adadsr report; choose another name")
     make_folder(path.parent)
 
 
 def _is_report(path: Path) -> bool:
     """Whether a file begins as `write_json` writes reports."""
     try:
-        if not path.is_file():  # opening a pipe would wait for ever
+        if not path.is_file():  # opening a pipe would block forever
             return False
         with path.open("rb") as file:
             return file.read(len(_START)) == _START
@@ -82,10 +82,10 @@ def _is_report(path: Path) -> bool:
 
 
 def write_json(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
-    """Write `content`; the file appears under its name whole or not at all. Raises ImageFileError where it cannot."""
+    """Write `content` completely or not at all. Raises ImageFileError if that fails."""
     try:
         atomic.write_text(path, json.dumps(content, indent=2) + "\n")
     except OSError as error:
         raise ImageFileError(
-            f"{os.fspath(path)}: the report cannot be written ({error.strerror}); choose another place"
+            f"{os.fspath(path)}: cannot write the report ({error.strerror}); choose another path"
         ) from error

@@ -1,25 +1,26 @@
-"""Jobs -> results, one after the other. A bad file is a result with its reason; it stops nothing."""
+"""Jobs -> results, one after the other. A bad file becomes a result with a reason and does not stop the run."""
 
+import errno
 import logging
+import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
 from adadsr import atomic, depthview, images
 from adadsr.batch.interrupts import Interrupts
-from adadsr.batch.planning import Job, Plan
+from adadsr.batch.jobs import Job, Jobs
 from adadsr.errors import AdaDSRError, ImageFileError
-from adadsr.upscaler import Report, Upscaled, Upscaler
-from adadsr.upscaler.report import Target
+from adadsr.upscaler import Plan, Report, Target, Upscaled, Upscaler
 
 logger = logging.getLogger(__name__)
 
 
 class Status(Enum):
-    """What became of a job."""
+    """Outcome of a job."""
 
     DONE = "done"
     SKIPPED = "skipped"
@@ -29,10 +30,9 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class Options:
-    """How images are run: depth and budget as for `Upscaler`, quality, max_pixels and overwrite as for `images`."""
+    """How images are run: a target; quality, max_pixels and overwrite as for `images`."""
 
-    depth: float | None = None
-    budget: float | None = None
+    target: Target = field(default_factory=Target)
     quality: int | None = None
     max_pixels: int = images.DEFAULT_MAX_PIXELS
     overwrite: bool = False
@@ -40,7 +40,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Result:
-    """One image. reason: why it is not done. report: where it is. seconds: reading and writing included."""
+    """One image. reason: why it is not done. report: if it is done. seconds: including reading and writing."""
 
     source: Path
     target: Path | None
@@ -52,42 +52,44 @@ class Result:
 
 
 class Measured(NamedTuple):
-    """A job that can be run, as far as can be told beforehand, and the pixels of its input."""
+    """A job that passed all checks, and the number of pixels of its input."""
 
     job: Job
     pixels: int
 
 
 class Run(NamedTuple):
-    """results: one for each job. interrupted: whether the user stopped it; the rest is then NOT_RUN."""
+    """results: one per job. interrupted: whether the user stopped the run; the remaining jobs are then NOT_RUN."""
 
     results: list[Result]
     interrupted: bool
 
 
-def settled(plan: Plan) -> list[Result]:
-    """The results that are there before anything is run: inputs without an image, and targets that exist."""
-    failed = [Result(source, None, None, Status.FAILED, reason) for source, reason in plan.failures]
-    return failed + [_result(job, Status.SKIPPED, _existing(job)) for job in plan.existing]
+def settled(jobs: Jobs) -> list[Result]:
+    """Results known before anything runs: inputs without an image, and targets that exist."""
+    failed = [Result(source, None, None, Status.FAILED, reason) for source, reason in jobs.failures]
+    return failed + [_result(job, Status.SKIPPED, _existing(job)) for job in jobs.existing]
 
 
 def _existing(job: Job) -> str:
     if job.depth_view is not None and not job.depth_view.exists():
-        return "the output exists already, but not its depth map; pass --overwrite to make both"
-    return "the output exists already; pass --overwrite to replace it"
+        return "output exists but its depth map does not; pass --overwrite to write both"
+    return "output already exists; pass --overwrite to replace it"
 
 
 def check_target(upscaler: Upscaler, options: Options) -> None:
-    """Raise InputError where the network cannot run at the depth or budget of the options."""
-    network = upscaler.network
-    Target(options.depth, options.budget).check(network.config.n_resblocks, adaptive=network.adapter is not None)
+    """Raise InputError if the network cannot run at the depth or budget of the options."""
+    options.target.check(upscaler.engine.network)
 
 
-def measure(jobs: Iterable[Job], scale: int, options: Options) -> tuple[list[Measured], list[Result]]:
-    """Check all that can be checked without decoding, and make the output folders.
+def measure(
+    jobs: Iterable[Job], scale: int, options: Options, *, dry_run: bool = False
+) -> tuple[list[Measured], list[Result]]:
+    """Check everything possible without decoding, make the output folders and prove that they are writable.
 
-    Returns the jobs that can run, and a FAILED result for each of the others. Raises ImageFileError for a folder that
-    cannot be made or written to, InputError for a quality or limit that is not allowed.
+    dry_run: check the folders without writing anything.
+    Returns the jobs that can run and a FAILED result for each of the others. Raises ImageFileError for a folder that
+    cannot be made or written to, InputError for an invalid quality or limit.
     """
     measured, failed, folders = [], [], set()
     for job in jobs:
@@ -97,16 +99,28 @@ def measure(jobs: Iterable[Job], scale: int, options: Options) -> tuple[list[Mea
             failed.append(_result(job, Status.FAILED, str(error)))
             continue
         if job.target.parent not in folders:
-            make_folder(job.target.parent)
+            (_check_folder if dry_run else make_folder)(job.target.parent)
             folders.add(job.target.parent)
         try:
+            images.check_fits(job.target, height * scale, width * scale, quality=options.quality)
             for output in job.outputs:
-                images.check_writable(output, height * scale, width * scale, quality=options.quality)
+                if output.parent.exists():  # in a dry run it may not
+                    images.check_writable(output)
         except ImageFileError as error:
             failed.append(_result(job, Status.FAILED, str(error)))
         else:
             measured.append(Measured(job, height * width))
     return measured, failed
+
+
+def dry_run(upscaler: Upscaler, measured: Iterable[Measured], options: Options) -> Iterator[tuple[Job, Plan] | Result]:
+    """The plan of each image, or a FAILED result. Runs head and adapter only below full depth, and writes nothing."""
+    for job, _ in measured:
+        try:
+            prepared = upscaler.prepare(_read(upscaler, job, options), score=False, max_pixels=options.max_pixels)
+            yield job, prepared.plan(depth=options.target.depth, budget=options.target.budget)
+        except AdaDSRError as error:
+            yield _result(job, Status.FAILED, _named(job, str(error)))
 
 
 def run(
@@ -117,14 +131,14 @@ def run(
     progress: Callable[[float], None] = lambda pixels: None,
     finished: Callable[[Result], None] = lambda result: None,
 ) -> Run:
-    """Enlarge image after image, and write each as soon as it is done.
+    """Upscale one image after the other, and write each as soon as it is done.
 
-    progress: called with the input pixels done so far, parts of an image included. finished: called with each result.
-    A KeyboardInterrupt ends the run cleanly: what was begun leaves no file behind.
+    progress: called with the number of input pixels done so far, including parts of an image. finished: called with
+    each result. A KeyboardInterrupt ends the run cleanly: an unfinished image leaves no file behind.
     """
     results: list[Result] = []
     before = 0
-    with Interrupts() as interrupts:
+    with atomic.folders_synced_at_end(), Interrupts() as interrupts:
         try:
             for job, pixels in measured:
 
@@ -151,11 +165,11 @@ def _run_one(
         report = _upscale(upscaler, job, options, progress, interrupts).report
     except AdaDSRError as error:
         return _result(job, Status.FAILED, _named(job, str(error)), seconds=time.perf_counter() - start)
-    except Exception as error:  # a fault of ours with one image must not cost the user all the others
+    except Exception as error:  # a bug that one image triggers must not cost the user all the others
         logger.debug("%s", job.source, exc_info=True)
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
         if isinstance(error, MemoryError) or "memory" in reason.lower():
-            reason += "; give smaller tiles with --tile or --memory"
+            reason += "; lower --memory or --tile"
         return _result(job, Status.FAILED, _named(job, reason), seconds=time.perf_counter() - start)
     return _result(job, Status.DONE, report=report, seconds=time.perf_counter() - start)
 
@@ -163,38 +177,50 @@ def _run_one(
 def _upscale(
     upscaler: Upscaler, job: Job, options: Options, progress: Callable[[float], None], interrupts: Interrupts
 ) -> Upscaled:
-    """Run one job; the image is written last, so that where it is there the rest is there too."""
-    picture = images.read_image(job.source, max_pixels=options.max_pixels)
-    size = picture.height * upscaler.scale, picture.width * upscaler.scale
-    images.check_writable(
-        job.target,
-        *size,
-        transparent=picture.is_transparent,
-        quality=options.quality,
-        overwrite=options.overwrite,
-    )
+    """Run one job. The image is written last, so if it exists, everything else does."""
+    picture = _read(upscaler, job, options)
     with interrupts.at_once():
-        result = upscaler(picture, depth=options.depth, budget=options.budget, progress=progress)
+        result = upscaler(picture, depth=options.target.depth, budget=options.target.budget, progress=progress)
     if job.depth_view is not None:
-        view = depthview.draw(result.depth_map, upscaler.network.config.n_resblocks)
-        images.write_image(job.depth_view, view)  # one that is there without its image is from an interrupted run
+        view = depthview.draw(result.depth_map, upscaler.config.n_resblocks)
+        images.write_image(job.depth_view, view)  # a map without its image is left from an interrupted run
     assert result.picture is not None
     images.write_image(job.target, result.picture, quality=options.quality, overwrite=options.overwrite)
     return result
 
 
+def _read(upscaler: Upscaler, job: Job, options: Options) -> images.Picture:
+    """The input. Raises ImageFileError if it cannot be read, or if the output's format cannot hold the result."""
+    picture = images.read_image(job.source, max_pixels=options.max_pixels)
+    height, width = picture.height * upscaler.scale, picture.width * upscaler.scale
+    images.check_fits(job.target, height, width, transparent=picture.is_transparent)
+    return picture
+
+
 def make_folder(folder: Path) -> None:
-    """Make a folder with those above it, and prove that files can be written there; else raise ImageFileError."""
+    """Make a folder and its parents, and prove that it is writable; otherwise raise ImageFileError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         atomic.check_folder(folder)
     except OSError as error:
-        cause = error.strerror or str(error)
-        raise ImageFileError(f"{folder}: no files can be written there ({cause}); choose another folder") from error
+        raise _unwritable(folder, error.strerror or str(error)) from error
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise ImageFileError if `make_folder` would, as far as that shows without writing."""
+    first = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    if not first.is_dir():
+        raise _unwritable(folder, f"{first} is not a folder")
+    if not os.access(first, os.W_OK | os.X_OK):
+        raise _unwritable(folder, os.strerror(errno.EACCES))
+
+
+def _unwritable(folder: Path, cause: str) -> ImageFileError:
+    return ImageFileError(f"{folder}: folder is not writable ({cause}); choose another")
 
 
 def _named(job: Job, reason: str) -> str:
-    """A reason that begins with the file it is about."""
+    """The reason, beginning with the file it is about."""
     about = (str(job.source), *map(str, job.outputs))
     return reason if reason.startswith(about) else f"{job.source}: {reason}"
 

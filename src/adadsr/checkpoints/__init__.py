@@ -1,10 +1,10 @@
 """Checkpoints: our own format, published files in four namings, bundled models and the Hugging Face hub.
 
-`adadsr.checkpoints.hub` is imported on its own, because it needs an optional package.
+`adadsr.checkpoints.hub` is imported separately because it needs an optional package.
 """
 
 from adadsr.checkpoints.format import Header, describe, load, read_header, save
-from adadsr.checkpoints.published import Conversion, convert, convert_published, read_published
+from adadsr.checkpoints.published import Conversion, convert, from_published, read_published
 from adadsr.checkpoints.sources import BundledModel, bundled_models, load_model, model_name
 
 __all__ = [
@@ -13,8 +13,8 @@ __all__ = [
     "Header",
     "bundled_models",
     "convert",
-    "convert_published",
     "describe",
+    "from_published",
     "load",
     "load_model",
     "model_name",

@@ -1,79 +1,84 @@
-"""Our checkpoints: safetensors whose header holds the configuration, so that a file rebuilds its own network."""
+"""Our checkpoint format: safetensors with the configuration in the header, so that a file describes its own network."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from safetensors.torch import save as to_bytes
-from torch import Tensor
+import numpy as np
+from safetensors.numpy import save as to_bytes
 
 from adadsr import atomic
-from adadsr.checkpoints.tensors import (
-    check_finite,
-    check_fit,
-    check_storage,
-    is_pickle,
-    read_metadata,
-    read_safetensors,
-)
+from adadsr.checkpoints.tensors import Tensors, check_finite, check_fit, is_pickle, read_metadata, read_safetensors
 from adadsr.errors import CheckpointError, InputError
-from adadsr.models import Network, NetworkConfig
+from adadsr.networks import Model, NetworkConfig, tensor_shapes
+from adadsr.networks.layouts import Shape
 
 FORMAT = "adadsr-1"
-"""Value of the header's `format`; a change that older versions cannot read raises the number."""
+"""The header's `format`; the number changes if older versions cannot read the file."""
 RESERVED = ("format", "config")
 """Header keys that are not free text."""
-STORAGE_TYPES = (torch.float32, torch.float16, torch.bfloat16)
+STORAGE_TYPES = ("float32", "float16")
+FILE_NAME = "model.safetensors"
+"""Name of the weights in a folder and in a repository of the hub."""
 
 
 class Header(NamedTuple):
-    """What a checkpoint says about itself: the network, and free text such as licence or recipe."""
+    """A checkpoint's description of itself: the network, and free text such as licence or recipe."""
 
     config: NetworkConfig
     metadata: dict[str, str]
 
 
 def save(
-    network: Network,
-    path: str | Path,
+    model: Model,
+    path: str | os.PathLike[str],
     *,
-    dtype: torch.dtype = torch.float32,
+    dtype: str = "float32",
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write weights and configuration; the file appears under its name only when it is complete.
+    """Write weights and configuration, completely or not at all.
 
-    dtype: how the numbers are stored, float32, float16 or bfloat16; float16 halves the file. metadata: free text for
-    the header (name, licence, recipe). Raises InputError for what cannot be stored, CheckpointError for NaN or
-    infinity (also where float16 overflows) and for a path that cannot be written.
+    Args:
+        model: The network.
+        path: The file.
+        dtype: Type of the stored weights, one of `STORAGE_TYPES`; float16 halves the file.
+        metadata: Free text for the header (name, licence, recipe).
+
+    Raises:
+        InputError: The type or a metadata key is not allowed.
+        CheckpointError: A weight is NaN or infinite, possibly because float16 overflows, or writing fails.
     """
     path = Path(path)
     if dtype not in STORAGE_TYPES:
-        raise InputError(f"dtype={dtype} is not one of {', '.join(map(str, STORAGE_TYPES))}")
+        raise InputError(f"dtype={dtype} is not one of {', '.join(STORAGE_TYPES)}")
     for key, value in (metadata or {}).items():
         if key in RESERVED or not isinstance(value, str):
-            raise InputError(f"metadata {key!r}: {value!r}; values are text, and {' and '.join(RESERVED)} are taken")
-    tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in network.state_dict().items()}
-    check_finite(path, tensors)
-    header = {**(metadata or {}), "format": FORMAT, "config": json.dumps(asdict(network.config))}
-    _write(path, to_bytes(tensors, metadata=header))
+            raise InputError(
+                f"metadata {key!r}={value!r}: values must be strings; {' and '.join(RESERVED)} are reserved"
+            )
+    with np.errstate(over="ignore"):  # values beyond float16 become infinite, and are refused
+        stored = {name: np.ascontiguousarray(value, dtype) for name, value in model.tensors.items()}
+    check_finite(path, stored)
+    header = {**(metadata or {}), "format": FORMAT, "config": json.dumps(asdict(model.config))}
+    _write(path, to_bytes(stored, header))
 
 
-def load(path: str | Path, *, device: str | torch.device = "cpu") -> Network:
-    """The network in a file that `save` wrote, float32, in evaluation mode.
+def load(path: str | os.PathLike[str]) -> Model:
+    """The network in a file written by `save`, as float32.
 
-    Raises CheckpointError for a file that is missing, damaged, of another format, or whose tensors are not finite or
-    not exactly those of its configuration.
+    Raises:
+        CheckpointError: The file is missing, corrupt or in another format, or its tensors are not finite or not exactly
+            those of its configuration.
     """
     path = Path(path)
-    config = read_header(path).config
-    return rebuild(config, read_safetensors(path).tensors, path, device=device)
+    return checked_model(read_header(path).config, read_safetensors(path).tensors, path)
 
 
-def read_header(path: str | Path) -> Header:
-    """Configuration and free text in the header; no tensor is read. Errors as for `load`."""
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """Configuration and free text of the header; no tensor is read. Errors as for `load`."""
     path = Path(path)
     metadata = {} if is_pickle(path) else read_metadata(path)
     found = metadata.get("format")
@@ -84,32 +89,24 @@ def read_header(path: str | Path) -> Header:
     return Header(config, {key: value for key, value in metadata.items() if key not in RESERVED})
 
 
-def rebuild(
-    config: NetworkConfig, tensors: Mapping[str, Tensor], path: Path, *, device: str | torch.device = "cpu"
-) -> Network:
-    """A network of `config` with these weights (any floating-point type; kept as float32), in evaluation mode.
-
-    Raises CheckpointError, which names `path`, for tensors that are not finite or not exactly those of `config`.
-    """
-    check_storage(path, tensors)
-    # The configuration is as untrusted as the tensors: what it asks for is bounded by what the file holds.
-    if config.n_groups * config.n_resblocks > len(tensors) or config.n_feats > sum(t.numel() for t in tensors.values()):
-        raise CheckpointError(f"{path}: {len(tensors)} tensors are too few for {describe(config)}; get the whole file")
-    network = empty_network(config, path)
-    check_fit(path, describe(config), tensors, {name: value.shape for name, value in network.state_dict().items()})
+def checked_model(config: NetworkConfig, tensors: Tensors, path: Path) -> Model:
+    """The model with these tensors. Raises CheckpointError, naming `path`, if they do not fit `config`."""
+    # The configuration is as untrusted as the tensors: the content of the file bounds the network it may describe.
+    if config.n_groups * config.n_resblocks > len(tensors) or config.n_feats > sum(t.size for t in tensors.values()):
+        raise CheckpointError(
+            f"{path}: {len(tensors)} tensors are too few for {describe(config)}; the file is incomplete"
+        )
+    check_fit(path, describe(config), tensors, expected_shapes(config, path))
     check_finite(path, tensors)
-    network.to_empty(device=device)
-    network.load_state_dict(tensors)
-    return network.eval()
+    return Model(config, tensors)
 
 
-def empty_network(config: NetworkConfig, path: Path) -> Network:
-    """A network of `config` without memory for its weights (device `meta`), to be asked for names and shapes."""
+def expected_shapes(config: NetworkConfig, path: Path) -> dict[str, Shape]:
+    """Name -> shape of the tensors of `config`. Raises CheckpointError, naming `path`, if it is invalid."""
     try:
-        with torch.device("meta"):
-            return Network(config)
+        return tensor_shapes(config)
     except InputError as error:
-        raise CheckpointError(f"{path}: its configuration is not valid: {error}") from error
+        raise CheckpointError(f"{path}: invalid configuration: {error}") from error
 
 
 def describe(config: NetworkConfig) -> str:
@@ -123,17 +120,18 @@ def _parse_config(path: Path, text: str | None) -> NetworkConfig:
         values = json.loads(text or "")
     except (ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"{path}: the header's configuration is missing or damaged; get the file again"
+            f"{path}: the configuration in the header is missing or corrupt; get the file again"
         ) from error
     known = [field.name for field in fields(NetworkConfig)]
     if not isinstance(values, dict) or not set(values) <= set(known):
         raise CheckpointError(
-            f"{path}: configuration {text}, not with the keys {', '.join(known)}; another version of adadsr wrote it"
+            f"{path}: configuration {text} does not have the keys {', '.join(known)}; "
+            "it was written by another version of adadsr"
         )
     try:
         return NetworkConfig(**values)
     except (InputError, TypeError) as error:
-        raise CheckpointError(f"{path}: its configuration {text} is not valid: {error}") from error
+        raise CheckpointError(f"{path}: invalid configuration {text}: {error}") from error
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -141,4 +139,4 @@ def _write(path: Path, content: bytes) -> None:
         with atomic.replacing(path) as hidden:
             hidden.write_bytes(content)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written: {error.strerror}; choose another place") from error
+        raise CheckpointError(f"{path}: cannot write ({error.strerror}); choose another path") from error

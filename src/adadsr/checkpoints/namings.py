@@ -1,7 +1,7 @@
-"""How published repositories name the tensors of EDSR, RCAN and their adaptive forms: tables, read by `published`.
+"""Names of the tensors of EDSR, RCAN and their adaptive forms in published repositories: tables for `published`.
 
 A layer's tensors are its name plus `.weight` and `.bias`. In a name {g} is a group, {b} a block of that group, {G} the
-number of groups and {B} the number of blocks of a group. Adding a naming is one row of LAYOUTS and one test.
+number of groups and {B} the number of blocks per group. A new naming is one row of LAYOUTS and one test.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ RCAN_BLOCK = (
 class MeanShift(NamedTuple):
     """The frozen 1x1 convs that subtract the mean colour before the head and add it after the tail.
 
-    depthwise: one weight a channel, (3, 1, 1, 1), instead of a (3, 3, 1, 1) matrix.
+    depthwise: one weight per channel, (3, 1, 1, 1), instead of a (3, 3, 1, 1) matrix.
     """
 
     subtract: str
@@ -29,9 +29,9 @@ class MeanShift(NamedTuple):
 class Layout(NamedTuple):
     """One repository's names for one backbone.
 
-    naming: the repository. layers: our layer -> theirs. upsample: for each scale the layers of the upsampler, in
-    order. mean_shift: None where the mean is not in the file but in the code, with the value of DIV2K.
-    large_res_scale: the residual scale of the released network of 32 blocks x 256 features, which no tensor tells.
+    naming: the repository. layers: our layer -> theirs. upsample: scale -> layers of the upsampler, in order.
+    mean_shift: None if the code, not the file, contains the mean, that of DIV2K. large_res_scale: residual scale of the
+    released network of 32 blocks x 256 features, which the tensors do not tell.
     """
 
     naming: str

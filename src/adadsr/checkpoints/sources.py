@@ -1,25 +1,21 @@
-"""Where a model comes from: bundled with the package, a file, or the Hugging Face hub."""
+"""Sources of models: bundled with the package, a file, or the Hugging Face hub."""
 
 import os
 import re
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
-from adadsr.checkpoints.format import load, read_header
+from adadsr.checkpoints.format import FILE_NAME, load, read_header
 from adadsr.errors import CheckpointError, MissingDependencyError
-from adadsr.models import Network, NetworkConfig
+from adadsr.networks import Model, NetworkConfig
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-FILE_NAME = "model.safetensors"
-"""Of the weights in a folder, and in a repository of the hub."""
 FILE_SUFFIXES = (".safetensors", ".pt", ".pth")
 
 
 class BundledModel(NamedTuple):
-    """Weights that come with the package. bytes: size of the file. metadata: free text of its header."""
+    """A model bundled with the package. bytes: size of the file. metadata: free text of its header."""
 
     name: str
     path: Path
@@ -29,7 +25,7 @@ class BundledModel(NamedTuple):
 
 
 def bundled_models() -> list[BundledModel]:
-    """What is bundled, by name; only headers are read."""
+    """The bundled models, sorted by name; only headers are read."""
     found = []
     for name, path in _bundled_files().items():
         header = read_header(path)
@@ -38,31 +34,31 @@ def bundled_models() -> list[BundledModel]:
 
 
 def model_name(source: str | os.PathLike[str]) -> str:
-    """What to call the model of a source in reports: a file's or folder's name without suffix, else the text itself."""
+    """Name of a model in reports: the file's or folder's name without suffix, otherwise the source itself."""
     path = Path(source)
     return path.stem if path.exists() else os.fspath(source)
 
 
-def load_model(source: str | Path, *, device: str | torch.device = "cpu") -> Network:
-    """A network by the name of a bundled model, else by a path, else by a hub id `org/name`; in evaluation mode.
+def load_model(source: str | os.PathLike[str]) -> Model:
+    """A network by the name of a bundled model, by path, or by hub id `org/name`, tried in this order.
 
-    A path is a file of our format, or a folder with one named model.safetensors. Raises CheckpointError that lists
-    what was tried, MissingDependencyError for a hub id where the extra `hub` is not installed.
+    A path is a file in our format, or a folder with such a file named model.safetensors. Raises CheckpointError, which
+    lists what was tried; MissingDependencyError for a hub id if the extra `hub` is not installed.
     """
-    text, path = str(source), Path(source)
+    text, path = os.fspath(source), Path(source)
     bundled = _bundled_files()
     if text in bundled:
-        return load(bundled[text], device=device)
+        return load(bundled[text])
     if text and path.exists():
-        return load(_in_folder(path) if path.is_dir() else path, device=device)
+        return load(_in_folder(path) if path.is_dir() else path)
     known = ", ".join(bundled) or "none"
-    tried = f"{text or repr(text)}: no bundled model of that name (there are: {known}); no such file or folder"
+    tried = f"{text or repr(text)}: not a bundled model (available: {known}) and not a file or folder"
     if not HUB_ID.fullmatch(text) or path.suffix in FILE_SUFFIXES:
-        raise CheckpointError(f"{tried}; not a hub id, which has the form org/name; give one of the three")
+        raise CheckpointError(f"{tried}; pass one of these or a Hugging Face id (org/name)")
     try:
         from adadsr.checkpoints import hub
 
-        return hub.from_pretrained(text, device=device)
+        return hub.from_hub(text)
     except MissingDependencyError as error:
         raise MissingDependencyError(f"{tried}; {error}") from error
     except CheckpointError as error:
@@ -76,5 +72,5 @@ def _bundled_files() -> dict[str, Path]:
 def _in_folder(folder: Path) -> Path:
     path = folder / FILE_NAME
     if not path.exists():
-        raise CheckpointError(f"{folder}: this folder holds no {FILE_NAME}; give a model's file, its name or a hub id")
+        raise CheckpointError(f"{folder}: no {FILE_NAME} in this folder; pass a file, a bundled name or a hub id")
     return path

@@ -6,6 +6,8 @@ loading   options -> `Upscaler`
 display   progress bar, summary and failures
 """
 
+__all__ = ["FAILED", "INTERRUPTED", "main"]
+
 FAILED = 1
 INTERRUPTED = 130
 """Exit statuses; 2 is wrong usage."""
@@ -18,7 +20,7 @@ def main() -> None:
     from adadsr.cli.app import app
 
     for stream in (sys.stdout, sys.stderr):
-        # A file name may hold what the terminal cannot show; that is no reason to fail.
+        # A file name may contain characters that the terminal cannot show, which must not be an error.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     app(prog_name="adadsr")

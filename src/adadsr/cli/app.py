@@ -11,7 +11,7 @@ from adadsr.errors import AdaDSRError
 
 
 class Commands(TyperGroup):
-    """Ends a subcommand on an error raised on purpose with one line, and on Ctrl-C with status 130."""
+    """The subcommands. An error raised on purpose ends one with a line, Ctrl-C with status 130."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand. ctx: typer's context."""
@@ -23,6 +23,11 @@ class Commands(TyperGroup):
         except KeyboardInterrupt as error:
             typer.echo("adadsr: interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from error
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of subcommands in plain text: importing rich would take longer than all the rest."""
+        self.rich_markup_mode = None
+        super().format_help(ctx, formatter)
 
 
 app = typer.Typer(
@@ -37,7 +42,7 @@ app.command()(evaluate.evaluate)
 app.command()(models.models)
 app.command()(backends.backends)
 app.command()(convert.convert)
-app.command()(train.train)
+app.command(context_settings=train.FORWARDED)(train.train)
 
 
 def _print_version(wanted: bool) -> None:
@@ -52,4 +57,4 @@ def options(
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Enlarge images with a network that spends its depth where the image needs it."""
+    """Upscale images with a network that works only as hard as each region needs."""

@@ -1,36 +1,36 @@
-"""`adadsr backends`: what can run a network's body here."""
+"""`adadsr backends`: what can run a network here."""
 
 import json
 from typing import Annotated
 
 import typer
 
+CHANNELS = (64, 256)
+"""Features of the published networks."""
+
 
 def backends(
-    device: Annotated[str, typer.Option(help="The device to ask about; auto takes CUDA where there is one.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device to ask about; auto picks CUDA if available.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Measure again what the native engine chooses its algorithms by.")
+        bool,
+        typer.Option(
+            "--measure", help="Time the native engine's conv algorithms on this machine and store the result."
+        ),
     ] = False,
 ) -> None:
-    """List the backends that run a network's body, and whether they can run here."""
-    import torch
+    """List the backends and whether they can run here."""
     from rich.console import Console
     from rich.table import Table
 
-    from adadsr.cli.loading import chosen_device
-    from adadsr.errors import InputError
-    from adadsr.sparse.backends import BACKENDS
+    from adadsr.backends import BACKENDS, auto_device, check_device
 
-    name = chosen_device(device)
-    try:
-        place = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"--device {device}: no such device; `cpu` and `cuda` are common ones") from error
     if measure:
         _measure()
         return
-    missing = {key: backend.missing(place) for key, backend in BACKENDS.items()}
+    name = auto_device() if device == "auto" else device
+    check_device(name)
+    missing = {key: backend.missing(name) for key, backend in BACKENDS.items()}
     if as_json:
         rows = [
             {"name": key, "description": backend.description, "device": name, "missing": missing[key]}
@@ -44,30 +44,25 @@ def backends(
     Console().print(table)
 
 
-CHANNELS = (64, 256)
-"""Features of the networks that are published."""
-
-
 def _measure() -> None:
-    """Measure the native engine's algorithms here, for all threads and the fastest instruction set."""
-    import torch
-
+    """Measure above how many active pixels a tile runs whole, with the default threads and instruction set."""
+    from adadsr.backends import native
     from adadsr.errors import BackendError
-    from adadsr.sparse import extension
+    from adadsr.machine import CACHE_VARIABLE, default_threads
 
-    reason = extension.missing(torch.device("cpu"))
+    reason = native.missing()
     if reason is not None:
-        raise BackendError(f"there is nothing to measure: the native engine cannot run; {reason}")
-    from adadsr.sparse import cost_model
-    from adadsr.sparse.workspaces import chosen_isa
+        raise BackendError(f"nothing to measure: the native engine cannot run ({reason})")
+    from adadsr.backends.native import tile_threshold
+    from adadsr.backends.native.workspaces import chosen_isa
 
-    isa, threads = chosen_isa(None), torch.get_num_threads()
-    for channels in CHANNELS:
-        worth = cost_model.measure(channels, isa, threads)
-        typer.echo(
-            f"{channels} channels, {isa}, {threads} threads: a tile of 16 pixels takes as long as {worth:.2f} alone"
-        )
+    isa, threads = chosen_isa(None), default_threads()
     try:
-        typer.echo(cost_model.cache_file())
-    except RuntimeError:
-        typer.echo(f"not kept: there is no home folder; {cost_model.FOLDER_VARIABLE} says where else")
+        for channels in CHANNELS:
+            pixels = tile_threshold.measure(channels, isa, threads)
+            typer.echo(
+                f"{channels} channels, {isa}, {threads} threads: a 4x4 tile costs as much as {pixels:.1f} single pixels"
+            )
+        typer.echo(tile_threshold.cache_file())
+    except (OSError, RuntimeError) as error:
+        raise BackendError(f"cannot store the result ({error}); set {CACHE_VARIABLE} to a writable folder") from error

@@ -21,30 +21,30 @@ def convert(
         float | None,
         typer.Option(
             metavar="FACTOR",
-            help="EDSR's residual scale, which the tensors do not hold. "
-            "[dim]\\[default: 0.1 for 32 blocks of 256 features where the naming used it, else 1][/dim]",
+            help="Residual scale of EDSR, which checkpoints do not store. "
+            "[dim]\\[default: 0.1 for 32 blocks of 256 features in namings that use it, otherwise 1][/dim]",
         ),
     ] = None,
-    half: Annotated[bool, typer.Option("--half", help="Store float16: half the size.")] = False,
+    half: Annotated[bool, typer.Option("--half", help="Store weights as float16, at half the size.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing OUT.")] = False,
 ) -> None:
-    """Convert a published checkpoint for use with [b]--model[/b].
+    """Convert a published checkpoint to our format.
 
-    Naming and network are recognised from the tensors.
-    What does not fit is refused, with every missing, unexpected and misshapen name.
+    The result goes to [b]--model[/b] of the other commands.
+
+    The naming and the network are detected from the tensors. A file that does not fit is refused
+    with a list of all missing, unexpected and misshapen tensors.
 
     [b]Example[/b]
       adadsr convert EDSR_x2.pt edsr-x2.safetensors --half
     """
     _check_target(source, target, overwrite)
-    import torch
-
     from adadsr import checkpoints
 
-    dtype = torch.float16 if half else torch.float32
+    dtype = "float16" if half else "float32"
     conversion = checkpoints.convert(source, target, res_scale=res_scale, dtype=dtype)
-    network, size = checkpoints.describe(conversion.network.config), target.stat().st_size / 1e6
-    typer.echo(f"{source} -> {target}: {network}, in the naming of {conversion.naming}, {size:.1f} MB")
+    network, size = checkpoints.describe(conversion.model.config), target.stat().st_size / 1e6
+    typer.echo(f"{source} -> {target}: {network}, {conversion.naming} naming, {size:.1f} MB")
     for note in conversion.notes:
         typer.echo(f"  {note}")
 
@@ -53,11 +53,11 @@ def _check_target(source: Path, target: Path, overwrite: bool) -> None:
     if target.suffix != SUFFIX:
         raise typer.BadParameter(f"{target} does not end in {SUFFIX}", param_hint="OUT")
     if os.path.isdir(target):
-        raise typer.BadParameter(f"{target} is a folder; give the name of a file", param_hint="OUT")
+        raise typer.BadParameter(f"{target} is a folder; pass a file name", param_hint="OUT")
     if os.path.exists(target):
         if os.path.exists(source) and os.path.samefile(source, target):
-            raise typer.BadParameter(f"{target} is the input; give another name", param_hint="OUT")
+            raise typer.BadParameter(f"{target} is the input; choose another name", param_hint="OUT")
         if not overwrite:
-            raise typer.BadParameter(f"{target} exists already; pass --overwrite to replace it", param_hint="OUT")
+            raise typer.BadParameter(f"{target} already exists; pass --overwrite to replace it", param_hint="OUT")
     if not os.path.isdir(target.parent):
-        raise typer.BadParameter(f"there is no folder {target.parent}; create it first", param_hint="OUT")
+        raise typer.BadParameter(f"folder {target.parent} does not exist; create it first", param_hint="OUT")

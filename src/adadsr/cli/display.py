@@ -3,13 +3,17 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from adadsr.batch import Result, Status
+from adadsr.batch import Job, Result, Status
+
+if TYPE_CHECKING:
+    from adadsr.upscaler import Plan
 
 
 class _TimeLeft(ProgressColumn):
@@ -17,7 +21,7 @@ class _TimeLeft(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         if not task.completed or not task.elapsed or not task.total:
-            return Text("time left unknown")
+            return Text("estimating")
         seconds = task.elapsed * (task.total - task.completed) / task.completed
         return Text(f"{duration(seconds)} left")
 
@@ -34,7 +38,7 @@ class Bar:
         self._bar.update(self._task, completed=pixels)
 
     def finished(self, result: Result) -> None:
-        """Count one more, and name it where details are wanted."""
+        """Count one more result, and print it if details are wanted."""
         self._ended += 1
         self._bar.update(self._task, description=self._count())
         if self._verbose:
@@ -46,7 +50,7 @@ class Bar:
 
 @contextmanager
 def watch(images: int, pixels: int, *, verbose: bool, quiet: bool) -> Iterator[Bar]:
-    """A bar on stderr while the run lasts; none where stderr is no terminal, or none is wanted."""
+    """A bar on stderr during the run; none if stderr is not a terminal or the bar is not wanted."""
     console = Console(file=sys.stderr)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), _TimeLeft())
     hidden = quiet or not sys.stderr.isatty()  # rich would count FORCE_COLOR as a terminal
@@ -58,12 +62,28 @@ def show_end(results: Sequence[Result], *, interrupted: bool, quiet: bool) -> No
     """The summary on stdout, then each failure and the interruption on stderr."""
     if not quiet and (len(results) != 1 or results[0].status is not Status.FAILED):
         typer.echo(summary(results))
+    show_failures(results)
+    if interrupted:
+        left = sum(result.status is Status.NOT_RUN for result in results)
+        typer.echo(f"adadsr: interrupted; {left} of {len(results)} images not run, the rest complete", err=True)
+
+
+def show_failures(results: Sequence[Result]) -> None:
+    """The reason of each failure on stderr."""
     for result in results:
         if result.status is Status.FAILED:
             typer.echo(f"adadsr: {result.reason}", err=True)
-    if interrupted:
-        left = sum(result.status is Status.NOT_RUN for result in results)
-        typer.echo(f"adadsr: interrupted; {left} of {len(results)} images were not run, the others are whole", err=True)
+
+
+def describe_plan(job: Job, plan: "Plan") -> str:
+    """One line about what a run would do."""
+    width, height, scale = plan.layout.width, plan.layout.height, plan.network.scale
+    cut = "1 tile" if len(plan.tiles) == 1 else f"{len(plan.tiles)} tiles{'' if plan.exact else ', not exact'}"
+    return (
+        f"{job.source} -> {job.target}: {width}x{height} to {width * scale}x{height * scale}, "
+        f"mean depth {plan.mean_depth:.1f}, {plan.budget:.1%} of the full network's cost, "
+        f"{plan.cost.total / 1e9:.1f} GMAC in {cut}, {plan.bytes / 2**20:.0f} MiB"
+    )
 
 
 def summary(results: Sequence[Result]) -> str:

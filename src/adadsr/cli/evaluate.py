@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adadsr.cli.options import Backend, Device, Memory, Tile
+from adadsr.cli.options import Backend, Device, Memory, Precision, Threads, Tile, execution_of, on_device, wrong_usage
 
 if TYPE_CHECKING:
     from adadsr.evaluation import Evaluation, EvaluationOptions, Row
@@ -14,8 +14,8 @@ Datasets = Annotated[
     list[str],
     typer.Argument(
         metavar="DATASET...",
-        help="Names of folders below --data-root, such as Set5, Set14, B100, Urban100, Manga109, or paths: folders "
-        "with HR images, or with HR/ and LR_bicubic/X2.",
+        help="Data sets: folder names below --data-root, such as Set5, or paths. A folder holds HR images, or HR/ and "
+        "LR_bicubic/X2/.",
     ),
 ]
 Models = Annotated[
@@ -25,16 +25,16 @@ Models = Annotated[
         "-m",
         metavar="NAME|FILE|ORG/NAME",
         help="A bundled model, a checkpoint file, a Hugging Face id, or a baseline: bicubic, bicubic-rgb, lanczos. "
-        "May be repeated.",
+        "Repeatable.",
     ),
 ]
 Budgets = Annotated[
     list[float] | None,
-    typer.Option("--budget", "-b", metavar="SHARE", help="Share of the full network's cost, (0, 1]. May be repeated."),
+    typer.Option("--budget", "-b", metavar="SHARE", help="Share of the full network's cost, (0, 1]. Repeatable."),
 ]
 Depths = Annotated[
     list[float] | None,
-    typer.Option("--depth", "-d", metavar="BLOCKS", help="Desired depth, in residual blocks. May be repeated."),
+    typer.Option("--depth", "-d", metavar="BLOCKS", help="Desired depth, in residual blocks. Repeatable."),
 ]
 
 
@@ -45,52 +45,57 @@ def evaluate(
     budget: Budgets = None,
     depth: Depths = None,
     data_root: Annotated[
-        Path, typer.Option(envvar="ADADSR_DATA_ROOT", help="Where the folders of the data sets lie.")
+        Path, typer.Option(envvar="ADADSR_DATA_ROOT", help="Folder that contains the data sets.")
     ] = Path("."),
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for tables, plots and images.")] = Path("evaluation"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output folder for tables, plots and images.")] = Path(
+        "evaluation"
+    ),
     self_ensemble: Annotated[
-        bool, typer.Option("--self-ensemble", help="Average the eight flips and rotations of each image.")
+        bool,
+        typer.Option(
+            "--self-ensemble", help="Average over the eight flips and rotations of each image (x8 self-ensemble)."
+        ),
     ] = False,
-    save_images: Annotated[bool, typer.Option("--save-images", help="Keep every SR image, as PNG.")] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Measure everything again, instead of going on where a run stopped.")
-    ] = False,
+    save_images: Annotated[bool, typer.Option("--save-images", help="Save every SR image as PNG.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming an interrupted run.")] = False,
     device: Device = "auto",
     backend: Backend = None,
+    precision: Precision = "float32",
     tile: Tile = None,
     memory: Memory = None,
+    threads: Threads = None,
 ) -> None:
-    """Measure models on data sets: PSNR, SSIM, executed cost and time, as tables and plots.
+    """Evaluate models on data sets: PSNR, SSIM, executed cost and time, as tables and plots.
 
-    Started again with the same options, it goes on where it was interrupted.
+    Repeat an interrupted command to resume it.
     """
-    from adadsr.cli.loading import chosen_device
     from adadsr.evaluation import EvaluationOptions
 
-    options = EvaluationOptions(
-        datasets=tuple(datasets),
-        models=tuple(model),
-        scale=scale,
-        out=out,
-        data_root=data_root,
-        depths=tuple(depth or ()),
-        budgets=tuple(budget or ()),
-        backend=backend,
-        device=chosen_device(device),
-        tile=tile,
-        memory=memory,
-        self_ensemble=self_ensemble,
-        save_images=save_images,
-        fresh=fresh,
-    )
+    execution = execution_of(device, backend, tile, memory, precision, threads)
+    with wrong_usage():
+        options = EvaluationOptions(
+            datasets=tuple(datasets),
+            models=tuple(model),
+            scale=scale,
+            out=out,
+            data_root=data_root,
+            depths=tuple(depth or ()),
+            budgets=tuple(budget or ()),
+            execution=on_device(execution),
+            self_ensemble=self_ensemble,
+            save_images=save_images,
+            fresh=fresh,
+        )
     done = _with_progress(options)
     _print_rows(done.rows)
     for path in done.files:
         typer.echo(path)
+    for note in done.notes:
+        typer.echo(f"adadsr: {note}", err=True)
 
 
 def _with_progress(options: "EvaluationOptions") -> "Evaluation":
-    """Run behind a bar on stderr; none where stderr is no terminal."""
+    """Run with a bar on stderr; without one if stderr is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -123,14 +128,14 @@ def _print_rows(rows: "list[Row]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from adadsr.evaluation.tables import COLUMNS, SHORT
+    from adadsr.evaluation.results import COLUMNS, SHORT
 
-    for dataset in dict.fromkeys(row.dataset for row in rows):
-        table = Table(title=f"{dataset}, x{rows[0].scale}", title_justify="left")
+    for dataset in dict.fromkeys(row.case.dataset for row in rows):
+        table = Table(title=f"{dataset}, x{rows[0].case.scale}", title_justify="left")
         for name, _ in COLUMNS:
             if name in SHORT:
                 table.add_column(name, overflow="fold")
         for row in rows:
-            if row.dataset == dataset:
+            if row.case.dataset == dataset:
                 table.add_row(*(text(row) for name, text in COLUMNS if name in SHORT))
         Console().print(table)

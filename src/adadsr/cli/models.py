@@ -1,4 +1,4 @@
-"""`adadsr models`: what is bundled."""
+"""`adadsr models`: the bundled models, their quality and their origin."""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,41 +8,62 @@ import typer
 if TYPE_CHECKING:
     from adadsr.checkpoints import BundledModel
 
+SHARES = ("100", "50", "25")
+"""Percentages of the body that the table has a column for."""
 
-def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False) -> None:
-    """List the models that come with the package: each name can be given to [b]--model[/b]."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
+def models(
+    details: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Everything about one model: recipe, data, licence.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List the bundled models and their quality.
+
+    Their names go to [b]--model[/b] of the other commands.
+    """
     from adadsr.checkpoints import bundled_models
 
     found = bundled_models()
-    if as_json:
+    if details is not None:
+        _show_details(details, found)
+    elif as_json:
         typer.echo(json.dumps([_as_json(model) for model in found], indent=2))
-        return
-    if not found:
-        typer.echo("No models are bundled with this installation; give a file or a hub id to --model.")
-        return
+    elif not found:
+        typer.echo("This installation has no bundled models; pass a file or a Hugging Face id to --model.")
+    else:
+        _show_table(found)
+
+
+def _show_table(found: "list[BundledModel]") -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE, padding=(0, 1), pad_edge=False)
+    table.add_column("name", no_wrap=True)
+    for share in SHARES:
+        table.add_column(f"{share}%", justify="right", no_wrap=True)
+    table.add_column("what it is for")
+    for model in found:
+        quality = json.loads(model.metadata.get("quality", "{}"))
+        cells = [f"{quality[share]:.2f}" if share in quality else "-" for share in SHARES]
+        table.add_row(model.name, *cells, model.metadata.get("summary", ""))
     console = Console()
-    table = Table("name", "scale", "network", "blocks", "features", "a depth for each", "size")
-    for model in found:
-        table.add_row(*_cells(model))
     console.print(table)
-    for model in found:
-        about = Table.grid(padding=(0, 2))
-        for key, value in model.metadata.items():
-            about.add_row(Text(f"  {key}"), Text(value))
-        console.print(f"\n[b]{model.name}[/b]", about)
+    console.print("Figures: PSNR-Y in dB on the validation photos when that share of the body runs.", highlight=False)
 
 
-def _cells(model: "BundledModel") -> tuple[str, ...]:
-    config = model.config
-    side = config.depth_tile
-    blocks = f"{config.n_groups} x {config.n_resblocks}" if config.n_groups > 1 else str(config.n_resblocks)
-    unit = ("pixel" if side == 1 else f"{side}x{side} pixels") if config.adaptive else "-"
-    size = f"{model.bytes / 1e6:.1f} MB"
-    return model.name, f"x{config.scale}", config.kind, blocks, str(config.n_feats), unit, size
+def _show_details(name: str, found: "list[BundledModel]") -> None:
+    from adadsr.checkpoints import describe
+    from adadsr.errors import InputError
+
+    model = next((each for each in found if each.name == name), None)
+    if model is None:
+        raise InputError(f"{name}: not a bundled model (available: {', '.join(m.name for m in found)})")
+    typer.echo(f"{model.name}: {describe(model.config)}, {model.bytes / 1e6:.1f} MB")
+    for key, value in sorted(model.metadata.items()):
+        typer.echo(f"  {key}: {value}")
 
 
 def _as_json(model: "BundledModel") -> dict[str, Any]:

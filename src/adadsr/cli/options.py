@@ -1,12 +1,18 @@
 """Options that several subcommands share, and how their values are read. A wrong value is wrong usage: status 2."""
 
 import re
-from typing import Annotated, TypeAlias
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-_SCALES = (2, 3, 4)  # models.config.SCALES, without importing torch
-_PRECISIONS = ("float32", "float16", "bfloat16")  # upscaler.report.PRECISIONS, without importing torch
+from adadsr.errors import InputError
+
+if TYPE_CHECKING:
+    from adadsr.upscaler import Execution
+
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?([KMGT]?)(I?B)?", re.IGNORECASE)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
@@ -29,41 +35,22 @@ def _parse_size(text: str, base: int, what: str) -> int:
     return size
 
 
-def check_quality(quality: int | None) -> int | None:
-    """`quality` where it is one of 1..100 or None."""
-    if quality is not None and not 1 <= quality <= 100:
-        raise typer.BadParameter(f"{quality} is outside 1 (smallest file) to 100 (best)")
-    return quality
-
-
-def _check_tile(tile: int | None) -> int | None:
-    if tile is not None and tile < 1:
-        raise typer.BadParameter(f"{tile} is not a side in pixels; it is at least 1")
-    return tile
+@contextmanager
+def wrong_usage() -> Iterator[None]:
+    """An InputError inside the block is wrong usage."""
+    try:
+        yield
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _check_scale(scale: int | None) -> int | None:
-    if scale is not None and scale not in _SCALES:
-        raise typer.BadParameter(f"{scale} is not one of 2, 3, 4")
+    if scale is not None:
+        from adadsr.networks import SCALES
+
+        if scale not in SCALES:
+            raise typer.BadParameter(f"{scale} is not one of {', '.join(map(str, SCALES))}")
     return scale
-
-
-def _check_precision(precision: str) -> str:
-    if precision not in _PRECISIONS:
-        raise typer.BadParameter(f"{precision!r} is not one of {', '.join(_PRECISIONS)}")
-    return precision
-
-
-def _check_budget(budget: float | None) -> float | None:
-    if budget is not None and not 0 < budget <= 1:
-        raise typer.BadParameter(f"{budget:g} is outside (0, 1]; 0.5 is half the cost, 1 the full network")
-    return budget
-
-
-def _check_depth(depth: float | None) -> float | None:
-    if depth is not None and not depth >= 0:
-        raise typer.BadParameter(f"{depth:g} is below 0; the depth is a number of residual blocks")
-    return depth
 
 
 Model: TypeAlias = Annotated[
@@ -72,8 +59,8 @@ Model: TypeAlias = Annotated[
         "--model",
         "-m",
         metavar="NAME|FILE|ORG/NAME",
-        help="A bundled model (see [b]adadsr models[/b]), a checkpoint file, or a Hugging Face id. "
-        "[dim]\\[default: adaedsr-baseline of the scale][/dim]",
+        help="Bundled model (see [b]adadsr models[/b]), checkpoint file, or Hugging Face id. "
+        "[dim]\\[default: adaedsr-baseline-x2, -x3 or -x4][/dim]",
     ),
 ]
 Scale: TypeAlias = Annotated[
@@ -83,7 +70,7 @@ Scale: TypeAlias = Annotated[
         "-s",
         metavar="2|3|4",
         callback=_check_scale,
-        help="How many times wider and higher. [dim]\\[default: the model's own, 2 without --model][/dim]",
+        help="Scale factor. [dim]\\[default: that of --model, otherwise 2][/dim]",
     ),
 ]
 Budget: TypeAlias = Annotated[
@@ -92,9 +79,7 @@ Budget: TypeAlias = Annotated[
         "--budget",
         "-b",
         metavar="SHARE",
-        callback=_check_budget,
-        help="Share of the full network's cost to spend, above 0 and up to 1; it is met within 0.01. "
-        "[dim]\\[default: 1][/dim]",
+        help="Share of the full network's cost to spend, in (0, 1]; met within 0.01. [dim]\\[default: 1][/dim]",
         rich_help_panel="Speed and memory",
     ),
 ]
@@ -104,8 +89,7 @@ Depth: TypeAlias = Annotated[
         "--depth",
         "-d",
         metavar="BLOCKS",
-        callback=_check_depth,
-        help="Instead of a budget: the desired depth, in residual blocks. What comes out may differ.",
+        help="Desired mean depth in residual blocks, instead of a budget. Published adapters may miss it.",
         rich_help_panel="Speed and memory",
     ),
 ]
@@ -113,7 +97,7 @@ Device: TypeAlias = Annotated[
     str,
     typer.Option(
         metavar="DEVICE",
-        help="cpu, cuda, cuda:1, ...; auto takes a CUDA device where there is one.",
+        help="cpu, cuda, cuda:1, ...; auto picks CUDA if available.",
         rich_help_panel="Speed and memory",
     ),
 ]
@@ -121,7 +105,7 @@ Backend: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="What runs the network's body; see [b]adadsr backends[/b].",
+        help="Engine that runs the network; see [b]adadsr backends[/b].",
         rich_help_panel="Speed and memory",
     ),
 ]
@@ -129,19 +113,16 @@ Precision: TypeAlias = Annotated[
     str,
     typer.Option(
         metavar="float32|float16|bfloat16",
-        callback=_check_precision,
-        help="Type of the network's numbers. Half precision is for GPUs; an image that leaves its range is run again "
-        "in float32.",
+        help="Floating-point type of the network. Half precision is for GPUs; tiles that overflow run again in "
+        "float32.",
         rich_help_panel="Speed and memory",
     ),
 ]
 Tile: TypeAlias = Annotated[
     int | None,
     typer.Option(
-        callback=_check_tile,
         metavar="PIXELS",
-        help="Largest side of the tiles that images are cut into, in input pixels. "
-        "[dim]\\[default: as large as memory allows][/dim]",
+        help="Maximum tile side in input pixels. [dim]\\[default: as large as --memory allows][/dim]",
         rich_help_panel="Speed and memory",
     ),
 ]
@@ -150,8 +131,17 @@ Memory: TypeAlias = Annotated[
     typer.Option(
         parser=parse_bytes,
         metavar="SIZE",
-        help="What the process may take, such as 800M or 16G; tiles are made to fit. "
-        "[dim]\\[default: 1.1G where tiles change nothing, else 4G][/dim]",
+        help="Limit on working memory, such as 800M or 16G. Large images run in tiles to fit. "
+        "[dim]\\[default: 1G if tiles are exact, otherwise 4G; on a GPU what is free][/dim]",
+        rich_help_panel="Speed and memory",
+    ),
+]
+Threads: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="COUNT",
+        help="Threads of the native engine. [dim]\\[default: ADADSR_THREADS, OMP_NUM_THREADS, or all that the process "
+        "may use][/dim]",
         rich_help_panel="Speed and memory",
     ),
 ]
@@ -161,7 +151,24 @@ MaxPixels: TypeAlias = Annotated[
         "--max-pixels",
         parser=parse_pixels,
         metavar="COUNT",
-        help="Refuse input images of more pixels, such as 400M. [dim]\\[default: 178M][/dim]",
+        help="Refuse larger input images, such as 400M for 400 megapixels. [dim]\\[default: 178M][/dim]",
         rich_help_panel="Speed and memory",
     ),
 ]
+
+
+def execution_of(
+    device: str, backend: str | None, tile: int | None, memory: int | None, precision: str, threads: int | None
+) -> "Execution":
+    """How networks run, by the options of these names, checked. device: may be `auto`, for `on_device`."""
+    from adadsr.upscaler import Execution
+
+    with wrong_usage():
+        return Execution(device, backend, tile, memory, precision, threads)
+
+
+def on_device(execution: "Execution") -> "Execution":
+    """The same, with CUDA if available, otherwise the CPU, in place of `auto`."""
+    from adadsr.backends import auto_device  # imports torch
+
+    return replace(execution, device=auto_device()) if execution.device == "auto" else execution

@@ -1,53 +1,40 @@
-"""`adadsr train`: a recipe and folders of images -> a finished, evaluated checkpoint."""
+"""`adadsr train`: forwards its arguments to the command line of `adadsr.training`, and shows how the run goes."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+import importlib.util
+from typing import TYPE_CHECKING
 
 import typer
 
-from adadsr.cli.options import Device
+from adadsr.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from adadsr.training.log import Entry, Progress, Rollback, Validation
     from adadsr.training.recipe import Recipe
 
-Folder = Annotated[Path, typer.Option(metavar="DIR", help="Folder of HR images, searched recursively.")]
+FORWARDED = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+"""Context of a command whose options another parser reads, --help included."""
+LIBRARIES = ("torch", "PIL", "yaml")
+"""What the extra `train` brings and training cannot do without."""
 
 
-def train(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Network and stages; see recipes/.")],
-    train: Folder,
-    valid: Folder,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for state, log and result.")],
-    every: Annotated[int, typer.Option(min=1, metavar="STEPS", help="Steps between validations.")] = 1000,
-    look: Annotated[int, typer.Option(min=1, metavar="STEPS", help="Steps between looks at the loss.")] = 20,
-    minutes: Annotated[float, typer.Option(min=0, metavar="MINUTES", help="Minutes between saved states.")] = 5.0,
-    cache: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder where LR images are kept. [dim]\\[default: ~/.cache/adadsr/lr][/dim]"),
-    ] = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves to OUT/board.")] = False,
-    device: Device = "auto",
-) -> None:
-    """Train a network. Started again with the same OUT, it goes on where it was interrupted.
-
-    For several devices: [b]torchrun --nproc-per-node N -m adadsr.training RECIPE.yaml ...[/b]
-    """
-    from adadsr.training import Pace, Recipe, Session
+def train(context: typer.Context) -> None:
+    """Train a network on a folder of photos."""
+    missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(f"training needs {', '.join(missing)}; run pip install 'adadsr[train]'")
+    from adadsr.training import Recipe
     from adadsr.training import train as run
-    from adadsr.training.session import default_cache
+    from adadsr.training.__main__ import parse
 
-    session = Session(
-        recipe, train, valid, out, Pace(every, look, minutes), cache or default_cache(), device, tensorboard
-    )
-    display = Display(Recipe.from_yaml(recipe))
+    session = parse(context.args, "adadsr train")
+    display = Display(Recipe.from_yaml(session.recipe))
     with display.bar:
         path = run(session, [display])
     typer.echo(path)
 
 
 class Display:
-    """A bar with loss, throughput and where the time goes on a terminal; a line for each validation and rollback."""
+    """A bar with loss, throughput and time left on a terminal; a line for each validation and rollback."""
 
     def __init__(self, recipe: "Recipe") -> None:
         from rich.console import Console
@@ -63,7 +50,7 @@ class Display:
             transient=True,
             disable=not console.is_terminal,
         )
-        self.task = self.bar.add_task("train", total=sum(self.steps), what="images")
+        self.task = self.bar.add_task("train", total=sum(self.steps), what="reading images")
 
     def __call__(self, entry: "Entry") -> None:
         """Show an entry."""
@@ -83,7 +70,7 @@ def progress_line(entry: "Progress") -> str:
     hours, minutes = divmod(round(entry.seconds_left / 60), 60)
     return (
         f"{hours}:{minutes:02} left  loss {entry.loss:.3f}  {entry.images_per_second:.0f} patches/s  "
-        f"{1000 * entry.seconds_per_step:.0f} ms a step, {entry.data_share:.1%} of it data"
+        f"{1000 * entry.seconds_per_step:.0f} ms/step ({entry.data_share:.1%} data)"
     )
 
 
@@ -94,9 +81,9 @@ def validation_line(entry: "Validation", stages: int) -> str:
 
 
 def rollback_line(entry: "Rollback") -> str:
-    """What happened, and from where it goes on."""
-    loss = "is not finite" if entry.loss is None else f"jumped to {entry.loss:.3g}"
+    """The reason for a rollback, and the step at which the run continues."""
+    loss = "not finite" if entry.loss is None else f"spiked to {entry.loss:.3g}"
     return (
-        f"stage {entry.stage + 1}, step {entry.seen_at}: the loss {loss}; "
-        f"back to step {entry.step} at {0.5**entry.rollbacks:g} of the learning rate"
+        f"stage {entry.stage + 1}, step {entry.seen_at}: loss {loss}; "
+        f"rolled back to step {entry.step}, learning rate x {0.5**entry.rollbacks:g}"
     )

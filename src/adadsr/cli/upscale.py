@@ -1,8 +1,7 @@
-"""`adadsr upscale`: enlarge files, folders and patterns."""
+"""`adadsr upscale`: files, folders and patterns."""
 
 import logging
 from collections.abc import Callable
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -19,30 +18,36 @@ from adadsr.cli.options import (
     Model,
     Precision,
     Scale,
+    Threads,
     Tile,
-    check_quality,
+    execution_of,
+    on_device,
+    wrong_usage,
 )
+from adadsr.formats import FORMATS, find_format, joined
 
 if TYPE_CHECKING:
     from adadsr import batch
     from adadsr.upscaler import Upscaler
 
 _OUTPUT = "Output"
+_LOSSY = [each for each in FORMATS if not each.is_lossless]
 
 
-class Format(str, Enum):
-    """Formats of outputs; a value is a suffix without its dot."""
-
-    PNG = "png"
-    JPG = "jpg"
-    WEBP = "webp"
-    TIFF = "tiff"
-    AVIF = "avif"
+def _check_format(name: str | None) -> str | None:
+    """`name` in lower case if it is a format."""
+    if name is None:
+        return None
+    with wrong_usage():
+        find_format(name)
+    return name.lower().removeprefix(".")
 
 
 Inputs: TypeAlias = Annotated[
     list[str],
-    typer.Argument(metavar="INPUT", help="Images, folders, and patterns in quotes.", show_default=False),
+    typer.Argument(
+        metavar="INPUT", help='Images, folders, or quoted patterns such as "scans/*.tif".', show_default=False
+    ),
 ]
 Output: TypeAlias = Annotated[
     str,
@@ -50,35 +55,40 @@ Output: TypeAlias = Annotated[
         "--output",
         "-o",
         metavar="OUT",
-        help="The file to write where the input is one file and OUT ends like an image; else a folder.",
+        help="Output file, if the input is one file and OUT has an image suffix; otherwise a folder.",
         show_default=False,
     ),
 ]
 OutputFormat: TypeAlias = Annotated[
-    Format | None,
+    str | None,
     typer.Option(
         metavar="FORMAT",
-        help="Of the files in the folder OUT: png, jpg, webp, tiff or avif. [dim]\\[default: each input's own][/dim]",
+        callback=_check_format,
+        help=f"Format of the output files: {', '.join(each.suffixes[0][1:] for each in FORMATS)}. "
+        "[dim]\\[default: that of each input][/dim]",
         rich_help_panel=_OUTPUT,
     ),
 ]
 Quality: TypeAlias = Annotated[
     int | None,
     typer.Option(
-        callback=check_quality,
-        metavar="1..100",
-        help="Of JPEG, WebP and AVIF; 100 makes WebP and AVIF lossless. [dim]\\[default: 95, for AVIF 90][/dim]",
+        min=1,
+        max=100,
+        help=f"Quality of {joined(each.name for each in _LOSSY)} files. 100 is lossless for "
+        f"{joined(each.name for each in _LOSSY if each.is_lossless_at_100)}. "
+        f"[dim]\\[default: {', '.join(f'{each.name} {each.default_quality}' for each in _LOSSY)}][/dim]",
         rich_help_panel=_OUTPUT,
     ),
 ]
 Overwrite: TypeAlias = Annotated[
-    bool, typer.Option("--overwrite", help="Replace outputs that exist; else skip them.", rich_help_panel=_OUTPUT)
+    bool,
+    typer.Option("--overwrite", help="Replace existing outputs instead of skipping them.", rich_help_panel=_OUTPUT),
 ]
 DepthMap: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--depth-map",
-        help="Draw how deep the network ran where: STEM.depth.png beside each output.",
+        help="Also write STEM.depth.png next to each output: a picture of how deep the network ran.",
         rich_help_panel=_OUTPUT,
     ),
 ]
@@ -86,14 +96,22 @@ ReportFile: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE.json",
-        help="Write status, sizes, seconds, mean depth and cost of every image.",
+        help="Write a JSON report: status, sizes, time, mean depth and cost of each image.",
         rich_help_panel=_OUTPUT,
     ),
 ]
 Verbose: TypeAlias = Annotated[
-    bool, typer.Option("--verbose", "-v", help="A line for each image.", rich_help_panel=_OUTPUT)
+    bool, typer.Option("--verbose", "-v", help="Print a line per image.", rich_help_panel=_OUTPUT)
 ]
-Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing but errors.", rich_help_panel=_OUTPUT)]
+Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.", rich_help_panel=_OUTPUT)]
+DryRun: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Check every input and print what would run: cost, depth, tiles and memory. Nothing is written.",
+        rich_help_panel="Speed and memory",
+    ),
+]
 
 
 def upscale(
@@ -108,7 +126,9 @@ def upscale(
     precision: Precision = "float32",
     tile: Tile = None,
     memory: Memory = None,
+    threads: Threads = None,
     max_pixels: MaxPixels = None,
+    dry_run: DryRun = False,
     format: OutputFormat = None,
     quality: Quality = None,
     overwrite: Overwrite = False,
@@ -117,49 +137,79 @@ def upscale(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Enlarge images 2, 3 or 4 times.
+    """Upscale images 2, 3 or 4 times.
 
-    Folders are searched recursively and keep their structure below OUT.
-    One bad file does not stop the others: it is named at the end, with status 1.
-    After an interruption the same command goes on where it stopped.
+    Folders are searched recursively; their structure is kept below OUT.
+    A bad file does not stop the others: it is named at the end, with status 1.
+    Repeat an interrupted command to resume it.
 
     [b]One photo[/b]
       adadsr upscale photo.jpg -o large.png
 
-    [b]Half the cost, and a picture of where it was spent[/b]
+    [b]Half the cost, and a map of where it went[/b]
       adadsr upscale photo.jpg -o out --budget 0.5 --depth-map
 
-    [b]Many at once[/b]
+    [b]Many images[/b]
       adadsr upscale holiday/ "scans/*.tif" -o out --format webp
     """
-    _check_together(budget, depth, verbose, quiet)
+    _check_together(verbose=verbose, quiet=quiet, dry_run=dry_run, report=report)
     from adadsr import batch, images
     from adadsr.cli.loading import load_upscaler
+    from adadsr.upscaler import Target
 
-    suffix = None if format is None else f".{format.value}"
-    plan = batch.plan(inputs, output, suffix=suffix, depth_views=depth_map, overwrite=overwrite)
-    options = batch.Options(depth, budget, quality, max_pixels or images.DEFAULT_MAX_PIXELS, overwrite)
+    with wrong_usage():
+        target = Target(depth, budget)
+    execution = execution_of(device, backend, tile, memory, precision, threads)
+    suffix = None if format is None else f".{format}"
+    jobs = batch.find_jobs(inputs, output, suffix=suffix, depth_views=depth_map, overwrite=overwrite)
+    options = batch.Options(target, quality, max_pixels or images.DEFAULT_MAX_PIXELS, overwrite)
 
     def load() -> "Upscaler":
-        return load_upscaler(
-            model, scale, device=device, backend=backend, tile=tile, memory=memory, precision=precision
-        )
+        return load_upscaler(model, scale, on_device(execution))
 
-    _run_and_report(plan, options, load, report, verbose=verbose, quiet=quiet)
+    if dry_run:
+        _show_plans(jobs, options, load)
+    else:
+        _run_and_report(jobs, options, load, report, verbose=verbose, quiet=quiet)
 
 
-def _check_together(budget: float | None, depth: float | None, verbose: bool, quiet: bool) -> None:
-    if budget is not None and depth is not None:
-        raise typer.BadParameter("give --budget or --depth, not both")
+def _check_together(*, verbose: bool, quiet: bool, dry_run: bool, report: Path | None) -> None:
     if verbose and quiet:
-        raise typer.BadParameter("give --verbose or --quiet, not both")
+        raise typer.BadParameter("pass either --verbose or --quiet, not both")
+    if dry_run and (verbose or quiet or report is not None):
+        raise typer.BadParameter("--dry-run only prints plans; drop --report, --verbose and --quiet")
     if verbose:
         logging.basicConfig()
         logging.getLogger("adadsr").setLevel(logging.DEBUG)
 
 
+def _show_plans(jobs: "batch.Jobs", options: "batch.Options", load: Callable[[], "Upscaler"]) -> None:
+    """A line for each input that a run would upscale or skip on stdout, each failure on stderr."""
+    from adadsr import batch
+    from adadsr.cli import display
+
+    results = batch.settled(jobs)
+    for result in results:
+        if result.status is batch.Status.SKIPPED:
+            typer.echo(display.describe(result))
+    if jobs.to_run:
+        upscaler = load()
+        batch.check_target(upscaler, options)
+        _note_full_depth(jobs, options, upscaler)
+        measured, failed = batch.measure(jobs.to_run, upscaler.scale, options, dry_run=True)
+        results += failed
+        for planned in batch.dry_run(upscaler, measured, options):
+            if isinstance(planned, batch.Result):
+                results.append(planned)
+            else:
+                typer.echo(display.describe_plan(*planned))
+    display.show_failures(results)
+    if any(result.status is batch.Status.FAILED for result in results):
+        raise typer.Exit(FAILED)
+
+
 def _run_and_report(
-    plan: "batch.Plan",
+    jobs: "batch.Jobs",
     options: "batch.Options",
     load: Callable[[], "Upscaler"],
     report: Path | None,
@@ -170,14 +220,15 @@ def _run_and_report(
     from adadsr import batch
     from adadsr.cli import display
 
-    upscaler = load() if plan.jobs else None
+    upscaler = load() if jobs.to_run else None
     if report is not None:
-        batch.prepare_json(report, plan)
-    results, interrupted = batch.settled(plan), False
+        batch.prepare_json(report, jobs)
+    results, interrupted = batch.settled(jobs), False
     if upscaler is not None:
         batch.check_target(upscaler, options)
-        _note_full_depth(plan, options, upscaler, quiet)
-        measured, failed = batch.measure(plan.jobs, upscaler.scale, options)
+        if not quiet:
+            _note_full_depth(jobs, options, upscaler)
+        measured, failed = batch.measure(jobs.to_run, upscaler.scale, options)
         results += failed
         pixels = sum(each.pixels for each in measured)
         with display.watch(len(measured), pixels, verbose=verbose, quiet=quiet) as bar:
@@ -192,7 +243,7 @@ def _run_and_report(
         raise typer.Exit(FAILED)
 
 
-def _note_full_depth(plan: "batch.Plan", options: "batch.Options", upscaler: "Upscaler", quiet: bool) -> None:
-    full = options.budget in (None, 1) and options.depth in (None, upscaler.network.config.n_resblocks)
-    if full and not quiet and any(job.depth_view is not None for job in plan.jobs):
-        typer.echo("adadsr: at full depth the depth map is the same everywhere; --budget makes it vary", err=True)
+def _note_full_depth(jobs: "batch.Jobs", options: "batch.Options", upscaler: "Upscaler") -> None:
+    full = options.target.is_full(upscaler.config.n_resblocks)
+    if full and any(job.depth_view is not None for job in jobs.to_run):
+        typer.echo("adadsr: the depth map is constant at full depth; use --budget to vary it", err=True)

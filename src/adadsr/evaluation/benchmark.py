@@ -1,8 +1,8 @@
-"""Benchmark folders: HR images and, where the folder has them, the LR images that belong to them.
+"""Benchmark folders: HR images and, if the folder has them, their LR images.
 
 Layouts, tried in this order: `HR/` or `HR_jpg/` below the folder, else the images in the folder itself; for scale s
-the LR images in `LR_bicubic/X<s>/` where that is there, named as the HR image or with `x<s>` or `_LR...` behind it.
-Other sub-folders are not looked at.
+the LR images in `LR_bicubic/X<s>/` if it exists, named like the HR image, optionally with `x<s>` or `_LR...` appended.
+Other subfolders are ignored.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ class Pair(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Where one image lies. lr_path: None where LR is made from HR. height, width: of LR. digest: of all its pixels."""
+    """Paths of one image. lr_path: None if LR is made from HR. height, width: of LR. digest: of all its pixels."""
 
     name: str
     hr_path: Path
@@ -58,7 +58,7 @@ class Benchmark(NamedTuple):
 
 
 def find_folder(given: str, data_root: Path) -> Path:
-    """The folder of a data set: a name below `data_root`, in any case, else a path.
+    """The folder of a data set: a name below `data_root`, in any case, or a path.
 
     Raises DatasetError that lists what is below `data_root`.
     """
@@ -68,10 +68,9 @@ def find_folder(given: str, data_root: Path) -> Path:
     if Path(given).is_dir():
         return Path(given)
     found = ", ".join(path.name for path in there.values()) or "no folders"
-    known = " (a known data set; it has to be downloaded first)" if given in SHORT_NAMES else ""
+    known = " (known, but not downloaded)" if given in SHORT_NAMES else ""
     raise DatasetError(
-        f"{given}: no such data set{known}; {data_root} holds {found}; "
-        "name one of these, pass --data-root, or give the path of a folder with images"
+        f"{given}: unknown data set{known}; {data_root} contains {found}; pass one of these, a path, or --data-root"
     )
 
 
@@ -91,8 +90,7 @@ def open_benchmark(folder: Path, scale: int, *, lr_is_bicubic: bool = False) -> 
         _check_size(path, pair, scale)
         if lr_is_bicubic and lr_path is not None and not np.array_equal(pair.lr, bicubic_downscale(pair.hr, scale)):
             raise DatasetError(
-                f"{lr_path}: is not the bicubic of {path}, from which the model bicubic starts as the literature's "
-                "tables do; ask for bicubic-rgb, which enlarges this file"
+                f"{lr_path}: is not a bicubic downscale of {path}, which the bicubic baseline assumes; use bicubic-rgb"
             )
         digest = hashlib.sha256(
             f"{pair.lr.shape} {pair.is_gray}".encode() + pair.lr.tobytes() + pair.hr.tobytes()
@@ -122,12 +120,12 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         paths[path.stem] = path
     if not paths:
         suffixes = ", ".join(images.SUPPORTED_SUFFIXES)
-        raise DatasetError(f"{folder}: no images ({suffixes}) found; give a folder with HR images, or with HR/")
+        raise DatasetError(f"{folder}: no images ({suffixes}) found; pass a folder with HR images, or with HR/")
     return paths
 
 
 def _lr_paths(folder: Path, scale: int, stems: list[str]) -> dict[str, Path]:
-    """The LR image of each HR image; empty where the folder has none at this scale."""
+    """The LR image of each HR image; empty if the folder has none at this scale."""
     lr_folder = folder / LR_FOLDER / f"X{scale}"
     if not lr_folder.is_dir():
         return {}
@@ -149,15 +147,15 @@ def _load(hr_path: Path, lr_path: Path | None, scale: int) -> Pair:
     hr = _rgb(picture)
     height, width = (size // scale for size in hr.shape[:2])
     if not height or not width:
-        raise DatasetError(f"{hr_path}: {hr.shape[1]}x{hr.shape[0]} pixels are too few for x{scale}; remove it")
+        raise DatasetError(f"{hr_path}: {hr.shape[1]}x{hr.shape[0]} is too small for x{scale}; remove it")
     hr = np.ascontiguousarray(hr[: height * scale, : width * scale])
     if lr_path is None:
         return Pair(bicubic_downscale(hr, scale), hr, picture.is_gray)
     lr = _rgb(_read(lr_path))
     if lr.shape[:2] != (height, width):
         raise DatasetError(
-            f"{lr_path}: {lr.shape[1]}x{lr.shape[0]} pixels do not fit {hr_path}, "
-            f"for which x{scale} needs {width}x{height}; make it again from that file"
+            f"{lr_path}: {lr.shape[1]}x{lr.shape[0]} does not match {hr_path}, which needs {width}x{height} at "
+            f"x{scale}; regenerate it"
         )
     return Pair(lr, hr, picture.is_gray)
 
@@ -181,6 +179,6 @@ def _check_size(path: Path, pair: Pair, scale: int) -> None:
     if min(height, width) - 2 * scale < WINDOW:
         least = WINDOW + 2 * scale
         raise DatasetError(
-            f"{path}: {width}x{height} pixels, cropped to a multiple of {scale}, are too few for SSIM, whose window of "
-            f"{WINDOW}x{WINDOW} has to fit after {scale} pixels are shaved off; at least {least}x{least}; remove it"
+            f"{path}: {width}x{height} is too small for SSIM after shaving {scale} pixels; needs {least}x{least}; "
+            "remove it"
         )

@@ -1,135 +1,217 @@
-"""The figures of one image and of one data set, and how the second come from the first."""
+"""What is measured: figures of an image, figures of a data set combined from them, and the log of finished images."""
 
+import json
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from adadsr import metrics
-from adadsr.evaluation.benchmark import Benchmark, Pixels, Sample
-from adadsr.evaluation.runners import Result, Runner
-from adadsr.upscaler.report import Target
+from adadsr.errors import InputError
+from adadsr.evaluation.benchmark import Pixels
+from adadsr.upscaler import Target
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+SUM = {"combine": math.fsum}
+MEAN = {"combine": _mean}
+COUNT = {"combine": sum}
+"""How `combine` combines a figure over images or runs: metadata of a field."""
 
 
 @dataclass(frozen=True)
-class ImageRecord:
-    """One image by one runner. key: a digest of all that the figures depend on. Figures: see `Row`."""
+class Quality:
+    """How close SR is to HR.
 
-    key: str
-    model: str
-    dataset: str
-    image: str
-    scale: int
-    budget: float | None
-    depth: float | None
-    psnr_y: float | None
-    ssim_y: float
-    psnr_rgb: float | None
-    seconds: float
-    gmacs: float | None
-    dense_gmacs: float | None
-    mean_depth: float | None
-    paper_gflops: float | None
-    paper_dense_gflops: float | None
-    paper_depth: float | None
-
-
-@dataclass(frozen=True)
-class Row:
-    """One model on one data set at one depth or budget; the order of the fields is that of results.json.
-
-    budget, depth: what was asked for, None where it was not. images: their number. psnr_y, ssim_y, psnr_rgb,
-    mean_depth, paper_depth: mean over the images. gmacs (executed), dense_gmacs, seconds, paper_gflops and
-    paper_dense_gflops: sum over the images. achieved_budget: gmacs / dense_gmacs. None: not defined, as the cost of a
-    baseline; for PSNR also infinite, where an SR image equals its HR image.
+    psnr_y, psnr_rgb: in dB; None if infinite because SR equals HR. ssim_y: in [-1, 1].
     """
 
-    model: str
-    dataset: str
-    scale: int
-    budget: float | None
-    depth: float | None
-    achieved_budget: float | None
-    mean_depth: float | None
-    psnr_y: float | None
-    ssim_y: float
-    psnr_rgb: float | None
-    gmacs: float | None
-    dense_gmacs: float | None
-    seconds: float
-    images: int
-    paper_gflops: float | None
-    paper_dense_gflops: float | None
-    paper_depth: float | None
+    psnr_y: float | None = field(metadata=MEAN)
+    ssim_y: float = field(metadata=MEAN)
+    psnr_rgb: float | None = field(metadata=MEAN)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What SR took. Baselines have only a time; the paper's script counts only networks of the paper.
+
+    seconds: from the decoded LR image to the decoded SR image, as a call for this image alone would take.
+    gmacs, dense_gmacs: 10^9 multiply-accumulates that ran, and of the full network. mean_depth: blocks per position.
+    paper_gflops, paper_dense_gflops, paper_depth: see `paper_cost.PaperCost`. overflows: runs that left the range of a
+    half-precision type, so that float32 gave their result.
+    """
+
+    seconds: float = field(metadata=SUM)
+    gmacs: float | None = field(default=None, metadata=SUM)
+    dense_gmacs: float | None = field(default=None, metadata=SUM)
+    mean_depth: float | None = field(default=None, metadata=MEAN)
+    paper_gflops: float | None = field(default=None, metadata=SUM)
+    paper_dense_gflops: float | None = field(default=None, metadata=SUM)
+    paper_depth: float | None = field(default=None, metadata=MEAN)
+    overflows: int = field(default=0, metadata=COUNT)
 
     @property
-    def target(self) -> Target:
-        """What was asked for."""
-        return Target(self.depth, self.budget)
+    def budget(self) -> float | None:
+        """The executed share of the dense network's multiply-accumulates; None for a baseline."""
+        return None if self.gmacs is None or self.dense_gmacs is None else self.gmacs / self.dense_gmacs
 
 
-def measure(key: str, runner: Runner, benchmark: Benchmark, sample: Sample, hr: Pixels, result: Result) -> ImageRecord:
-    """The figures of one result against HR: shave `scale` pixels, then Y, then PSNR and SSIM."""
-    shave, paper = benchmark.scale, result.paper
-    luma = result.luma or (result.sr, hr)
-    return ImageRecord(
-        key=key,
-        model=runner.model,
-        dataset=benchmark.name,
-        image=sample.name,
-        scale=benchmark.scale,
-        budget=runner.target.budget,
-        depth=runner.target.depth,
-        psnr_y=_finite(metrics.psnr_y(*luma, shave)),
-        ssim_y=metrics.ssim_y(*luma, shave),
-        psnr_rgb=_finite(metrics.psnr_rgb(result.sr, hr, shave)),
-        seconds=result.seconds,
-        gmacs=result.executed_gmacs,
-        dense_gmacs=result.dense_gmacs,
-        mean_depth=result.mean_depth,
-        paper_gflops=None if paper is None else paper.gflops,
-        paper_dense_gflops=None if paper is None else paper.dense_gflops,
-        paper_depth=None if paper is None else paper.mean_depth,
-    )
+Figures = TypeVar("Figures", Quality, Effort)
 
 
-def summarize(records: list[ImageRecord]) -> Row:
-    """The row of all images of one model, data set and target."""
-    first, n = records[0], len(records)
-    gmacs = _sum(record.gmacs for record in records)
-    dense_gmacs = _sum(record.dense_gmacs for record in records)
-    return Row(
-        model=first.model,
-        dataset=first.dataset,
-        scale=first.scale,
-        budget=first.budget,
-        depth=first.depth,
-        achieved_budget=None if gmacs is None or dense_gmacs is None else gmacs / dense_gmacs,
-        mean_depth=_mean(record.mean_depth for record in records),
-        psnr_y=_mean(record.psnr_y for record in records),
-        ssim_y=math.fsum(record.ssim_y for record in records) / n,
-        psnr_rgb=_mean(record.psnr_rgb for record in records),
-        gmacs=gmacs,
-        dense_gmacs=dense_gmacs,
-        seconds=math.fsum(record.seconds for record in records),
-        images=n,
-        paper_gflops=_sum(record.paper_gflops for record in records),
-        paper_dense_gflops=_sum(record.paper_dense_gflops for record in records),
-        paper_depth=_mean(record.paper_depth for record in records),
-    )
+def combine(several: Sequence[Figures]) -> Figures:
+    """The figures of several images, or of several runs of one image: sums and means, as each field says.
+
+    A figure that is None for one of them is None for all.
+    """
+
+    def combined(name: str, how: Any) -> Any:
+        values = [getattr(each, name) for each in several]
+        return None if None in values else how(values)
+
+    kind = type(several[0])
+    return kind(*(combined(each.name, each.metadata["combine"]) for each in fields(kind)))
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One upscaled image.
+
+    sr: uint8 RGB (s*h, s*w, 3). luma: uint8 Y (s*h, s*w) of SR and HR, if a baseline has its own rule.
+    depth_map: (G, h, w), in blocks; None for a baseline.
+    """
+
+    sr: Pixels
+    effort: Effort
+    luma: tuple[Pixels, Pixels] | None = None
+    depth_map: npt.NDArray[np.float32] | None = None
+
+    def quality(self, hr: Pixels, scale: int) -> Quality:
+        """Compare with HR, uint8 RGB of the same size: shave `scale` pixels, then Y, then PSNR and SSIM."""
+        luma = self.luma or (self.sr, hr)
+        return Quality(
+            _finite(metrics.psnr_y(*luma, scale)),
+            metrics.ssim_y(*luma, scale),
+            _finite(metrics.psnr_rgb(self.sr, hr, scale)),
+        )
 
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _sum(values: Iterable[float | None]) -> float | None:
-    """The sum; None where one of them is not defined."""
-    given = list(values)
-    known = [value for value in given if value is not None]
-    return math.fsum(known) if len(known) == len(given) else None
+def target_label(target: Target) -> str:
+    """A target in words, as `50%`, a budget, or `depth 8`; nothing for full depth."""
+    if target.budget is not None:
+        return f"{100 * target.budget:.4g}%"
+    return "" if target.depth is None else f"depth {target.depth:.4g}"
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    given = list(values)
-    total = _sum(given)
-    return None if total is None else total / len(given)
+@dataclass(frozen=True)
+class Case:
+    """One model at one target on one data set."""
+
+    model: str
+    dataset: str
+    scale: int
+    target: Target
+
+    @property
+    def label(self) -> str:
+        """Model and target, as `adaedsr-baseline-x2 50%` or `adaedsr-baseline-x2 depth 8`."""
+        return f"{self.model} {target_label(self.target)}".rstrip()
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image of a case. key: a digest of everything that the figures depend on."""
+
+    key: str
+    case: Case
+    image: str
+    quality: Quality
+    effort: Effort
+
+
+@dataclass(frozen=True)
+class Row:
+    """A case over a whole data set: the figures of its images, combined. images: their number."""
+
+    case: Case
+    images: int
+    quality: Quality
+    effort: Effort
+
+    @classmethod
+    def of(cls, records: Sequence[ImageRecord]) -> "Row":
+        """The row of all images of one case."""
+        quality = combine([record.quality for record in records])
+        return cls(records[0].case, len(records), quality, combine([record.effort for record in records]))
+
+    def flat(self) -> dict[str, Any]:
+        """The row as in results.json, without nesting."""
+        case = {"model": self.case.model, "dataset": self.case.dataset, "scale": self.case.scale}
+        figures = asdict(self.quality) | asdict(self.effort)
+        return (
+            case | asdict(self.case.target) | {"images": self.images, "achieved_budget": self.effort.budget} | figures
+        )
+
+
+class ImageLog:
+    """`images.jsonl`: a JSON line for each finished image, for resuming. Records of other options stay, unused."""
+
+    def __init__(self, path: Path, *, fresh: bool) -> None:
+        """Open the log; fresh: start over.
+
+        Raises InputError if the file holds something other than records, OSError if it cannot be read or written.
+        """
+        self._path = path
+        self._records: dict[str, ImageRecord] = {}
+        if fresh:
+            path.unlink(missing_ok=True)
+        elif path.exists():
+            self._read()
+        path.open("a").close()  # a file that cannot be written is refused before the first image is measured
+
+    def _read(self) -> None:
+        data = self._path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):  # a line that was cut off when the run was interrupted
+            self._path.write_bytes(whole)
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                record = _parse_record(json.loads(line))
+            except (ValueError, TypeError, KeyError) as error:
+                raise InputError(
+                    f"{self._path}, line {number}: not a record of this version ({error}); "
+                    "pass --fresh or choose another --out"
+                ) from error
+            self._records[record.key] = record
+
+    def get(self, key: str) -> ImageRecord | None:
+        """The finished record of this key."""
+        return self._records.get(key)
+
+    def add(self, record: ImageRecord) -> None:
+        """Store a record; its line is on its way to the disk when this returns."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(record), allow_nan=False) + "\n")
+        self._records[record.key] = record
+
+
+def _parse_record(values: dict[str, Any]) -> ImageRecord:
+    case = values["case"]
+    return ImageRecord(
+        values["key"],
+        Case(case["model"], case["dataset"], case["scale"], Target(**case["target"])),
+        values["image"],
+        Quality(**values["quality"]),
+        Effort(**values["effort"]),
+    )

@@ -1,192 +1,242 @@
-"""What is evaluated: a baseline, or a network at one depth or budget, behind one interface."""
+"""What is evaluated: baselines and networks behind one interface, and the x8 self-ensemble."""
 
 import hashlib
+import json
 import time
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from adadsr import checkpoints
-from adadsr.cost import Cost, CostModel, PaperCost, paper_cost
+from adadsr.backends import Engine, to_numpy
 from adadsr.errors import InputError
 from adadsr.evaluation.baselines import BASELINES
 from adadsr.evaluation.benchmark import Pair, Pixels
-from adadsr.evaluation.ensemble import run_ensemble
-from adadsr.models import Network
-from adadsr.sparse.body import body_macs
-from adadsr.upscaler import Upscaler
-from adadsr.upscaler.report import Target
+from adadsr.evaluation.options import EvaluationOptions
+from adadsr.evaluation.paper_cost import paper_cost
+from adadsr.evaluation.records import Effort, Result, combine
+from adadsr.geometry import Box
+from adadsr.graph import Array
+from adadsr.machine import default_threads
+from adadsr.networks import Model
+from adadsr.upscaler import Prepared, Source, Target, Upscaled, Upscaler
 
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """One image. sr: uint8 RGB (s*h, s*w, 3). luma: as in `baselines.Enlarged`. The rest is None for a baseline.
-
-    depth_map: (G, h, w), in blocks. Of a self-ensemble costs are summed and depths averaged over its runs.
-    """
-
-    sr: Pixels
-    seconds: float
-    luma: tuple[Pixels, Pixels] | None = None
-    executed_gmacs: float | None = None
-    dense_gmacs: float | None = None
-    mean_depth: float | None = None
-    paper: PaperCost | None = None
-    depth_map: npt.NDArray[np.float32] | None = None
+Floats = npt.NDArray[np.float32]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Runner(Protocol):
-    """A model at one target.
+    """A model and its targets.
 
-    model: its name in the tables. identity: a digest of what is run. target: what is asked for. weight: about how long
-    a pixel takes, against a network at full depth, for the time left.
+    model: its name in tables. targets: in the order of the tables. identity: a digest of what runs and how.
     """
 
     model: str
+    targets: tuple[Target, ...]
     identity: str
-    target: Target
-    weight: float
 
     @property
-    def is_network(self) -> bool:
-        """False for a baseline."""
+    def engine(self) -> Engine | None:
+        """What runs it; None for a baseline."""
 
-    def least_budget(self, height: int, width: int) -> float:
-        """The least budget that an LR image of this size can meet."""
+    def weight(self, target: Target) -> float:
+        """About how long a pixel takes, relative to a network at full depth; for the time left."""
 
-    def __call__(self, pair: Pair) -> Result:
-        """Enlarge pair.lr, in the time that the result says."""
+    def run(self, pair: Pair, targets: Sequence[Target]) -> Iterator[Result]:
+        """Upscale pair.lr at each of `targets`, in their order."""
 
 
 class BaselineRunner:
     """An interpolation of `BASELINES`."""
 
-    is_network = False
-    weight = 0.01
+    targets: tuple[Target, ...] = (Target(),)
+    engine = None
 
     def __init__(self, name: str) -> None:
-        self.model, self.identity, self.target = name, name, Target()
+        self.model = self.identity = name
 
-    def least_budget(self, height: int, width: int) -> float:
-        """Any: a baseline has no cost."""
-        return 0.0
+    def weight(self, target: Target) -> float:
+        return 0.01
 
-    def __call__(self, pair: Pair) -> Result:
-        start = time.perf_counter()
-        sr, luma = BASELINES[self.model](pair)
-        return Result(sr, time.perf_counter() - start, luma)
+    def run(self, pair: Pair, targets: Sequence[Target]) -> Iterator[Result]:
+        for _ in targets:
+            upscaled, seconds = _timed(BASELINES[self.model], pair)
+            yield Result(upscaled.sr, Effort(seconds), upscaled.luma)
 
 
 class NetworkRunner:
-    """A network through `Upscaler`, at one depth or budget."""
+    """A network through `Upscaler`."""
 
-    is_network = True
+    def __init__(self, model: Model, name: str, options: EvaluationOptions) -> None:
+        """Raises InputError for a target that the network cannot meet, and what `Upscaler` raises."""
+        self._upscaler = Upscaler(model, options.execution, name=name)
+        self.model, self.engine = name, self._upscaler.engine
+        self.targets = options.targets if model.config.adaptive else (Target(),)
+        for target in self.targets:
+            try:
+                target.check(self.engine.network)
+            except InputError as error:
+                raise InputError(f"{name}: {error}") from error
+        self._self_ensemble = options.self_ensemble
+        self.identity = self._digest(model, options)
 
-    def __init__(self, upscaler: Upscaler, target: Target, *, identity: str, self_ensemble: bool) -> None:
-        config = upscaler.network.config
-        try:
-            target.check(config.n_resblocks, adaptive=config.adaptive)
-        except InputError as error:
-            raise InputError(f"{upscaler.name}: {error}") from error
-        self.model, self.identity, self.target = upscaler.name, identity, target
-        self._upscaler, self._self_ensemble = upscaler, self_ensemble
-        share = target.budget or (1.0 if target.depth is None else target.depth / config.n_resblocks)
-        self.weight = max(share, 0.1) * (8 if self_ensemble else 1)
+    def weight(self, target: Target) -> float:
+        share = target.budget or (1.0 if target.depth is None else target.depth / self.engine.network.n_blocks)
+        return max(share, 0.1) * (len(ORIENTATIONS) if self._self_ensemble else 1)
 
-    def least_budget(self, height: int, width: int) -> float:
-        """What an adaptive network costs that runs no block, of the full network's cost."""
-        network = self._upscaler.network
-        body, side, costs = network.body.tensors(), network.config.depth_tile, CostModel(network.config)
-        rest = costs.head(height, width) + costs.tail(height, width)
-        nowhere = torch.zeros(1, network.config.n_groups, -(-height // side), -(-width // side))
-        least = rest + costs.adapter(height, width) + Cost(body=body_macs(body, nowhere, 1, height, width))
-        return least.total / (rest.total + body_macs(body, None, 1, height, width))
+    def run(self, pair: Pair, targets: Sequence[Target]) -> Iterator[Result]:
+        return (self._run_ensemble if self._self_ensemble else self._run_once)(pair.lr, targets)
 
-    def __call__(self, pair: Pair) -> Result:
-        depth, budget = self.target.depth, self.target.budget
-        if self._self_ensemble:
-            sr, depth_maps, reports = run_ensemble(self._upscaler, pair.lr, depth, budget)
-        else:
-            upscaled = self._upscaler(pair.lr, depth=depth, budget=budget)
-            sr, depth_maps, reports = upscaled.image, [upscaled.depth_map], [upscaled.report]
-        return Result(
-            sr,
-            seconds=sum(report.seconds for report in reports),
-            executed_gmacs=sum(report.executed_gmacs for report in reports),
-            dense_gmacs=sum(report.dense_gmacs for report in reports),
-            mean_depth=float(np.mean([report.mean_depth for report in reports])),
-            paper=self._paper(depth_maps),
-            depth_map=np.mean(depth_maps, axis=0),
-        )
+    def _run_once(self, lr: Pixels, targets: Sequence[Target]) -> Iterator[Result]:
+        for upscaled, effort in self._upscale(lr, targets):
+            yield Result(upscaled.image, effort, depth_map=upscaled.depth_map)
 
-    def _paper(self, depth_maps: list[npt.NDArray[np.float32]]) -> PaperCost:
-        config = self._upscaler.network.config
-        costs = [paper_cost(config, depth_map, *depth_map.shape[1:]) for depth_map in depth_maps]
-        return PaperCost(
-            sum(cost.gflops for cost in costs),
-            sum(cost.dense_gflops for cost in costs),
-            float(np.mean([cost.mean_depth for cost in costs])),
-        )
+    def _run_ensemble(self, lr: Pixels, targets: Sequence[Target]) -> Iterator[Result]:
+        """The mean of all orientations in floating point, rounded once (arXiv:1707.02921, section 3.4).
+
+        Orientations are the outer loop: their features are large, whereas the sums stored for each target are not.
+        """
+        network = self.engine.network
+        height, width = (side * network.scale for side in lr.shape[:2])
+        sr = np.zeros((len(targets), height, width, 3), np.float32)
+        depths = np.zeros((len(targets), network.n_groups, *lr.shape[:2]), np.float32)
+        efforts: list[list[Effort]] = [[] for _ in targets]
+        for orientation in ORIENTATIONS:
+            source = _FloatSource(np.ascontiguousarray(orientation.apply(lr), np.float32))
+            for index, (upscaled, effort) in enumerate(self._upscale(source, targets)):
+                sr[index] += orientation.undo(upscaled.image)
+                depths[index] += orientation.undo(upscaled.depth_map.transpose(1, 2, 0)).transpose(2, 0, 1)
+                efforts[index].append(effort)
+        count = len(ORIENTATIONS)
+        for index in range(len(targets)):
+            rounded = np.rint(sr[index] / count).clip(0, 255).astype(np.uint8)
+            yield Result(rounded, combine(efforts[index]), depth_map=depths[index] / count)
+
+    def _upscale(self, image: Pixels | Source, targets: Sequence[Target]) -> Iterator[tuple[Upscaled, Effort]]:
+        """One image at each target. Head and adapter run once for all targets that can share them.
+
+        The seconds of a target are those of a call for it alone, so that they compare with any other: the time of a
+        shared head and adapter counts for every target that they served.
+        """
+        network = self.engine.network
+        shared: tuple[Prepared, float] | None = None
+        for target in targets:
+            # Full depth runs no adapter, and one that uses the desired depth runs again for every target: these are
+            # prepared on their own, or their time would include one adapter run too many.
+            if network.adapter is None or network.adapter.uses_depth or target.is_full(network.n_blocks):
+                upscaled, seconds = _timed(self._upscaler, image, depth=target.depth, budget=target.budget)
+            else:
+                shared = shared or _timed(self._upscaler.prepare, image)
+                upscaled, seconds = _timed(_run, shared[0], target)
+                seconds += shared[1]
+            yield upscaled, self._effort(upscaled, seconds)
+
+    def _effort(self, upscaled: Upscaled, seconds: float) -> Effort:
+        report, paper = upscaled.report, paper_cost(self._upscaler.config, upscaled.depth_map)
+        overflows = int(report.precision != report.requested_precision)
+        return Effort(seconds, report.executed_gmacs, report.dense_gmacs, report.mean_depth, *paper, overflows)
+
+    def _digest(self, model: Model, options: EvaluationOptions) -> str:
+        """A digest of everything but image and target that a result depends on."""
+        threads = options.execution.threads or default_threads()
+        execution = replace(options.execution, backend=self.engine.backend, threads=threads)
+        parts = [weights_digest(model), self.engine.variant, asdict(execution), options.self_ensemble]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class RunnerOptions:
-    """How every network runs; see `Upscaler`. targets: what each adaptive one is asked for."""
-
-    scale: int
-    targets: tuple[Target, ...]
-    backend: str
-    device: str
-    tile: int | None
-    memory: int | None
-    self_ensemble: bool
+def _run(prepared: Prepared, target: Target) -> Upscaled:
+    return prepared.run(prepared.plan(budget=target.budget, depth=target.depth))
 
 
-def open_runners(sources: tuple[str, ...], options: RunnerOptions) -> list[Runner]:
-    """The runners of all models: a baseline and a network without adapter give one each, an adaptive one its targets.
+def _timed(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[T, float]:
+    """What a call returns, and its seconds."""
+    start = time.perf_counter()
+    return function(*args, **kwargs), time.perf_counter() - start
 
-    sources: names of `BASELINES`, else what `checkpoints.load_model` takes. Raises CheckpointError, InputError for a
-    model of another scale or a target that a model cannot meet, and BackendError.
+
+class Orientation(NamedTuple):
+    """A flip and rotation of an image (H, W, ...)."""
+
+    quarter_turns: int
+    is_flipped: bool
+
+    def apply(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The image in this orientation."""
+        turned = np.rot90(image, self.quarter_turns)
+        return turned[:, ::-1] if self.is_flipped else turned
+
+    def undo(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The inverse of `apply`."""
+        return np.rot90(image[:, ::-1] if self.is_flipped else image, -self.quarter_turns)
+
+
+ORIENTATIONS = tuple(Orientation(turns, flip) for turns in range(4) for flip in (False, True))
+
+
+class _FloatSource:
+    """An LR image, (H, W, 3) float32 in 0..255, whose SR image is not rounded."""
+
+    def __init__(self, lr: Floats) -> None:
+        self._lr = lr
+
+    def lr(self) -> Floats:
+        return self._lr
+
+    def held_bytes(self, scale: int) -> int:
+        return self._lr.nbytes * (1 + scale**2)
+
+    def sink(self, scale: int) -> "_FloatSink":
+        height, width, channels = self._lr.shape
+        return _FloatSink(np.empty((height * scale, width * scale, channels), np.float32))
+
+
+class _FloatSink:
+    def __init__(self, sr: Floats) -> None:
+        self._sr = sr
+
+    def write(self, box: Box, sr: Array) -> None:
+        rows, columns = box.slices
+        self._sr[rows, columns] = to_numpy(sr)
+
+    def image(self) -> Floats:
+        return self._sr
+
+    def picture(self) -> None:
+        """Floating point has no file form."""
+
+
+def open_runners(options: EvaluationOptions) -> list[Runner]:
+    """The runners of all models, in their order.
+
+    Raises CheckpointError, InputError for a model of another scale or a target that a model cannot meet, and
+    BackendError.
     """
-    names = [checkpoints.model_name(source) for source in sources]
+    names = [checkpoints.model_name(source) for source in options.models]
     runners: list[Runner] = []
-    for name, source in zip(names, sources, strict=True):
+    for name, source in zip(names, options.models, strict=True):
         if source in BASELINES:
             runners.append(BaselineRunner(source))
         else:
-            runners += _network_runners(source if names.count(name) > 1 else name, source, options)
+            runners.append(_open_network(source if names.count(name) > 1 else name, source, options))
     return runners
 
 
-def _network_runners(name: str, source: str, options: RunnerOptions) -> list[Runner]:
-    network = checkpoints.load_model(source)
-    if network.config.scale != options.scale:
-        raise InputError(
-            f"{source}: is a model for x{network.config.scale}; pass --scale {network.config.scale}, "
-            f"or a model for x{options.scale}"
-        )
-    identity = weights_digest(network)
-    upscaler = Upscaler(
-        network,
-        name=name,
-        device=options.device,
-        backend=options.backend,
-        tile=options.tile,
-        memory=options.memory,
-    )
-    targets = options.targets if network.config.adaptive else (Target(),)
-    return [
-        NetworkRunner(upscaler, target, identity=identity, self_ensemble=options.self_ensemble) for target in targets
-    ]
+def _open_network(name: str, source: str, options: EvaluationOptions) -> NetworkRunner:
+    model = checkpoints.load_model(source)
+    scale = model.config.scale
+    if scale != options.scale:
+        raise InputError(f"{source}: is a model for x{scale}; pass --scale {scale}, or a model for x{options.scale}")
+    return NetworkRunner(model, name, options)
 
 
-def weights_digest(network: Network) -> str:
+def weights_digest(model: Model) -> str:
     """A digest of configuration and weights, the same wherever the model came from and however it was stored."""
-    digest = hashlib.sha256(repr(network.config).encode())
-    for name, value in sorted(network.state_dict().items()):
+    digest = hashlib.sha256(repr(model.config).encode())
+    for name, value in sorted(model.tensors.items()):
         digest.update(name.encode())
-        digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
+        digest.update(np.ascontiguousarray(value, np.float32).tobytes())
     return digest.hexdigest()

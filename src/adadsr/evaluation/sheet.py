@@ -1,5 +1,6 @@
 """A sheet of crops for each data set and network: LR, bicubic-rgb, SR at each target, HR, with the depth maps."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,16 +10,19 @@ import numpy.typing as npt
 from adadsr import metrics
 from adadsr.evaluation.baselines import bicubic_rgb
 from adadsr.evaluation.benchmark import Benchmark, Pair, Pixels, Sample, load_pair
-from adadsr.evaluation.runners import Result, Runner
-from adadsr.evaluation.style import DEPTH_COLORS, new_figure, styled
-from adadsr.evaluation.tables import asked
+from adadsr.evaluation.plots import new_figure, styled
+from adadsr.evaluation.records import Result, target_label
+from adadsr.evaluation.runners import Runner
+from adadsr.upscaler import Target
 
 CROP = 48
 """Side of a crop in LR pixels."""
 CELL = 1.45
 """Inches of a crop."""
 MOST_TARGETS = 6
-"""So many targets fit on a page; of more, the sheet shows some, evenly spread."""
+"""Maximum number of targets on a sheet; of more, an evenly spread selection is shown."""
+DEPTH_COLORS = "viridis"
+"""Its lightness rises with the value, so that a depth map reads the same in gray."""
 
 
 class Crop(NamedTuple):
@@ -40,17 +44,20 @@ def draw_sheets(out: Path, benchmark: Benchmark, runners: list[Runner]) -> list[
 
     The crop is where bicubic-rgb errs most on the whole data set; that image is run once more, untimed.
     """
-    networks = [runner for runner in runners if runner.is_network]
+    networks = [runner for runner in runners if runner.engine is not None]
     if not networks:
         return []
     crop = hardest_crop(benchmark)
     pair = load_pair(crop.sample, benchmark.scale)
     files = []
     with styled():
-        for model in dict.fromkeys(runner.model for runner in networks):
-            chosen = _spread([runner for runner in networks if runner.model == model], MOST_TARGETS)
-            figure = _sheet(crop, pair, benchmark, [(runner, runner(pair)) for runner in chosen])
-            files.append(out / f"crops-{benchmark.name}-{model.replace('/', '_')}.png")
+        for runner in networks:
+            targets = _spread(runner.targets, MOST_TARGETS)
+            runs = list(zip(targets, runner.run(pair, targets), strict=True))
+            figure = _sheet(
+                crop, pair, f"{benchmark.name} {crop.sample.name}, x{benchmark.scale}, {runner.model}", runs
+            )
+            files.append(out / f"crops-{benchmark.name}-{runner.model.replace('/', '_')}.png")
             figure.savefig(files[-1], dpi=250)
     return files
 
@@ -74,15 +81,15 @@ def hardest_crop(benchmark: Benchmark) -> Crop:
     return best
 
 
-def _spread(runners: list[Runner], most: int) -> list[Runner]:
-    if len(runners) <= most:
-        return runners
-    return [runners[round(index)] for index in np.linspace(0, len(runners) - 1, most)]
+def _spread(targets: Sequence[Target], most: int) -> Sequence[Target]:
+    if len(targets) <= most:
+        return targets
+    return [targets[round(index)] for index in np.linspace(0, len(targets) - 1, most)]
 
 
-def _sheet(crop: Crop, pair: Pair, benchmark: Benchmark, runs: list[tuple[Runner, Result]]) -> Any:
+def _sheet(crop: Crop, pair: Pair, title: str, runs: list[tuple[Target, Result]]) -> Any:
     """Upper row: the crops. Lower row: where the crop lies, and the depth map below each SR crop."""
-    columns, scale = 3 + len(runs), benchmark.scale
+    columns, scale = 3 + len(runs), pair.scale
     figure = new_figure(CELL * columns + 0.5, 2 * CELL + 0.9)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     axes = figure.subplots(2, columns)
@@ -91,27 +98,27 @@ def _sheet(crop: Crop, pair: Pair, benchmark: Benchmark, runs: list[tuple[Runner
         axis.spines[:].set(visible=True, linewidth=0.5, color="0.4")
     enlarged = bicubic_rgb(pair).sr
     _show(axes[0, 0], crop.of(pair.lr, 1), "LR")
-    _show(axes[0, 1], crop.of(enlarged, scale), f"bicubic-rgb\n{_psnr(enlarged, pair, scale)}")
+    _show(axes[0, 1], crop.of(enlarged, scale), f"bicubic-rgb\n{_psnr(enlarged, pair)}")
     _show(axes[0, -1], crop.of(pair.hr, scale), "HR")
-    _show_place(axes[1, 0], crop, pair, scale)
-    depth = None
-    blocks = max(float(result.depth_map.max()) for _, result in runs if result.depth_map is not None)
-    for column, (runner, result) in enumerate(runs, 2):
-        _show(
-            axes[0, column],
-            crop.of(result.sr, scale),
-            f"{asked(runner.target) or 'full depth'}\n{_psnr(result.sr, pair, scale)}",
-        )
-        if result.depth_map is not None:
-            cut = crop.of(result.depth_map.mean(axis=0), 1)
-            title, look = f"mean depth {result.mean_depth:.1f}", {"cmap": DEPTH_COLORS, "vmin": 0, "vmax": blocks}
-            depth = _show(axes[1, column], cut, title, **look)
-    if depth is not None:
-        axes[1, -1].set(visible=True, frame_on=False)
-        figure.colorbar(depth, cax=axes[1, -1].inset_axes([0.02, 0.02, 0.12, 0.96]), label="blocks run")
-    name = f"{benchmark.name} {crop.sample.name}, x{scale}, {runs[0][0].model}"
-    figure.suptitle(f"{name}\nPercentages are budgets; PSNR-Y and mean depth are those of the whole image", fontsize=8)
+    _show_position(axes[1, 0], crop, pair)
+    for column, (target, result) in enumerate(runs, 2):
+        caption = f"{target_label(target) or 'full depth'}\n{_psnr(result.sr, pair)}"
+        _show(axes[0, column], crop.of(result.sr, scale), caption)
+    depths = _show_depths(axes[1], crop, [result for _, result in runs])
+    axes[1, -1].set(visible=True, frame_on=False)
+    figure.colorbar(depths, cax=axes[1, -1].inset_axes([0.02, 0.02, 0.12, 0.96]), label="blocks run")
+    figure.suptitle(f"{title}\nPercentages are budgets; PSNR-Y and mean depth are those of the whole image", fontsize=8)
     return figure
+
+
+def _show_depths(axes: Any, crop: Crop, results: list[Result]) -> Any:
+    """The depth maps in a row of axes, from the third on; returns what a colour bar explains."""
+    maps = [(result.depth_map, result.effort.mean_depth) for result in results if result.depth_map is not None]
+    look = {"cmap": DEPTH_COLORS, "vmin": 0, "vmax": max(float(depth_map.max()) for depth_map, _ in maps)}
+    drawn = None
+    for axis, (depth_map, mean_depth) in zip(axes[2:], maps, strict=False):
+        drawn = _show(axis, crop.of(depth_map.mean(axis=0), 1), f"mean depth {mean_depth:.1f}", **look)
+    return drawn
 
 
 def _show(axis: Any, image: npt.NDArray[Any], title: str, **look: Any) -> Any:
@@ -120,15 +127,14 @@ def _show(axis: Any, image: npt.NDArray[Any], title: str, **look: Any) -> Any:
     return axis.imshow(image, interpolation="nearest", **look)
 
 
-def _show_place(axis: Any, crop: Crop, pair: Pair, scale: int) -> None:
+def _show_position(axis: Any, crop: Crop, pair: Pair) -> None:
     from matplotlib.patches import Rectangle
 
-    _show(axis, pair.hr, "place of the crop")
-    place = (crop.left * scale, crop.top * scale)
-    side = crop.side * scale
-    axis.add_patch(Rectangle(place, side, side, fill=False, edgecolor="black", linewidth=2.4))
-    axis.add_patch(Rectangle(place, side, side, fill=False, edgecolor="white", linewidth=1))
+    _show(axis, pair.hr, "position of the crop")
+    corner, side = (crop.left * pair.scale, crop.top * pair.scale), crop.side * pair.scale
+    axis.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="black", linewidth=2.4))
+    axis.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="white", linewidth=1))
 
 
-def _psnr(sr: Pixels, pair: Pair, scale: int) -> str:
-    return f"{metrics.psnr_y(sr, pair.hr, scale):.2f} dB"
+def _psnr(sr: Pixels, pair: Pair) -> str:
+    return f"{metrics.psnr_y(sr, pair.hr, pair.scale):.2f} dB"

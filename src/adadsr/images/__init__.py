@@ -1,36 +1,35 @@
-"""Image files, arrays and tensors: the only place that knows an image library (libvips, through pyvips).
+"""Images in files, bytes and arrays: the only package that knows an image library (libvips, through pyvips).
 
-formats   the table of file formats, recognised by content and by suffix
-picture   `Picture`: decoded pixels with the metadata that travels with them
-arrays    numpy arrays and Pillow images -> Picture
-metadata  ICC profiles (which fits, CMYK to sRGB) and XMP
-tiffexif  EXIF inside TIFF files, which libvips neither reads nor writes
-vips      libvips as this package sets it up
-reading   file -> Picture
-writing   Picture -> file, atomically
-tensors   Picture <-> tensors, and colour under transparent pixels
+`read_image` and `read_size` take a path, bytes or an open file; `encode` and `write_image` go the other way. In between
+is a `Picture`: upright pixels and their metadata. `to_planes`, `bleed_color`, `quantize` and `from_planes` connect it
+to networks. The formats are rows of `adadsr.formats`.
 """
 
-from adadsr.images.arrays import picture_from_array, picture_from_pil
-from adadsr.images.formats import SUPPORTED_SUFFIXES, is_image_file
-from adadsr.images.picture import Picture
-from adadsr.images.reading import DEFAULT_MAX_PIXELS, read_image, read_size
-from adadsr.images.tensors import Planes, bleed_color, from_tensor, to_tensor
-from adadsr.images.writing import check_writable, write_image
+from adadsr.formats import SUPPORTED_SUFFIXES, is_image_file
+from adadsr.images._arrays import picture_from_array, picture_from_pil
+from adadsr.images._picture import Picture, Pixels
+from adadsr.images._planes import Planes, bleed_color, from_planes, quantize, to_planes
+from adadsr.images._reading import DEFAULT_MAX_PIXELS, ImageSource, read_image, read_size
+from adadsr.images._writing import check_fits, check_writable, encode, write_image
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "SUPPORTED_SUFFIXES",
+    "ImageSource",
     "Picture",
+    "Pixels",
     "Planes",
     "bleed_color",
+    "check_fits",
     "check_writable",
-    "from_tensor",
+    "encode",
+    "from_planes",
     "is_image_file",
     "picture_from_array",
     "picture_from_pil",
+    "quantize",
     "read_image",
     "read_size",
-    "to_tensor",
+    "to_planes",
     "write_image",
 ]

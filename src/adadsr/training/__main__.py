@@ -1,39 +1,67 @@
-"""`python -m adadsr.training RECIPE.yaml --train DIR --valid DIR --out DIR`, on a bare PyTorch machine too."""
+"""`python -m adadsr.training`, on a bare PyTorch machine too. `adadsr train` forwards its arguments to `parse`."""
 
 import argparse
 import math
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from adadsr.errors import AdaDSRError
 from adadsr.training.log import Entry, as_line
 from adadsr.training.loop import Pace
 from adadsr.training.session import Session, default_cache, train
 
+DESCRIPTION = """
+Train a network on a folder of HR images, from which LR images are made. The output folder gets the finished
+model.safetensors, a log and a saved state; repeat an interrupted command to resume it.
+"""
+EPILOG = "On several devices: torchrun --nproc-per-node N -m adadsr.training RECIPE.yaml ..."
+
 
 def main() -> None:
-    """The command line; see the module's docstring. `torchrun -m adadsr.training ...` runs it on several devices."""
-    parser = argparse.ArgumentParser(prog="adadsr.training", description="Train a network of adadsr")
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--train", type=Path, required=True, help="folder of HR images, searched recursively")
-    parser.add_argument("--valid", type=Path, required=True, help="folder of HR images for validation")
-    parser.add_argument("--out", type=Path, required=True, help="folder for state, log and result")
-    parser.add_argument("--every", type=_at_least_one, default=Pace.every, help="steps between validations")
-    parser.add_argument("--look", type=_at_least_one, default=Pace.look, help="steps between looks at the loss")
-    parser.add_argument("--minutes", type=_not_negative, default=Pace.minutes, help="minutes between saved states")
-    parser.add_argument("--cache", type=Path, default=default_cache(), help="folder where LR images are kept")
-    parser.add_argument("--device", default="auto", help="torch's name of a device; auto: CUDA where there is one")
-    parser.add_argument("--tensorboard", action="store_true", help="write curves to OUT/board")
-    given = parser.parse_args()
-    pace = Pace(given.every, given.look, given.minutes)
-    session = Session(
-        given.recipe, given.train, given.valid, given.out, pace, given.cache, given.device, given.tensorboard
-    )
+    """Train, and print entries as JSON lines."""
+    session = parse(None, "python -m adadsr.training")
     try:
         train(session, [_print])
     except KeyboardInterrupt:
-        parser.exit(130, "adadsr: interrupted; the same command goes on from the last state\n")
+        _end(130, "interrupted; repeat the command to resume")
     except AdaDSRError as error:
-        parser.exit(1, f"adadsr: {error}\n")
+        _end(1, str(error))
+
+
+def parse(arguments: Sequence[str] | None, prog: str) -> Session:
+    """Options of a training from a command line; None is that of the process.
+
+    prog: name of the command in help and errors. Exits with status 0 after help, and with 2 for wrong usage.
+    """
+    given = _parser(prog).parse_args(arguments)
+    pace = Pace(given.every, given.look, given.minutes)
+    return Session(
+        given.recipe, given.train, given.valid, given.out, pace, given.cache, given.device, given.tensorboard
+    )
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog, description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
+    add, pace = parser.add_argument, Pace()
+    add("recipe", type=Path, metavar="RECIPE", help="network and stages (YAML); see recipes/")
+    add("--train", type=Path, metavar="DIR", required=True, help="HR images to train on, searched recursively")
+    add("--valid", type=Path, metavar="DIR", required=True, help="HR images to validate on, searched recursively")
+    add("-o", "--out", type=Path, metavar="DIR", required=True, help="output folder for state, log and model")
+    steps, default = _at_least_one, "[default: %(default)s]"
+    add("--every", type=steps, metavar="STEPS", default=pace.every, help=f"steps between validations {default}")
+    add("--look", type=steps, metavar="STEPS", default=pace.look, help=f"steps between progress reports {default}")
+    add("--minutes", type=_not_negative, default=pace.minutes, help=f"minutes between saved states {default}")
+    add("--cache", type=Path, metavar="DIR", default=default_cache(), help=f"cache folder for LR images {default}")
+    add("--device", default="auto", help=f"torch device; auto picks CUDA if available {default}")
+    add("--tensorboard", action="store_true", help="write curves to OUT/board")
+    return parser
+
+
+def _end(status: int, message: str) -> NoReturn:
+    print(f"adadsr: {message}", file=sys.stderr)
+    sys.exit(status)
 
 
 def _print(entry: Entry) -> None:

@@ -1,27 +1,82 @@
-"""What an adaptive stage trains at: the desired depth of each image, or one depth everywhere."""
+"""Depths of a training step: how they are drawn, and how the adapter's maps meet them."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from adadsr.graph import AdapterWeights
+from adadsr.networks.depth_maps import depths_at
 from adadsr.training.recipe import Stage
 
 
-def desired_depths(stage: Stage, n_blocks: int, generator: torch.Generator) -> Tensor:
-    """A desired depth for each image of a batch, (stage.batch,), in blocks, on the CPU."""
-    # Patches are drawn at random, so which of them come first says nothing.
-    if stage.shared_depth > 1:
-        share = torch.empty(stage.batch // stage.shared_depth, 1).uniform_(stage.least_share, 1.0, generator=generator)
-        share = share.repeat(1, stage.shared_depth)
-        share[:, : stage.full_of_shared] = 1.0
-        return share.flatten() * n_blocks
-    share = torch.empty(stage.batch).uniform_(stage.least_share, 1.0, generator=generator)
-    full = torch.rand(stage.batch, generator=generator) < stage.full_share
-    return share.masked_fill_(full, 1.0) * n_blocks
+@dataclass(frozen=True)
+class AdapterDepths:
+    """Depths that the adapter's maps meet.
+
+    desired: (N,), in blocks. group: images that share one desired depth and meet it together; N is a multiple of it.
+    full: images of a group that run at full depth, which come first.
+    """
+
+    desired: Tensor
+    group: int = 1
+    full: int = 0
 
 
-def uniform_depth(stage: Stage, n_blocks: int, generator: torch.Generator) -> int | None:
-    """The number of blocks that a step runs everywhere, 1 to `n_blocks`; None for a step that asks the adapter."""
-    # Two draws whatever they say, so that the patches of a run do not depend on them.
+@dataclass(frozen=True)
+class UniformDepth:
+    """A number of blocks that run at every position of every image, without the adapter."""
+
+    blocks: int
+
+
+StepDepths: TypeAlias = AdapterDepths | UniformDepth | None
+"""Depths of a step; None runs every block everywhere."""
+
+
+def draw_depths(stage: Stage, n_blocks: int, generator: torch.Generator) -> StepDepths:
+    """Random depths for a batch of a stage, on the CPU. n_blocks: the largest depth."""
+    if not stage.adaptive:
+        return None
+    adapter = AdapterDepths(_desired(stage, generator) * n_blocks, stage.shared_depth, stage.full_of_shared)
+    if not stage.uniform_share:
+        return adapter
+    # Two draws in either case, so that the patches of a run do not depend on the outcome.
     chance = float(torch.rand((), generator=generator))
     blocks = int(torch.randint(1, n_blocks + 1, (), generator=generator))
-    return blocks if chance < stage.uniform_share else None
+    return UniformDepth(blocks) if chance < stage.uniform_share else adapter
+
+
+def _desired(stage: Stage, generator: torch.Generator) -> Tensor:
+    """Desired depth of each image of a batch as a share of full depth, (stage.batch,)."""
+    if stage.shared_depth == 1:
+        share = torch.empty(stage.batch).uniform_(stage.least_share, 1.0, generator=generator)
+        return share.masked_fill_(torch.rand(stage.batch, generator=generator) < stage.full_share, 1.0)
+    share = torch.empty(stage.batch // stage.shared_depth, 1).uniform_(stage.least_share, 1.0, generator=generator)
+    share = share.repeat(1, stage.shared_depth)
+    # Patches are in random order, so it may be the first ones.
+    share[:, : stage.full_of_shared] = 1.0
+    return share.flatten()
+
+
+def part_of(depths: StepDepths, part: slice, device: torch.device) -> StepDepths:
+    """Depths of some images of a batch, on a device. part: whole groups."""
+    if not isinstance(depths, AdapterDepths):
+        return depths
+    return AdapterDepths(depths.desired[part].to(device, non_blocking=True), depths.group, depths.full)
+
+
+def shared_depth_maps(adapter: AdapterWeights, scores: Tensor, depths: AdapterDepths, n_blocks: int) -> Tensor:
+    """Depth maps (N, G, h, w), in blocks, of images that meet their desired depth in groups, like parts of one image.
+
+    So a flat patch leaves depth to a detailed one, as it does in a photo. scores: (N, G, h, w).
+    """
+    if depths.group == 1:
+        return depths_at(adapter, scores, depths.desired, n_blocks)
+    groups = scores.reshape(-1, depths.group, *scores.shape[1:])
+    as_one = groups[:, depths.full :].transpose(1, 2).flatten(2, 3)
+    together = depths_at(adapter, as_one, depths.desired.view(-1, depths.group)[:, -1], n_blocks)
+    maps = together.reshape(*together.shape[:2], -1, *scores.shape[2:]).transpose(1, 2)
+    full = maps.new_full((1, 1, 1, 1, 1), n_blocks).expand(len(maps), depths.full, *maps.shape[2:])
+    return torch.cat([full, maps], dim=1).flatten(0, 1)

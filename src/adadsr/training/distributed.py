@@ -1,4 +1,4 @@
-"""Several devices that share each batch: who this process is among them, and means over all. Started by `torchrun`."""
+"""Several devices that share each batch: the place of this process, and means over all. Started by `torchrun`."""
 
 import os
 from dataclasses import dataclass
@@ -8,12 +8,13 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from adadsr.backends import check_device
 from adadsr.errors import InputError
 
 
 @dataclass(frozen=True)
 class World:
-    """rank: of this process, 0 writes and validates. size: processes in all. device: what this one computes on."""
+    """rank: of this process; 0 writes and validates. size: number of processes. device: of this process."""
 
     rank: int
     size: int
@@ -25,20 +26,20 @@ class World:
         return self.rank == 0
 
     def part(self, batch: int, together: int = 1) -> slice:
-        """This process's images of a batch. Raises InputError where the batch cannot be divided evenly.
+        """This process's images of a batch. Raises InputError if the batch does not divide evenly.
 
         together: images that must not be separated.
         """
         if batch % (self.size * together):
             raise InputError(
-                f"batch={batch} cannot be divided among {self.size} processes; make it a multiple of "
-                f"{self.size * together}, since shared_depth={together}"
+                f"batch={batch} does not divide evenly among {self.size} processes with shared_depth={together}; "
+                f"use a multiple of {self.size * together}"
             )
         each = batch // self.size
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean over all processes, the same in each."""
+        """Mean over all processes, the same in each."""
         if self.size > 1:
             torch.distributed.all_reduce(value)
             value /= self.size
@@ -50,7 +51,7 @@ class World:
             torch.distributed.barrier()
 
     def shared(self, module: nn.Module, *, unused: bool = False) -> nn.Module:
-        """A module whose gradients are means over all processes; called where the weights are the same in all.
+        """A module whose gradients are means over all processes. Its weights are the same in all of them.
 
         unused: a step may leave some parameters, the same in all processes, without a gradient.
         """
@@ -63,19 +64,16 @@ class World:
 def join(device: str = "auto") -> World:
     """This process's place, by the variables that `torchrun` sets; alone without them.
 
-    device: torch's name; cuda is this process's CUDA device, auto the same where there is one, else the CPU. Raises
-    InputError for one that cannot be used here.
+    device: as torch names it; cuda is this process's CUDA device, auto the same if there is one and otherwise the CPU.
+    Raises InputError if it is not available.
     """
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if device in ("auto", "cuda") and torch.cuda.is_available():
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     elif device == "auto":
         device = "cpu"
-    try:
-        chosen = torch.device(device)
-        torch.zeros(1, device=chosen).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"device {device!r} cannot be used here; give cpu, cuda or auto") from error
+    check_device(device)
+    chosen = torch.device(device)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if size > 1 and not torch.distributed.is_initialized():

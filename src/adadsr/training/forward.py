@@ -1,89 +1,110 @@
-"""A network's forward pass as training runs it: in float32, or with the body's convs in bfloat16."""
+"""The forward pass of training: `Network.forward` with the depths of a step, a folded tail, and mixed precision."""
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from adadsr.models import Network, Restoration
-from adadsr.models.adapter import Adapter
-from adadsr.sparse.reference import run_reference
-from adadsr.training.folded_tail import inside, run_folded
+from adadsr.graph import ConvWeights, NetworkWeights, ShuffleTail
+from adadsr.networks import Network, Restoration
+from adadsr.tensor_ops import OPS
+from adadsr.training.depths import StepDepths, UniformDepth, shared_depth_maps
 from adadsr.training.recipe import Recipe
 
+BORDER = 1
+"""SR pixels along the border that a folded tail gets wrong: there the last conv sees zeros beyond the image."""
 
-class Forward(nn.Module):
-    """`Network.forward` without the border of the SR image (`folded_tail.inside`).
 
-    bfloat16: the convs of body and adapter multiply in it.
+class TrainingForward(nn.Module):
+    """What training differentiates. It differs from `Network.forward` in three ways.
 
-    Pixel values, and the features that carry them through head, sums and tail, need more than 8 bits: with all of the
-    network in bfloat16 the rounding of the output decided the sign of most differences that L1 looks at, and the
-    gradient with it (`tests/test_training_precision.py`).
+    - Depths are those of a step: images may share a desired depth, or all run one number of blocks (`StepDepths`).
+    - The tail is folded, so its border differs from the definition and is cut off (`crop_border`).
+    - bfloat16: the convs of body and adapter multiply in it. Head, sums and tail stay in float32: pixel values need
+      more than 8 bits, or rounding decides the sign of most differences in an L1 loss and the gradient is lost
+      (`tests/test_training_precision.py`).
     """
 
     def __init__(self, network: Network, *, bfloat16: bool) -> None:
+        """The parameters of the network may change from here on, but not be replaced."""
         super().__init__()
         self.network, self.bfloat16_body = network, bfloat16
+        self.weights = network.weights()
 
-    def forward(
-        self,
-        lr: Tensor,
-        desired_depth: Tensor | None = None,
-        sharing: tuple[int, int] = (1, 0),
-        uniform: int | None = None,
-    ) -> Restoration:
-        """See `Network.forward`. sharing: see `meet_together`; with 1 image each map meets its depth alone.
-
-        uniform: so many blocks run everywhere; the desired depth then says nothing.
-        """
-        network = self.network
-        z0 = network.head(lr)
+    def forward(self, lr: Tensor, depths: StepDepths = None) -> Restoration:
+        """lr: (N, 3, H, W) in 0..255. Returns sr (N, 3, s*H - 2, s*W - 2); the depth map is None without adapter."""
+        weights, depth_map = self.weights, None
+        z0: Tensor = weights.head.run(OPS, lr)
         with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.bfloat16_body):
-            depth_map = None
-            if uniform is not None:
-                z = self._run_everywhere(z0, uniform)
+            if isinstance(depths, UniformDepth):
+                z = _run_uniform(weights, z0, depths.blocks)
             else:
-                if desired_depth is not None:
-                    scores = self._scores(z0, desired_depth)
-                    depth_map = meet_together(network.require_adapter(), scores, desired_depth, sharing)
-                z = network.body(z0, depth_map)
-        return Restoration(inside(run_folded(network.tail, z.float())), depth_map)
-
-    def _run_everywhere(self, z0: Tensor, blocks: int) -> Tensor:
-        """The body with its first blocks alone. Compiled it runs all, most of them times 0, as one program for all."""
-        if not torch.compiler.is_compiling():
-            return run_reference(self.network.body.tensors().shallow(blocks), z0)
-        config = self.network.config
-        size = [-(-length // config.depth_tile) for length in z0.shape[-2:]]
-        depth_map = torch.ones(len(z0), config.n_groups, *size, device=z0.device) * blocks
-        features: Tensor = self.network.body(z0, depth_map)
-        return features
+                if depths is not None:
+                    scores = self._scores(z0, depths.desired)
+                    depth_map = shared_depth_maps(weights.require_adapter(), scores, depths, weights.n_blocks)
+                z = weights.body.run(OPS, z0, depth_map)
+        return Restoration(crop_border(_restore(weights, lr, z.float())), depth_map)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _scores(self, z0: Tensor, desired_depth: Tensor) -> Tensor:
         """In float32, as depths have to be. Not compiled: torch 2.13 mistakes the layout of the padding's gradient."""
-        return self.network.require_adapter().scores(z0, desired_depth).float()
+        scores: Tensor = self.weights.require_adapter().run(OPS, z0, desired_depth)
+        return scores.float()
 
 
-def meet_together(adapter: Adapter, scores: Tensor, desired_depth: Tensor, sharing: tuple[int, int]) -> Tensor:
-    """Depth maps (N, G, h, w) of images that meet one desired depth together, as parts of one image would.
-
-    scores: (N, G, h, w). desired_depth: (N,), in blocks. sharing: how many images share a desired depth, which N is a
-    multiple of, and how many of them, the first, run at full depth.
-    """
-    together, full = sharing
-    if together == 1:
-        return adapter.at_depth(scores, desired_depth)
-    groups = scores.reshape(-1, together, *scores.shape[1:])
-    one_image = groups[:, full:].transpose(1, 2).flatten(2, 3)
-    depths = adapter.at_depth(one_image, desired_depth.view(-1, together)[:, -1])
-    maps = depths.reshape(*depths.shape[:2], together - full, *scores.shape[2:]).transpose(1, 2)
-    everywhere = maps.new_full((1, 1, 1, 1, 1), adapter.n_blocks).expand(len(maps), full, *maps.shape[2:])
-    return torch.cat([everywhere, maps], dim=1).flatten(0, 1)
-
-
-def make_forward(network: Network, recipe: Recipe) -> Forward:
-    """The forward pass as a recipe asks for it: precision, compilation, CUDA graphs."""
-    forward = Forward(network, bfloat16=recipe.precision == "bfloat16")
+def make_forward(network: Network, recipe: Recipe) -> TrainingForward:
+    """The forward pass with the precision and compilation of a recipe."""
+    forward = TrainingForward(network, bfloat16=recipe.precision == "bfloat16")
     if recipe.compile:
         forward.compile(mode="reduce-overhead" if recipe.cuda_graphs else "default")
     return forward
+
+
+def _run_uniform(weights: NetworkWeights, z0: Tensor, blocks: int) -> Tensor:
+    """The body with only its first blocks. Compiled it runs all of them times 0 or 1: one program for all numbers."""
+    if not torch.compiler.is_compiling():
+        shallow: Tensor = weights.body.shallow(blocks).run(OPS, z0)
+        return shallow
+    size = weights.map_shape(*z0.shape[-2:])
+    depth_map = torch.ones(len(z0), *size, device=z0.device) * blocks
+    features: Tensor = weights.body.run(OPS, z0, depth_map)
+    return features
+
+
+def crop_border(sr: Tensor) -> Tensor:
+    """An SR image (..., H, W) without its outermost BORDER pixels, which no loss counts."""
+    return sr[..., BORDER:-BORDER, BORDER:-BORDER]
+
+
+def _restore(weights: NetworkWeights, lr: Tensor, z: Tensor) -> Tensor:
+    """`NetworkWeights.restore`, with a folded tail if it can be folded."""
+    if not isinstance(weights.tail, ShuffleTail):
+        defined: Tensor = weights.restore(OPS, lr, z)
+        return defined
+    sr: Tensor = weights.head.denormalise(OPS, run_folded(weights.tail, z))
+    return sr
+
+
+def run_folded(tail: ShuffleTail, z: Tensor) -> Tensor:
+    """`ShuffleTail.run`, except for the outermost BORDER pixels, with the same weights and gradients.
+
+    Between the last two convs lies only PixelShuffle, so together they are one 5x5 conv: an eighth of the
+    multiply-accumulates with 64 features. z: (N, C, H, W). Returns (N, 3, s*H, s*W).
+    """
+    for conv, factor in zip(tail.convs[:-1], tail.factors[:-1], strict=True):
+        z = F.pixel_shuffle(conv.run(OPS, z), factor)
+    folded = fold(tail.convs[-1], tail.factors[-1], tail.last)
+    return F.pixel_shuffle(folded.run(OPS, z), tail.factors[-1])
+
+
+def fold(up: ConvWeights, factor: int, last: ConvWeights) -> ConvWeights:
+    """The 5x5 conv that equals `up`, PixelShuffle(factor) and `last` in a row, before a PixelShuffle(factor).
+
+    up: (factor^2 * C, C, 3, 3). last: (O, C, 3, 3). Returns (O * factor^2, C, 5, 5): the response to an impulse at the
+    middle of 5x5 pixels, seen from each pixel that it reaches.
+    """
+    impulses = F.pixel_shuffle(up.weight.flip(-2, -1).transpose(0, 1), factor)
+    responses = F.conv2d(impulses, last.weight, padding=factor + 1)
+    weight = F.pixel_unshuffle(responses, factor).flip(-2, -1).transpose(0, 1)
+    flat = F.pixel_shuffle(up.bias[None, :, None, None].expand(-1, -1, 3, 3), factor)
+    bias = F.conv2d(flat, last.weight, last.bias, padding=1)[..., factor : 2 * factor, factor : 2 * factor]
+    return ConvWeights(weight.contiguous(memory_format=torch.channels_last), F.pixel_unshuffle(bias, factor).flatten())

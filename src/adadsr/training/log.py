@@ -1,19 +1,26 @@
-"""What a run reports as it goes, and the two logs that keep it: JSON lines, and tensorboard."""
+"""What a run reports: entries, the two logs that keep them (JSON lines, tensorboard), and the time of its parts."""
 
+import contextlib
 import json
 import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeAlias
+
+import torch
 
 from adadsr.errors import MissingDependencyError, TrainingError
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Some steps were made; step is the one that comes next.
+    """Some steps were made; `step` is the next one.
 
-    loss: mean L1 distance to the HR patches, 0..255. images_per_second: patches. data_share: of the step's time that
-    went into getting its patches. seconds_left: of the whole run, validation and saving included.
+    loss: mean L1 distance to the HR patches, in 0..255. images_per_second: patches. data_share: fraction of a step's
+    time spent on getting its patches. seconds_left: of the whole run, validation and saving included.
     """
 
     stage: int
@@ -28,7 +35,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Validation:
-    """psnr_y: "full", "75%", ... of the body's cost -> mean PSNR-Y in dB. seconds: what measuring took."""
+    """psnr_y: "full", "75%", ... of the body's cost -> mean PSNR-Y in dB; "1/2: full" is at half the photos' size.
+
+    seconds: time of the measurement.
+    """
 
     stage: int
     step: int
@@ -38,7 +48,10 @@ class Validation:
 
 @dataclass(frozen=True)
 class Rollback:
-    """The loss was not finite (None) or jumped from the usual one; the run went back from seen_at at half the rate."""
+    """The run went back from step `seen_at` to `step` at half the rate.
+
+    loss: None if it was not finite, otherwise a spike. usual: running mean before it.
+    """
 
     stage: int
     step: int
@@ -48,7 +61,9 @@ class Rollback:
     rollbacks: int
 
 
-Entry = Progress | Validation | Rollback
+Entry: TypeAlias = Progress | Validation | Rollback
+Observer: TypeAlias = Callable[[Entry], None]
+"""Is called with every entry as it happens."""
 
 
 def as_line(entry: Entry) -> str:
@@ -57,21 +72,23 @@ def as_line(entry: Entry) -> str:
 
 
 class JsonLog:
-    """One JSON object a line."""
+    """A file with a JSON object per line."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __call__(self, entry: Entry) -> None:
-        """Append an entry. Raises TrainingError where that is not possible."""
+        """Append an entry. Raises TrainingError if that fails."""
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(as_line(entry) + "\n")
         except OSError as error:
-            raise TrainingError(f"{self.path}: cannot be written ({error.strerror}); make room, start again") from error
+            raise TrainingError(
+                f"{self.path}: cannot write ({error.strerror}); free some space and repeat the command"
+            ) from error
 
     def size(self) -> int:
-        """Bytes so far, to be kept with a state."""
+        """Bytes so far, which a state stores."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def cut(self, size: int) -> None:
@@ -84,12 +101,12 @@ class Board:
     """Curves for tensorboard, over the steps of the whole run. Needs the extra `train`."""
 
     def __init__(self, folder: Path, steps_before: list[int]) -> None:
-        """steps_before: of each stage, the steps of those before it."""
+        """steps_before: for each stage, the steps of those before it."""
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MissingDependencyError(
-                "tensorboard is not installed; pip install adadsr[train], or leave --tensorboard out"
+                "tensorboard is not installed; run pip install 'adadsr[train]' or drop --tensorboard"
             ) from error
         self.writer = SummaryWriter(str(folder))
         self.steps_before = steps_before
@@ -102,3 +119,38 @@ class Board:
             if name not in ("stage", "step") and value is not None:
                 self.writer.add_scalar(f"{group}/{name}", value, self.steps_before[entry.stage] + entry.step)
         self.writer.flush()
+
+
+class Clock:
+    """Wall time of training, by part. On a CUDA device it is the device's time, including its waits."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
+
+    @contextlib.contextmanager
+    def timing(self, part: str) -> Iterator[None]:
+        """Add the time of the block to a part."""
+        if self.device.type == "cuda":
+            start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            start.record()
+            yield
+            end.record()
+            self._events.append((part, start, end))
+        else:
+            began = time.perf_counter()
+            yield
+            self._seconds[part] += time.perf_counter() - began
+
+    def collect(self) -> dict[str, float]:
+        """Part -> seconds since the last call; waits for the device."""
+        if self._events:
+            torch.cuda.synchronize(self.device)
+        for part, start, end in self._events:
+            self._seconds[part] += start.elapsed_time(end) / 1000
+        collected = dict(self._seconds)
+        self._seconds.clear()
+        self._events.clear()
+        return collected

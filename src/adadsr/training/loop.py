@@ -1,9 +1,9 @@
-"""From a recipe to a finished checkpoint: stage after stage, from where an earlier process was interrupted."""
+"""From a recipe to a finished checkpoint: stage after stage, resuming what an earlier process began."""
 
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,24 +12,25 @@ import torch
 from adadsr import checkpoints
 from adadsr.datasets import Pair
 from adadsr.errors import CheckpointError, TrainingError
-from adadsr.training.log import Entry, JsonLog, Progress, Rollback, Validation
+from adadsr.training.log import Entry, JsonLog, Observer, Progress, Rollback, Validation
 from adadsr.training.recipe import Stage
 from adadsr.training.state import State, has_state, read_state, write_state
 from adadsr.training.trainer import Trainer
 from adadsr.training.validation import SHARES, in_words, validate
 
 SPIKE = 5.0
-"""A mean loss that many times the usual one is a spike."""
-MEMORY = 0.9
-"""How much of the usual loss is kept when a new one is looked at."""
+"""A mean loss this many times the usual one is a spike."""
+DECAY = 0.9
+"""Decay of the running loss that spikes are compared with."""
 MOST_ROLLBACKS = 5
 
 
 @dataclass(frozen=True)
 class Pace:
-    """every: steps between validations. look: steps between looks at the loss, each of which waits for the device.
+    """How often a run does what.
 
-    minutes: between saved states, at the next look; a state is saved before each validation too.
+    every: steps between validations. look: steps between progress reports, each of which waits for the device.
+    minutes: between saved states, at the next report; a state is saved before each validation too.
     """
 
     every: int = 1000
@@ -38,25 +39,25 @@ class Pace:
 
 
 class Run:
-    """A trainer on its way through the stages, with its folder.
+    """A trainer on its way through the stages, and its folder.
 
-    In `out`: state/ to go on from, log.jsonl, and at the end model.safetensors.
+    The folder gets state/, which a later process resumes from, log.jsonl, and at the end model.safetensors.
     """
 
     def __init__(
-        self, trainer: Trainer, valid: list[Pair], out: Path, pace: Pace, watch: Sequence[Callable[[Entry], None]] = ()
+        self, trainer: Trainer, valid: list[Pair], out: Path, pace: Pace, observers: Sequence[Observer] = ()
     ) -> None:
-        """watch: is told every entry, in the one process that writes."""
+        """observers: only those of the process that writes are called."""
         self.trainer, self.valid, self.out, self.pace = trainer, valid, out, pace
         self.log = JsonLog(out / "log.jsonl")
-        self.watch: list[Callable[[Entry], None]] = [self.log, *watch] if trainer.world.writes else []
+        self.observers: list[Observer] = [self.log, *observers] if trainer.world.writes else []
         self.usual: float | None = None
         self.reached: dict[str, float] = {}
         self.began = self.since = self.saved_at = time.monotonic()
         self.seconds, self.trained = 0.0, 0
 
     def go(self) -> Path | None:
-        """Train to the end; returns the finished checkpoint, None in processes that do not write."""
+        """Train to the end. Returns the finished checkpoint, or None in processes that do not write."""
         trainer, stages = self.trainer, self.trainer.recipe.stages
         found = has_state(self.out / "state")
         trainer.world.wait()
@@ -75,18 +76,18 @@ class Run:
         return self._finish() if trainer.world.writes else None
 
     def _advance(self, stage: Stage) -> None:
-        """Some steps, up to the next look at the loss, and what is due after them."""
+        """Some steps, up to the next progress report, and what is due after them."""
         trainer, pace = self.trainer, self.pace
         count = min(pace.look, stage.steps - trainer.step, pace.every - trainer.step % pace.every)
         rate, steps = trainer.rate, [trainer.advance() for _ in range(count)]
         losses = torch.stack([step.loss for step in steps])
         norms = torch.stack([step.norm for step in steps])
         loss = float(trainer.world.mean(losses.mean()))
-        spent = trainer.clock.take()
+        spent = trainer.clock.collect()
         if not self._is_sound(loss, float(norms.sum())):
             self._roll_back(loss)
             return
-        self.usual = loss if self.usual is None else MEMORY * self.usual + (1 - MEMORY) * loss
+        self.usual = loss if self.usual is None else DECAY * self.usual + (1 - DECAY) * loss
         self._report_progress(stage, count, loss, rate, spent)
         due = trainer.step % pace.every == 0 or trainer.step == stage.steps
         if due or time.monotonic() - self.saved_at > 60 * pace.minutes:
@@ -117,7 +118,7 @@ class Run:
         )
 
     def _work_left(self) -> float:
-        """Pixels that the rest of the run will see."""
+        """LR pixels that the rest of the run will see."""
         trainer = self.trainer
         later = sum(stage.steps * _work(stage) for stage in trainer.recipe.stages[trainer.stage :])
         return later - trainer.step * _work(trainer.recipe.stages[trainer.stage])
@@ -136,18 +137,18 @@ class Run:
             self.usual, self.log_size, self.seconds = (state.about[name] for name in ("usual", "log_size", "seconds"))
         except KeyError as error:
             raise CheckpointError(
-                f"{self.out / 'state'}: lacks {error}; restore it, or choose another --out"
+                f"{self.out / 'state'}: {error} is missing; restore it or choose another --out"
             ) from error
         self.saved_at = time.monotonic()
         self.trainer.world.wait()  # before the one that writes replaces what others are reading
 
     def _roll_back(self, loss: float) -> None:
-        """Go back to the last state that was saved, at half the rate. Raises TrainingError after too many times."""
+        """Return to the last saved state at half the rate. Raises TrainingError after too many times."""
         trainer, rollbacks = self.trainer, self.trainer.rollbacks + 1
         if rollbacks > MOST_ROLLBACKS:
             raise TrainingError(
-                f"step {trainer.step} of stage {trainer.stage}: loss {loss:g} after {MOST_ROLLBACKS} returns to an "
-                "earlier state at ever smaller rates; lower learning_rate or clip_norm in the recipe"
+                f"stage {trainer.stage + 1}, step {trainer.step}: loss {loss:g} still diverges after {MOST_ROLLBACKS} "
+                "rollbacks; lower learning_rate or clip_norm in the recipe"
             )
         seen_at, usual = trainer.step, self.usual
         self._restore()
@@ -161,24 +162,33 @@ class Run:
         if not self.trainer.world.writes:
             return
         start, trainer = time.monotonic(), self.trainer
-        self.reached = in_words(validate(trainer.averaged, self.valid, SHARES if stage.adaptive else (1.0,)))
+        self.reached = self._measured(SHARES if stage.adaptive else (1.0,))
         self._tell(Validation(trainer.stage, trainer.step, self.reached, round(time.monotonic() - start, 2)))
 
+    def _measured(self, shares: Iterable[float]) -> dict[str, float]:
+        """What the moving average reaches on the validation photos at each of their reductions, for people."""
+        words: dict[str, float] = {}
+        model, device = self.trainer.averaged.model(), str(self.trainer.world.device)
+        for reduction in sorted({pair.reduction for pair in self.valid}):
+            pairs = [pair for pair in self.valid if pair.reduction == reduction]
+            words |= in_words(validate(model, pairs, shares, device), reduction)
+        return words
+
     def _finish(self) -> Path:
-        """Save the finished network, with what it was made from and what it reaches in the header."""
+        """Save the finished network, with its recipe and results in the header."""
         trainer, path = self.trainer, self.out / "model.safetensors"
         self._save()
         metadata = {
             "recipe": json.dumps(asdict(trainer.recipe)),
-            "PSNR-Y on validation": json.dumps(self.reached or in_words(validate(trainer.averaged, self.valid))),
+            "PSNR-Y on validation": json.dumps(self.reached or self._measured(SHARES)),
             "hours of training": f"{self.seconds / 3600:.2f}",
         }
-        checkpoints.save(trainer.averaged, path, metadata=metadata)
+        checkpoints.save(trainer.averaged.model(), path, metadata=metadata)
         return path
 
     def _tell(self, entry: Entry) -> None:
-        for watch in self.watch:
-            watch(entry)
+        for observer in self.observers:
+            observer(entry)
 
 
 def _work(stage: Stage) -> int:

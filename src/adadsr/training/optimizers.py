@@ -1,29 +1,50 @@
-"""Adam, alone or beside Muon for the body's convs, with a state of named tensors."""
+"""Adam, alone or with Muon for the body's convs, the learning rate of each step, and the state as named tensors."""
+
+import math
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Muon, Optimizer
+from torch.optim import Adam, Optimizer
 
-from adadsr.models import Network
-from adadsr.models.layers import ResidualBlock
+from adadsr.graph import map_arrays
+from adadsr.networks import Network
+from adadsr.training.recipe import Stage
+
+BETAS = (0.9, 0.99)
+"""Of Adam. The second averages squared gradients over 100 steps instead of the usual 1000, since runs take a few
+thousand. All results in dev/LOG.md were reached with it; 0.999 was not compared."""
+HALVED_AFTER = (0.5, 0.75, 0.875)
+"""Fractions of a stage after which the schedule `step` halves the rate."""
+LEAST_RATE = 0.01
+"""Fraction of the peak that the schedule `cosine` ends at."""
+
+
+def learning_rate(stage: Stage, step: int, warmup: int) -> float:
+    """The rate of a step of a stage: it rises over `warmup` steps, then falls by the stage's schedule."""
+    done = step / stage.steps
+    if stage.schedule == "step":
+        falling = 0.5 ** sum(done >= at for at in HALVED_AFTER)
+    else:
+        falling = LEAST_RATE + (1 - LEAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
+    return stage.learning_rate * falling * min(1.0, (step + 1) / warmup)
 
 
 class Optimizers:
-    """All parameters of a network, each in one optimizer.
-
-    muon: orthogonalise the momentum of the residual blocks' 3x3 convs (Muon, "Muon is Scalable for LLM Training",
-    arXiv:2502.16982), each taken as a matrix of out x 9*in; scaled so that Adam's learning rates fit.
-    """
+    """All parameters of a network, each in one optimizer."""
 
     def __init__(self, network: Network, device: torch.device, *, muon: bool) -> None:
-        blocks = [module for module in network.body.modules() if isinstance(module, ResidualBlock)]
-        weights = [conv.weight for block in blocks for conv in (block.conv1, block.conv2)] if muon else []
+        """muon: orthogonalise the momentum of the blocks' 3x3 convs (Muon, "Muon is Scalable for LLM Training",
+        arXiv:2502.16982), each as a matrix of out x 9*in, scaled so that Adam's learning rates fit.
+        """
+        weights = _block_convs(network) if muon else []
         elsewhere = {id(parameter) for parameter in weights}
         rest = [parameter for parameter in network.parameters() if id(parameter) not in elsewhere]
-        self.each: list[Optimizer] = [Adam(rest, betas=(0.9, 0.99), fused=device.type == "cuda")]
+        self.each: list[Optimizer] = [Adam(rest, betas=BETAS, fused=device.type == "cuda")]
         # Channels come last in memory, so that these matrices are views: a step on them is a step of the conv.
         self._matrices = [(weight, nn.Parameter(_as_matrix(weight.detach()))) for weight in weights]
         if self._matrices:
+            from torch.optim import Muon  # which older versions of torch do not have
+
             matrices = [matrix for _, matrix in self._matrices]
             self.each.append(Muon(matrices, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"))
 
@@ -65,6 +86,13 @@ class Optimizers:
                     value = torch.empty_like(parameter).copy_(tensor) if alike else tensor
                     state.setdefault(int(index), {})[key] = value
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _block_convs(network: Network) -> list[Tensor]:
+    """Weights of the convs of the blocks, in order, except the 1x1 convs of attention."""
+    found: list[Tensor] = []
+    map_arrays(network.weights().body.blocks, found.append)
+    return [weight for weight in found if weight.ndim == 4 and weight.shape[-1] > 1]
 
 
 def _as_matrix(weight: Tensor) -> Tensor:

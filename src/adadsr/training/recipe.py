@@ -2,37 +2,42 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from adadsr.errors import InputError
 from adadsr.losses import LOSSES
-from adadsr.models import NetworkConfig, named_config
+from adadsr.networks import NetworkConfig, named_config
 
 PRECISIONS = ("float32", "bfloat16")
 OPTIMIZERS = ("adam", "muon")
 SCHEDULES = ("cosine", "step")
+LARGEST_REDUCTION = 16
 ADAPTIVE_ONLY = ("depth_weight", "full_share", "least_share", "shared_depth", "uniform_share")
-"""Options of a stage that say nothing where every block runs."""
+"""Options of a stage that mean nothing if every block runs."""
 
 
 @dataclass(frozen=True)
 class Stage:
     """One part of a run.
 
-    adaptive: sample a desired depth for each image; otherwise every block runs.
-    patch: side of the LR patch in pixels. learning_rate: peak, warmed up over the recipe's `warmup` steps.
+    patch: side of the LR patch in pixels. learning_rate: peak, reached after the recipe's `warmup` steps.
     schedule: cosine falls to 1% of the peak; step halves the rate after 50%, 75% and 87.5% of the stage.
-    loss: the distance to the HR image, and to the teacher's output, that is minimised: a name of `losses.LOSSES`.
-        clip_norm and depth_weight are in its units. What the log calls loss is always L1 to the HR image.
-    depth_weight: weight of `losses.depth_excess`; 0 where the adapter meets the desired depth by itself.
-    full_share: share of images trained at full depth; the others' depths are uniform between least_share and 1 of it.
-    shared_depth: so many images of a batch share one desired depth, and their maps meet it together, as the parts of a
-        photo do: flat patches leave depth to the others. The first full_share of them run at full depth. 1: each alone.
-    uniform_share: this part of the steps asks no adapter: all images run one number of blocks, drawn anew, everywhere.
-        Blocks learn to be of use as the last ones, which maps of 0 and full depth alone do not teach them.
+    loss: the distance to the HR image, and to the teacher's output, that is minimised; a name of `losses.LOSSES`.
+        clip_norm and depth_weight are in its units. The log always shows L1 to the HR image.
+    adaptive: draw a desired depth for each image; otherwise every block runs.
+    depth_weight: weight of `losses.depth_excess`; 0 if the adapter meets the desired depth by itself.
+    full_share: fraction of images at full depth. The others draw their depth uniformly between `least_share` of full
+        depth and full depth.
+    shared_depth: this many images of a batch share one desired depth, which their maps meet together, like parts of
+        one photo. The first `full_share` of them run at full depth. 1: each alone.
+    uniform_share: fraction of steps that bypass the adapter and run one random number of blocks at every position, so
+        that each block also learns to be the last.
     teacher: a network, by name or path, whose output at full depth is a second target; empty for none.
-    teacher_weight: how much of the loss is the distance to it, the rest is that to the HR image.
+    teacher_weight: weight of the distance to it in the loss; the rest is the distance to the HR image.
+    teacher_megapixels: LR megapixels of the photos whose targets are computed before the stage, cached, and used
+        exclusively; each reduction gets the same share. 0 runs the teacher in every step.
     """
 
     steps: int
@@ -49,15 +54,17 @@ class Stage:
     uniform_share: float = 0.0
     teacher: str = ""
     teacher_weight: float = 0.5
+    teacher_megapixels: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "patch", "shared_depth"):
             _check(name, getattr(self, name), "a whole number of at least 1", lambda value: value >= 1, int)
         _check("learning_rate", self.learning_rate, "a number above 0", lambda value: value > 0, int, float)
         _check("adaptive", self.adaptive, "true or false", lambda value: True, bool)
-        _check("depth_weight", self.depth_weight, "a number of at least 0", lambda value: value >= 0, int, float)
+        for name in ("depth_weight", "teacher_megapixels"):
+            _check(name, getattr(self, name), "a number of at least 0", lambda value: 0 <= value < inf, int, float)
         _check("full_share", self.full_share, "a number in [0, 1]", lambda value: 0 <= value <= 1, int, float)
-        what = "a number in [0, 1); at 1 no step would ask the adapter"
+        what = "a number in [0, 1), since at 1 no step would use the adapter"
         _check("uniform_share", self.uniform_share, what, lambda value: 0 <= value < 1, int, float)
         for name in ("least_share", "teacher_weight"):
             _check(name, getattr(self, name), "a number in (0, 1]", lambda value: 0 < value <= 1, int, float)
@@ -67,21 +74,22 @@ class Stage:
         given = {field.name: getattr(self, field.name) != field.default for field in fields(self)}
         idle = [] if self.adaptive else [name for name in ADAPTIVE_ONLY if given[name]]
         if idle:
-            raise InputError(f"{', '.join(idle)}: only an adaptive stage has that; add adaptive: true or leave it out")
-        if given["teacher_weight"] and not self.teacher:
-            raise InputError(f"teacher_weight={self.teacher_weight}: no teacher is given; add teacher: NAME")
+            raise InputError(f"{', '.join(idle)} need an adaptive stage; add adaptive: true or drop them")
+        for name in ("teacher_weight", "teacher_megapixels"):
+            if given[name] and not self.teacher:
+                raise InputError(f"{name}={getattr(self, name)} without a teacher; add teacher: NAME")
         if self.shared_depth > 1:
             self._check_shared()
 
     @property
     def full_of_shared(self) -> int:
-        """How many of the images that share a desired depth run at full depth."""
+        """Number of images that run at full depth among those that share a desired depth."""
         return round(self.full_share * self.shared_depth)
 
     def _check_shared(self) -> None:
         shared = f"shared_depth={self.shared_depth}"
         if self.batch % self.shared_depth:
-            raise InputError(f"{shared} does not divide batch={self.batch}; make the batch a multiple of it")
+            raise InputError(f"{shared} does not divide batch={self.batch}; use a multiple of it")
         if self.full_of_shared == self.shared_depth:
             raise InputError(f"{shared} and full_share={self.full_share} leave no image below full depth; lower one")
 
@@ -90,13 +98,15 @@ class Stage:
 class Recipe:
     """A network and the stages that train it, in order.
 
-    network, scale, depth_tile: see `models.named_config`.
-    start_from: a checkpoint of the same network, plain or adaptive, whose weights the run starts with; empty for fresh
-    ones. precision: of the convs of body and adapter; bfloat16 is autocast over float32 weights, faster where the
-    device multiplies bfloat16.
-    ema_decay: of the moving average of the weights, which is what is validated and kept. clip_norm: largest norm of
-    the gradient. optimizer: adam, or muon for the convs of the residual blocks and adam for the rest. compile: run the
-    forward pass through torch.compile; cuda_graphs: and replay it as CUDA graphs.
+    network, scale, depth_tile: see `networks.named_config`.
+    start_from: a checkpoint of the same network, with or without adapter, whose weights the run starts with; empty for
+        fresh ones.
+    precision: of the convs of body and adapter. bfloat16 is autocast over float32 weights.
+    optimizer: adam, or muon for the convs of the blocks and adam for the rest.
+    ema_decay: of the moving average of the weights, which is what is validated and finally saved.
+    clip_norm: largest norm of the gradient.
+    compile, cuda_graphs: run the forward pass through torch.compile, and replay it as CUDA graphs.
+    photo_reductions, valid_reductions: photos are used at 1/r of their size for each r; see `datasets.load_pairs`.
     """
 
     network: str
@@ -112,6 +122,8 @@ class Recipe:
     optimizer: str = "adam"
     compile: bool = False
     cuda_graphs: bool = False
+    photo_reductions: tuple[int, ...] = (1,)
+    valid_reductions: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
         _check("network", self.network, "the name of a network", bool, str)
@@ -123,46 +135,58 @@ class Recipe:
         _check("start_from", self.start_from, "the path of a checkpoint or a name", lambda value: True, str)
         _check("precision", self.precision, f"one of {PRECISIONS}", lambda value: value in PRECISIONS, str)
         _check("optimizer", self.optimizer, f"one of {OPTIMIZERS}", lambda value: value in OPTIMIZERS, str)
+        for name in ("photo_reductions", "valid_reductions"):
+            what = f"a list of different whole numbers from 1 to {LARGEST_REDUCTION}, in ascending order"
+            _check(name, getattr(self, name), what, _are_reductions, tuple)
         for name in ("compile", "cuda_graphs"):
             _check(name, getattr(self, name), "true or false", lambda value: True, bool)
         if self.cuda_graphs and not self.compile:
-            raise InputError("cuda_graphs=True: graphs come with compilation; add compile: true")
+            raise InputError("cuda_graphs requires compile: true")
         if not self.config.adaptive and any(stage.adaptive for stage in self.stages):
-            raise InputError(f"network={self.network!r} has no adapter for an adaptive stage; take ada{self.network}")
+            raise InputError(
+                f"network={self.network!r} has no adapter, which adaptive stages need; use ada{self.network}"
+            )
         if self.depth_tile == 1 and any(stage.shared_depth > 1 for stage in self.stages):
-            raise InputError("shared_depth: the published adapter meets no depth exactly; take depth_tile: 4")
+            raise InputError("shared_depth needs an adapter that meets the depth; use depth_tile: 4")
 
     @property
     def config(self) -> NetworkConfig:
-        """The network's configuration; raises InputError where there is no such network."""
+        """The network's configuration; raises InputError for an unknown network."""
         return named_config(self.network, self.scale, self.depth_tile)
 
     @classmethod
     def from_yaml(cls, path: Path) -> "Recipe":
-        """Read a recipe. An unknown or missing key, a value that is not allowed and broken YAML raise InputError."""
+        """Read a recipe. Unknown or missing keys, values that are not allowed and invalid YAML raise InputError."""
         import yaml
 
         try:
             return cls.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
         except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a recipe") from error
+            raise InputError(f"{path}: cannot read ({error.strerror}); pass the path of a recipe") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             reason = " ".join(str(error).split())
-            raise InputError(f"{path}: is no YAML ({reason}); see recipes/ for an example") from error
+            raise InputError(f"{path}: not valid YAML ({reason}); see recipes/ for examples") from error
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Recipe":
-        """What a YAML file or the state of a run holds. Errors as for `from_yaml`."""
+        """The recipe in a YAML file or in the state of a run. Errors as for `from_yaml`."""
         try:
             stages = tuple(Stage(**stage) for stage in content["stages"])
-            return cls(**{**content, "stages": stages})
+            lists = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
+            return cls(**content | lists | {"stages": stages})
         except (TypeError, KeyError) as error:
-            raise InputError(f"{error}; the keys are those of Recipe and Stage in training/recipe.py") from error
+            raise InputError(f"{error}; docs/training.md lists the keys") from error
+
+
+def _are_reductions(values: tuple[object, ...]) -> bool:
+    """Whether these are different whole numbers from 1 to LARGEST_REDUCTION, in ascending order; not empty."""
+    known = [value for value in range(1, LARGEST_REDUCTION + 1) if value in values]
+    return bool(values) and list(values) == known and all(type(value) is int for value in values)
 
 
 def _check(name: str, value: object, what: str, allowed: Callable[[Any], bool], *types: type) -> None:
-    """Raise InputError unless a value is of one of these types and allowed, which `what` says in words."""
+    """Raise InputError unless a value has one of these types and is allowed. what: the condition in words."""
     if type(value) not in types or not allowed(value):
         raise InputError(f"{name}={value!r} is not {what}")

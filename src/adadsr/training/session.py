@@ -1,37 +1,28 @@
-"""A training from options: what both commands run."""
+"""A training from its options: what both commands run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
 from adadsr import atomic
-from adadsr.caches import cache_folder
-from adadsr.datasets import TrainingImages, load_pairs
+from adadsr.datasets import Pair, TrainingImages, load_pairs
 from adadsr.errors import TrainingError
+from adadsr.machine import cache_folder
 from adadsr.training.distributed import World, join, leave
-from adadsr.training.log import Board, Entry
+from adadsr.training.log import Board, Observer
 from adadsr.training.loop import Pace, Run
 from adadsr.training.recipe import Recipe
 from adadsr.training.trainer import Trainer
 
-Watch = Callable[[Entry], None]
-
-
-def default_cache() -> Path | None:
-    """Where LR images are kept unless told otherwise; None, so that they are made anew, where nobody has a home."""
-    try:
-        return cache_folder() / "lr"
-    except RuntimeError:
-        return None
-
 
 @dataclass(frozen=True)
 class Session:
-    """recipe: a file. train, valid: folders of HR images, searched recursively. out: folder of state, log and result.
+    """Options of one training.
 
-    cache: folder where LR images are kept; None makes them anew. device: torch's name, or auto. tensorboard: whether
-    to write its curves to out/board.
+    recipe: a file. train, valid: folders of HR images, searched recursively. out: folder for state, log and model.
+    cache: folder for LR images and teachers' targets; None caches nothing. device: as torch names it, or auto.
+    tensorboard: whether to write curves to out/board.
     """
 
     recipe: Path
@@ -44,25 +35,36 @@ class Session:
     tensorboard: bool = False
 
 
-def train(session: Session, watch: Sequence[Watch] = ()) -> Path | None:
-    """Train a recipe to its end, from where an earlier call was interrupted; returns the finished checkpoint.
+def default_cache() -> Path | None:
+    """Cache folder for LR images; None, which disables caching, if there is no home folder."""
+    try:
+        return cache_folder() / "lr"
+    except RuntimeError:
+        return None
 
-    watch: is told what happens. Under `torchrun` only the first process tells, writes and returns the path.
+
+def train(session: Session, observers: Sequence[Observer] = ()) -> Path | None:
+    """Train a recipe to its end, resuming what an earlier call began. Returns the finished checkpoint.
+
+    Under `torchrun` only the first process writes, calls the observers and returns a path. Raises AdaDSRError.
     """
     recipe = Recipe.from_yaml(session.recipe)
     world = join(session.device)
     try:
-        pairs = load_pairs(session.train, recipe.scale, session.cache)
-        valid = load_pairs(session.valid, recipe.scale, session.cache) if world.writes else []
-        trainer = Trainer(recipe, TrainingImages(pairs, recipe.scale, world.device), world)
+        pairs = load_pairs(session.train, recipe.scale, session.cache, recipe.photo_reductions)
+        images = TrainingImages(pairs, recipe.scale, world.device)
         del pairs
-        watchers = [*watch, *_boards(session, recipe, world)]
-        return Run(trainer, valid, _made(session.out), session.pace, watchers).go()
+        valid: list[Pair] = []
+        if world.writes:
+            valid = load_pairs(session.valid, recipe.scale, session.cache, recipe.valid_reductions)
+        trainer = Trainer(recipe, images, world, session.cache)
+        everybody = [*observers, *_boards(session, recipe, world)]
+        return Run(trainer, valid, _made(session.out), session.pace, everybody).go()
     finally:
         leave(world)
 
 
-def _boards(session: Session, recipe: Recipe, world: World) -> list[Watch]:
+def _boards(session: Session, recipe: Recipe, world: World) -> list[Observer]:
     if not session.tensorboard or not world.writes:
         return []
     return [Board(session.out / "board", [0, *accumulate(stage.steps for stage in recipe.stages)])]
@@ -72,5 +74,5 @@ def _made(out: Path) -> Path:
     try:
         atomic.make_folder(out)
     except OSError as error:
-        raise TrainingError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
+        raise TrainingError(f"{out}: folder is not writable ({error.strerror}); choose another --out") from error
     return out

@@ -1,98 +1,107 @@
-"""The weights that a run starts with: those of a checkpoint, or fresh ones that enlarge bilinearly."""
+"""The weights that a run starts with: those of a checkpoint, or fresh ones that upsample bilinearly."""
 
 from dataclasses import asdict
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from adadsr import checkpoints
 from adadsr.errors import InputError
-from adadsr.models import Network
-from adadsr.models.layers import Tail
+from adadsr.graph import ConvWeights, ResidualBlock, ShuffleTail, map_arrays
+from adadsr.networks import Network
 
 RGB = 3
 ADAPTER_ONLY = ("adaptive", "depth_tile")
-"""What configurations may differ in where only one of two networks has an adapter."""
-
-
-def start_from(network: Network, source: str) -> None:
-    """Take the weights of the checkpoint `source`; an adapter that only one of the two has is left as it is.
-
-    Of another scale the tail is resampled, which is a start and no more. Raises InputError where head and body, or both
-    adapters, are not those of `network`.
-    """
-    given = checkpoints.load_model(source)
-    adapters = given.config.adaptive and network.config.adaptive
-    for name, value in asdict(given.config).items():
-        compared = name != "scale" and (name not in ADAPTER_ONLY or adapters)
-        if compared and value != getattr(network.config, name):
-            raise InputError(
-                f"start_from={source}: {name}={value} is not that of the recipe's network; use its own kind"
-            )
-    weights = given.state_dict()
-    if given.config.scale != network.config.scale:
-        weights = {name: value for name, value in weights.items() if not name.startswith("tail.")}
-        _resample_tail(given.tail, network.tail)
-    network.load_state_dict(weights, strict=False)
+"""Keys of a configuration that may differ if only one of two networks has an adapter."""
+BRANCH_SCALE, LAST_SCALE = 0.1, 0.01
+"""Factors of the random weights in a fresh network: of the convs that end a skip, and of the tail's last conv."""
 
 
 @torch.no_grad()
-def _resample_tail(theirs: Tail, ours: Tail) -> None:
-    """Make a tail that enlarges as one of another scale does, as nearly as the same features allow.
+def start_from(network: Network, source: str) -> None:
+    """Copy the weights of the checkpoint `source`; an adapter that only one of the two has is left as it is.
 
-    Each sub-pixel of an upsampling conv starts between the nearest ones of theirs; a second upsampling that they do
-    not have starts as a bilinear enlargement of every channel.
+    If the scale differs, the tail is resampled, which is a start and no more. Raises InputError if head and body, or
+    both adapters, are not those of `network`.
     """
-    ours.conv.load_state_dict(theirs.conv.state_dict())
-    for index, (conv, factor) in enumerate(zip(ours.upsample, ours.factors, strict=True)):
-        assert isinstance(conv, nn.Conv2d)
-        if index >= len(theirs.factors):
-            _pass_through(conv, factor, conv.in_channels)
+    given, ours = checkpoints.load_model(source), network.config
+    adapters = given.config.adaptive and ours.adaptive
+    for name, value in asdict(given.config).items():
+        compared = name != "scale" and (name not in ADAPTER_ONLY or adapters)
+        if compared and value != getattr(ours, name):
+            raise InputError(f"start_from={source}: {name}={value} differs from the recipe's network")
+    tensors = {name: torch.from_numpy(value) for name, value in given.tensors.items()}
+    if given.config.scale != ours.scale:
+        tail, their_tail = network.weights().tail, given.weights().tail
+        if not isinstance(tail, ShuffleTail) or not isinstance(their_tail, ShuffleTail):
+            raise InputError(f"start_from={source} is x{given.config.scale}; {ours.backbone} needs the recipe's scale")
+        _resample_tail(map_arrays(their_tail, torch.from_numpy), tail)
+        tensors = {name: value for name, value in tensors.items() if not name.startswith("tail.")}
+    network.load_state_dict(tensors, strict=False)
+
+
+def _resample_tail(theirs: ShuffleTail, ours: ShuffleTail) -> None:
+    """Make a tail that upsamples as one of another scale does, as nearly as the same features allow.
+
+    Each sub-pixel of a conv before PixelShuffle starts between the nearest ones of theirs; a second such conv that
+    they do not have starts as a bilinear upsampling of every channel.
+    """
+    _copy(ours.last, theirs.last)
+    for index, (conv, factor) in enumerate(zip(ours.convs, ours.factors, strict=True)):
+        channels = conv.weight.shape[1]
+        if index >= len(theirs.convs):
+            _pass_through(conv, factor, channels)
             continue
-        for name, value in theirs.upsample[index].state_dict().items():
-            subpixels = value.view(conv.in_channels, theirs.factors[index], theirs.factors[index], -1).permute(
-                0, 3, 1, 2
-            )
+        for parameter, value in zip(conv, theirs.convs[index], strict=True):
+            their_factor = theirs.factors[index]
+            subpixels = value.view(channels, their_factor, their_factor, -1).permute(0, 3, 1, 2)
             resampled = F.interpolate(subpixels, size=(factor, factor), mode="bilinear").permute(0, 2, 3, 1)
-            parameter = conv.get_parameter(name)
             parameter.copy_(resampled.reshape(parameter.shape))
 
 
+@torch.no_grad()
 def interpolating_init(network: Network) -> None:
-    """Start as a bilinear enlargement: RGB passes through the first three features, residual branches start small.
+    """Make a fresh EDSR or RCAN a bilinear upsampling, so that only the detail is left to learn.
 
-    What is left to learn is the detail, which takes a fraction of the steps.
+    RGB passes through the first three features, and residual branches start small. Other networks stay as they are:
+    their tails have no PixelShuffle that could do so, or add the image themselves.
     """
-    with torch.no_grad():
-        for group in network.body.tensors().groups:
-            for block in group.blocks:
-                block.conv2.weight.mul_(0.1)
-        network.body.conv.weight *= 0.1
-        _pass_through(network.head.conv, 1, RGB)
-        for conv, factor in zip(network.tail.upsample, network.tail.factors, strict=True):
-            assert isinstance(conv, nn.Conv2d)
-            _pass_through(conv, factor, RGB)
-        network.tail.conv.weight *= 0.01
-        _pass_through(network.tail.conv, 1, RGB, keep=True)
+    weights = network.weights()
+    tail, body = weights.tail, weights.body
+    if not isinstance(tail, ShuffleTail):
+        return
+    for block in body.blocks:
+        if isinstance(block, ResidualBlock):
+            block.conv2.weight.mul_(BRANCH_SCALE)
+    if body.conv is not None:
+        body.conv.weight.mul_(BRANCH_SCALE)
+    _pass_through(weights.head.conv, 1, RGB)
+    for conv, factor in zip(tail.convs, tail.factors, strict=True):
+        _pass_through(conv, factor, RGB)
+    tail.last.weight.mul_(LAST_SCALE)
+    _pass_through(tail.last, 1, RGB, add=True)
 
 
-def _pass_through(conv: nn.Conv2d, factor: int, channels: int, *, keep: bool = False) -> None:
-    """Let `conv` (before a PixelShuffle of `factor`) hand its first channels on, enlarged bilinearly.
+def _pass_through(conv: ConvWeights, factor: int, channels: int, *, add: bool = False) -> None:
+    """Let `conv` (before a PixelShuffle of `factor`) pass its first channels on, upsampled bilinearly.
 
-    keep: add to the weights that these channels have; otherwise they start from zero.
+    add: add to the weights of these channels instead of replacing them.
     """
     for index in range(channels):
         for phase in range(factor * factor):
             row, column = divmod(phase, factor)
             kernel = torch.outer(_linear_taps(row, factor), _linear_taps(column, factor))
-            channel = conv.weight[index * factor * factor + phase]
-            if not keep:
-                channel.zero_()
-            channel[index] += kernel
-    bias = conv.bias
-    assert bias is not None
-    bias.zero_()
+            weight = conv.weight[index * factor * factor + phase]
+            if not add:
+                weight.zero_()
+            weight[index] += kernel
+    conv.bias.zero_()
+
+
+def _copy(ours: ConvWeights, theirs: ConvWeights) -> None:
+    for parameter, value in zip(ours, theirs, strict=True):
+        parameter.copy_(value)
 
 
 def _linear_taps(phase: int, factor: int) -> Tensor:

@@ -1,6 +1,6 @@
-"""The resumable state of a run on disk: a few safetensors files and a manifest that makes them a set.
+"""The state of a run on disk: a few safetensors files, and a manifest that makes them a set.
 
-The manifest is replaced last, so at every moment it names files that are whole; what it no longer names is removed.
+The manifest is replaced last, so it always names complete files; files that it no longer names are removed.
 """
 
 import hashlib
@@ -9,11 +9,12 @@ import secrets
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from adadsr import atomic
-from adadsr.checkpoints.tensors import read_safetensors
 from adadsr.errors import CheckpointError
 
 MANIFEST = "state.json"
@@ -21,14 +22,14 @@ FORMAT = "adadsr-state-1"
 
 
 class State(NamedTuple):
-    """parts: name of a file -> its tensors by name. about: plain values: recipe, position, counters."""
+    """parts: name of a file -> its tensors by name. about: plain values, such as recipe, position and counters."""
 
     parts: dict[str, dict[str, Tensor]]
     about: dict[str, Any]
 
 
 def write_state(folder: Path, state: State) -> None:
-    """Replace the set in `folder`. Raises CheckpointError where the disk is full; the earlier set is then untouched."""
+    """Replace the set in `folder`. Raises CheckpointError if it cannot, which leaves the earlier set untouched."""
     stamp, files = secrets.token_hex(4), {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,8 @@ def write_state(folder: Path, state: State) -> None:
         for entry in files.values():
             (folder / entry["name"]).unlink(missing_ok=True)
         raise CheckpointError(
-            f"{folder}: the state cannot be written ({error.strerror}); the last one is kept: make room and start again"
+            f"{folder}: cannot save the state ({error.strerror}); the previous one is intact; "
+            "free some space and repeat the command"
         ) from error
     current = {entry["name"] for entry in files.values()}
     for path in folder.glob("*.safetensors"):
@@ -53,12 +55,12 @@ def write_state(folder: Path, state: State) -> None:
 
 
 def has_state(folder: Path) -> bool:
-    """Whether a run was begun in `folder`."""
+    """Whether `folder` holds the state of a run."""
     return (folder / MANIFEST).exists()
 
 
 def read_state(folder: Path) -> State:
-    """The set in `folder`. Raises CheckpointError where a file is missing or not the one that was written."""
+    """The set in `folder`. Raises CheckpointError if a file is missing or differs from the one that was written."""
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -67,9 +69,10 @@ def read_state(folder: Path) -> State:
         parts = {}
         for part, entry in manifest["files"].items():
             file = folder / Path(entry["name"]).name
-            if hashlib.sha256(file.read_bytes()).hexdigest() != entry["sha256"]:
-                raise CheckpointError(f"{file}: is not the file that was written; restore it, or choose another --out")
-            parts[part] = read_safetensors(file).tensors
+            content = file.read_bytes()
+            if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+                raise CheckpointError(f"{file}: was modified; restore it or choose another --out")
+            parts[part] = from_bytes(content)
         return State(parts, manifest["about"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: is damaged ({error}); restore it, or choose another --out") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: is corrupt ({error}); restore it or choose another --out") from error

@@ -1,36 +1,75 @@
-"""A network whose output at full depth is a target beside the HR image."""
+"""A network, or LIIF, whose output at full depth is a target next to the HR image."""
 
-from typing import NamedTuple
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from adadsr import checkpoints
 from adadsr.errors import InputError
-from adadsr.training.forward import Forward, make_forward
+from adadsr.geometry import Box
+from adadsr.networks import Network
+from adadsr.training.forward import TrainingForward, make_forward
+from adadsr.training.liif import Liif, is_liif
 from adadsr.training.recipe import Recipe, Stage
 
 
-class Teacher(NamedTuple):
-    """forward: runs it, at full depth. weight: how much of the loss it makes up, in (0, 1]."""
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher on a device.
 
-    forward: Forward
-    weight: float
+    upscale: LR image (3, H, W) in 0..255 and a box in it -> SR of the box, (3, s*h, s*w) float32. forward: runs it on
+    patches in every step, at full depth; None if it is too slow for that. digest: hash of its weights.
+    """
+
+    upscale: Callable[[Tensor, Box], Tensor]
+    forward: TrainingForward | None
+    digest: str
 
     @torch.no_grad()
     def target(self, lr: Tensor) -> Tensor:
-        """LR patches (N, 3, H, W) -> SR in 0..255 units without the border, as the student's `Forward` gives it."""
+        """LR patches (N, 3, H, W) -> SR in 0..255 without its border, like that of the student's forward pass."""
+        assert self.forward is not None  # load_teacher refuses stages that would need it
         sr: Tensor = self.forward(lr).sr
         return sr
 
 
 def load_teacher(recipe: Recipe, stage: Stage, device: torch.device) -> Teacher | None:
-    """The teacher of a stage, None where it has none. Raises InputError for one of another scale."""
+    """The teacher of a stage, or None if it has none.
+
+    Raises InputError for a teacher that the stage cannot use, and CheckpointError, which names the file, for one that
+    is corrupt.
+    """
     if not stage.teacher:
         return None
-    network = checkpoints.load_model(stage.teacher, device=device)
-    if network.config.scale != recipe.scale:
-        raise InputError(f"teacher={stage.teacher}: enlarges x{network.config.scale}, the recipe x{recipe.scale}")
-    network.requires_grad_(False)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Teacher(make_forward(network, recipe), stage.teacher_weight)
+    if is_liif(Path(stage.teacher)):
+        if not stage.teacher_megapixels:
+            raise InputError(f"teacher={stage.teacher}: LIIF is too slow for every step; add teacher_megapixels: 4")
+        liif = Liif.from_file(Path(stage.teacher), device)
+        return Teacher(partial(liif.upscale, recipe.scale), None, _digest(liif.tensors))
+    model = checkpoints.load_model(stage.teacher)
+    if model.config.scale != recipe.scale:
+        raise InputError(f"teacher={stage.teacher} is x{model.config.scale}, the recipe x{recipe.scale}")
+    network = Network.of(model).requires_grad_(False)
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Teacher(partial(_upscale, network), make_forward(network, recipe), _digest(network.state_dict()))
+
+
+@torch.inference_mode()
+def _upscale(network: Network, lr: Tensor, box: Box) -> Tensor:
+    """`Teacher.upscale` of a network at full depth."""
+    sr: Tensor = network(lr[None].float()).sr[0]
+    part: Tensor = box.scaled(network.config.scale).of(sr)
+    return part
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """A hash of tensors and their names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,55 +1,70 @@
-"""PSNR on whole images at shares of the body's cost, the way inference runs them: whole blocks, an exact budget."""
+"""Mean PSNR on whole images at shares of the body's cost, the way inference runs them: whole blocks, an exact cost."""
 
 from collections.abc import Iterable
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from adadsr.backends import DepthMap, Engine, prepare, to_numpy
 from adadsr.datasets import Pair
+from adadsr.geometry import Box
+from adadsr.graph import NetworkWeights
+from adadsr.graph.calibration import Scores, family_of, fit_cost
+from adadsr.graph.price import body_macs
 from adadsr.metrics import psnr_y
-from adadsr.models import Network
-from adadsr.models.layers import rgb_mean
-from adadsr.sparse.backends import BACKENDS, default_backend
-from adadsr.sparse.body import Body, body_macs
+from adadsr.networks import Model
 
 SHARES = (1.0, 0.75, 0.5, 0.25)
-"""Executed shares of the body's multiply-accumulates at which an adaptive network is measured."""
+"""Shares of the body's multiply-accumulates at which an adaptive network is measured."""
 
 
-@torch.inference_mode()
-def validate(network: Network, pairs: list[Pair], shares: Iterable[float] = SHARES) -> dict[float, float]:
-    """Share -> mean PSNR-Y in dB over whole images; a network without an adapter runs at 1 only.
+def validate(
+    model: Model, pairs: list[Pair], shares: Iterable[float] = SHARES, device: str = "cpu"
+) -> dict[float, float]:
+    """Share -> mean PSNR-Y in dB over whole images, on the fastest backend of a device.
 
-    shares: executed part of the body's multiply-accumulates, (0, 1]; 1 is every block everywhere.
+    shares: of the body's multiply-accumulates that are executed, (0, 1]; 1 is every block everywhere, and all that is
+    measured of a network without an adapter.
     """
-    device = network.head.conv.weight.device
-    body, backend = network.body.tensors(), BACKENDS[default_backend(device)]
-    front, tail = backend.prepare_front(network.front()), backend.prepare_tail(network.tail.tensors())
-    prepared, totals = backend.prepare(body), dict.fromkeys(shares if network.config.adaptive else (1.0,), 0.0)
+    engine = prepare(model.weights(), device=device)
+    totals = dict.fromkeys(shares if model.config.adaptive else (1.0,), 0.0)
     for pair in pairs:
-        lr = pair.lr[None].float().to(device)
-        for share in totals:
-            desired = None if share == 1 else lr.new_full((1,), share * network.config.n_resblocks)
-            z0, scores = front(lr, desired)
-            depth_map = None if scores is None else depth_map_at(network, body, scores, pair.lr.shape[-2:], share)
-            sr = (tail(prepared.run(z0, depth_map).z) + rgb_mean(lr))[0].clamp(0, 255).round().byte().cpu()
-            images = [image.permute(1, 2, 0).numpy() for image in (sr, pair.hr)]
-            totals[share] += psnr_y(images[0], images[1], network.config.scale) / len(pairs)
+        for share, value in _psnr_at(engine, pair, totals).items():
+            totals[share] += value / len(pairs)
     return totals
 
 
-def depth_map_at(network: Network, body: Body, scores: Tensor, size: tuple[int, ...], share: float) -> Tensor:
-    """The depth map in whole blocks that spends a share of the body's cost on an image of a size, (H, W).
+def _psnr_at(engine: Engine, pair: Pair, shares: Iterable[float]) -> dict[float, float]:
+    """PSNR-Y of one image at each share; head and, for most adapters, adapter run once."""
+    network, (height, width) = engine.network, pair.lr.shape[-2:]
+    z0 = engine.features(pair.lr.permute(1, 2, 0)[None].float())
+    hr, reached, scores = pair.hr.permute(1, 2, 0).numpy(), {}, None
+    for share in shares:
+        depth_map = None
+        if share < 1:
+            if scores is None or network.require_adapter().uses_depth:
+                scores = engine.scores(z0, share * network.n_blocks)
+            depth_map = depth_map_at(network, scores[0], height, width, share)[None]
+        sr = to_numpy(engine.tail(engine.body(z0, depth_map), Box(0, 0, height, width)))[0]
+        reached[share] = psnr_y(np.rint(sr.clip(0, 255)).astype(np.uint8), hr, network.scale)
+    return reached
 
-    scores: of the adapter, (1, G, ceil(H/t), ceil(W/t)), as is the map. As `upscaler.passes` does it for a budget of
-    the whole network.
+
+def depth_map_at(network: NetworkWeights, scores: Scores, height: int, width: int, share: float) -> DepthMap:
+    """The depth map in whole blocks that spends a share of the body's cost on an image of height x width LR pixels.
+
+    scores: of the adapter, (G, ceil(H/t), ceil(W/t)), like the map.
     """
-    dense = body_macs(body, None, 1, *size)
-    return network.require_adapter().within(
-        scores, lambda depth_map: body_macs(body, depth_map, 1, *size) / dense, share
+    dense = body_macs(network.body, height, width)
+    family = family_of(network.require_adapter(), network.n_blocks)
+    return fit_cost(
+        family, scores, lambda depth_map: body_macs(network.body, height, width, depth_map[None]) / dense, share
     )
 
 
-def in_words(scores: dict[float, float]) -> dict[str, float]:
-    """What `validate` returned, for people: full, 75%, 50%, 25%, in dB with three decimals."""
-    return {"full" if share == 1 else f"{share:.0%}": round(value, 3) for share, value in scores.items()}
+def in_words(scores: dict[float, float], reduction: int = 1) -> dict[str, float]:
+    """What `validate` returned, for people: full, 75%, 50%, 25% of the body -> dB with three decimals.
+
+    reduction: of the photos; one of 2 makes that "1/2: full" and so on.
+    """
+    size = "" if reduction == 1 else f"1/{reduction}: "
+    return {size + ("full" if share == 1 else f"{share:.0%}"): round(value, 3) for share, value in scores.items()}

@@ -1,6 +1,18 @@
-"""The only way anything else runs a model: weights, backend, budget and tiling together."""
+"""How everything runs a model: prepare an image, plan a run, run it.
 
-from adadsr.upscaler.report import Report
-from adadsr.upscaler.upscaler import Upscaled, Upscaler
+execution  how networks run, one object
+upscaler   `Upscaler` and `Prepared`, the public interface
+sources    what can be upscaled, and where the result goes
+memory     how an image is cut to fit into memory, and the memory shared by runs
+plan       what a run will do and cost
+tiled_run  an LR image on an engine: scores, then body and tail, tile by tile
+report     the target of a call, and the report of what it did
+"""
 
-__all__ = ["Report", "Upscaled", "Upscaler"]
+from adadsr.upscaler.execution import Execution
+from adadsr.upscaler.plan import Plan
+from adadsr.upscaler.report import Report, Target
+from adadsr.upscaler.sources import Source
+from adadsr.upscaler.upscaler import Prepared, Upscaled, Upscaler
+
+__all__ = ["Execution", "Plan", "Prepared", "Report", "Source", "Target", "Upscaled", "Upscaler"]

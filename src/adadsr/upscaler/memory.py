@@ -1,80 +1,193 @@
-"""How large tiles may be so that a run stays within a memory limit. docs/algorithm.md has the measured factors."""
+"""How an image is cut so that a run fits into memory, and the memory shared by runs."""
 
-import ctypes
-import sys
-from typing import NamedTuple
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+from weakref import WeakKeyDictionary
 
+from adadsr.backends import Engine
 from adadsr.errors import InputError
-from adadsr.models import NetworkConfig
+from adadsr.geometry import Box
+from adadsr.graph import NetworkWeights
+from adadsr.tiling import Tile, plan_tiles
+from adadsr.upscaler.execution import Execution
 
 DEFAULT_LIMIT = 4 * 2**30
-"""Bytes that a process may take where the user says nothing."""
-FRUGAL_LIMIT = 11 * 2**30 // 10
-"""The same where that is enough, tiles are exact and their overlap costs little."""
+"""Default working memory of runs, in bytes."""
+LOW_LIMIT = 2**30
+"""The same if that suffices, tiles are exact and their overlap costs little."""
 CHEAP_SIDE = 8
-"""The overlap of tiles costs little where their side is at least so many times the context."""
-PROCESS = 500 * 2**20
-"""Bytes of Python, torch with its compiler and triton, libvips and the weights before any image."""
+"""The overlap of tiles costs little if their side is at least this multiple of the context."""
 SMALLEST_SIDE = 16
-"""A tile's core is at least so many LR pixels wide and high."""
+"""Minimum width and height of a tile's core, in LR pixels."""
+DEVICE_SHARE = 0.9
+"""Share of a device's free memory to plan with; its libraries need the rest."""
+ALIGNMENT = 4
+"""Tiles start at multiples of this, in LR pixels: whole depth tiles, and whole tiles of convs."""
 
 
-class Limits(NamedTuple):
-    """side: largest side of a tile's core in LR pixels. tail_pixels: LR pixels that the tail enlarges at once."""
+@dataclass(frozen=True)
+class Layout:
+    """How an image of height x width LR pixels is cut.
 
-    side: int
-    tail_pixels: int
-
-
-class Copies(NamedTuple):
-    """Buffers that are held at the same time, at most.
-
-    body: of the size of a window's features, in head, adapter and body. tail: of the size of the enlarged features.
+    tiles: for body and tail. scored: for head and adapter, whose context is smaller. exact: whether the result equals
+    that of the whole image. bytes: working memory of a run, including images.
     """
 
-    body: int
-    tail: int
+    height: int
+    width: int
+    tiles: tuple[Tile, ...]
+    scored: tuple[Tile, ...]
+    exact: bool
+    bytes: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the image is one tile."""
+        return len(self.tiles) == 1
 
 
-def limits_for(config: NetworkConfig, context: int, memory: int, held: int, side: int | None, copies: Copies) -> Limits:
-    """Limits within `memory` bytes of a process that already holds `held` bytes of images.
+def lay_out(engine: Engine, height: int, width: int, held: int, execution: Execution) -> Layout:
+    """The largest tiles within the limit. held: bytes of images and depth maps.
 
-    context: LR pixels of a window around its core. side: the user's choice, None for the largest that fits.
-    Raises InputError where not even the smallest tile fits.
+    Raises InputError if not even the smallest tile fits.
     """
-    features = config.n_feats * 4
-    free = memory - PROCESS - held
-    pixels = free // (copies.body * features)
-    largest = int(max(0, pixels) ** 0.5) - 2 * context
-    if largest < SMALLEST_SIDE:
-        least = PROCESS + held + copies.body * features * (SMALLEST_SIDE + 2 * context) ** 2
-        raise InputError(
-            f"a memory limit of {memory / 2**20:.0f} MiB is too small for this image and network; "
-            f"give at least {-(-least // 2**20)} MiB"
-        )
-    return Limits(min(side or largest, largest), free // (copies.tail * features * config.scale**2))
+    network = engine.network
+    side = _largest_side(engine, height, width, held, _limit(engine, height, width, held, execution))
+    side = min(side, execution.tile or side)
+    tiles = plan_tiles(height, width, side, network.context, ALIGNMENT)
+    # Scores must equal those of the whole image to the last bit: a budget may separate two that are nearly equal.
+    reach = 0 if network.adapter is None else network.adapter.reach + network.head.conv.reach
+    exact = len(tiles) == 1 or network.body.is_local
+    scored = tiles if len(tiles) == 1 else plan_tiles(height, width, side, reach, ALIGNMENT)
+    return Layout(height, width, tiles, scored, exact, held + _window_bytes(engine, height, width, side))
 
 
-def default_limits(
-    config: NetworkConfig, context: int, held: int, side: int | None, copies: Copies, *, frugal: bool
-) -> Limits:
-    """Limits where the user says nothing about memory: FRUGAL_LIMIT where that will do, else DEFAULT_LIMIT.
-
-    frugal: whether the backend and the network can do with little memory. The rest: see `limits_for`.
-    """
-    if frugal:
+def _limit(engine: Engine, height: int, width: int, held: int, execution: Execution) -> int:
+    """Working memory of a run, in bytes."""
+    if execution.memory is not None:
+        return execution.memory
+    free = engine.free_bytes()
+    if free is not None:
+        return int(free * DEVICE_SHARE)
+    network = engine.network
+    if network.body.is_local or _fits(engine, height, width, held, max(height, width), LOW_LIMIT):
         try:
-            limits = limits_for(config, context, FRUGAL_LIMIT, held, None, copies)
+            side = _largest_side(engine, height, width, held, LOW_LIMIT)
         except InputError:
-            frugal = False
-        else:
-            frugal = limits.side >= CHEAP_SIDE * context
-    return limits_for(config, context, FRUGAL_LIMIT if frugal else DEFAULT_LIMIT, held, side, copies)
+            return DEFAULT_LIMIT
+        if side >= min(max(height, width), CHEAP_SIDE * network.context):
+            return LOW_LIMIT
+    return DEFAULT_LIMIT
 
 
-def give_back() -> None:
-    """Hand freed memory back to the system. glibc keeps it, and from tile to tile the holes in it add up."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+def _largest_side(engine: Engine, height: int, width: int, held: int, limit: int) -> int:
+    """The largest side of a core whose window fits into `limit`; that of the whole image if it fits."""
+    whole = max(height, width)
+    if _fits(engine, height, width, held, whole, limit):
+        return whole
+    if not _fits(engine, height, width, held, SMALLEST_SIDE, limit):
+        least = held + _window_bytes(engine, height, width, SMALLEST_SIDE)
+        raise InputError(
+            f"{limit / 2**20:.3g} MiB of memory is too little for this image and network; "
+            f"allow at least {-(-least // 2**20)} MiB"
+        )
+    low, high = SMALLEST_SIDE, whole  # fits, does not fit
+    while high - low > ALIGNMENT:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _fits(engine, height, width, held, middle, limit) else (low, middle)
+    return max(SMALLEST_SIDE, low // ALIGNMENT * ALIGNMENT)
+
+
+def _fits(engine: Engine, height: int, width: int, held: int, side: int, limit: int) -> bool:
+    return held + _window_bytes(engine, height, width, side) <= limit
+
+
+def _window_bytes(engine: Engine, height: int, width: int, side: int) -> int:
+    """Memory of the engine for the largest window of tiles of `side`."""
+    window = largest_window(engine.network, height, width, side)
+    return engine.footprint(window.height, window.width)
+
+
+def largest_window(network: NetworkWeights, height: int, width: int, side: int) -> Box:
+    """Size of the largest window of tiles whose cores have `side` LR pixels, as a box at (0, 0)."""
+    if side >= max(height, width):
+        return Box(0, 0, height, width)
+    reach = -(-side // ALIGNMENT) * ALIGNMENT + 2 * -(-network.context // ALIGNMENT) * ALIGNMENT
+    return Box(0, 0, min(height, reach), min(width, reach))
+
+
+def shared_limit(engine: Engine, execution: Execution) -> int:
+    """Working memory of all runs of one Upscaler together, in bytes."""
+    if execution.memory is not None:
+        return execution.memory
+    free = engine.free_bytes()
+    return DEFAULT_LIMIT if free is None else int(free * DEVICE_SHARE)
+
+
+class Keeper(Protocol):
+    """Keeps results that make a later run faster."""
+
+    def drop(self) -> None:
+        """Free them. Must not wait for anything."""
+
+
+class SharedMemory:
+    """Working memory shared by the runs of one Upscaler, in bytes. Threads may share it.
+
+    used: by what is running. The rest may be taken by keepers, the oldest of which drop their results when a run needs
+    the room.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.used = limit, 0
+        self._kept: WeakKeyDictionary[Keeper, int] = WeakKeyDictionary()
+        self._holders: set[int] = set()
+        self._freed = threading.Condition()
+
+    @property
+    def kept(self) -> int:
+        """Bytes of all keepers."""
+        return sum(self._kept.values())
+
+    @contextmanager
+    def lease(self, wanted: int, keeper: Keeper | None = None) -> Iterator[None]:
+        """Wait until `wanted` bytes are free, and hold them.
+
+        A run that is alone may exceed the limit. A thread that holds a lease gets a second one at once: it would wait
+        for itself. keeper: one whose results are part of `wanted`.
+        """
+        thread = threading.get_ident()
+        with self._freed:
+            is_first = thread not in self._holders
+            if is_first:
+                self._freed.wait_for(lambda: not self.used or self.used + wanted <= self.limit)
+                self._holders.add(thread)
+            kept = 0 if keeper is None else self._kept.pop(keeper, 0)
+            self.used += wanted
+            self._make_room()
+        try:
+            yield
+        finally:
+            with self._freed:
+                self.used -= wanted
+                if keeper is not None and kept:
+                    self._kept[keeper] = kept
+                if is_first:
+                    self._holders.remove(thread)
+                self._freed.notify_all()
+
+    def keep(self, keeper: Keeper, size: int) -> None:
+        """Count `size` bytes that a keeper holds, as long as it exists or until it has to drop them."""
+        with self._freed:
+            self._kept[keeper] = size
+            self._make_room()
+
+    def _make_room(self) -> None:
+        for keeper in list(self._kept):
+            if self.used + self.kept <= self.limit:
+                return
+            del self._kept[keeper]
+            keeper.drop()

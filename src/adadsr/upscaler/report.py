@@ -1,18 +1,15 @@
-"""What one call asked for, and what it did."""
+"""The target of one call, and the report of what it did."""
 
+import math
 from dataclasses import dataclass
 
-import torch
-
 from adadsr.errors import InputError
-
-PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-"""Types that body and tail can run in."""
+from adadsr.graph import NetworkWeights
 
 
 @dataclass(frozen=True)
 class Target:
-    """How much of the network to run; at most one of the two is given, neither is full depth.
+    """How much of the network to run: at most one of the two; neither is full depth.
 
     depth: the paper's desired depth, 0..n_resblocks, in blocks.
     budget: fraction of the dense network's multiply-accumulates, in (0, 1].
@@ -21,19 +18,23 @@ class Target:
     depth: float | None = None
     budget: float | None = None
 
-    def check(self, n_blocks: int, *, adaptive: bool) -> None:
-        """Raise InputError where a network of `n_blocks` blocks cannot do this."""
+    def __post_init__(self) -> None:
         if self.depth is not None and self.budget is not None:
-            raise InputError(f"depth={self.depth:g} and budget={self.budget:g} are both given; give one of them")
-        if self.depth is not None and not 0 <= self.depth <= n_blocks:
-            raise InputError(f"depth={self.depth:g} is outside 0..{n_blocks}, the blocks of this network")
+            raise InputError(f"depth={self.depth:g} and budget={self.budget:g}: pass either depth or budget, not both")
         if self.budget is not None and not 0 < self.budget <= 1:
             raise InputError(f"budget={self.budget:g} is outside (0, 1]; 1 is the full network")
-        if not adaptive and not self.is_full(n_blocks):
-            raise InputError("this network has no adapter and runs at full depth only; choose an adaptive one")
+        if self.depth is not None and not 0 <= self.depth < math.inf:
+            raise InputError(f"depth={self.depth:g} must be a finite number of residual blocks, at least 0")
+
+    def check(self, network: NetworkWeights) -> None:
+        """Raise InputError if the network cannot do this."""
+        if self.depth is not None and self.depth > network.n_blocks:
+            raise InputError(f"depth={self.depth:g} is outside 0..{network.n_blocks}, the blocks of this network")
+        if not self.is_full(network.n_blocks):
+            network.require_adapter()
 
     def is_full(self, n_blocks: int) -> bool:
-        """Whether every block runs everywhere, by request."""
+        """Whether full depth is requested."""
         return self.budget == 1 or (self.budget is None and (self.depth is None or self.depth == n_blocks))
 
 
@@ -41,21 +42,33 @@ class Target:
 class Report:
     """One run. Sizes are (width, height) in pixels; a GMAC is 10^9 multiply-accumulates.
 
-    requested_depth, requested_budget: what was asked for, None where it was not.
-    requested_precision, precision: the type that body and tail were to run in, and the one that gave the result, which
-        is float32 where the other gave values that are no numbers or infinite.
-    achieved_budget: cost of the depth map on the whole image, as a fraction of the dense network's; of an image in one
-        tile it is executed_gmacs / dense_gmacs, in several tiles their overlap is left out.
-    mean_depth: blocks a position, a fraction counted as a fraction.
-    executed_gmacs: what ran, counted as the network defines its convs; head, adapter, body and tail in `parts`.
-    dense_gmacs: the full-depth network without an adapter, run in the same tiles (in one tile: the dense network).
-    tiles: pieces the image was cut into; their overlap is counted in both figures above.
-    exact: whether the result equals that of the whole image; False where channel attention saw tiles only.
-    seconds: from the decoded input to the decoded output.
+    Attributes:
+        model: Name of the model.
+        backend: Engine that ran it, a key of `backends.BACKENDS`.
+        variant: What determines the last bits: instruction set, thresholds, precision.
+        device: Device that ran it.
+        scale: Scale factor.
+        input_size: Size of the image.
+        output_size: Size of the result.
+        requested_depth: Requested depth in blocks; None if not given.
+        requested_budget: Requested budget, as a fraction of the dense network's cost; None if not given.
+        requested_precision: Requested type of body and tail.
+        precision: Type that produced the result; float32 if half precision overflowed in a tile.
+        achieved_budget: Cost of the depth map on the whole image, as a fraction of the dense network's. For an image in
+            one tile it equals executed_gmacs / dense_gmacs; the overlap of several tiles is not included.
+        mean_depth: Mean number of blocks run at a position; a fraction counts as a fraction.
+        executed_gmacs: Executed cost, counted as the network defines its convs; `parts` has it part by part.
+        dense_gmacs: Cost of the full-depth network without an adapter, in the same tiles.
+        parts: Executed cost of head, adapter, body and tail.
+        tiles: Number of tiles; their overlap counts in executed_gmacs and dense_gmacs.
+        exact: Whether the result equals that of the whole image; False if channel attention saw only tiles.
+        memory_bytes: Planned working memory of the run.
+        seconds: From the decoded input to the decoded output; for a plan run separately, body and tail only.
     """
 
     model: str
     backend: str
+    variant: str
     device: str
     scale: int
     input_size: tuple[int, int]
@@ -71,4 +84,5 @@ class Report:
     parts: dict[str, float]
     tiles: int
     exact: bool
+    memory_bytes: int
     seconds: float

@@ -1,43 +1,42 @@
-"""`Upscaler`: a model that enlarges files, arrays, Pillow images and tensors."""
+"""`Upscaler`: a model that upscales files, arrays, Pillow images and tensors."""
 
 import os
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from adadsr import checkpoints, images
-from adadsr.cost import Cost
+from adadsr import backends, checkpoints, images
+from adadsr.backends import Engine, to_numpy
 from adadsr.errors import InputError
-from adadsr.geometry import Box
+from adadsr.graph.depth import expand_tiles
 from adadsr.images import Picture
-from adadsr.models import Network
-from adadsr.resize import resize_tensor
-from adadsr.sparse.backends import choose_backend, default_backend
-from adadsr.sparse.depth import expand_tiles
-from adadsr.upscaler.memory import Limits, default_limits, limits_for
-from adadsr.upscaler.passes import NotFiniteError, Outcome, Passes
-from adadsr.upscaler.report import PRECISIONS, Report, Target
+from adadsr.networks import Model
+from adadsr.upscaler.execution import Execution
+from adadsr.upscaler.memory import SharedMemory, lay_out, shared_limit
+from adadsr.upscaler.plan import Plan
+from adadsr.upscaler.report import Report, Target
+from adadsr.upscaler.sources import Source, open_source
+from adadsr.upscaler.tiled_run import Executed, TiledRun
 
 DEPTH_COPIES = 4
-"""Maps of the size of the LR image that predicting, calibrating and returning a depth map hold at once."""
+"""LR-sized maps that are in memory at once while a depth map is planned and returned."""
 
 
 @dataclass(frozen=True, eq=False)
 class Upscaled:
-    """The result of one call.
+    """The result of one run.
 
-    image: of the kind that was given: a tensor (..., 3, s*H, s*W), a Pillow image, or else an array (s*H, s*W[, C]) of
-        the type that was given or read.
-    depth_map: blocks run at each LR pixel, (n_groups, H, W) float32 in 0..n_resblocks.
-    report: what was asked for and what was executed.
-    picture: the image with the metadata of the file it came from; None where a tensor was given.
+    Attributes:
+        image: In the form of the input: a tensor (..., 3, s*H, s*W), a Pillow image, or otherwise an array
+            (s*H, s*W[, C]) of the type that was passed or read.
+        depth_map: Blocks run at each LR pixel, (n_groups, H, W) float32 in 0..n_resblocks.
+        report: What was requested and what was executed.
+        picture: The image with the metadata of its file; None if the input was a tensor.
     """
 
     image: Any
@@ -48,68 +47,78 @@ class Upscaled:
     def save(self, path: str | os.PathLike[str], *, quality: int | None = None) -> None:
         """Write the image, with the metadata of its source, in the format of the suffix; see `images.write_image`."""
         if self.picture is None:
-            raise InputError("a tensor was upscaled and has no file form; call images.from_tensor or pass an array")
+            raise InputError("a tensor cannot be saved as a file; pass an array, or convert the result with images")
         images.write_image(path, self.picture, quality=quality)
 
 
 class Upscaler:
-    """A network on a device with a backend. Keeps nothing between calls: threads may share one."""
+    """A model on a backend. Threads may share one, and share its memory limit.
 
-    def __init__(
-        self,
-        network: Network,
-        *,
-        name: str = "",
-        device: str | torch.device = "cpu",
-        backend: str | None = None,
-        tile: int | None = None,
-        memory: int | None = None,
-        precision: str = "float32",
-    ) -> None:
-        """Takes over the network: it is moved to the device, and set to evaluation.
+    Attributes:
+        execution: How it runs.
+        engine: The prepared network.
+        config, name: The model's configuration, and its name in reports.
+        memory: What its runs share.
+    """
 
-        backend: a key of `sparse.backends.BACKENDS`, None for the fastest that can run on the device. tile: largest
-        side of a tile in LR pixels, None for as large as memory allows. memory: bytes that the process may take, None
-        for 1.1 GiB where tiles change nothing and cost little, else 4 GiB. precision: type of body and tail, a key of
-        `report.PRECISIONS`; an image whose features leave its range is run again in float32.
-        Raises BackendError and InputError.
+    def __init__(self, model: Model, execution: Execution | None = None, *, name: str = "") -> None:
+        """Prepare a model to run.
+
+        Args:
+            model: The network, as `checkpoints.load` gives it.
+            execution: How it runs; None for the defaults.
+            name: Name in reports; the kind of network if empty.
+
+        Raises:
+            BackendError: The backend cannot run here, or cannot run this network.
+            InputError: The device is not available.
         """
-        if tile is not None and tile < 1:
-            raise InputError(f"tile={tile} is not a side in LR pixels; it is at least 1")
-        if precision not in PRECISIONS:
-            raise InputError(f"precision={precision!r} is not one of {', '.join(PRECISIONS)}")
-        self.device, self.precision = _checked_device(device), precision
-        network = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network: Network = network.eval()
-        self.name, self.tile = name or network.config.kind, tile
-        dtype = PRECISIONS[precision]
-        self.backend = backend or default_backend(self.device, dtype)
-        chosen = choose_backend(self.backend, self.device, dtype)
-        self._passes = Passes(self.network, chosen, dtype)
-        self._frugal, self.memory = chosen.frugal and self._passes.body.is_local, memory
+        self.execution = execution or Execution()
+        self.config, self.name = model.config, name or model.config.kind
+        self._weights = model.weights()
+        self.engine = self._prepare(self.execution.precision)
+        self.memory = SharedMemory(shared_limit(self.engine, self.execution))
+        self._full_precision: Engine | None = None
+        self._lock = threading.Lock()
 
     @classmethod
-    def from_pretrained(
-        cls,
-        source: str | os.PathLike[str],
-        *,
-        device: str | torch.device = "cpu",
-        backend: str | None = None,
-        tile: int | None = None,
-        memory: int | None = None,
-        precision: str = "float32",
-    ) -> "Upscaler":
-        """source: a bundled name such as `adaedsr-baseline-x2`, a checkpoint file, or a Hugging Face id.
+    def from_pretrained(cls, source: str | os.PathLike[str], execution: Execution | None = None) -> "Upscaler":
+        """Prepare a model by its name.
 
-        The rest: see the constructor. Raises CheckpointError where there is no such model.
+        Args:
+            source: A bundled name such as `adaedsr-baseline-x2`, a checkpoint file, or a Hugging Face id.
+            execution: See the constructor.
+
+        Raises:
+            CheckpointError: The model does not exist, or its file is corrupt.
+            BackendError, InputError: As for the constructor.
         """
-        network, name = checkpoints.load_model(os.fspath(source)), checkpoints.model_name(source)
-        return cls(network, name=name, device=device, backend=backend, tile=tile, memory=memory, precision=precision)
+        return cls(checkpoints.load_model(source), execution, name=checkpoints.model_name(source))
 
     @property
     def scale(self) -> int:
-        """How many times wider and higher the result is."""
-        return self.network.config.scale
+        """Scale factor of width and height."""
+        return self.config.scale
+
+    def prepare(self, image: Any, *, score: bool = True, max_pixels: int = images.DEFAULT_MAX_PIXELS) -> "Prepared":
+        """Read an image, and run head and adapter on it.
+
+        Args:
+            image: A path, the bytes of a file, an open binary file, a `Picture`, a Pillow image, an array (H, W) or
+                (H, W, 1..4) of uint8 or uint16, a floating-point torch tensor (3, H, W) or (1, 3, H, W) in 0..255, or a
+                `Source` of your own.
+            score: Run head and adapter now rather than with the first plan that needs them. Makes no difference if the
+                network has no adapter, or one that runs again for every desired depth.
+            max_pixels: Limit on the pixels of an image file.
+
+        Raises:
+            ImageFileError: A file cannot be read.
+            InputError: The image is of another kind, contains NaN or infinity, or does not fit into the memory limit.
+        """
+        prepared = Prepared(self, open_source(image, max_pixels))
+        if score:
+            prepared.score()
+        return prepared
 
     def __call__(
         self,
@@ -117,171 +126,135 @@ class Upscaler:
         *,
         depth: float | None = None,
         budget: float | None = None,
+        depth_map: npt.NDArray[Any] | None = None,
         max_pixels: int = images.DEFAULT_MAX_PIXELS,
         progress: Callable[[float], None] = lambda share: None,
     ) -> Upscaled:
-        """Enlarge one image; without depth and budget at full depth.
+        """Upscale one image: prepare, plan and run. Full depth is the default.
 
-        image: a path, a `Picture`, a Pillow image, an array (H, W) or (H, W, 1..4) of uint8 or uint16, or a floating
-            tensor (3, H, W) or (1, 3, H, W) in 0..255.
-        depth: desired mean depth, 0..n_resblocks. budget: fraction of the dense network's multiply-accumulates, (0, 1].
-        max_pixels: largest file that a path may name.
-        progress: called with the share that is done. Raises InputError and ImageFileError.
+        Args:
+            image: See `prepare`.
+            depth: See `Prepared.plan`, also for `budget` and `depth_map`.
+            max_pixels: See `prepare`.
+            progress: See `Prepared.run`.
+
+        Raises:
+            ImageFileError, InputError: See `prepare` and `Prepared.plan`.
+        """
+        Target(depth, budget).check(self._weights)  # before a large file is read
+        source, start = open_source(image, max_pixels), time.perf_counter()
+        prepared = Prepared(self, source)
+        result = prepared.run(prepared.plan(depth=depth, budget=budget, depth_map=depth_map), progress=progress)
+        return replace(result, report=replace(result.report, seconds=time.perf_counter() - start))
+
+    def full_precision(self) -> Engine:
+        """The engine in float32, for tiles that overflow in half precision; made on first use."""
+        with self._lock:
+            if self._full_precision is None:
+                self._full_precision = self._prepare("float32")
+            return self._full_precision
+
+    def _prepare(self, precision: str) -> Engine:
+        execution = self.execution
+        return backends.prepare(self._weights, execution.backend, execution.device, precision, execution.threads)
+
+
+class Prepared:
+    """An image ready to run at any budget; further budgets reuse head and adapter. Made by `Upscaler.prepare`."""
+
+    def __init__(self, upscaler: Upscaler, source: Source) -> None:
+        self._upscaler, self._source = upscaler, source
+        engine, lr = upscaler.engine, source.lr()
+        if not np.isfinite(to_numpy(lr)).all():
+            raise InputError("image contains NaN or infinity; values must be finite and in 0..255")
+        height, width = int(lr.shape[0]), int(lr.shape[1])
+        held = source.held_bytes(upscaler.scale)
+        if engine.network.adapter is not None:
+            held += DEPTH_COPIES * 4 * engine.network.n_groups * height * width
+        layout = lay_out(engine, height, width, held, upscaler.execution)
+        self._array = TiledRun(engine, upscaler.full_precision, lr, layout, upscaler.memory)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in LR pixels."""
+        return self._array.layout.width, self._array.layout.height
+
+    def score(self) -> None:
+        """Run head and adapter now rather than with the first plan; see `Upscaler.prepare`."""
+        adapter = self._array.network.adapter
+        if adapter is not None and not adapter.uses_depth:
+            self._array.scores(0.0)
+
+    def plan(
+        self, *, budget: float | None = None, depth: float | None = None, depth_map: npt.NDArray[Any] | None = None
+    ) -> Plan:
+        """What a run would do and cost. No conv of the body runs.
+
+        Args:
+            budget: Fraction of the dense network's multiply-accumulates, in (0, 1].
+            depth: Desired mean depth instead of a budget, 0..n_resblocks, in blocks.
+            depth_map: Instead of both, the depth of each position, (n_groups, ceil(H/t), ceil(W/t)) in blocks, where t
+                is the network's `depth_tile`. By default every block runs everywhere.
+
+        Raises:
+            InputError: More than one is given, the network does not support it, or the budget is below the cost of
+                this image without any block.
         """
         target = Target(depth, budget)
-        target.check(self.network.config.n_resblocks, adaptive=self.network.adapter is not None)
-        if isinstance(image, Tensor):
-            return self._upscale_tensor(image, target, progress)
-        picture = _as_picture(image, max_pixels)
-        result = self._upscale_picture(picture, target, progress)
-        assert result.picture is not None
-        return Upscaled(_like(image, result.picture), result.depth_map, result.report, result.picture)
+        if depth_map is not None and target != Target():
+            raise InputError("depth_map with a depth or a budget: pass only one of the three")
+        return self._array.plan(target, depth_map)
 
-    def _upscale_tensor(self, image: Tensor, target: Target, progress: Callable[[float], None]) -> Upscaled:
-        lr = image[None] if image.ndim == 3 else image
-        if lr.ndim != 4 or lr.shape[:2] != (1, 3) or 0 in lr.shape:
+    def run(self, plan: Plan, *, progress: Callable[[float], None] = lambda share: None) -> Upscaled:
+        """Run body and tail.
+
+        Args:
+            plan: A plan of this image.
+            progress: Called with the fraction that is done, in [0, 1].
+
+        Raises:
+            InputError: The plan was made for an image of another size.
+        """
+        if plan.layout != self._array.layout or plan.network is not self._array.network:
             raise InputError(
-                f"a tensor of shape {tuple(image.shape)} was given; (3, height, width) or (1, 3, height, width) "
-                "is allowed"
+                "the plan is for an image of another size, or for another network; make one for this image"
             )
-        if not lr.is_floating_point():
-            raise InputError(f"a tensor of type {lr.dtype} was given; floating point in 0..255 is allowed")
-        sr = lr.new_empty(1, 3, *(size * self.scale for size in lr.shape[-2:]), device=self.device)
-        held = (lr.numel() + sr.numel()) * sr.element_size()
-        depth_map, report = self._run(lr, target, held, lambda box, part: _paste(sr, box, part), progress)
-        return Upscaled(sr[0] if image.ndim == 3 else sr, depth_map, report, None)
+        upscaler, start = self._upscaler, time.perf_counter()
+        sink = self._source.sink(upscaler.scale)
+        executed = self._array.run(plan, sink.write, progress)
+        report = self._report(plan, executed, time.perf_counter() - start)
+        return Upscaled(sink.image(), self._pixel_depths(plan), report, sink.picture())
 
-    def _upscale_picture(self, picture: Picture, target: Target, progress: Callable[[float], None]) -> Upscaled:
-        color, alpha = images.to_tensor(picture)
-        size = (picture.height * self.scale, picture.width * self.scale)
-        pixels = np.empty((*size, picture.pixels.shape[2]), picture.pixels.dtype)
-        large_alpha = None
-        if alpha is not None:
-            color = images.bleed_color(color, alpha)
-            large_alpha = resize_tensor(alpha, self.scale)
+    def _pixel_depths(self, plan: Plan) -> npt.NDArray[np.float32]:
+        network, (width, height) = self._array.network, self.size
+        if plan.depth_map is None:
+            return np.full((network.n_groups, height, width), network.n_blocks, np.float32)
+        depths = expand_tiles(plan.depth_map, network.depth_tile, height, width)
+        return np.ascontiguousarray(depths.clip(0, network.n_blocks), np.float32)
 
-        def write(box: Box, sr: Tensor) -> None:
-            part_alpha = None if large_alpha is None else box.of(large_alpha)
-            part = images.from_tensor(sr, part_alpha, picture).pixels
-            pixels[box.top : box.bottom, box.left : box.right] = part
-
-        held = picture.pixels.nbytes + pixels.nbytes + 4 * color.numel()
-        held += 0 if large_alpha is None else 4 * large_alpha.numel()
-        depth_map, report = self._run(color, target, held, write, progress)
-        enlarged = Picture(pixels, picture.icc_profile, picture.exif, picture.xmp, picture.dpi)
-        return Upscaled(pixels, depth_map, report, enlarged)
-
-    def _run(
-        self,
-        lr: Tensor,
-        target: Target,
-        held: int,
-        write: Callable[[Box, Tensor], None],
-        progress: Callable[[float], None],
-    ) -> tuple[npt.NDArray[np.float32], Report]:
-        """held: bytes of input and output, which count against the memory limit."""
-        if not bool(torch.isfinite(lr).all()):
-            raise InputError("the image holds NaN or inf; finite values in 0..255 are allowed")
-        start = time.perf_counter()
-        config = self.network.config
-        height, width = lr.shape[-2:]
-        held += DEPTH_COPIES * 4 * config.n_groups * height * width if self.network.adapter is not None else 0
-        held += self._passes.prepared.held
-        limits = self._limits(held)
-        lr = lr.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
-        precision = self.precision
-        try:
-            outcome = self._passes.run(lr, target, limits, write, progress)
-        except NotFiniteError:
-            precision = "float32"
-            outcome = self._full_precision.run(lr, target, limits, write, progress)
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        seconds = time.perf_counter() - start
-        report = self._report(target, outcome, precision, (width, height), seconds)
-        return self._pixel_depths(outcome, height, width), report
-
-    def _limits(self, held: int) -> Limits:
-        """How large tiles may be beside `held` bytes of images and weights."""
-        config, context, copies = self.network.config, self._passes.context, self._passes.copies
-        if self.memory is not None:
-            return limits_for(config, context, self.memory, held, self.tile, copies)
-        return default_limits(config, context, held, self.tile, copies, frugal=self._frugal)
-
-    @cached_property
-    def _full_precision(self) -> Passes:
-        """What runs an image again that half precision could not hold; made when there is one."""
-        return Passes(self.network, choose_backend(self.backend, self.device))
-
-    def _pixel_depths(self, outcome: Outcome, height: int, width: int) -> npt.NDArray[np.float32]:
-        config = self.network.config
-        if outcome.depth_map is None:
-            return np.full((config.n_groups, height, width), config.n_resblocks, np.float32)
-        depths = expand_tiles(outcome.depth_map, config.depth_tile, height, width)[0]
-        return depths.clamp(0, config.n_resblocks).cpu().numpy()
-
-    def _report(
-        self, target: Target, outcome: Outcome, precision: str, size: tuple[int, int], seconds: float
-    ) -> Report:
+    def _report(self, plan: Plan, executed: Executed, seconds: float) -> Report:
+        upscaler, (width, height) = self._upscaler, self.size
+        engine, precision = upscaler.engine, upscaler.execution.precision
+        cost = replace(plan.cost, body=executed.body_macs)
         return Report(
-            model=self.name,
-            backend=self.backend,
-            device=str(self.device),
-            scale=self.scale,
-            input_size=size,
-            output_size=(size[0] * self.scale, size[1] * self.scale),
-            requested_depth=target.depth,
-            requested_budget=target.budget,
-            requested_precision=self.precision,
-            precision=precision,
-            achieved_budget=outcome.achieved_budget,
-            mean_depth=outcome.mean_depth,
-            executed_gmacs=outcome.executed.total / 1e9,
-            dense_gmacs=outcome.dense.total / 1e9,
-            parts=_gmacs(outcome.executed),
-            tiles=outcome.tiles,
-            exact=outcome.exact,
+            model=upscaler.name,
+            backend=engine.backend,
+            variant=engine.variant,
+            device=upscaler.execution.device,
+            scale=upscaler.scale,
+            input_size=(width, height),
+            output_size=(width * upscaler.scale, height * upscaler.scale),
+            requested_depth=plan.target.depth,
+            requested_budget=plan.target.budget,
+            requested_precision=precision,
+            precision=precision if executed.in_precision else "float32",
+            achieved_budget=plan.budget,
+            mean_depth=plan.mean_depth,
+            executed_gmacs=cost.total / 1e9,
+            dense_gmacs=plan.dense_cost.total / 1e9,
+            parts={part: getattr(cost, part) / 1e9 for part in ("head", "adapter", "body", "tail")},
+            tiles=len(plan.tiles),
+            exact=plan.exact,
+            memory_bytes=plan.bytes,
             seconds=seconds,
         )
-
-
-def _gmacs(cost: Cost) -> dict[str, float]:
-    return {name: getattr(cost, name) / 1e9 for name in ("head", "adapter", "body", "tail")}
-
-
-def _paste(sr: Tensor, box: Box, part: Tensor) -> None:
-    box.of(sr).copy_(part)
-
-
-def _checked_device(device: str | torch.device) -> torch.device:
-    try:
-        chosen = torch.device(device)
-        torch.zeros(1, device=chosen).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].split(". ")[0]
-        raise InputError(f"device {str(device)!r} cannot be used here ({reason}); `cpu` always can") from error
-    return chosen
-
-
-def _as_picture(image: Any, max_pixels: int) -> Picture:
-    if isinstance(image, Picture):
-        return image
-    if isinstance(image, str | os.PathLike):
-        return images.read_image(image, max_pixels=max_pixels)
-    if isinstance(image, np.ndarray):
-        return images.picture_from_array(image)
-    if hasattr(image, "getbands"):
-        return images.picture_from_pil(image)
-    raise InputError(f"{type(image).__name__} was given; a path, array, Pillow image or tensor is allowed")
-
-
-def _like(image: Any, picture: Picture) -> Any:
-    """The pixels of `picture` in the form of `image`."""
-    pixels = picture.pixels
-    if isinstance(image, np.ndarray):
-        return pixels[..., 0] if image.ndim == 2 else pixels
-    if isinstance(image, str | os.PathLike | Picture):
-        return pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    from PIL import Image
-
-    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)

@@ -1,0 +1,159 @@
+// Python's operations. None holds the interpreter's lock while it computes.
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "bindings.h"
+#include "cpu_cache.h"
+#include "engine.h"
+#include "refuse.h"
+
+namespace adadsr {
+namespace {
+
+using namespace nb::literals;
+using Unlocked = nb::call_guard<nb::gil_scoped_release>;
+
+Finish make_finish(bool relu, float slope, const Depths* depths, float block, const Canvas* plus) {
+    Finish finish;
+    finish.relu = relu;
+    finish.slope = slope;
+    finish.depths = depths;
+    finish.block = block;
+    finish.plus = plus;
+    return finish;
+}
+
+void bind_queries(nb::module_& module) {
+    module.def("isas", [] {
+        std::vector<std::string> names;
+        for (const char* name : kernel_names()) names.emplace_back(name);
+        return names;
+    });
+    module.def("cache_bytes", &cache_bytes, "level"_a);
+    module.def("allocations", [] { return allocations().load(); });
+    module.def(
+        "attention_bytes",
+        [](int batch, int channels, int positions) {
+            if (batch < 1 || channels < 1 || positions < 0) {
+                refuse(positions, " positions of ", batch, " images with ", channels, " channels");
+            }
+            return attention_floats(batch, channels, positions) * sizeof(float);
+        },
+        "batch"_a, "channels"_a, "positions"_a);
+}
+
+void bind_selections(nb::module_& module) {
+    module.def(
+        "select_between",
+        [](const Depths& depths, float low, float high, int first, int last, Positions& found,
+           int threads) {
+            select_between(depths, low, high, first, last, found, at_least_one(threads));
+        },
+        "depths"_a, "low"_a, "high"_a, "first"_a, "last"_a, "found"_a, "threads"_a, Unlocked());
+    module.def(
+        "select_pixels",
+        [](const Depths& depths, float low, float break_even, Positions& tiles, Positions& pixels,
+           int threads) {
+            return select_pixels(depths, low, break_even, tiles, pixels, at_least_one(threads));
+        },
+        "depths"_a, "low"_a, "break_even"_a, "tiles"_a, "pixels"_a, "threads"_a, Unlocked());
+}
+
+void bind_convs(nb::module_& module) {
+    module.def(
+        "conv_tiles",
+        [](const TileWeights& weights, const Canvas& source, Canvas& out, const Positions& tiles,
+           Scratch& scratch, int threads, bool relu, float slope, const Depths* depths, float block,
+           const Canvas* plus) {
+            const Finish finish = make_finish(relu, slope, depths, block, plus);
+            conv_tiles(weights, source, out, tiles, finish, scratch, at_least_one(threads));
+        },
+        "weights"_a, "source"_a, "out"_a, "tiles"_a, "scratch"_a, "threads"_a, nb::kw_only(),
+        "relu"_a = false, "slope"_a = 1.0f, "depths"_a = nb::none(), "block"_a = 0.0f,
+        "plus"_a = nb::none(), Unlocked());
+    module.def(
+        "conv_pixels",
+        [](const PixelWeights& weights, const Canvas& source, Canvas& out, const Positions& pixels,
+           int threads, bool relu, float slope, const Depths* depths, float block,
+           const Canvas* plus) {
+            const Finish finish = make_finish(relu, slope, depths, block, plus);
+            conv_pixels(weights, source, out, pixels, finish, at_least_one(threads));
+        },
+        "weights"_a, "source"_a, "out"_a, "pixels"_a, "threads"_a, nb::kw_only(), "relu"_a = false,
+        "slope"_a = 1.0f, "depths"_a = nb::none(), "block"_a = 0.0f, "plus"_a = nb::none(),
+        Unlocked());
+}
+
+void bind_attention(nb::module_& module) {
+    module.def(
+        "clear_tiles",
+        [](Canvas& canvas, const Positions& tiles, int threads) {
+            clear_tiles(canvas, tiles, at_least_one(threads));
+        },
+        "canvas"_a, "tiles"_a, "threads"_a, Unlocked());
+    module.def(
+        "attend",
+        [](const Attention& attention, Canvas& out, const Canvas& update, const Positions& tiles,
+           const Positions& pixels, Scratch& scratch, int threads) {
+            attend(attention, out, update, tiles, pixels, scratch, at_least_one(threads));
+        },
+        "attention"_a, "out"_a, "update"_a, "tiles"_a, "pixels"_a, "scratch"_a, "threads"_a,
+        Unlocked());
+}
+
+void bind_ends(nb::module_& module) {
+    module.def(
+        "head",
+        [](const HeadWeights& weights, const Images<const float>& images, Canvas& out,
+           Scratch& scratch, int threads) {
+            const auto from = view_images(images);
+            const nb::gil_scoped_release unlocked;
+            head(weights, from, out, scratch, at_least_one(threads));
+        },
+        "weights"_a, nb::arg("images").noconvert(), "out"_a, "scratch"_a, "threads"_a);
+    module.def(
+        "patch_embed",
+        [](const PatchWeights& weights, const Canvas& source, Canvas& out, Scratch& scratch,
+           int threads, float slope) {
+            patch_embed(weights, source, out, slope, scratch, at_least_one(threads));
+        },
+        "weights"_a, "source"_a, "out"_a, "scratch"_a, "threads"_a, nb::kw_only(), "slope"_a = 1.0f,
+        Unlocked());
+    module.def(
+        "upsample",
+        [](const std::vector<const UpsamplingWeights*>& weights, const Canvas& source,
+           const Images<float>& out, int top, int bottom, int threads) {
+            const auto to = view_images(out);
+            const nb::gil_scoped_release unlocked;
+            upsample(weights, source, to, top, bottom, at_least_one(threads));
+        },
+        "weights"_a, "source"_a, nb::arg("out").noconvert(), "top"_a, "bottom"_a, "threads"_a);
+}
+
+}  // namespace
+
+void bind_operations(nb::module_& module) {
+    bind_queries(module);
+    bind_selections(module);
+    bind_convs(module);
+    bind_attention(module);
+    bind_ends(module);
+}
+
+}  // namespace adadsr
+
+// Arrays cross as DLPack or by the buffer protocol; std::invalid_argument becomes ValueError.
+NB_MODULE(_native, module) {
+#ifdef NDEBUG
+    // A daemon thread that holds an engine when the process ends is not the user's concern.
+    nanobind::set_leak_warnings(false);
+#endif
+    module.doc() = "Convs of canvases at lists of tiles and pixels, for the native engine.";
+    adadsr::bind_data(module);
+    adadsr::bind_weights(module);
+    adadsr::bind_operations(module);
+}

@@ -1,0 +1,119 @@
+// What all instruction sets share: the layout of features, the jobs of the kernels, and the table
+// of what an instruction set offers.
+//
+// The files of an instruction set include this one, so nothing here has external linkage: a linker
+// that finds an inline function twice keeps either copy, also the one with AVX-512, for everybody.
+#pragma once
+
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+
+namespace adadsr {
+
+constexpr int kTile = 4;                    // side of a tile in pixels
+constexpr int kTilePixels = kTile * kTile;  // pixels of a tile
+constexpr int kWindow = kTile + 2;          // side of the input window of a 3x3 conv of a tile
+constexpr int kPoints = kWindow * kWindow;  // products of Winograd's F(4x4, 3x3)
+constexpr int kTaps = 9;                    // weights of a 3x3 conv for one pair of channels
+constexpr int kUpsampleTaps = 25;           // of the 5x5 conv that upsamples
+constexpr int kChannelStep = 16;     // pixels are padded to a multiple of 16 floats, a cache line
+constexpr int kUpsamplePixels = 12;  // pixels of a row that `upsample` computes together, at most
+
+// Size of a canvas. An image starts one pixel inside its plane and is surrounded by zeros. Planes
+// hold whole tiles, so every tile has a whole window: its top left pixel lies at
+// (4 * tile row, 4 * tile column) of the plane.
+struct Geometry {
+    int batch, height, width;     // the images, in pixels
+    int tile_rows, tile_columns;  // tiles of an image, including those that overhang its border
+    std::ptrdiff_t row, plane;    // pixels from one row or image to the next
+};
+
+static constexpr int tiles_of(const Geometry& g) { return g.batch * g.tile_rows * g.tile_columns; }
+static constexpr int pixels_of(const Geometry& g) { return g.batch * g.height * g.width; }
+
+// What happens to a finished sum at a pixel: out = gate * relu(sum + bias) + plus, or with PReLU in
+// place of ReLU. With an upscale factor f a pixel becomes f x f pixels of `out`, row by row, each
+// from its own `pitch` sums: PixelShuffle on channels that were packed in this order.
+struct Store {
+    float* out;                 // first pixel of a canvas f times the size of the one that is read
+    std::ptrdiff_t row, plane;  // of that canvas
+    int upscale_factor;
+    const float* plus;  // first pixel of a canvas like `out` to be added, may be `out`; or null
+    int pitch;          // floats of a pixel of `out` and `plus`
+    const float* bias;  // padded with zeros to whole panels
+    bool relu;
+    const float* depths;  // depth in blocks of each position; null for a gate of 1
+    int depth_side;       // pixels along the side of what shares a depth: 1 or kTile
+    float block;          // the gate is clamp(depth - block, 0, 1)
+    float slope;          // slope of PReLU; 1 for none
+};
+
+// A 3x3 conv of a canvas at a list of positions, which are tiles or pixels numbered in raster order
+// image by image.
+struct ConvJob {
+    Geometry geometry;
+    const float* source;   // first pixel of the canvas
+    int in_pitch;          // floats of a pixel of `source`
+    const float* weights;  // as the kernel's `Weights` pack them, zeros for padded channels
+    int panels;            // output channels in panels of `Kernels::panel`
+    const std::int32_t* positions;
+    Store store;
+};
+
+// A 5x5 conv that turns each pixel of a canvas into f x f pixels of an image outside the engine.
+// Output channels are ordered as PixelShuffle takes them: [channel][row][column].
+struct UpsampleJob {
+    Geometry geometry;
+    const float* source;   // first pixel of the canvas
+    int in_pitch;          // floats of a pixel of `source`
+    const float* weights;  // [panel][row of taps][tap][in channel][lane]
+    const float* bias;     // padded with zeros to whole panels
+    int panel, panels;     // outputs of a panel: one vector or two
+    float* out;            // first image of the batch
+    std::ptrdiff_t image_stride, row_stride, column_stride, channel_stride;  // of `out`, in floats
+    int channels, upscale_factor;
+};
+
+// A conv whose window consists of a few runs of consecutive floats: out = prelu(sum + bias) for
+// neighbouring outputs.
+struct RowConvJob {
+    int runs, length;             // runs of a window, and floats of each
+    std::ptrdiff_t step;          // floats from one output's window to the next, in each run
+    const float* weights;         // [panel][run][float][lane]
+    std::ptrdiff_t panel_floats;  // from one panel's weights to the next
+    int panels;                   // output channels in panels of `Kernels::panel`
+    const float* bias;            // padded with zeros to whole panels
+    float slope;                  // slope of PReLU; 1 for none
+    int pitch;                    // floats from one output to the next
+};
+
+// What one instruction set offers.
+struct Kernels {
+    const char* name;
+    int width;      // floats of a vector
+    int panel;      // output channels that are computed together
+    int min_tiles;  // fewest tiles that are computed together; scratch holds a multiple of it
+    // Run the positions first .. first + count - 1 of a job.
+    void (*conv_tiles)(const ConvJob& job, int first, int count, float* scratch);
+    void (*conv_pixels)(const ConvJob& job, int first, int count);
+    // Runs the pixels first .. last - 1 of a row of an image.
+    void (*upsample)(const UpsampleJob& job, int image, int row, int first, int last);
+    // Runs `count` outputs, the first of them at `to`. runs: starts of the first one's window.
+    void (*row_conv)(const RowConvJob& job, const float* const* runs, int count, float* to);
+};
+
+// Floats from one tile to the next in scratch, where a tile is [channels / 16][point][16 channels]:
+// transforms then read and write consecutively, and the product of a point uses all of each cache
+// line. An odd number of cache lines spreads the tiles over the sets of the cache.
+static constexpr std::ptrdiff_t tile_step(int channels) {
+    return static_cast<std::ptrdiff_t>(kPoints) * channels + kChannelStep;
+}
+
+// Offset of a channel's first point in a tile of scratch; points follow kChannelStep floats apart.
+static constexpr std::ptrdiff_t tile_offset(int channel) {
+    const int lane = channel % kChannelStep;
+    return static_cast<std::ptrdiff_t>(channel - lane) * kPoints + lane;
+}
+
+}  // namespace adadsr

@@ -1,0 +1,81 @@
+// 5x5 convs of whole rows that upsample: the last conv of a tail, folded into the conv and the
+// PixelShuffle before it.
+#pragma once
+
+#include "microkernel.h"
+
+namespace adadsr {
+namespace {
+
+constexpr int kUpsampleSide = 5;
+
+// Pixels of one call: as many sums as fit into the registers. The kernel also reads behind the last
+// pixel of a row, and does not store the result.
+constexpr int upsample_pixels(int vectors) { return kUpsamplePixels / vectors; }
+
+// Stores the outputs first .. first + panel - 1 of some pixels, the first of them at (row, column).
+template <int Vectors>
+inline void store_outputs(
+    const UpsampleJob& job, float* image, int row, int column, int pixels, int first,
+    const PixelSums<upsample_pixels(Vectors), Vectors>& sums) {
+    constexpr int lanes = Vectors * Vec::width;
+    const int f = job.upscale_factor, parts = f * f, left = job.channels * parts - first;
+    const int outputs = left < lanes ? left : lanes;
+    std::ptrdiff_t offsets[lanes];
+    for (int i = 0; i < outputs; ++i) {
+        const int channel = (first + i) / parts, part = (first + i) % parts;
+        offsets[i] = channel * job.channel_stride + (row * f + part / f) * job.row_stride +
+                     (column * f + part % f) * job.column_stride;
+    }
+    for (int p = 0; p < pixels; ++p, image += f * job.column_stride) {
+        float values[lanes];
+        for (int v = 0; v < Vectors; ++v) {
+            const Vec bias = Vec::load(job.bias + first + v * Vec::width);
+            (sums.of[p][v] + bias).store(values + v * Vec::width);
+        }
+        for (int i = 0; i < outputs; ++i) image[offsets[i]] = values[i];
+    }
+}
+
+template <int Vectors>
+inline void upsample_row(const UpsampleJob& job, int image, int row, int first, int last) {
+    constexpr int many = upsample_pixels(Vectors);
+    const Geometry& g = job.geometry;
+    const std::ptrdiff_t line = g.row * job.in_pitch;
+    const int length = kUpsampleSide * job.in_pitch;  // the taps of a row are neighbours in memory
+    float* out = job.out + image * job.image_stride;
+    for (int column = first; column < last; column += many) {
+        const int pixels = last - column < many ? last - column : many;
+        const std::ptrdiff_t corner = image * g.plane + (row - 1) * g.row + column - 1;
+        const float* window = job.source + corner * job.in_pitch;
+        const float* weights = job.weights;
+        for (int panel = 0; panel < job.panels; ++panel) {
+            PixelSums<many, Vectors> sums;
+            sums.clear();
+            for (int y = 0; y < kUpsampleSide; ++y) {
+                for (int k = 0; k < length; k += kRowPartialSum) {
+                    const int left = length - k,
+                              part = left < kRowPartialSum ? left : kRowPartialSum;
+                    add_partial_sums<many, Vectors>(
+                        window + y * line + k, job.in_pitch, weights, part, sums);
+                    weights += part * Vectors * Vec::width;
+                }
+            }
+            store_outputs<Vectors>(job, out, row, column, pixels, panel * job.panel, sums);
+        }
+    }
+}
+
+void upsample(const UpsampleJob& job, int image, int row, int first, int last) {
+    assert(image >= 0 && image < job.geometry.batch && row >= 0 && row < job.geometry.height);
+    assert(first >= 0 && first < last && last <= job.geometry.width);
+    assert(job.panel == Vec::width || job.panel == kPanel);
+    if (job.panel == Vec::width) {
+        upsample_row<1>(job, image, row, first, last);
+    } else {
+        upsample_row<2>(job, image, row, first, last);
+    }
+}
+
+}  // namespace
+}  // namespace adadsr

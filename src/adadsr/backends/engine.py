@@ -1,0 +1,121 @@
+"""The protocol of an engine: one network prepared on one backend."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from adadsr.errors import InputError
+from adadsr.geometry import Box
+from adadsr.graph import Array, NetworkWeights
+
+Progress: TypeAlias = Callable[[float], None]
+"""Called with the fraction of the work that is done, in [0, 1]."""
+DepthMap: TypeAlias = npt.NDArray[np.float32]
+BAND_PIXELS = 2**16
+"""Approximate number of LR pixels whose SR pixels are made at once."""
+BAND_STEP = 4
+"""The number of rows of a band is a multiple of this."""
+
+
+def no_progress(share: float) -> None:
+    """Ignore progress."""
+
+
+def band_rows(width: int) -> int:
+    """LR rows per call of `Engine.tail`, for windows of `width` columns."""
+    return max(BAND_STEP, BAND_PIXELS // width // BAND_STEP * BAND_STEP)
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Features of a batch of images, opaque to callers: only the engine that made them reads them.
+
+    data: (N, H, W, C), in the engine's own form. image: the LR images, if the tail needs them. macs: multiply-
+    accumulates executed by the body's convs, 0 before the body; `graph.body_macs` predicts the number.
+    """
+
+    data: Any
+    batch: int
+    height: int
+    width: int
+    image: Any = None
+    macs: int = 0
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Numbers of images, rows and columns."""
+        return self.batch, self.height, self.width
+
+
+class Engine(Protocol):
+    """One network prepared on one backend. Threads may share it. Not differentiable."""
+
+    backend: str
+    """Its key in `BACKENDS`."""
+    network: NetworkWeights
+    """The network, as float32 numpy arrays."""
+    half: bool
+    """Whether body and tail run in a 16-bit type, whose range features may exceed."""
+
+    @property
+    def variant(self) -> str:
+        """What decides the last bits of a result, for reports: instruction set, thresholds, precision."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the prepared weights."""
+
+    def features(self, lr: Array) -> Features:
+        """The head. lr: (N, H, W, 3), floating point in 0..255, with any strides; may be a torch tensor."""
+
+    def scores(self, z0: Features, desired_depth: float) -> npt.NDArray[np.float32]:
+        """The adapter: (N, G, ceil(H/t), ceil(W/t)). desired_depth: in blocks; most adapters ignore it."""
+
+    def body(self, z0: Features, depth_map: DepthMap | None = None, progress: Progress = no_progress) -> Features:
+        """The body. depth_map: (N, G, ceil(H/t), ceil(W/t)) in blocks, None for full depth. z0 is not changed."""
+
+    def tail(self, z: Features, box: Box) -> Array:
+        """SR pixels of the LR pixels in `box`, (N, s*h, s*w, 3) in 0..255, neither rounded nor clipped.
+
+        A numpy array, or a torch tensor if the engine runs on a device. The caller may change it.
+        """
+
+    def footprint(self, height: int, width: int, batch: int = 1) -> int:
+        """Bytes that a run on images of this size allocates: all parts, with the tail in bands of `band_rows`.
+
+        Excludes weights, the LR image and whatever callers make of the tail's results.
+        """
+
+    def free_bytes(self) -> int | None:
+        """Bytes of the device that a run can take; None if the engine works in the memory of the process."""
+
+
+def to_numpy(array: Array) -> npt.NDArray[np.float32]:
+    """A numpy array or torch tensor, on any device, as a float32 numpy array."""
+    if hasattr(array, "detach"):
+        array = array.detach().cpu().float().numpy()
+    return np.asarray(array, np.float32)
+
+
+def check_lr(lr: Array) -> tuple[int, int, int]:
+    """Batch, height and width of LR images (N, H, W, 3); raises InputError for another shape or type."""
+    shape = tuple(lr.shape)
+    if len(shape) != 4 or shape[3] != 3 or 0 in shape or "float" not in str(lr.dtype):
+        raise InputError(f"lr has shape {shape} and type {lr.dtype}; pass floating point, (N, H, W, 3)")
+    return shape[0], shape[1], shape[2]
+
+
+def check_depth_map(network: NetworkWeights, z0: Features, depth_map: DepthMap | None) -> None:
+    """Raise InputError if a depth map does not fit the features."""
+    if depth_map is None:
+        return
+    expected = (z0.batch, *network.map_shape(z0.height, z0.width))
+    if tuple(depth_map.shape) != expected or depth_map.dtype != np.float32:
+        raise InputError(
+            f"depth_map has shape {tuple(depth_map.shape)} and type {depth_map.dtype}; pass float32, {expected}"
+        )
+    if not np.isfinite(depth_map).all():
+        raise InputError("depth_map contains NaN or infinity; depths must be finite, in blocks")

@@ -1,0 +1,242 @@
+"""Convs of canvases at lists of tiles and pixels, compiled from native/src; native/DESIGN.md explains them.
+
+An `Array` is a numpy array or anything else on the CPU that supports DLPack. It is never converted: another type, or an
+array that is not contiguous although it must be, raises TypeError. Sizes, channels and positions that do not match
+raise ValueError. `threads` is the maximum number of threads, including the caller; below 1 it counts as 1. Concurrent
+calls share the workers. Only `select_*`, `copy_from` and `span` change a list or a map, which must not be read
+meanwhile.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+class Array(Protocol):
+    """Anything that supports DLPack. Arrays that are only read may be read-only."""
+
+    def __dlpack__(self) -> Any: ...
+
+class Canvas:
+    """Features of some images, channels innermost, in whole 4x4 tiles with a border of zeros. Starts as zeros."""
+
+    def __init__(self, batch: int, height: int, width: int, channels: int) -> None: ...
+    @property
+    def tiles(self) -> int:
+        """Tiles of 4x4 pixels of all images, including those that overhang a border."""
+    @property
+    def pixels(self) -> int:
+        """Pixels of all images."""
+    @property
+    def bytes(self) -> int:
+        """Memory of the canvas."""
+    @staticmethod
+    def bytes_of(batch: int, height: int, width: int, channels: int) -> int:
+        """`bytes` of such a canvas. Allocates nothing."""
+    @property
+    def is_unshared(self) -> bool:
+        """Whether no array from `view`, nor a view of one, exists any more."""
+    def copy_from(self, images: Array, threads: int, scale: Array | None = None) -> None:
+        """Copy images, float32 (batch, height, width, channels) with any strides, into the canvas.
+
+        scale: float32 (batch,), a factor for each image; 1 by default.
+        """
+    def view(self) -> NDArray[np.float32]:
+        """The images, (batch, height, width, channels), in the canvas's own memory: writable, and kept alive by it."""
+
+class Depths:
+    """Depths in blocks, one per pixel or per tile."""
+
+    def __init__(self, map: Array = ...) -> None:
+        """map: as in `copy_from`; by default there is none."""
+    @staticmethod
+    def with_room(count: int) -> Depths:
+        """No map, but memory for one of `count` values."""
+    @property
+    def bytes(self) -> int:
+        """Memory of the map."""
+    def copy_from(self, map: Array) -> None:
+        """Replace the map by a copy of `map`, float32 (batch, rows, columns). Raises ValueError if a value is NaN."""
+
+class Positions:
+    """Indices of tiles or pixels in raster order, image by image. No index occurs twice."""
+
+    def __init__(self, numbers: Array = ...) -> None:
+        """numbers: int32 (n,), rising; by default there are none."""
+    @staticmethod
+    def all(count: int) -> Positions:
+        """0 .. count - 1."""
+    @staticmethod
+    def with_room(count: int) -> Positions:
+        """An empty list with memory for `count` numbers."""
+    def span(self, first: int, last: int) -> None:
+        """Replace the list by first .. last - 1."""
+    @property
+    def bytes(self) -> int:
+        """Memory of the list."""
+    def __len__(self) -> int: ...
+    def tolist(self) -> list[int]: ...
+
+class Scratch:
+    """Memory in which operations compute. It grows as needed; operations that share it wait for each other."""
+
+    def __init__(self, bytes: int = 0) -> None:
+        """bytes: size at the start."""
+    @property
+    def bytes(self) -> int: ...
+
+class TileWeights:
+    """A 3x3 conv packed for tiles: weight (out, in, 3, 3), bias (out,), both float32; isa: one of `isas()`.
+
+    upscale_factor: PixelShuffle of this factor follows, 1 to 4, so that `out` is that much larger than `source`.
+    """
+
+    def __init__(self, weight: Array, bias: Array, isa: str, upscale_factor: int = 1) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+    def scratch_bytes(self, threads: int) -> int:
+        """Bytes of `Scratch` that `conv_tiles` needs for any list of tiles; depends on the processor's caches."""
+
+class PixelWeights:
+    """A 3x3 conv packed for pixels: arguments as of `TileWeights`."""
+
+    def __init__(self, weight: Array, bias: Array, isa: str) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+
+class UpsamplingWeights:
+    """A 5x5 conv that PixelShuffle(upscale_factor) follows: weight (out, in, 5, 5), bias (out,), both float32."""
+
+    def __init__(self, weight: Array, bias: Array, isa: str, upscale_factor: int) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+
+class HeadWeights:
+    """A 3x3 conv of images less their mean: weight (out, in, 3, 3), bias (out,), mean (in,), all float32."""
+
+    def __init__(self, weight: Array, bias: Array, mean: Array, isa: str) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+    def scratch_bytes(self, width: int, threads: int) -> int:
+        """Bytes of `Scratch` that `head` needs for images of this width."""
+
+class PatchWeights:
+    """A conv whose stride is its side, up to 16: weight (out, in, side, side), bias (out,), both float32."""
+
+    def __init__(self, weight: Array, bias: Array, isa: str) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+    def scratch_bytes(self, threads: int) -> int:
+        """Bytes of `Scratch` that `patch_embed` needs."""
+
+class Attention:
+    """Channel attention: squeeze (R, C, 1, 1), bias (R,), excite (C, R, 1, 1), bias (C,), all float32; R <= C."""
+
+    def __init__(self, squeeze: Array, squeeze_bias: Array, excite: Array, excite_bias: Array) -> None: ...
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates per image."""
+
+def isas() -> list[str]:
+    """Compiled instruction sets that this machine supports, the fastest first; the last is `plain`."""
+
+def cache_bytes(level: int) -> int:
+    """Size of the data cache of a level, 1 to 3, that a core can use.
+
+    If the system does not report it: 32 KiB, 512 KiB or 8 MiB. It affects speed and memory, not results.
+    """
+
+def allocations() -> int:
+    """Number of allocations for features, weights, positions or depths in this process."""
+
+def attention_bytes(batch: int, channels: int, positions: int) -> int:
+    """Bytes of `Scratch` that `attend` needs for this number of tiles and pixels."""
+
+def select_between(
+    depths: Depths, low: float, high: float, first: int, last: int, found: Positions, threads: int
+) -> None:
+    """Fill `found` with the positions among first .. last - 1 whose depth is above `low` and at most `high`."""
+
+def select_pixels(
+    depths: Depths, low: float, break_even: float, tiles: Positions, pixels: Positions, threads: int
+) -> int:
+    """Fill `tiles` with the tiles that have more than `break_even` pixels deeper than `low`, and `pixels` with the
+    pixels deeper than `low` in the other tiles, tile by tile. Returns the total number of such pixels."""
+
+def conv_tiles(
+    weights: TileWeights,
+    source: Canvas,
+    out: Canvas,
+    tiles: Positions,
+    scratch: Scratch,
+    threads: int,
+    *,
+    relu: bool = False,
+    slope: float = 1.0,
+    depths: Depths | None = None,
+    block: float = 0.0,
+    plus: Canvas | None = None,
+) -> None:
+    """out = clamp(depths - block, 0, 1) * relu(conv(source)) + plus at tiles; without depths the gate is 1.
+
+    slope: if not 1, that of a PReLU instead of the ReLU.
+    plus: may be `out`. Pixels whose gate is 0 are then unchanged.
+
+    Only pixels of the image are stored.
+    """
+
+def conv_pixels(
+    weights: PixelWeights,
+    source: Canvas,
+    out: Canvas,
+    pixels: Positions,
+    threads: int,
+    *,
+    relu: bool = False,
+    slope: float = 1.0,
+    depths: Depths | None = None,
+    block: float = 0.0,
+    plus: Canvas | None = None,
+) -> None:
+    """As `conv_tiles`, at pixels. depths: one per pixel."""
+
+def clear_tiles(canvas: Canvas, tiles: Positions, threads: int) -> None:
+    """Set tiles to zero."""
+
+def attend(
+    attention: Attention,
+    out: Canvas,
+    update: Canvas,
+    tiles: Positions,
+    pixels: Positions,
+    scratch: Scratch,
+    threads: int,
+) -> None:
+    """out += attention(update) at tiles and pixels; means over an image count all other pixels as zero.
+
+    Raises ValueError if a pixel lies in one of the tiles.
+    """
+
+def head(weights: HeadWeights, images: Array, out: Canvas, scratch: Scratch, threads: int) -> None:
+    """out = conv(images - mean). images: float32 (batch, height, width, channels) with any strides."""
+
+def patch_embed(
+    weights: PatchWeights,
+    source: Canvas,
+    out: Canvas,
+    scratch: Scratch,
+    threads: int,
+    *,
+    slope: float = 1.0,
+) -> None:
+    """out = prelu(conv(source)), one pixel per patch. Patches that overhang the border see it repeated.
+
+    slope: of the PReLU; 1 for none.
+    """
+
+def upsample(weights: list[UpsamplingWeights], source: Canvas, out: Array, top: int, bottom: int, threads: int) -> None:
+    """Upsample the rows top .. bottom - 1 of `source` into `out`.
+
+    weights: 16, for each edge case of a row (first, inner, last, only) and, within it, of a column.
+    out: float32 (batch, factor * (bottom - top), factor * width, channels), writable, with any strides.
+    """

@@ -1,0 +1,218 @@
+"""One run of a body over a batch: the positions at which each conv runs, and the algorithm.
+
+Features lie in canvases, channels innermost (native/src/canvas.h). Convs run at 4x4 tiles by Winograd's F(4x4, 3x3) or
+at single pixels directly. With one depth per tile, the active tiles are the list. With one depth per pixel, a tile runs
+whole if it has enough active pixels for that to be cheaper; otherwise its active pixels run alone.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from adadsr.backends.engine import DepthMap, Progress
+from adadsr.backends.native import _native
+from adadsr.backends.native.packing import PackedBlock, PackedBody, PackedConv, PackedGroup
+from adadsr.backends.native.workspaces import TILE, Lease, Lists, Needs
+from adadsr.graph.depth import dilate
+
+BAND_BYTES = min(8 * 2**20, _native.cache_bytes(3) // 2)
+"""Approximate bytes of features that a conv writes before the next one reads them from cache; results do not depend on
+it."""
+
+
+def body_needs(body: PackedBody, size: tuple[int, int, int], threads: int) -> Needs:
+    """Canvases for z, the hidden features (which become the result), an update and a group's input; lists.
+
+    size: batch, height, width. Canvases that this body does not need have minimum size.
+    """
+    batch, height, width = size
+    tiles = batch * -(-height // TILE) * -(-width // TILE)
+    positions = batch * -(-height // body.side) * -(-width // body.side)
+    sizes = (size, size, *(size if needed else (1, 1, 1) for needed in (body.attends, body.closes)))
+    sums = _native.attention_bytes(batch, body.channels, positions) if body.attends else 0
+    return Needs(
+        canvases=tuple((*part, body.channels) for part in sizes),
+        positions=(tiles, tiles, positions),
+        depths=(positions, positions if body.side == 1 else 0),
+        scratch=max(sums, body.conv.tiles.scratch_bytes(threads)),
+    )
+
+
+class _Step(NamedTuple):
+    """One conv of a block at tiles. number: index of the block."""
+
+    block: PackedBlock
+    number: int
+    second: bool
+
+
+class BodyRun:
+    """The convs of one run in order, and a count of their multiply-accumulates.
+
+    Inactive pixels of a tile that runs whole do not count, since the price of a mask must not depend on the machine.
+    """
+
+    def __init__(
+        self,
+        body: PackedBody,
+        canvases: list[Lease],
+        lists: Lists,
+        threads: int,
+        break_even: float,
+        progress: Progress,
+    ) -> None:
+        """canvases, lists: as in `body_needs`. break_even: number of active pixels above which a tile runs whole."""
+        self.body, self.threads, self.break_even, self.progress = body, threads, break_even, progress
+        self.z, self.hidden, self.update, self.start = canvases
+        self.everywhere, self.tiles, self.others = lists.positions
+        self.nowhere = _native.Positions()
+        self.depths, self.reach = lists.depths
+        self.scratch = lists.scratch
+        self.macs, self.blocks, self.blocks_done = 0, sum(len(group.blocks) for group in body.groups), 0
+
+    def run(self, z0: Lease, depth_map: DepthMap | None) -> Lease:
+        """z0: not changed. depth_map: (N, G, h, w), None for full depth. Returns the features after the body."""
+        self.batch, self.height, self.width, _ = z0.images.shape
+        self.everywhere.span(0, self.z.canvas.tiles)
+        self.z.canvas.copy_from(z0.images, self.threads)
+        for index, group in enumerate(self.body.groups):
+            depths = None if depth_map is None else depth_map[:, index]
+            if group.conv is None:
+                self._run_blocks(group, depths)
+                continue
+            self.start.canvas.copy_from(self.z.images, self.threads)
+            self._run_blocks(group, depths)
+            self._dense_conv(group.conv, self.z.canvas, self.start.canvas)
+            self.z, self.start = self.start, self.z
+        result = self.hidden  # no longer needed by blocks
+        result.canvas.copy_from(z0.images, self.threads)
+        self._dense_conv(self.body.conv, self.z.canvas, result.canvas)
+        return result
+
+    def _run_blocks(self, group: PackedGroup, depth_map: DepthMap | None) -> None:
+        """Run the blocks of a group on z, in place. depth_map: (N, h, w), None for full depth."""
+        if depth_map is not None and self.body.side == 1:
+            self._pixel_blocks(group, depth_map)
+        else:
+            self._tile_blocks(group, depth_map)
+
+    def _dense_conv(self, conv: PackedConv, source: _native.Canvas, out: _native.Canvas) -> None:
+        """out += conv(source) at every pixel."""
+        self._conv_tiles(conv, source, out, self.everywhere, plus=out)
+        self._count(conv, source.pixels)
+
+    def _tile_blocks(self, group: PackedGroup, depth_map: DepthMap | None) -> None:
+        """Run both convs of a block at its active tiles; elsewhere the hidden features are zero.
+
+        Unless blocks need means over the whole image, all blocks advance together, some rows of tiles at a time, so
+        that the output of one is in cache when the next reads it. A conv reads one row of tiles below those it writes,
+        so each stays a row behind the previous one, and whatever it overwrites has been read.
+        """
+        steps = self._tile_steps(group, depth_map)
+        depths = None if depth_map is None else self.depths
+        size = self.z.canvas
+        rows, columns = self.batch * -(-self.height // TILE), -(-self.width // TILE)
+        waits = any(block.attention is not None for block in group.blocks)
+        band = rows if waits else max(1, BAND_BYTES * rows // size.bytes)
+        done, ran = [0] * len(steps), [0] * len(steps)
+        for target in range(band, rows + band, band):
+            ready = min(target, rows)
+            for index, step in enumerate(steps):
+                ran[index] += self._run_step(step, depths, done[index] * columns, ready * columns)
+                done[index] = ready
+                ready = rows if ready == rows else max(0, ready - 1)
+                if step.second:
+                    share = sum(done) / (rows * len(steps))
+                    self.progress((self.blocks_done + len(group.blocks) * share) / self.blocks)
+        self.blocks_done += len(group.blocks)
+        for step, tiles in zip(steps, ran, strict=True):
+            conv = step.block.conv2 if step.second else step.block.conv1
+            self._count(conv, size.pixels if tiles == size.tiles else tiles * TILE**2)
+
+    def _tile_steps(self, group: PackedGroup, depth_map: DepthMap | None) -> list[_Step]:
+        """The convs of a group that run at all, in order. Copies the map into the lists."""
+        running = len(group.blocks)
+        if depth_map is not None:
+            self.depths.copy_from(np.ascontiguousarray(depth_map))
+            running = math.ceil(min(max(float(depth_map.max()), 0), running))
+        blocks = enumerate(group.blocks[:running])
+        return [_Step(block, number, second) for number, block in blocks for second in (False, True)]
+
+    def _run_step(self, step: _Step, depths: _native.Depths | None, low: int, high: int) -> int:
+        """Run one conv at its tiles in `low` .. `high` - 1. Returns their number."""
+        number, tiles, dropped = step.number, self.tiles, self.others
+        if depths is None:
+            tiles.span(low, high)
+        else:
+            _native.select_between(depths, number, math.inf, low, high, tiles, self.threads)
+        if step.second:
+            self._second_conv(step.block, tiles, self.nowhere, depths, number)
+            return len(tiles)
+        if depths is not None:
+            # Tiles where earlier blocks ran but this one does not.
+            before = number - 1 if number else -math.inf
+            _native.select_between(depths, before, number, low, high, dropped, self.threads)
+            _native.clear_tiles(self.hidden.canvas, dropped, self.threads)
+        self._conv_tiles(step.block.conv1, self.z.canvas, self.hidden.canvas, tiles, relu=True)
+        return len(tiles)
+
+    def _pixel_blocks(self, group: PackedGroup, depth_map: DepthMap) -> None:
+        """Run the second conv of a block at its active pixels, and the first one also around them."""
+        tiles, pixels, depths, reach = self.tiles, self.others, self.depths, self.reach
+        depths.copy_from(np.ascontiguousarray(depth_map))
+        reach.copy_from(np.ascontiguousarray(dilate(depth_map)))
+        # A tile that runs whole reads pixels that no conv writes; their features count as zero.
+        _native.clear_tiles(self.hidden.canvas, self.everywhere, self.threads)
+        for number, block in enumerate(group.blocks):
+            active = _native.select_pixels(reach, number, self.break_even, tiles, pixels, self.threads)
+            if not active:
+                return
+            self._conv_tiles(block.conv1, self.z.canvas, self.hidden.canvas, tiles, relu=True)
+            assert block.conv1.pixels is not None
+            _native.conv_pixels(block.conv1.pixels, self.z.canvas, self.hidden.canvas, pixels, self.threads, relu=True)
+            active += _native.select_pixels(depths, number, self.break_even, tiles, pixels, self.threads)
+            self._second_conv(block, tiles, pixels, depths, number)
+            self._count(block.conv1, active)
+            self.blocks_done += 1
+            self.progress(self.blocks_done / self.blocks)
+
+    def _second_conv(
+        self,
+        block: PackedBlock,
+        tiles: _native.Positions,
+        pixels: _native.Positions,
+        depths: _native.Depths | None,
+        number: int,
+    ) -> None:
+        """z += attention(gate * conv2(hidden)) at tiles and pixels. depths: None for a gate of 1."""
+        threads = self.threads
+        out, plus = (self.z.canvas, self.z.canvas) if block.attention is None else (self.update.canvas, None)
+        hidden, level = self.hidden.canvas, float(number)
+        self._conv_tiles(block.conv2, hidden, out, tiles, depths=depths, block=level, plus=plus)
+        if len(pixels):
+            assert block.conv2.pixels is not None
+            _native.conv_pixels(block.conv2.pixels, hidden, out, pixels, threads, depths=depths, block=level, plus=plus)
+        if block.attention is not None:
+            _native.attend(block.attention, self.z.canvas, self.update.canvas, tiles, pixels, self.scratch, threads)
+            self.macs += self.batch * block.attention.macs
+
+    def _conv_tiles(
+        self,
+        conv: PackedConv,
+        source: _native.Canvas,
+        out: _native.Canvas,
+        tiles: _native.Positions,
+        *,
+        relu: bool = False,
+        depths: _native.Depths | None = None,
+        block: float = 0.0,
+        plus: _native.Canvas | None = None,
+    ) -> None:
+        scratch, threads = self.scratch, self.threads
+        _native.conv_tiles(
+            conv.tiles, source, out, tiles, scratch, threads, relu=relu, depths=depths, block=block, plus=plus
+        )
+
+    def _count(self, conv: PackedConv, positions: int) -> None:
+        self.macs += positions * conv.macs

@@ -1,0 +1,108 @@
+"""A network prepared on the native engine: weights packed once, channels innermost from LR to SR."""
+
+import numpy as np
+import numpy.typing as npt
+
+from adadsr.backends.engine import (
+    DepthMap,
+    Features,
+    Progress,
+    band_rows,
+    check_depth_map,
+    check_lr,
+    no_progress,
+    to_numpy,
+)
+from adadsr.backends.native import _native, packing
+from adadsr.backends.native.adapter import AdapterRun, adapter_needs
+from adadsr.backends.native.body import BodyRun, body_needs
+from adadsr.backends.native.tail import TailRun, region_of, tail_needs, upsample_rows
+from adadsr.backends.native.tile_threshold import tile_threshold
+from adadsr.backends.native.workspaces import HEAD, TILE, Memory, Needs, chosen_isa
+from adadsr.geometry import Box
+from adadsr.graph import Array, NetworkWeights
+
+
+class NativeEngine:
+    """See `backends.Engine`; the data of its features is a `Lease`. Threads may share it."""
+
+    backend = "native"
+    half = False
+
+    def __init__(self, network: NetworkWeights, threads: int, isa: str | None = None) -> None:
+        """isa: one of `_native.isas()`; None for ADADSR_ISA if set, otherwise the fastest.
+
+        Raises BackendError unless the blocks are residual blocks of two equal 3x3 convs.
+        """
+        self.network, self.threads, self.isa = network, threads, chosen_isa(isa)
+        self.head = packing.pack_head(network.head, self.isa)
+        self.adapter = None if network.adapter is None else packing.pack_adapter(network.adapter, self.isa)
+        self.packed = packing.pack_body(network.body, self.isa)
+        self.packed_tail = packing.pack_tail(network, self.isa)
+        self.threshold = tile_threshold(self.packed.channels, self.isa, threads)
+        self._mean = np.array(network.head.mean, np.float32)
+        self._memory = Memory()
+
+    @property
+    def variant(self) -> str:
+        """Instruction set and, with one depth per pixel, the threshold between the two algorithms."""
+        return f"{self.isa}, {self.threshold}" if self.packed.side == 1 else self.isa
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the packed weights."""
+        adapter = 0 if self.adapter is None else self.adapter.bytes
+        return self.head.bytes + adapter + self.packed.bytes + self.packed_tail.bytes
+
+    def features(self, lr: Array) -> Features:
+        batch, height, width = check_lr(lr)
+        with self._memory.lease(HEAD, self._head_needs((batch, height, width))) as ((z0,), lists):
+            _native.head(self.head, to_numpy(lr), z0.canvas, lists.scratch, self.threads)
+        return Features(z0, batch, height, width)
+
+    def scores(self, z0: Features, desired_depth: float) -> npt.NDArray[np.float32]:
+        self.network.require_adapter()
+        assert self.adapter is not None
+        with self._memory.lease("adapter", adapter_needs(self.adapter, z0.size, self.threads)) as (canvases, lists):
+            return AdapterRun(self.adapter, canvases, lists, self.threads).run(z0.data, desired_depth)
+
+    def body(self, z0: Features, depth_map: DepthMap | None = None, progress: Progress = no_progress) -> Features:
+        check_depth_map(self.network, z0, depth_map)
+        with self._memory.lease("body", body_needs(self.packed, z0.size, self.threads)) as (canvases, lists):
+            run = BodyRun(self.packed, canvases, lists, self.threads, self.threshold.pixels, progress)
+            z = run.run(z0.data, depth_map)
+        return Features(z, *z0.size, macs=run.macs)
+
+    def tail(self, z: Features, box: Box) -> npt.NDArray[np.float32]:
+        if z.batch == 1 and not self.packed_tail.stages and box.width == z.width:
+            rows, _ = box.slices
+            sr = upsample_rows(self.packed_tail, z.data.canvas, rows, z.width, self.threads)[None]
+        else:
+            sr = np.stack([self._tail_of(image, box) for image in z.data.images])
+        sr += self._mean
+        return sr
+
+    def _tail_of(self, image: npt.NDArray[np.float32], box: Box) -> npt.NDArray[np.float32]:
+        """The same for the features (h, w, C) of one image, without the mean: (s*h, s*w, 3)."""
+        region = region_of(self.packed_tail, box, Box(0, 0, *image.shape[:2]))
+        inner_rows, inner_columns = box.relative_to(region).scaled(self.network.scale).slices
+        rows, columns = region.slices
+        needs = tail_needs(self.packed_tail, (region.height, region.width), self.threads)
+        with self._memory.lease("tail", needs) as (canvases, lists):
+            sr = TailRun(self.packed_tail, canvases, lists, self.threads).run(image[rows, columns])
+        return sr[inner_rows, inner_columns]
+
+    def footprint(self, height: int, width: int, batch: int = 1) -> int:
+        size, region = (batch, height, width), (min(height, band_rows(width) + 4 * TILE), width)
+        needs = [self._head_needs(size), body_needs(self.packed, size, self.threads)]
+        needs.append(tail_needs(self.packed_tail, region, self.threads))
+        if self.adapter is not None:
+            needs.append(adapter_needs(self.adapter, size, self.threads))
+        band = 4 * batch * region[0] * width * self.network.scale**2 * self.packed_tail.outputs
+        return sum(each.bytes for each in needs) + band
+
+    def _head_needs(self, size: tuple[int, int, int]) -> Needs:
+        return Needs(((*size, self.packed.channels),), scratch=self.head.scratch_bytes(size[2], self.threads))
+
+    def free_bytes(self) -> None:
+        """None: the engine works in the memory of the process."""

@@ -1,0 +1,235 @@
+"""Pack the weights of a network once, in the layout of the kernels, and refuse what the engine cannot run."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from adadsr.backends.native import _native
+from adadsr.backends.native.tail_folding import fold_tail
+from adadsr.backends.native.workspaces import TILE
+from adadsr.errors import BackendError
+from adadsr.graph import (
+    AdapterWeights,
+    Attention,
+    Block,
+    BodyWeights,
+    ConvWeights,
+    GroupWeights,
+    HeadWeights,
+    NetworkWeights,
+    ResidualBlock,
+    ShuffleTail,
+)
+
+AdapterConv = _native.TileWeights | _native.PixelWeights | _native.PatchWeights
+
+
+class PackedConv(NamedTuple):
+    """A conv in the layouts of both algorithms. macs: multiply-accumulates per pixel."""
+
+    tiles: _native.TileWeights
+    pixels: _native.PixelWeights | None
+    macs: int
+
+
+class PackedBlock(NamedTuple):
+    """A packed `graph.ResidualBlock`."""
+
+    conv1: PackedConv
+    conv2: PackedConv
+    attention: _native.Attention | None
+
+
+class PackedGroup(NamedTuple):
+    """A packed `graph.GroupWeights`."""
+
+    blocks: tuple[PackedBlock, ...]
+    conv: PackedConv | None
+
+
+class PackedBody(NamedTuple):
+    """A packed `graph.BodyWeights`. side: of the tiles of the depth map, 1 or TILE."""
+
+    groups: tuple[PackedGroup, ...]
+    conv: PackedConv
+    side: int
+    channels: int
+
+    @property
+    def attends(self) -> bool:
+        """Whether any block has channel attention."""
+        return any(block.attention is not None for group in self.groups for block in group.blocks)
+
+    @property
+    def closes(self) -> bool:
+        """Whether any group has a closing conv."""
+        return any(group.conv is not None for group in self.groups)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the packed weights."""
+        convs = [self.conv, *(group.conv for group in self.groups if group.conv is not None)]
+        convs += [conv for group in self.groups for block in group.blocks for conv in (block.conv1, block.conv2)]
+        return sum(weights.bytes for conv in convs for weights in (conv.tiles, conv.pixels) if weights is not None)
+
+
+class PackedAdapter(NamedTuple):
+    """A packed `graph.AdapterWeights`. convs: in order, with output channels and the slope of the following PReLU.
+
+    Convs run as 4x4 tiles if there is one score per pixel, and directly if there is one per tile, a sixteenth. So no
+    bit of a score depends on anything beyond `AdapterWeights.reach` pixels.
+    """
+
+    convs: tuple[tuple[AdapterConv, int, float], ...]
+    tile: int
+    in_channels: int
+    input_times_depth: bool
+    output_times_depth: bool
+
+    @property
+    def bytes(self) -> int:
+        """Size of the packed weights."""
+        return sum(weights.bytes for weights, _, _ in self.convs)
+
+
+class PackedTail(NamedTuple):
+    """A packed `graph.ShuffleTail`. stages: the convs before the last two, which `upsampling` folds into one."""
+
+    stages: tuple[_native.TileWeights, ...]
+    upsampling: list[_native.UpsamplingWeights]
+    factors: tuple[int, ...]
+    channels: tuple[int, ...]
+    outputs: int
+
+    @property
+    def bytes(self) -> int:
+        """Size of the packed weights."""
+        return sum(conv.bytes for conv in self.stages) + sum(conv.bytes for conv in self.upsampling)
+
+
+def pack_head(head: HeadWeights, isa: str) -> _native.HeadWeights:
+    """Pack a head. Raises BackendError unless it is a single 3x3 conv in 0..255."""
+    if head.slope is not None or head.range != 255:
+        raise BackendError("the native engine runs only heads of one 3x3 conv in 0..255; choose another backend")
+    weight, bias = _checked(head.conv, "the head's conv")
+    return _native.HeadWeights(weight, bias, np.asarray(head.mean, np.float32), isa)
+
+
+def pack_adapter(adapter: AdapterWeights, isa: str) -> PackedAdapter:
+    """Pack an adapter. Raises BackendError for convs that do not fit together."""
+    side = 3 if adapter.tile == 1 else adapter.tile
+    if adapter.tile > 1 and adapter.input_times_depth:
+        raise BackendError("the native engine multiplies the input of an adapter for single pixels only")
+    tiled = adapter.tile == 1
+    first, other = (_native.TileWeights,) * 2 if tiled else (_native.PatchWeights, _native.PixelWeights)
+    convs: list[AdapterConv] = [first(*_checked(adapter.first, "the adapter's first conv", side), isa)]
+    channels = [len(adapter.first.bias)]
+    for number, each in enumerate(adapter.rest):
+        convs.append(other(*_checked(each.conv, f"conv {number + 1} of the adapter"), isa))
+        if each.conv.weight.shape[1] != channels[-1] or each.slope.size != 1:
+            raise BackendError(
+                f"conv {number + 1} of the adapter takes {each.conv.weight.shape[1]} channels and {each.slope.size} "
+                f"slopes; the native engine needs the {channels[-1]} before it and one slope"
+            )
+        channels.append(len(each.conv.bias))
+    # A conv applies the PReLU that follows it; nothing follows the last one.
+    slopes = [*(float(each.slope[0]) for each in adapter.rest), 1.0]
+    packed = tuple(zip(convs, channels, slopes, strict=True))
+    in_channels = int(adapter.first.weight.shape[1])
+    return PackedAdapter(packed, adapter.tile, in_channels, adapter.input_times_depth, adapter.output_times_depth)
+
+
+def pack_body(body: BodyWeights, isa: str) -> PackedBody:
+    """Pack a body. Raises BackendError unless its blocks consist of two equal 3x3 convs."""
+    if body.depth_tile not in (1, TILE):
+        raise BackendError(f"the native engine runs a depth_tile of 1 or {TILE}, not {body.depth_tile}")
+    if body.conv is None:
+        raise BackendError(
+            "the native engine runs only bodies that end in a 3x3 conv and a skip; choose another backend"
+        )
+    packer = _BodyPacker(len(body.conv.bias), body.depth_tile, isa)
+    groups = tuple(packer.group(group, index) for index, group in enumerate(body.groups))
+    return PackedBody(groups, packer.everywhere(body.conv, "the closing conv"), body.depth_tile, packer.channels)
+
+
+class _BodyPacker:
+    """Packs the parts of a body of one width."""
+
+    def __init__(self, channels: int, side: int, isa: str) -> None:
+        self.channels, self.side, self.isa = channels, side, isa
+
+    def group(self, group: GroupWeights, index: int) -> PackedGroup:
+        blocks = tuple(self.block(block, f"{number} of group {index}") for number, block in enumerate(group.blocks))
+        conv = None if group.conv is None else self.everywhere(group.conv, f"the conv of group {index}")
+        return PackedGroup(blocks, conv)
+
+    def block(self, block: Block, name: str) -> PackedBlock:
+        if not isinstance(block, ResidualBlock):
+            raise BackendError(
+                f"block {name} is a {type(block).__name__}; the native engine runs only residual blocks of two equal "
+                "3x3 convs; choose another backend"
+            )
+        conv1, conv2 = (self._conv(conv, f"a conv of block {name}") for conv in (block.conv1, block.conv2))
+        attention = None if block.attention is None else self._attention(block.attention, name)
+        return PackedBlock(conv1, conv2, attention)
+
+    def everywhere(self, conv: ConvWeights, name: str) -> PackedConv:
+        """A conv that runs at every pixel and so needs no weights for single pixels."""
+        return PackedConv(_native.TileWeights(*self._square(conv, name), self.isa), None, conv.macs)
+
+    def _conv(self, conv: ConvWeights, name: str) -> PackedConv:
+        packed = self.everywhere(conv, name)
+        if self.side > 1:
+            return packed
+        return packed._replace(pixels=_native.PixelWeights(*self._square(conv, name), self.isa))
+
+    def _square(self, conv: ConvWeights, name: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        weight, bias = _checked(conv, name)
+        if weight.shape[:2] != (self.channels, self.channels):
+            channels = self.channels
+            raise BackendError(
+                f"{name} has weights {weight.shape}; the native engine needs ({channels}, {channels}, 3, 3)"
+            )
+        return weight, bias
+
+    def _attention(self, attention: Attention, name: str) -> _native.Attention:
+        parts = [np.ascontiguousarray(part) for conv in attention for part in conv]
+        if parts[0].shape[1] != self.channels or any(part.dtype != np.float32 for part in parts):
+            raise BackendError(
+                f"the channel attention of block {name} has weights {parts[0].shape} of {parts[0].dtype}; the native "
+                f"engine needs 1x1 convs of {self.channels} channels in float32"
+            )
+        return _native.Attention(*parts)
+
+
+def pack_tail(network: NetworkWeights, isa: str) -> PackedTail:
+    """Pack a tail. Raises BackendError unless it consists of convs with PixelShuffle and a last conv."""
+    tail = network.tail
+    if not isinstance(tail, ShuffleTail) or not tail.convs:
+        raise BackendError(
+            f"the tail of {network.kind} has another form than the native engine runs, convs with PixelShuffle and a "
+            "last conv; choose another backend"
+        )
+    convs = [_checked(conv, f"conv {number + 1} of the tail") for number, conv in enumerate((*tail.convs, tail.last))]
+    stages = tuple(
+        _native.TileWeights(*conv, isa, factor) for conv, factor in zip(convs[:-2], tail.factors[:-1], strict=True)
+    )
+    folded = fold_tail(tail.convs[-1], tail.factors[-1], tail.last)
+    upsampling = [_native.UpsamplingWeights(*conv, isa, tail.factors[-1]) for conv in folded]
+    channels = tuple(int(conv.weight.shape[1]) for conv in tail.convs)
+    return PackedTail(stages, upsampling, tail.factors, channels, len(tail.last.bias))
+
+
+def _checked(conv: ConvWeights, name: str, side: int = 3) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Weight (out, in, side, side) and bias (out,) of a conv, contiguous. name: of the conv, for the error.
+
+    Raises BackendError if the kernel has another size or the weights are not float32.
+    """
+    weight = np.asarray(conv.weight)
+    if weight.shape[2:] != (side, side) or weight.dtype != np.float32:
+        raise BackendError(
+            f"{name} has weights {weight.shape} of {weight.dtype}; the native engine needs (out, in, {side}, {side}) "
+            "of float32"
+        )
+    return np.ascontiguousarray(weight), np.ascontiguousarray(conv.bias)

@@ -1,0 +1,96 @@
+"""The parts of a network together: everything an engine needs to know."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
+
+from adadsr.errors import InputError
+from adadsr.graph.ops import Array, Ops
+from adadsr.graph.parts import AdapterWeights, BodyWeights, HeadWeights, TailWeights
+
+GLOBAL_CONTEXT = 32
+"""LR pixels read around a tile if every pixel depends on the whole image, as in RCAN."""
+
+
+class NetworkWeights(NamedTuple):
+    """One network. kind: name in messages, such as `adaedsr`. adapter: None if it runs at full depth only."""
+
+    kind: str
+    head: HeadWeights
+    adapter: AdapterWeights | None
+    body: BodyWeights
+    tail: TailWeights
+
+    @property
+    def scale(self) -> int:
+        """Scale factor of height and width."""
+        return self.tail.scale
+
+    @property
+    def channels(self) -> int:
+        """Feature channels C between the parts."""
+        return len(self.head.conv.bias)
+
+    @property
+    def n_blocks(self) -> int:
+        """The largest depth, in blocks."""
+        return self.body.n_blocks
+
+    @property
+    def n_groups(self) -> int:
+        """Number of depth maps, one per group of blocks."""
+        return len(self.body.groups)
+
+    @property
+    def depth_tile(self) -> int:
+        """Side in LR pixels of the tiles that share one depth."""
+        return self.body.depth_tile
+
+    @property
+    def margin(self) -> int:
+        """LR pixels around a tile in which the last block must have run."""
+        return self.body.closing_reach + self.tail.reach
+
+    @property
+    def context(self) -> int:
+        """LR pixels to read around a tile; they make it exact if the body is local."""
+        if not self.body.is_local:
+            return GLOBAL_CONTEXT
+        return self.head.conv.reach + sum(block.reach for block in self.body.blocks) + self.margin
+
+    def map_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Shape of a depth map of an image: (G, ceil(H/t), ceil(W/t))."""
+        return self.n_groups, -(-height // self.depth_tile), -(-width // self.depth_tile)
+
+    def require_adapter(self) -> AdapterWeights:
+        """The adapter. Raises InputError if the network has none."""
+        if self.adapter is None:
+            raise InputError(f"{self.kind} has no adapter, so it runs at full depth only; choose an adaptive model")
+        return self.adapter
+
+    def run(self, ops: Ops, lr: Array, depth_map: Array | None = None) -> Array:
+        """The dense definition: (N, 3, H, W) in 0..255 -> (N, 3, s*H, s*W) in 0..255, neither rounded nor clipped.
+
+        depth_map: see `BodyWeights.run`.
+        """
+        return self.restore(ops, lr, self.body.run(ops, self.head.run(ops, lr), depth_map))
+
+    def restore(self, ops: Ops, lr: Array, z: Array) -> Array:
+        """Tail, range and mean for features z (N, C, H, W) of the body. Returns the same as `run`."""
+        return self.head.denormalise(ops, self.tail.run(ops, z, self.head.normalise(ops, lr)))
+
+
+Part = TypeVar("Part")
+
+
+def map_arrays(part: Part, function: Callable[[Array], Array]) -> Part:
+    """The same part with `function` applied to each of its arrays."""
+
+    def mapped(value: object) -> object:
+        if hasattr(value, "shape"):
+            return function(value)
+        if not isinstance(value, tuple):
+            return value
+        parts: list[Any] = [mapped(item) for item in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+
+    return cast(Part, mapped(part))

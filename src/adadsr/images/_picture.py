@@ -1,0 +1,98 @@
+"""A decoded picture: pixels and their metadata."""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from adadsr.errors import InputError
+
+Pixels: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
+
+# EXIF orientation -> (swap rows with columns, then reverse rows, then reverse columns)
+_ORIENTATIONS = {
+    1: (False, False, False),
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An upright picture with straight (not premultiplied) alpha, and its metadata.
+
+    `dataclasses.replace(picture, pixels=...)` transfers the metadata to other pixels.
+
+    Attributes:
+        pixels: (H, W, C) uint8 or uint16 over their full range; C = 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA. The array
+            is not copied.
+        icc_profile, exif, xmp: as found in the file. EXIF is written with the size of the output, orientation 1 and
+            no thumbnail.
+        dpi: horizontal and vertical pixels per inch.
+
+    Raises:
+        InputError: pixels of another shape or type.
+    """
+
+    pixels: Pixels
+    icc_profile: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        shape, dtype = self.pixels.shape, self.pixels.dtype
+        if dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
+            raise InputError(f"expected uint8 (0..255) or uint16 (0..65535) pixels, got {dtype}; convert them")
+        if len(shape) != 3 or not 1 <= shape[2] <= 4 or 0 in shape:
+            raise InputError(
+                f"pixels have shape {tuple(shape)}; pass (height, width, channels), not empty, with 1 to 4 channels"
+            )
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def bits(self) -> int:
+        """Bits per sample: 8 or 16."""
+        return 8 * self.pixels.dtype.itemsize
+
+    @property
+    def is_gray(self) -> bool:
+        """Whether there is one colour channel, with or without alpha."""
+        return bool(self.pixels.shape[2] <= 2)
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last channel is alpha."""
+        return bool(self.pixels.shape[2] % 2 == 0)
+
+    @property
+    def is_transparent(self) -> bool:
+        """Whether at least one pixel is not fully opaque."""
+        return self.has_alpha and int(self.pixels[..., -1].min()) < np.iinfo(self.pixels.dtype).max
+
+
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn stored pixels (H, W, C) upright by the EXIF tag `orientation`; outside 1..8 it counts as 1."""
+    swap, reverse_rows, reverse_columns = _ORIENTATIONS.get(orientation, _ORIENTATIONS[1])
+    if swap:
+        pixels = pixels.swapaxes(0, 1)
+    if reverse_rows:
+        pixels = pixels[::-1]
+    if reverse_columns:
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)

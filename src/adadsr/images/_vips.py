@@ -1,0 +1,68 @@
+"""Access to libvips."""
+
+import contextlib
+import logging
+import threading
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyvips
+
+from adadsr.images._picture import Pixels
+
+MM_PER_INCH = 25.4  # libvips counts pixels per millimetre
+_LOGGER = logging.getLogger("pyvips")
+
+
+@contextlib.contextmanager
+def no_warnings() -> Iterator[None]:
+    """Decorator: drop libvips' warnings about this function's picture, and no others, until it returns.
+
+    They are about metadata that libvips repairs or drops; whatever makes a picture unusable is raised.
+    """
+    own = _OwnWarnings()
+    _LOGGER.addFilter(own)
+    try:
+        yield
+    except Exception as error:
+        # Some warnings appear when an image is freed, and a traceback keeps it alive.
+        for each in (error, error.__cause__):
+            traceback.clear_frames(each.__traceback__ if each else None)
+        raise
+    finally:
+        _LOGGER.removeFilter(own)
+
+
+class _OwnWarnings(logging.Filter):
+    """Rejects warnings from the thread that made this filter and from libvips' worker threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        # Python calls threads that it did not start dummies.
+        is_own = record.thread == self._thread or (record.threadName or "").startswith("Dummy-")
+        return record.levelno >= logging.ERROR or not is_own
+
+
+def image_of(pixels: Pixels, interpretation: str) -> Any:
+    """A vips image of C-contiguous samples (H, W, C), which are not copied."""
+    height, width, bands = pixels.shape
+    sample = "ushort" if pixels.dtype == np.uint16 else "uchar"
+    image = pyvips.Image.new_from_memory(pixels.data, width, height, bands, sample)
+    return image.copy(interpretation=interpretation)
+
+
+def field(image: Any, name: str) -> Any:
+    """A field of a vips image; None if it has no such field."""
+    return image.get(name) if image.get_typeof(name) else None
+
+
+def reason(error: pyvips.Error) -> str:
+    """The last line of a libvips message; earlier ones come from probing and from the call itself."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("unable to call ")]
+    return lines[-1] if lines else "libvips gives no reason"

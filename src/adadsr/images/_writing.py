@@ -1,0 +1,208 @@
+"""Picture -> bytes or file. A file is written completely or not at all."""
+
+import io
+import os
+from typing import Any
+
+import numpy as np
+import pyvips
+
+from adadsr import atomic
+from adadsr.errors import ImageFileError, InputError
+from adadsr.formats import FORMATS, Encoding, Format, find_format, format_for_writing, joined
+from adadsr.images._metadata import fitting_profile, gray_to_srgb
+from adadsr.images._picture import Picture, Pixels
+from adadsr.images._tiffexif import append_tiff_exif
+from adadsr.images._vips import MM_PER_INCH, image_of, no_warnings, reason
+
+_MIN_EXIF_BYTES = 8  # the TIFF header of an EXIF block
+_DEFAULT_DPI = (72.0, 72.0)
+_BEST_QUALITY = 100
+_INTERPRETATIONS = {  # (gray, 16 bits)
+    (True, False): "b-w",
+    (True, True): "grey16",
+    (False, False): "srgb",
+    (False, True): "rgb16",
+}
+
+
+@no_warnings()
+def encode(picture: Picture, format: str, *, quality: int | None = None) -> bytes:
+    """Encode a picture as the content of a file.
+
+    PNG and TIFF are lossless at 8 and 16 bits, whatever the quality. JPEG and WebP store 8 bits, AVIF 8 or 12; 16-bit
+    samples are rounded to the nearest. Gray stays gray in PNG, JPEG and TIFF; WebP and AVIF store three equal channels,
+    converted to sRGB if the picture has a gray profile. JPEG stores at most 64 KB of XMP; more is dropped.
+
+    Args:
+        picture: the picture.
+        format: a name or suffix, such as `png` or `.jpeg`.
+        quality: 1..100; None for the format's default. From 90, JPEG and AVIF keep full chroma resolution; 100 makes
+            WebP and AVIF lossless.
+
+    Raises:
+        InputError: an unknown format, or a quality outside 1..100.
+        ImageFileError: the format cannot hold the size or the transparency, or libvips fails.
+    """
+    target = find_format(format)
+    _check_fits("", target, picture.height, picture.width, transparent=picture.is_transparent, quality=quality)
+    memory = pyvips.Target.new_to_memory()
+    try:
+        _save(picture, target, quality, memory)
+    except pyvips.Error as error:
+        raise ImageFileError(
+            f"cannot encode the picture as {target.name} ({reason(error)}); try another format"
+        ) from error
+    content: bytes = memory.get("blob")
+    if not _lacks_exif(picture, target):
+        return content
+    file = io.BytesIO(content)
+    append_tiff_exif(file, picture.exif or b"", picture.height, picture.width)
+    return file.getvalue()
+
+
+@no_warnings()
+def write_image(
+    path: str | os.PathLike[str], picture: Picture, *, quality: int | None = None, overwrite: bool = True
+) -> None:
+    """Write a picture in the format of the suffix, as `encode` does, but without holding the encoded file in memory.
+
+    The bytes go to a hidden file in the same folder, are synced to disk, and take the name in one step. If writing
+    fails, nothing is left behind.
+
+    Args:
+        path: its suffix selects the format.
+        picture: the picture.
+        quality: as for `encode`.
+        overwrite: False refuses to replace an existing file.
+
+    Raises:
+        InputError: as for `check_fits`.
+        ImageFileError: as for `check_fits` and `check_writable`, or writing fails.
+    """
+    name = os.fspath(path)
+    check_fits(name, picture.height, picture.width, transparent=picture.is_transparent, quality=quality)
+    check_writable(name, overwrite=overwrite)
+    target = format_for_writing(name)
+    try:
+        with atomic.replacing(name) as hidden, hidden.open("r+b") as file:
+            _save(picture, target, quality, pyvips.Target.new_to_descriptor(file.fileno()))
+            if _lacks_exif(picture, target):
+                append_tiff_exif(file, picture.exif or b"", picture.height, picture.width)
+    except pyvips.Error as error:
+        raise ImageFileError(_failure(name, reason(error))) from error
+    except OSError as error:
+        raise ImageFileError(_failure(name, error.strerror or str(error))) from error
+
+
+def check_fits(
+    path: str | os.PathLike[str], height: int, width: int, *, transparent: bool = False, quality: int | None = None
+) -> None:
+    """Check, before any long work, whether the format of the suffix can store a picture. Accesses no file.
+
+    Args:
+        path: its suffix selects the format.
+        height, width: in pixels.
+        transparent: whether a pixel is not fully opaque.
+        quality: as for `encode`.
+
+    Raises:
+        InputError: a quality outside 1..100.
+        ImageFileError: an unknown suffix, a side over the format's limit, or transparency that it cannot store.
+    """
+    name = os.fspath(path)
+    _check_fits(f"{name}: ", format_for_writing(name), height, width, transparent=transparent, quality=quality)
+
+
+def check_writable(path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
+    """Check whether a file may be named `path`. Writes nothing; `atomic.check_folder` proves that a folder is writable.
+
+    Args:
+        path: the file name.
+        overwrite: False refuses to replace an existing file.
+
+    Raises:
+        ImageFileError: an existing folder, an existing file with overwrite=False, or a missing folder.
+    """
+    name = os.fspath(path)
+    final = os.path.realpath(name)
+    if os.path.isdir(final):
+        raise ImageFileError(f"{name}: is a folder; pass a file name")
+    if not overwrite and os.path.exists(final):
+        raise ImageFileError(f"{name}: already exists; pass --overwrite to replace it")
+    if not os.path.isdir(os.path.dirname(final)):
+        raise ImageFileError(f"{name}: folder {os.path.dirname(name) or '.'} does not exist; create it first")
+
+
+def _check_fits(
+    prefix: str, target: Format, height: int, width: int, *, transparent: bool, quality: int | None
+) -> None:
+    """prefix: start of every message about the picture."""
+    if quality is not None and not 1 <= quality <= _BEST_QUALITY:
+        raise InputError(f"quality={quality} must be from 1 (smallest file) to {_BEST_QUALITY} (best)")
+    if (longest := max(height, width)) > target.max_side:
+        others = joined(each.name for each in FORMATS if each.is_lossless and longest <= each.max_side)
+        raise ImageFileError(
+            f"{prefix}{width}x{height} exceeds {target.name}'s limit of {target.max_side} pixels per side; "
+            f"write {others}"
+        )
+    if transparent and not target.has_alpha:
+        others = joined(each.name for each in FORMATS if each.has_alpha)
+        raise ImageFileError(f"{prefix}{target.name} cannot hold transparency; write {others}")
+
+
+def _save(picture: Picture, target: Format, quality: int | None, output: Any) -> None:
+    """Encode into a pyvips Target, without the EXIF if `_lacks_exif` says so."""
+    if quality is None:
+        quality = _BEST_QUALITY if target.default_quality is None else target.default_quality
+    encoding = Encoding(quality, min(picture.bits, target.bits), picture.pixels.nbytes)
+    image = _with_metadata(_vips_image(picture, target), picture, target)
+    getattr(image, f"{target.codec}save_target")(output, **target.save_options(encoding))
+
+
+def _lacks_exif(picture: Picture, target: Format) -> bool:
+    """Whether EXIF must be added after `_save`."""
+    return target.exif_in_directory and picture.exif is not None
+
+
+def _vips_image(picture: Picture, target: Format) -> Any:
+    """A vips image of the samples of `picture`; they are not copied if the format stores them as they are."""
+    pixels = picture.pixels
+    if picture.has_alpha and not target.has_alpha:
+        pixels = pixels[..., :-1]  # _check_fits has checked that it is opaque
+    if picture.bits > target.bits:
+        pixels = _reduced(pixels, target.bits)
+    pixels = np.ascontiguousarray(pixels)
+    return image_of(pixels, _INTERPRETATIONS[picture.is_gray, pixels.dtype == np.uint16])
+
+
+def _with_metadata(image: Any, picture: Picture, target: Format) -> Any:
+    profile = fitting_profile(picture.icc_profile, gray=picture.is_gray)
+    if profile is not None and picture.is_gray and not target.has_gray:
+        image, profile = gray_to_srgb(image, profile), None
+    exif = picture.exif if len(picture.exif or b"") >= _MIN_EXIF_BYTES else None
+    blobs = {"icc-profile-data": profile, "exif-data": exif, "xmp-data": picture.xmp}
+    for name, blob in blobs.items():
+        if blob is not None:
+            image.set_type(pyvips.GValue.blob_type, name, blob)
+    # Setting the EXIF block made libvips take orientation, resolution and thumbnail from it.
+    for name in image.get_fields():
+        if name.startswith(("exif-ifd1-", "jpeg-thumbnail")):
+            image.remove(name)
+    image.set_type(pyvips.GValue.gint_type, "orientation", 1)
+    horizontal, vertical = picture.dpi or _DEFAULT_DPI
+    return image.copy(xres=horizontal / MM_PER_INCH, yres=vertical / MM_PER_INCH)
+
+
+def _reduced(pixels: Pixels, bits: int) -> Pixels:
+    """16-bit samples rounded to `bits`: 8 as uint8; 12 in the upper bits of uint16, as libvips expects."""
+    top = 2**bits - 1
+    reduced = np.empty(pixels.shape, np.uint8 if bits == 8 else np.uint16)
+    for row, out in zip(pixels, reduced, strict=True):
+        sample = (row.astype(np.uint32) * top + 32767) // 65535
+        out[...] = sample if bits == 8 else sample << (16 - bits)
+    return reduced
+
+
+def _failure(name: str, cause: str) -> str:
+    return f"{name}: cannot write ({cause}); check the folder, its permissions and the free space"

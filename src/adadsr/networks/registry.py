@@ -1,0 +1,33 @@
+"""Named network configurations."""
+
+from dataclasses import replace
+
+from adadsr.errors import InputError
+from adadsr.networks.config import NetworkConfig
+
+_EDSR = NetworkConfig(backbone="edsr", scale=2, n_feats=256, n_resblocks=32)
+_EDSR_BASELINE = NetworkConfig(backbone="edsr", scale=2, n_feats=64, n_resblocks=16)
+_RCAN = NetworkConfig(backbone="rcan", scale=2, n_feats=64, n_resblocks=20, n_groups=10)
+_RCAN_SMALL = NetworkConfig(backbone="rcan", scale=2, n_feats=64, n_resblocks=6, n_groups=5)
+
+CONFIGS = {
+    "edsr": _EDSR,
+    "edsr-baseline": _EDSR_BASELINE,
+    "rcan": _RCAN,
+    "rcan-small": _RCAN_SMALL,
+    "adaedsr": replace(_EDSR, adaptive=True),
+    "adaedsr-baseline": replace(_EDSR_BASELINE, adaptive=True),
+    "adarcan": replace(_RCAN, adaptive=True),
+    "adarcan-small": replace(_RCAN_SMALL, adaptive=True),
+    "esrgan": NetworkConfig(backbone="esrgan", scale=4, n_feats=64, n_resblocks=23, growth=32),
+    "esrgan-anime": NetworkConfig(backbone="esrgan", scale=4, n_feats=64, n_resblocks=6, growth=32),
+    "compact": NetworkConfig(backbone="compact", scale=4, n_feats=64, n_resblocks=16),
+}
+"""Name -> configuration, with one depth per pixel."""
+
+
+def named_config(name: str, scale: int, depth_tile: int = 1) -> NetworkConfig:
+    """The configuration `name` of CONFIGS at `scale`; depth_tile is for adaptive ones. Raises InputError."""
+    if name not in CONFIGS:
+        raise InputError(f"network {name!r} is not one of {', '.join(CONFIGS)}")
+    return replace(CONFIGS[name], scale=scale, depth_tile=depth_tile)

@@ -1,0 +1,113 @@
+"""A teacher's SR of parts of the training photos, computed before a stage and cached."""
+
+import hashlib
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adadsr.datasets import Pair, TrainingImages, cached_array
+from adadsr.errors import DatasetError
+from adadsr.geometry import Box
+from adadsr.training.distributed import World
+from adadsr.training.recipe import Stage
+from adadsr.training.teacher import Teacher
+
+LARGEST = 128
+"""Maximum side of a part in LR pixels; the teacher's work on it fits a processor's cache."""
+CONTEXT = 12
+"""LR pixels around a part that the teacher sees, up to the border of the image."""
+
+
+class Part(NamedTuple):
+    """A rectangle of LR pixels of one of many images. image: its index."""
+
+    image: int
+    box: Box
+
+
+@dataclass(frozen=True)
+class TargetMaker:
+    """Computes the targets of a teacher.
+
+    seed: decides which parts of the photos. world: processes that share the work. cache: folder for targets, keyed by
+    the teacher's weights and the pixels that it saw; None caches nothing.
+    """
+
+    teacher: Teacher
+    seed: int
+    world: World
+    cache: Path | None
+
+    def cut(self, images: TrainingImages, stage: Stage) -> TrainingImages:
+        """Parts of the images, `stage.teacher_megapixels` in all, with the teacher's SR of each.
+
+        Raises DatasetError if no part holds a patch of the stage.
+        """
+        pixels, world = stage.teacher_megapixels * 1e6, self.world
+        parts = choose_parts(images.sizes, images.reductions, pixels, stage.patch, self.seed)
+        if not parts:
+            raise DatasetError(
+                f"all LR images are smaller than patch={stage.patch}; use a smaller patch or larger images"
+            )
+        if self.cache is not None and world.size > 1:
+            for part in parts[world.rank :: world.size]:
+                self._pair(images, part)
+            world.wait()
+        pairs = [self._pair(images, part) for part in parts]
+        return TrainingImages(pairs, images.scale, images.device)
+
+    def _pair(self, images: TrainingImages, part: Part) -> Pair:
+        """A part of an image, with the teacher's SR of it as float16, which rounds to 1/16 of a gray level at most.
+
+        In uint8, rounding would be as large as what a student still has to learn.
+        """
+        pair, box, scale = images.pair(part.image), part.box, images.scale
+        height, width = pair.lr.shape[-2:]
+        window = box.grown(CONTEXT, Box(0, 0, height, width))
+        seen, inner = window.of(pair.lr), box.relative_to(window)
+        hr: Tensor = box.scaled(scale).of(pair.hr)
+        pixels = seen.permute(1, 2, 0).contiguous().cpu().numpy().tobytes()
+        about = f"{self.teacher.digest} x{scale} {tuple(seen.shape)} {tuple(inner)}".encode()
+        target = cached_array(
+            self.cache,
+            f"{hashlib.sha256(about + pixels).hexdigest()}-target-x{scale}",
+            tuple(hr.shape),
+            np.float16,
+            lambda: self.teacher.upscale(seen, inner).half().cpu().numpy(),
+        )
+        return Pair(box.of(pair.lr), hr, torch.from_numpy(target), pair.reduction)
+
+
+def choose_parts(sizes: Tensor, reductions: Tensor, pixels: float, least: int, seed: int) -> list[Part]:
+    """Random parts of images, the same share of `pixels` LR pixels for each reduction, as far as there are enough.
+
+    sizes: (images, 2), LR height and width. reductions: (images,). least: side in LR pixels that a part needs. With
+    the same seed and `least`, more pixels add parts to those of fewer.
+    """
+    chosen, values = [], sorted(set(reductions.tolist()))
+    for reduction in values:
+        images = torch.nonzero(reductions == reduction).flatten().tolist()
+        parts = [Part(image, box) for image in images for box in split(*sizes[image].tolist())]
+        order = torch.randperm(len(parts), generator=torch.Generator().manual_seed(seed + reduction)).tolist()
+        left = pixels / len(values)
+        for part in (parts[index] for index in order):
+            if left > 0 and min(part.box.height, part.box.width) >= least:
+                chosen.append(part)
+                left -= part.box.height * part.box.width
+    return chosen
+
+
+def split(height: int, width: int) -> list[Box]:
+    """Rectangles of nearly equal size, with sides of at most LARGEST, that cover an image once."""
+    rows, columns = _edges(height), _edges(width)
+    return [Box(top, left, bottom, right) for top, bottom in pairwise(rows) for left, right in pairwise(columns)]
+
+
+def _edges(size: int) -> list[int]:
+    count = -(-size // LARGEST)
+    return [index * size // count for index in range(count + 1)]

@@ -1,0 +1,40 @@
+"""How networks run: one object from the command line to the engine."""
+
+from dataclasses import dataclass
+
+from adadsr.backends import PRECISIONS
+from adadsr.errors import InputError
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How networks run.
+
+    Attributes:
+        device: `cpu`, or torch's name of a device.
+        backend: A key of `backends.BACKENDS`; None for the fastest that can run the network on the device.
+        tile: Maximum side of a tile in LR pixels; None for as large as memory allows.
+        memory: Working memory of all simultaneous runs of an Upscaler, in bytes: features, images, depth maps. None for
+            1 GiB if tiles are exact and cost little, otherwise 4 GiB; on a GPU, for the free memory.
+        precision: Type of body and tail, one of `backends.PRECISIONS`. A tile that overflows in half precision runs
+            again in float32.
+        threads: Threads of the native engine; None for ADADSR_THREADS, OMP_NUM_THREADS or all the process may use.
+
+    Raises:
+        InputError: A value is not allowed.
+    """
+
+    device: str = "cpu"
+    backend: str | None = None
+    tile: int | None = None
+    memory: int | None = None
+    precision: str = "float32"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, unit in (("tile", "1 LR pixel"), ("memory", "1 byte"), ("threads", "1")):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name}={value} must be at least {unit}")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision={self.precision!r} is not one of {', '.join(PRECISIONS)}")

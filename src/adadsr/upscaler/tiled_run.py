@@ -1,0 +1,135 @@
+"""An LR image on an engine, tile by tile: head and adapter once, then a plan, then body and tail."""
+
+import threading
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from adadsr.backends import Engine, Features, Progress, to_numpy
+from adadsr.geometry import Box
+from adadsr.graph import Array
+from adadsr.graph.calibration import Scores
+from adadsr.tiling import Tile
+from adadsr.upscaler.memory import Layout, SharedMemory
+from adadsr.upscaler.plan import Plan, checked_map, desired_depth, map_for, tail_bands, window_depths
+from adadsr.upscaler.report import Target
+
+Write: TypeAlias = Callable[[Box, Array], None]
+"""Takes a finished part of the SR image: its box, and (h, w, 3) in 0..255."""
+BODY_SHARE = 0.9
+"""Approximate share of the body in the time of a tile."""
+KEPT_SCORES = 4
+"""Scores that are kept if the adapter uses the desired depth: as many depths can be requested again at no cost."""
+
+
+class Executed(NamedTuple):
+    """What a run did. in_precision: whether all tiles ran in the engine's precision. body_macs: of all tiles."""
+
+    in_precision: bool
+    body_macs: int
+
+
+class TiledRun:
+    """An LR image on an engine. Threads may share it."""
+
+    def __init__(
+        self, engine: Engine, fallback: Callable[[], Engine], lr: Array, layout: Layout, memory: SharedMemory
+    ) -> None:
+        """fallback: the engine in float32, for tiles that overflow in half precision. lr: (H, W, 3) in 0..255."""
+        self.engine, self.network, self.fallback, self.lr, self.layout = engine, engine.network, fallback, lr, layout
+        self._memory = memory
+        self._scores: dict[float | None, Scores] = {}
+        self._z0: Features | None = None
+        self._lock = threading.Lock()
+
+    def drop(self) -> None:
+        """Free the head's features; a later run computes them again."""
+        self._z0 = None
+
+    def plan(self, target: Target, depth_map: Array | None = None) -> Plan:
+        """What a run at a target will do, or a run by `depth_map`, (G, h, w) in blocks, if it is given.
+
+        Runs head and adapter if necessary. Raises InputError for a target that the network cannot meet.
+        """
+        layout, size = self.layout, (self.layout.height, self.layout.width)
+        if depth_map is not None:
+            return Plan(self.network, layout, target, checked_map(self.network, *size, depth_map), scored=False)
+        target.check(self.network)
+        if target.is_full(self.network.n_blocks):
+            return Plan(self.network, layout, target, None, scored=False)
+        scores = self.scores(desired_depth(self.network, *size, target))
+        return Plan(self.network, layout, target, map_for(self.network, *size, scores, target), scored=True)
+
+    def scores(self, depth: float) -> Scores:
+        """The adapter's scores of the whole image, (G, ceil(H/t), ceil(W/t)). depth: desired depth, in blocks."""
+        key = depth if self.network.require_adapter().uses_depth else None
+        known = self._scores.get(key)
+        if known is not None:
+            return known
+        with self._memory.lease(self.layout.bytes, self), self._lock:
+            if key not in self._scores:
+                self._scores = dict([*self._scores.items(), (key, self._score(depth))][-KEPT_SCORES:])
+            scores = self._scores[key]
+        if self._z0 is not None:
+            self._memory.keep(self, 4 * self.network.channels * self.layout.height * self.layout.width)
+        return scores
+
+    def _score(self, depth: float) -> Scores:
+        scores = np.empty(self.network.map_shape(self.layout.height, self.layout.width), np.float32)
+        unit = self.network.depth_tile
+        for tile in self.layout.scored:
+            z0 = self._z0 or self.engine.features(self._window(tile))
+            part = self.engine.scores(z0, depth)[0]
+            core = tile.core.coarse(unit)
+            core.of(scores)[...] = core.relative_to(tile.window.coarse(unit)).of(part)
+            if self.layout.is_whole:
+                self._z0 = z0
+            del z0  # frees its memory for the next tile
+        return scores
+
+    def run(self, plan: Plan, write: Write, progress: Progress) -> Executed:
+        """Run body and tail by a plan of this image.
+
+        write: receives every part of the SR image once. progress: receives non-decreasing fractions.
+        """
+        in_precision, body_macs = True, 0
+        with self._memory.lease(self.layout.bytes, self):
+            for index, tile in enumerate(plan.tiles):
+
+                def within(share: float, index: int = index) -> None:
+                    progress((index + BODY_SHARE * share) / len(plan.tiles))
+
+                executed = self._run_tile(plan, tile, write, within)
+                in_precision &= executed.in_precision
+                body_macs += executed.body_macs
+                progress((index + 1) / len(plan.tiles))
+        return Executed(in_precision, body_macs)
+
+    def _run_tile(self, plan: Plan, tile: Tile, write: Write, progress: Progress) -> Executed:
+        if not self.engine.half:
+            return Executed(True, self._restore(self.engine, plan, tile, write, progress))
+        parts: list[tuple[Box, Array]] = []
+        macs = self._restore(self.engine, plan, tile, lambda box, part: parts.append((box, part)), progress)
+        if all(np.isfinite(to_numpy(part)).all() for _, part in parts):
+            for box, part in parts:
+                write(box, part)
+            return Executed(True, macs)
+        return Executed(False, macs + self._restore(self.fallback(), plan, tile, write, lambda share: None))
+
+    def _restore(self, engine: Engine, plan: Plan, tile: Tile, write: Write, progress: Progress) -> int:
+        """Body and tail of one tile, after the head if its features are not kept. Returns the body's executed cost."""
+        kept = self._z0 if engine is self.engine else None
+        depths = window_depths(self.network, plan.depth_map, tile)
+        z0 = kept or engine.features(self._window(tile))
+        z = engine.body(z0, None if depths is None else np.ascontiguousarray(depths[None]), progress)
+        del z0
+        for band in tail_bands(tile):
+            sr = engine.tail(z, band.relative_to(tile.window))
+            write(band.scaled(self.network.scale), sr[0])
+        return z.macs
+
+    def _window(self, tile: Tile) -> Array:
+        """The LR image of a tile's window, (1, h, w, 3)."""
+        rows, columns = tile.window.slices
+        return self.lr[rows, columns][None]

@@ -1,0 +1,283 @@
+"""The native engine: what it shares between runs, what decides its last bits, and the networks that it refuses."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adadsr.backends import DepthMap
+from adadsr.errors import BackendError
+from adadsr.geometry import Box
+from adadsr.graph import Attention, ConvWeights, HeadWeights, NetworkWeights
+from engine_samples import assert_as_exact_as_float32, defined, run
+from graph_samples import KINDS, Array32, build, config_of, depth_map_of, lr_images, network_of
+from native_samples import ISAS, _native
+
+# isort: split
+from adadsr.backends.native import body as native_body
+from adadsr.backends.native import tail as native_tail
+from adadsr.backends.native import workspaces
+from adadsr.backends.native.engine import NativeEngine
+from adadsr.backends.native.tile_threshold import TileThreshold
+from adadsr.backends.native.workspaces import Lease, Needs, Size
+
+every_kind = pytest.mark.parametrize(("backbone", "tile"), KINDS)
+seeds = st.integers(0, 2**31)
+
+
+def engine_of(backbone: str, tile: int, isa: str | None = None, threads: int = 2) -> NativeEngine:
+    return NativeEngine(build(backbone, tile), threads, isa)
+
+
+def check(engine: NativeEngine, lr: Array32, depth_map: DepthMap | None) -> None:
+    exact, plain = (defined(engine.network, lr, depth_map, dtype) for dtype in (torch.float64, torch.float32))
+    assert_as_exact_as_float32(run(engine, lr, depth_map), plain, exact, engine)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@every_kind
+def test_every_instruction_set_equals_the_definition(isa: str, backbone: str, tile: int) -> None:
+    engine = engine_of(backbone, tile, isa)
+    for seed, (height, width) in enumerate([(1, 1), (7, 18), (13, 11)]):
+        lr, depth_map = lr_images(seed, 2, height, width), depth_map_of(engine.network, seed, 2, height, width)
+        check(engine, lr, None)
+        check(engine, lr, depth_map)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@settings(max_examples=8)
+@given(seed=seeds, height=st.integers(1, 20), width=st.integers(1, 9), step=st.sampled_from([1, 200, 2**14]))
+def test_tails_of_every_scale(isa: str, scale: int, seed: int, height: int, width: int, step: int) -> None:
+    """However many rows their convs advance at a time."""
+    engine = NativeEngine(network_of(config_of("edsr", 4, 5, scale)), 2, isa)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native_tail, "STEP_PIXELS", step)
+        check(engine, lr_images(seed, 2, height, width), None)
+
+
+@pytest.mark.parametrize("band", [1, 5000, 20_000])
+@settings(max_examples=20)
+@given(seed=seeds, batch=st.integers(1, 2), height=st.integers(1, 45), width=st.integers(1, 18))
+def test_blocks_that_advance_together_equal_one_after_the_other(
+    band: int, seed: int, batch: int, height: int, width: int
+) -> None:
+    """Bit for bit: a band changes the order of convs, not what they see."""
+    engine = engine_of("edsr", 4)
+    lr = lr_images(seed, batch, height, width)
+    for depth_map in (depth_map_of(engine.network, seed, batch, height, width), None):
+        expected = run(engine, lr, depth_map)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(native_body, "BAND_BYTES", band)
+            np.testing.assert_array_equal(run(engine, lr, depth_map), expected)
+
+
+@pytest.mark.parametrize("pixels", [0.0, 3.0, 16.0])
+def test_both_algorithms_give_the_same_network(pixels: float) -> None:
+    engine = engine_of("rcan", 1)
+    engine.threshold = TileThreshold(pixels, False)
+    check(engine, lr_images(8, 2, 13, 11), depth_map_of(engine.network, 8, 2, 13, 11))
+
+
+@every_kind
+def test_what_ran_before_leaves_no_trace(backbone: str, tile: int) -> None:
+    """Deeper and shallower maps, and features that are NaN."""
+    engine, fresh = engine_of(backbone, tile), engine_of(backbone, tile)
+    lr, depth_map = lr_images(3, 1, 21, 18), depth_map_of(engine.network, 3, 1, 21, 18)
+    expected = run(fresh, lr, depth_map)
+    run(engine, np.full_like(lr, np.nan), None)
+    for depths in (depth_map, None, depth_map * np.float32(0.4)):
+        run(engine, lr, depths)
+    np.testing.assert_array_equal(run(engine, lr, depth_map), expected)
+
+
+@every_kind
+def test_nothing_is_allocated_for_a_second_image_and_all_of_it_was_announced(backbone: str, tile: int) -> None:
+    engine, lr = engine_of(backbone, tile), lr_images(1, 1, 37, 30)
+    depth_map = depth_map_of(engine.network, 1, 1, 37, 30)
+
+    def run_all(depths: DepthMap | None) -> None:
+        z0 = engine.features(lr)
+        engine.scores(z0, 2.0)
+        engine.tail(engine.body(z0, depths), Box(0, 0, 37, 30))
+
+    run_all(depth_map * np.float32(0.3))
+    before = _native.allocations()
+    for depths in (depth_map, None, depth_map):
+        run_all(depths)
+    assert _native.allocations() == before
+    held = sum(canvas.bytes for _, canvas in engine._memory._canvases)
+    for _, lists in engine._memory._lists:
+        held += sum(part.bytes for part in (*lists.positions, *lists.depths, lists.scratch))
+    assert held <= engine.footprint(37, 30)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+@every_kind
+def test_the_footprint_is_what_is_allocated(
+    backbone: str, tile: int, scale: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the byte, but for canvases of one part that another uses again."""
+    engine, lr = NativeEngine(network_of(config_of(backbone, tile, 8, scale)), 2), lr_images(1, 2, 37, 30)
+    canvases: dict[int, _native.Canvas] = {}
+    lease_canvas = engine._memory._canvas
+
+    def recorded(size: Size) -> Lease:
+        lease = lease_canvas(size)
+        canvases[id(lease.canvas)] = lease.canvas
+        return lease
+
+    monkeypatch.setattr(engine._memory, "_canvas", recorded)
+    z0 = engine.features(lr)
+    engine.scores(z0, 2.0)
+    z = engine.body(z0, depth_map_of(engine.network, 1, 2, 37, 30))
+    sr = engine.tail(z, Box(0, 0, 37, 30))
+    lists = [part for _, each in engine._memory._lists for part in (*each.positions, *each.depths, each.scratch)]
+    allocated = sum(canvas.bytes for canvas in canvases.values())
+    wanted = sum(Needs(needs.canvases).bytes for needs, _ in engine._memory._lists)
+    assert allocated <= wanted
+    assert engine.footprint(37, 30, 2) == wanted + sum(part.bytes for part in lists) + sr.nbytes
+
+
+def test_memory_of_images_of_other_sizes_does_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workspaces, "KEPT_BYTES", 200_000)
+    engine = engine_of("edsr", 4)
+    for height in range(10, 60):
+        engine.body(engine.features(lr_images(0, 1, height, 20)))
+    assert len(engine._memory._lists) <= workspaces.KEPT_LISTS
+    assert 0 < sum(canvas.bytes for _, canvas in engine._memory._canvases) <= 200_000
+
+
+def test_an_interruption_leaves_the_engine_usable() -> None:
+    engine, lr = engine_of("edsr", 4), lr_images(0, 1, 21, 18)
+    depth_map = depth_map_of(engine.network, 0, 1, 21, 18)
+    expected = run(engine, lr, depth_map)
+
+    def interrupt(share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.body(engine.features(lr), depth_map, interrupt)
+    np.testing.assert_array_equal(run(engine, lr, depth_map), expected)
+
+
+def test_untouched_pixels_keep_their_features() -> None:
+    network, lr = build("edsr", 1), lr_images(6, 1, 16, 16)
+    depth_map = depth_map_of(network, 6, 1, 16, 16)
+    depth_map[..., :8] = 0
+    identity = np.zeros((8, 8, 3, 3), np.float32)
+    identity[:, :, 1, 1] = np.eye(8)
+    closing = ConvWeights(identity, np.zeros(8, np.float32))
+    engine = NativeEngine(network._replace(body=network.body._replace(conv=closing)), 2)
+    z0 = engine.features(lr)
+    z = engine.body(z0, depth_map)
+    change = np.abs(z.data.images - 2 * z0.data.images)
+    assert change[:, :, :8].max() < 1e-4
+    assert change[:, :, 8:].max() > 1
+
+
+def test_what_a_run_returned_is_not_overwritten() -> None:
+    engine = engine_of("edsr", 4)
+    images = [lr_images(seed, 1, 12, 14) for seed in range(3)]
+    features = [engine.body(engine.features(lr)) for lr in images]
+    results = [engine.tail(z, Box(0, 0, 12, 14)) for z in features]
+    for lr, result in zip(images, results, strict=True):
+        np.testing.assert_array_equal(result, run(engine_of("edsr", 4), lr, None))
+
+
+def test_a_forked_process_can_run() -> None:
+    engine, lr = engine_of("edsr", 4), lr_images(1, 1, 30, 30)
+    before = run(engine, lr, None)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(run(engine, lr, None), before) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@every_kind
+def test_threads_change_no_bit(backbone: str, tile: int) -> None:
+    lr, depth_map = lr_images(6, 1, 33, 40), depth_map_of(build(backbone, tile), 6, 1, 33, 40)
+    results = [run(engine_of(backbone, tile, threads=threads), lr, depth_map) for threads in (1, 2, 3)]
+    np.testing.assert_array_equal(results[1], results[0])
+    np.testing.assert_array_equal(results[2], results[0])
+
+
+@every_kind
+def test_the_scores_of_a_window_are_those_of_the_image_to_the_last_bit(backbone: str, tile: int) -> None:
+    """Where it reaches as far as the adapter and the head do, and starts at a multiple of four pixels."""
+    engine, lr = engine_of(backbone, tile), lr_images(2, 1, 77, 90)
+    whole = engine.scores(engine.features(lr), 2.0)
+    window, core = Box(12, 8, 72, 80), Box(32, 28, 52, 60)
+    part = engine.scores(engine.features(lr[:, window.top : window.bottom, window.left : window.right]), 2.0)
+    inside = core.relative_to(window).coarse(tile)
+    np.testing.assert_array_equal(inside.of(part), core.coarse(tile).of(whole))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_the_environment_chooses_the_instruction_set(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADADSR_ISA", isa)
+    assert engine_of("edsr", 4).variant == isa
+
+
+def test_an_unknown_instruction_set_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADADSR_ISA", "mmx")
+    with pytest.raises(BackendError, match=r"mmx.*plain"):
+        engine_of("edsr", 4)
+
+
+def test_the_variant_names_the_threshold_of_pixel_masks() -> None:
+    assert engine_of("edsr", 1).variant.startswith(f"{ISAS[0]}, whole tiles above ")
+
+
+def conv(*shape: int) -> ConvWeights:
+    return ConvWeights(np.zeros(shape, np.float32), np.zeros(shape[0], np.float32))
+
+
+def with_block(network: NetworkWeights, number: int, **parts: object) -> NetworkWeights:
+    """The network with other parts in one block of its first group."""
+    group = network.body.groups[0]
+    blocks = [block._replace(**parts) if index == number else block for index, block in enumerate(group.blocks)]
+    return network._replace(body=network.body._replace(groups=(group._replace(blocks=tuple(blocks)),)))
+
+
+EDSR, RCAN_TILES = build("edsr", 1), build("rcan", 4)
+REFUSED = {
+    r"a conv of block 1 of group 0 has weights \(8, 8, 5, 5\)": with_block(EDSR, 1, conv2=conv(8, 8, 5, 5)),
+    r"block 0 of group 0 has weights \(8, 7, 3, 3\); .* needs \(8, 8, 3, 3\)": with_block(
+        EDSR, 0, conv1=conv(8, 7, 3, 3)
+    ),
+    r"attention of block 0 of group 0 has weights \(2, 9, 1, 1\)": with_block(
+        EDSR, 0, attention=Attention(conv(2, 9, 1, 1), conv(9, 2, 1, 1))
+    ),
+    r"a depth_tile of 1 or 4, not 2": EDSR._replace(body=EDSR.body._replace(depth_tile=2)),
+    r"bodies that end in a 3x3 conv and a skip": EDSR._replace(body=EDSR.body._replace(conv=None)),
+    r"the head's conv has weights \(8, 3, 5, 5\)": EDSR._replace(head=EDSR.head._replace(conv=conv(8, 3, 5, 5))),
+    r"heads of one 3x3 conv in 0\.\.255": EDSR._replace(head=HeadWeights(EDSR.head.conv, range=1.0)),
+    r"conv 2 of the tail has weights \(3, 8, 1, 1\)": EDSR._replace(tail=EDSR.tail._replace(last=conv(3, 8, 1, 1))),
+    r"the adapter's first conv has weights": EDSR._replace(adapter=EDSR.adapter._replace(tile=4)),
+    r"multiplies the input of an adapter for single pixels only": RCAN_TILES._replace(
+        adapter=RCAN_TILES.adapter._replace(input_times_depth=True)
+    ),
+    r"conv 1 of the adapter takes \d+ channels and 2 slopes": EDSR._replace(
+        adapter=EDSR.adapter._replace(
+            rest=(EDSR.adapter.rest[0]._replace(slope=np.zeros(2, np.float32)), *EDSR.adapter.rest[1:])
+        )
+    ),
+    r"head": build("compact"),
+    r"choose another backend": build("esrgan"),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_a_network_that_the_engine_cannot_run_is_refused_by_name(message: str) -> None:
+    with pytest.raises(BackendError, match=message):
+        NativeEngine(REFUSED[message], 1)
+
+
+def test_weights_of_another_type_are_refused() -> None:
+    double = ConvWeights(*(part.astype(np.float64) for part in EDSR.body.conv))
+    with pytest.raises(BackendError, match=r"the closing conv has weights .* of float64"):
+        NativeEngine(EDSR._replace(body=EDSR.body._replace(conv=double)), 1)

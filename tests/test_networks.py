@@ -1,0 +1,180 @@
+"""The torch module of a network: sizes, gates, both adapters, and gradients through the depth."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from adadsr.errors import InputError
+from adadsr.graph.calibration import TileDepths, family_of
+from adadsr.networks import Network, NetworkConfig
+from adadsr.networks.depth_maps import depths_at
+from adadsr.tensor_ops import OPS
+from graph_samples import BLOCKS, KINDS, OTHER_KINDS, build, config_of
+
+sizes = st.integers(1, 21)
+kinds = pytest.mark.parametrize(("backbone", "depth_tile"), KINDS)
+
+
+def at(config: NetworkConfig, **changes: object) -> NetworkConfig:
+    return NetworkConfig(**{**config.__dict__, **changes})
+
+
+def random_network(config: NetworkConfig) -> Network:
+    torch.manual_seed(0)
+    return Network(config)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize(("backbone", "depth_tile"), [*KINDS, *OTHER_KINDS])
+@torch.no_grad()
+def test_the_output_is_scale_times_the_input(backbone: str, depth_tile: int, scale: int) -> None:
+    config = config_of(backbone, depth_tile, scale=scale)
+    network = random_network(config)
+    for height, width in ((1, 1), (5, 7)):
+        sr, depth_map = network(torch.rand(2, 3, height, width) * 255, 1.0 if config.adaptive else None)
+        assert sr.shape == (2, 3, scale * height, scale * width)
+        assert (depth_map is not None) == config.adaptive
+        if depth_map is not None:
+            assert depth_map.shape == (2, *network.weights().map_shape(height, width))
+            assert (depth_map >= 0).all()
+
+
+@kinds
+@torch.no_grad()
+def test_full_depth_is_the_plain_network(backbone: str, depth_tile: int) -> None:
+    network = random_network(config_of(backbone, depth_tile))
+    plain = Network(at(network.config, adaptive=False, depth_tile=1))
+    plain.load_state_dict(network.state_dict(), strict=False)
+    lr = torch.rand(1, 3, 6, 9) * 255
+    weights, expected = network.weights(), plain(lr).sr
+    for depth in (BLOCKS, BLOCKS + 7.5):
+        assert torch.equal(weights.run(OPS, lr, torch.full((1, *weights.map_shape(6, 9)), depth)), expected)
+    assert torch.equal(network(lr).sr, expected)
+
+
+@kinds
+@torch.no_grad()
+def test_depth_zero_leaves_only_the_skips(backbone: str, depth_tile: int) -> None:
+    weights, lr = random_network(config_of(backbone, depth_tile)).weights(), torch.rand(1, 3, 6, 9) * 255
+    z0 = z = weights.head.run(OPS, lr)
+    for group in weights.body.groups:
+        z = z if group.conv is None else group.conv.run(OPS, z) + z
+    assert weights.body.conv is not None
+    expected = weights.restore(OPS, lr, weights.body.conv.run(OPS, z) + z0)
+    torch.testing.assert_close(weights.run(OPS, lr, torch.zeros(1, *weights.map_shape(6, 9))), expected)
+
+
+@kinds
+def test_a_model_holds_copies_of_the_parameters(backbone: str, depth_tile: int) -> None:
+    network = random_network(config_of(backbone, depth_tile))
+    model = network.model()
+    lr = torch.rand(1, 3, 5, 6) * 255
+    with torch.no_grad():
+        expected = network(lr, 1.5).sr
+        again = Network.of(model)
+        assert torch.equal(again(lr, 1.5).sr, expected)
+        for parameter in network.parameters():
+            parameter.zero_()
+        assert torch.equal(again(lr, 1.5).sr, expected)
+    assert all(value.dtype == np.float32 and value.any() for value in model.tensors.values())
+    assert all(parameter.requires_grad for parameter in again.parameters())
+
+
+@kinds
+def test_every_parameter_gets_a_gradient(backbone: str, depth_tile: int) -> None:
+    network = random_network(config_of(backbone, depth_tile, n_feats=16))
+    network(torch.rand(1, 3, 12, 13) * 255, 1.3).sr.mean().backward()
+    without = [name for name, parameter in network.named_parameters() if parameter.grad is None]
+    assert without == []
+    assert any(value.grad.abs().sum() > 0 for name, value in network.named_parameters() if "adapter" in name)
+
+
+def test_the_desired_depth_enters_where_the_paper_puts_it() -> None:
+    z0, desired = torch.randn(2, 16, 5, 6), torch.tensor([1.0, 3.0])
+    per_image = desired.view(2, 1, 1, 1)
+    networks = {name: random_network(config_of(name, 1, n_feats=16)) for name in ("edsr", "rcan")}
+
+    def published(network: Network, z: Tensor) -> Tensor:
+        adapter = network.weights().require_adapter()
+        z = torch.conv2d(z, *adapter.first, padding=1)
+        for part in adapter.rest:
+            z = torch.conv2d(torch.where(z > 0, z, part.slope * z), *part.conv, padding=1)
+        return z
+
+    edsr, rcan = (networks[name].predict_depth(z0, desired) for name in ("edsr", "rcan"))
+    torch.testing.assert_close(edsr, torch.relu(published(networks["edsr"], z0) * per_image))
+    torch.testing.assert_close(rcan, torch.relu(published(networks["rcan"], z0 * per_image)))
+    assert edsr.shape == (2, 1, 5, 6)
+    assert rcan.shape == (2, 2, 5, 6)
+
+
+@torch.no_grad()
+def test_one_depth_serves_a_batch_as_one_for_each() -> None:
+    network = random_network(config_of("edsr"))
+    lr = torch.rand(3, 3, 5, 6) * 255
+    assert torch.equal(network(lr, 2.0).sr, network(lr, torch.tensor([2.0, 2.0, 2.0])).sr)
+
+
+@settings(max_examples=15)
+@given(height=sizes, width=sizes)
+@torch.no_grad()
+def test_tiles_that_reach_over_the_border_work(height: int, width: int) -> None:
+    network = random_network(config_of("edsr", 4))
+    sr, depth_map = network(torch.rand(1, 3, height, width) * 255, 2.0)
+    assert depth_map.shape == (1, 1, -(-height // 4), -(-width // 4))
+    assert float(depth_map.mean()) == pytest.approx(2.0, abs=1e-3)
+    assert sr.shape == (1, 3, 2 * height, 2 * width)
+
+
+def tile_depths(scores: Tensor, desired_depth: Tensor) -> Tensor:
+    return depths_at(build("edsr", 4).require_adapter(), scores, desired_depth, BLOCKS)
+
+
+@settings(max_examples=20)
+@given(
+    seed=st.integers(0, 2**31),
+    groups=st.integers(1, 3),
+    height=sizes,
+    width=sizes,
+    spread=st.sampled_from([0.01, 1.0, 8.0]),
+    share=st.floats(0.02, 0.98),
+)
+def test_training_and_inference_make_the_same_depths(
+    seed: int, groups: int, height: int, width: int, spread: float, share: float
+) -> None:
+    scores = torch.randn(2, groups, height, width, generator=torch.Generator().manual_seed(seed)) * spread
+    depths = tile_depths(scores, torch.tensor([share, 1 - share]) * BLOCKS)
+    for index, part in enumerate((share, 1 - share)):
+        expected = TileDepths(BLOCKS).at_depth(scores[index : index + 1].numpy(), part * BLOCKS)
+        np.testing.assert_allclose(depths[index : index + 1], expected, rtol=0, atol=1e-3 * BLOCKS)
+    pixels = build("edsr").require_adapter()
+    published = depths_at(pixels, scores, torch.ones(2), BLOCKS).numpy()
+    np.testing.assert_array_equal(published, family_of(pixels, BLOCKS).at_depth(scores.numpy(), 1.0))
+
+
+@settings(max_examples=20)
+@given(spread=st.sampled_from([0.1, 1.0, 4.0]), share=st.floats(0.1, 0.9), seed=st.integers(0, 2**31))
+def test_no_score_moves_the_mean_depth(spread: float, share: float, seed: int) -> None:
+    scores = torch.randn(2, 2, 5, 7, generator=torch.Generator().manual_seed(seed)).mul(spread).requires_grad_()
+    depth_map = tile_depths(scores, torch.full((2,), share * BLOCKS))
+    (of_mean,) = torch.autograd.grad(depth_map.mean(dim=(1, 2, 3)).sum(), scores, retain_graph=True)
+    (of_one,) = torch.autograd.grad(depth_map[:, :, 2, 3].sum(), scores)
+    assert of_mean.abs().max() < 1e-6 * BLOCKS
+    assert of_one.abs().max() > 1e-3 or (depth_map[:, :, 2, 3] % BLOCKS == 0).all()
+
+
+def test_a_plain_network_runs_at_full_depth_only() -> None:
+    with pytest.raises(InputError, match="edsr has no adapter, so it runs at full depth only"):
+        Network(NetworkConfig("edsr", 2, 8, 2))(torch.zeros(1, 3, 4, 4), 2.0)
+
+
+def test_random_weights_are_those_of_torchs_layers() -> None:
+    """Spread of weights and biases as in `nn.Conv2d`, slopes of 0.25."""
+    values = random_network(NetworkConfig("edsr", 2, 64, 2, adaptive=True)).state_dict()
+    bound = (9 * 64) ** -0.5
+    for name in ("body.blocks.0.conv1.weight", "body.blocks.0.conv1.bias"):
+        assert 0.9 * bound < values[name].abs().max() <= bound
+    assert (values["adapter.rest.0.activation.weight"] == 0.25).all()
