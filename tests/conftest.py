@@ -40,6 +40,12 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """Files that other upscalers got wrong, with a list of what is right."""
+    return _folder("ADADSR_CASES_DIR", SHARED / "cases")
+
+
+@pytest.fixture(scope="session")
 def golden_dir() -> Path:
     """Small networks with the outputs that the original implementation gave for them."""
     return _folder("ADADSR_GOLDEN_DIR", SHARED / "golden")

@@ -18,6 +18,7 @@ from adadsr.images import read_image
 from adadsr.machine import default_threads
 from adadsr.networks import Model
 from adadsr.upscaler import Execution, Target, Upscaler
+from adadsr.upscaler.frame import Frame
 from adadsr.upscaler.plan import least_budget
 from evaluation_samples import ADAPTIVE, PLAIN, make_dataset, pixels, random_model, save_network, write
 
@@ -68,7 +69,7 @@ def test_rows_and_results_json(data, model):
 
 def test_row_holds_the_documented_means_and_sums(data, model):
     (row,) = evaluate(options(data, model, budgets=(0.8,))).rows
-    upscaler = Upscaler(checkpoints.load(model))
+    upscaler = Upscaler(checkpoints.load(model), Execution(border="zero"))
     pairs = [load_pair(sample, 2) for sample in open_benchmark(data / "One", 2).samples]
     runs = [upscaler(pair.lr, budget=0.8) for pair in pairs]
     figures = [(run.image, pair.hr, 2) for run, pair in zip(runs, pairs, strict=True)]
@@ -89,7 +90,9 @@ def test_files_that_are_written(data, model):
     out = data.parent / "out"
     saved = sorted(str(path.relative_to(out / "images")) for path in out.rglob("images/*/*/*.png"))
     assert saved == [f"One/{run}/{name}.png" for run in ("bicubic", "tiny-100", "tiny-80") for name in "ab"]
-    expected = Upscaler(checkpoints.load(model))(read_image(data / "One" / "LR_bicubic" / "X2" / "ax2.png").pixels)
+    expected = Upscaler(checkpoints.load(model), Execution(border="zero"))(
+        read_image(data / "One" / "LR_bicubic" / "X2" / "ax2.png").pixels
+    )
     np.testing.assert_array_equal(read_image(out / "images" / saved[2]).pixels, expected.image)
     table = (out / "results.md").read_text()
     assert "## One, x2, 2 images" in table
@@ -142,7 +145,7 @@ def test_only_what_is_unchanged_is_taken_over(data, model):
     evaluate(options(data, "bicubic-rgb", model))
     for execution in (Execution(tile=8), Execution(backend="dense"), Execution(threads=default_threads() + 1)):
         assert evaluate(options(data, "bicubic-rgb", model, execution=execution)).measured == 2
-    named = Execution(backend="native", threads=default_threads())
+    named = Execution(backend="native", threads=default_threads(), border="zero")
     assert evaluate(options(data, "bicubic-rgb", model, execution=named)).measured == 0
     assert evaluate(options(data, "bicubic-rgb", model, budgets=(1.0,))).measured == 2
     assert evaluate(options(data, "bicubic-rgb", model, budgets=(0.9, 1.0, 0.8))).measured == 4
@@ -251,9 +254,9 @@ def test_out_that_takes_no_files_is_refused_before_anything_runs(data, monkeypat
 
 def test_a_budget_that_one_image_cannot_meet_is_refused_before_any_is_measured(data, model):
     """An odd size costs more, since tiles of the depth map hang over its border."""
-    upscaler = Upscaler(checkpoints.load(model))
+    upscaler = Upscaler(checkpoints.load(model), Execution(border="zero"))
     sizes = {sample.name: (sample.height, sample.width) for sample in open_benchmark(data / "One", 2).samples}
-    least = {name: least_budget(upscaler.engine.network, *size) for name, size in sizes.items()}
+    least = {name: least_budget(upscaler.engine.network, Frame(*size, 0)) for name, size in sizes.items()}
     assert least["a"] < least["b"]
     for name, size in sizes.items():
         assert upscaler(pixels(*size), budget=least[name] + 1e-4).report.mean_depth < 0.1

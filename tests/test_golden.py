@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from adadsr import Upscaler, backends
+from adadsr import Execution, Upscaler, backends
 from adadsr.backends import BACKENDS, to_numpy
 from adadsr.geometry import Box
 from adadsr.graph.calibration import family_of
@@ -42,7 +42,7 @@ def run_engine(name):
 
 def run_upscaler(model, case):
     """As a user runs them; the user gets a depth for each pixel."""
-    prepared = Upscaler(model).prepare(torch.from_numpy(case.lr[0]).permute(2, 0, 1))
+    prepared = Upscaler(model, Execution(border="zero")).prepare(torch.from_numpy(case.lr[0]).permute(2, 0, 1))
     plan = prepared.plan(depth=case.depth)
     result = prepared.run(plan)
     depths = plan.depth_map

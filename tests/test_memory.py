@@ -14,6 +14,7 @@ from adadsr import Execution, Upscaler, checkpoints
 from adadsr.backends import BACKENDS
 from adadsr.errors import InputError
 from adadsr.networks import NetworkConfig, assemble
+from adadsr.upscaler.frame import Frame
 from adadsr.upscaler.memory import CHEAP_SIDE, DEFAULT_LIMIT, LOW_LIMIT, SharedMemory, lay_out
 from upscaler_samples import CONFIGS, DEEP, model_of, photo
 
@@ -56,6 +57,10 @@ class Sketch:
         return self._free
 
 
+def frame_of(height, width):
+    return Frame.of(height, width, "reflect", 4)
+
+
 @pytest.fixture(scope="module")
 def engine():
     return Sketch(DEEP)
@@ -72,14 +77,14 @@ def engine():
 def test_a_layout_stays_within_its_limit_and_its_tile(engine, height, width, memory, held, tile):
     execution = Execution(memory=memory * MIB, tile=tile)
     try:
-        layout = lay_out(engine, height, width, held, execution)
+        layout = lay_out(engine, frame_of(height, width), held, execution)
     except InputError as error:
         least = int(str(error).rsplit(" ", 2)[1])
         assert least > memory
-        assert lay_out(engine, height, width, held, Execution(memory=least * MIB)).bytes <= least * MIB
+        assert lay_out(engine, frame_of(height, width), held, Execution(memory=least * MIB)).bytes <= least * MIB
         return
     assert held < layout.bytes <= memory * MIB
-    assert (layout.height, layout.width) == (height, width)
+    assert (layout.frame.height, layout.frame.width) == (height, width)
     for tiles in (layout.tiles, layout.scored):
         assert sum(each.core.height * each.core.width for each in tiles) == height * width
         for each in tiles:
@@ -91,7 +96,7 @@ def test_a_layout_stays_within_its_limit_and_its_tile(engine, height, width, mem
 
 def test_more_memory_and_less_that_is_held_make_larger_tiles(engine):
     def tiles(memory, held=0):
-        return len(lay_out(engine, 2000, 2000, held, Execution(memory=memory * MIB)).tiles)
+        return len(lay_out(engine, frame_of(2000, 2000), held, Execution(memory=memory * MIB)).tiles)
 
     assert tiles(50) > tiles(100) > tiles(2000) == 1
     assert tiles(100, held=50 * MIB) == tiles(50)
@@ -111,17 +116,17 @@ def test_more_memory_and_less_that_is_held_make_larger_tiles(engine):
 )
 def test_by_default_little_memory_is_taken_only_where_it_will_do(config, side, held, limit):
     engine = Sketch(config)
-    layout = lay_out(engine, side, side, held, Execution())
-    assert layout == lay_out(engine, side, side, held, Execution(memory=limit))
+    layout = lay_out(engine, frame_of(side, side), held, Execution())
+    assert layout == lay_out(engine, frame_of(side, side), held, Execution(memory=limit))
     if limit == LOW_LIMIT:
         assert layout.is_whole or layout.tiles[0].core.width >= CHEAP_SIDE * engine.network.context
 
 
 def test_a_device_is_filled_as_far_as_it_is_free():
     engine = Sketch(DEEP, free=100 * MIB)
-    layout = lay_out(engine, 2000, 2000, 0, Execution())
-    assert layout == lay_out(Sketch(DEEP), 2000, 2000, 0, Execution(memory=90 * MIB))
-    assert lay_out(engine, 2000, 2000, 0, Execution(memory=300 * MIB)).bytes > 100 * MIB
+    layout = lay_out(engine, frame_of(2000, 2000), 0, Execution())
+    assert layout == lay_out(Sketch(DEEP), frame_of(2000, 2000), 0, Execution(memory=90 * MIB))
+    assert lay_out(engine, frame_of(2000, 2000), 0, Execution(memory=300 * MIB)).bytes > 100 * MIB
 
 
 def test_a_limit_that_holds_nothing_names_the_least():

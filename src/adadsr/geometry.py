@@ -20,6 +20,10 @@ class Box(NamedTuple):
         return self.right - self.left
 
     @property
+    def area(self) -> int:
+        return self.height * self.width
+
+    @property
     def slices(self) -> tuple[slice, slice]:
         """Rows and columns, to index an array with."""
         return slice(self.top, self.bottom), slice(self.left, self.right)

@@ -17,22 +17,24 @@ class Tile(NamedTuple):
     window: Box
 
 
-def plan_tiles(height: int, width: int, side: int, context: int, align: int = 1) -> tuple[Tile, ...]:
+def plan_tiles(height: int, width: int, side: int, context: int, align: int = 1, border: int = 0) -> tuple[Tile, ...]:
     """Tiles in raster order whose cores cover an image exactly once.
 
     side: maximum side of a core, in pixels. context: how far a window extends beyond it. Both are rounded up to a
-    multiple of `align`, so that cores and windows start at whole depth tiles. Raises InputError if side is below 1.
+    multiple of `align`, so that cores and windows start at whole depth tiles. border: width of a border around the
+    image that windows may read; coordinates begin there. Raises InputError if side is below 1.
     """
     if side < 1:
         raise InputError(f"tile={side} must be at least 1 LR pixel")
     side, context = (-(-value // align) * align for value in (side, context))
-    image = Box(0, 0, height, width)
+    bottom, right = height + border, width + border
     cores = [
-        Box(top, left, min(top + side, height), min(left + side, width))
-        for top in range(0, height, side)
-        for left in range(0, width, side)
+        Box(top, left, min(top + side, bottom), min(left + side, right))
+        for top in range(border, bottom, side)
+        for left in range(border, right, side)
     ]
-    return tuple(Tile(core, core.grown(context, image)) for core in cores)
+    frame = Box(0, 0, bottom + border, right + border)
+    return tuple(Tile(core, core.grown(context, frame)) for core in cores)
 
 
 def depth_cap(tile: Tile, reaches: Sequence[int], margin: int, depth_tile: int) -> npt.NDArray[np.float32]:

@@ -77,7 +77,8 @@ def show_failures(results: Sequence[Result]) -> None:
 
 def describe_plan(job: Job, plan: "Plan") -> str:
     """One line about what a run would do."""
-    width, height, scale = plan.layout.width, plan.layout.height, plan.network.scale
+    frame, scale = plan.layout.frame, plan.network.scale
+    width, height = frame.width, frame.height
     cut = "1 tile" if len(plan.tiles) == 1 else f"{len(plan.tiles)} tiles{'' if plan.exact else ', not exact'}"
     return (
         f"{job.source} -> {job.target}: {width}x{height} to {width * scale}x{height * scale}, "

@@ -64,6 +64,14 @@ def evaluate(
     tile: Tile = None,
     memory: Memory = None,
     threads: Threads = None,
+    border: Annotated[
+        str,
+        typer.Option(
+            metavar="zero|reflect",
+            help="What networks see beyond the border: zeros, as figures in the literature are measured, or the image "
+            "continued by reflection, as `adadsr upscale` does.",
+        ),
+    ] = "zero",
 ) -> None:
     """Evaluate models on data sets: PSNR, SSIM, executed cost and time, as tables and plots.
 
@@ -71,7 +79,7 @@ def evaluate(
     """
     from adadsr.evaluation import EvaluationOptions
 
-    execution = execution_of(device, backend, tile, memory, precision, threads)
+    execution = execution_of(device, backend, tile, memory, precision, threads, border)
     with wrong_usage():
         options = EvaluationOptions(
             datasets=tuple(datasets),

@@ -158,13 +158,19 @@ MaxPixels: TypeAlias = Annotated[
 
 
 def execution_of(
-    device: str, backend: str | None, tile: int | None, memory: int | None, precision: str, threads: int | None
+    device: str,
+    backend: str | None,
+    tile: int | None,
+    memory: int | None,
+    precision: str,
+    threads: int | None,
+    border: str = "reflect",
 ) -> "Execution":
     """How networks run, by the options of these names, checked. device: may be `auto`, for `on_device`."""
     from adadsr.upscaler import Execution
 
     with wrong_usage():
-        return Execution(device, backend, tile, memory, precision, threads)
+        return Execution(device, backend, tile, memory, precision, threads, border)
 
 
 def on_device(execution: "Execution") -> "Execution":

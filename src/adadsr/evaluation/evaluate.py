@@ -16,8 +16,7 @@ from adadsr.evaluation import plots, results, sheet
 from adadsr.evaluation.benchmark import Benchmark, Pair, Sample, find_folder, load_pair, open_benchmark
 from adadsr.evaluation.options import EvaluationOptions
 from adadsr.evaluation.records import Case, ImageLog, ImageRecord, Result, Row
-from adadsr.evaluation.runners import Runner, open_runners
-from adadsr.upscaler.plan import least_budget
+from adadsr.evaluation.runners import NetworkRunner, Runner, open_runners
 
 WARM_UP_SIDE = 48
 """LR pixels of the crop on which every runner runs once before anything is timed."""
@@ -175,10 +174,9 @@ def _check_budgets(runners: list[Runner], benchmarks: list[Benchmark]) -> None:
     """Raise InputError for a budget that an image cannot meet, with the least that all images can."""
     samples = [sample for benchmark in benchmarks for sample in benchmark.samples]
     for runner in runners:
-        if runner.engine is None or runner.engine.network.adapter is None:
+        if not isinstance(runner, NetworkRunner) or runner.engine.network.adapter is None:
             continue
-        network = runner.engine.network
-        least, path = max((least_budget(network, each.height, each.width), each.hr_path) for each in samples)
+        least, path = max((runner.least_budget(each.height, each.width), each.hr_path) for each in samples)
         for target in runner.targets:
             if target.budget is not None and target.budget < min(least, 1.0):
                 raise InputError(

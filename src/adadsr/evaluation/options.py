@@ -20,7 +20,7 @@ class EvaluationOptions:
         data_root: Folder that contains the data sets.
         depths: Desired depths for each adaptive model, in blocks.
         budgets: Likewise, as shares of the dense network's cost; full depth if both are empty.
-        execution: How networks run.
+        execution: How networks run; by default with zeros beyond the border, like figures in the literature.
         self_ensemble: Average the eight flips and rotations of each image.
         save_images: Write every SR image.
         fresh: Forget what an earlier run left in `out`.
@@ -36,7 +36,7 @@ class EvaluationOptions:
     data_root: Path = Path(".")
     depths: tuple[float, ...] = ()
     budgets: tuple[float, ...] = ()
-    execution: Execution = field(default_factory=Execution)
+    execution: Execution = field(default_factory=lambda: Execution(border="zero"))
     self_ensemble: bool = False
     save_images: bool = False
     fresh: bool = False

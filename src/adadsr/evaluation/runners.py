@@ -23,6 +23,8 @@ from adadsr.graph import Array
 from adadsr.machine import default_threads
 from adadsr.networks import Model
 from adadsr.upscaler import Prepared, Source, Target, Upscaled, Upscaler
+from adadsr.upscaler.frame import Frame
+from adadsr.upscaler.plan import least_budget
 
 Floats = npt.NDArray[np.float32]
 P = ParamSpec("P")
@@ -83,6 +85,11 @@ class NetworkRunner:
                 raise InputError(f"{name}: {error}") from error
         self._self_ensemble = options.self_ensemble
         self.identity = self._digest(model, options)
+
+    def least_budget(self, height: int, width: int) -> float:
+        """The least budget that an image of this size can meet."""
+        border, network = self._upscaler.execution.border, self.engine.network
+        return least_budget(network, Frame.of(height, width, border, network.depth_tile))
 
     def weight(self, target: Target) -> float:
         share = target.budget or (1.0 if target.depth is None else target.depth / self.engine.network.n_blocks)

@@ -3,6 +3,7 @@
 execution  how networks run, one object
 upscaler   `Upscaler` and `Prepared`, the public interface
 sources    what can be upscaled, and where the result goes
+frame      how a picture is continued beyond its border
 memory     how an image is cut to fit into memory, and the memory shared by runs
 plan       what a run will do and cost
 tiled_run  an LR image on an engine: scores, then body and tail, tile by tile

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from adadsr.backends import PRECISIONS
 from adadsr.errors import InputError
+from adadsr.upscaler.frame import BORDERS
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Execution:
         precision: Type of body and tail, one of `backends.PRECISIONS`. A tile that overflows in half precision runs
             again in float32.
         threads: Threads of the native engine; None for ADADSR_THREADS, OMP_NUM_THREADS or all the process may use.
+        border: What networks see beyond the border, one of `frame.BORDERS`: `reflect` continues the image and so avoids
+            a dark edge; `zero` is what networks do by themselves, and what figures in the literature are measured with.
 
     Raises:
         InputError: A value is not allowed.
@@ -30,11 +33,13 @@ class Execution:
     memory: int | None = None
     precision: str = "float32"
     threads: int | None = None
+    border: str = "reflect"
 
     def __post_init__(self) -> None:
         for name, unit in (("tile", "1 LR pixel"), ("memory", "1 byte"), ("threads", "1")):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name}={value} must be at least {unit}")
-        if self.precision not in PRECISIONS:
-            raise InputError(f"precision={self.precision!r} is not one of {', '.join(PRECISIONS)}")
+        for name, allowed in (("precision", PRECISIONS), ("border", BORDERS)):
+            if getattr(self, name) not in allowed:
+                raise InputError(f"{name}={getattr(self, name)!r} is not one of {', '.join(allowed)}")

@@ -13,6 +13,7 @@ from adadsr.geometry import Box
 from adadsr.graph import NetworkWeights
 from adadsr.tiling import Tile, plan_tiles
 from adadsr.upscaler.execution import Execution
+from adadsr.upscaler.frame import Frame
 
 DEFAULT_LIMIT = 4 * 2**30
 """Default working memory of runs, in bytes."""
@@ -30,14 +31,14 @@ ALIGNMENT = 4
 
 @dataclass(frozen=True)
 class Layout:
-    """How an image of height x width LR pixels is cut.
+    """How an image is cut.
 
-    tiles: for body and tail. scored: for head and adapter, whose context is smaller. exact: whether the result equals
-    that of the whole image. bytes: working memory of a run, including images.
+    frame: the image with its border; boxes are in its coordinates. tiles: for body and tail. scored: for head and
+    adapter, whose context is smaller. exact: whether the result equals that of the whole image. bytes: working memory
+    of a run, including images.
     """
 
-    height: int
-    width: int
+    frame: Frame
     tiles: tuple[Tile, ...]
     scored: tuple[Tile, ...]
     exact: bool
@@ -49,20 +50,20 @@ class Layout:
         return len(self.tiles) == 1
 
 
-def lay_out(engine: Engine, height: int, width: int, held: int, execution: Execution) -> Layout:
+def lay_out(engine: Engine, frame: Frame, held: int, execution: Execution) -> Layout:
     """The largest tiles within the limit. held: bytes of images and depth maps.
 
     Raises InputError if not even the smallest tile fits.
     """
-    network = engine.network
+    network, (height, width) = engine.network, frame.size
     side = _largest_side(engine, height, width, held, _limit(engine, height, width, held, execution))
     side = min(side, execution.tile or side)
-    tiles = plan_tiles(height, width, side, network.context, ALIGNMENT)
+    tiles = plan_tiles(frame.height, frame.width, side, network.context, ALIGNMENT, frame.border)
     # Scores must equal those of the whole image to the last bit: a budget may separate two that are nearly equal.
     reach = 0 if network.adapter is None else network.adapter.reach + network.head.conv.reach
     exact = len(tiles) == 1 or network.body.is_local
-    scored = tiles if len(tiles) == 1 else plan_tiles(height, width, side, reach, ALIGNMENT)
-    return Layout(height, width, tiles, scored, exact, held + _window_bytes(engine, height, width, side))
+    scored = tiles if len(tiles) == 1 else plan_tiles(frame.height, frame.width, side, reach, ALIGNMENT, frame.border)
+    return Layout(frame, tiles, scored, exact, held + _window_bytes(engine, height, width, side))
 
 
 def _limit(engine: Engine, height: int, width: int, held: int, execution: Execution) -> int:

@@ -1,7 +1,7 @@
 """What a run will do and cost, known before the first conv of the body."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,7 @@ from adadsr.graph.calibration import Scores, family_of, fit_cost
 from adadsr.graph.depth import mean_depth
 from adadsr.graph.price import BodyPrice, body_macs
 from adadsr.tiling import Tile, bands, depth_cap
+from adadsr.upscaler.frame import Frame
 from adadsr.upscaler.memory import Layout
 from adadsr.upscaler.report import Target
 
@@ -27,7 +28,8 @@ class Plan:
         network: The network.
         layout: How the image is cut.
         target: The request.
-        depth_map: (G, ceil(H/t), ceil(W/t)) in blocks; None if every block runs everywhere.
+        depth_map: Of the picture, (G, ceil(H/t), ceil(W/t)) in blocks; None if every block runs everywhere. The border
+            is as deep as the position next to it.
         scored: Whether head and adapter ran to make the map.
     """
 
@@ -54,7 +56,7 @@ class Plan:
 
     @cached_property
     def cost(self) -> Cost:
-        """Executed multiply-accumulates of each part, including the overlap of tiles."""
+        """Executed multiply-accumulates of each part, including the border and the overlap of tiles."""
         network, layout = self.network, self.layout
         total = Cost()
         if self.scored and network.adapter is not None:
@@ -63,14 +65,23 @@ class Plan:
                 total += Cost(head=network.head.macs(*size), adapter=network.adapter.macs(*size))
         for tile in layout.tiles:
             head_again = not (self.scored and layout.is_whole)
-            total += tile_cost(network, tile, window_depths(network, self.depth_map, tile), head=head_again)
+            total += tile_cost(network, tile, self.depths_of(tile), head=head_again)
         return total
+
+    def depths_of(self, tile: Tile) -> DepthMap | None:
+        """The depth map of a tile's window, (G, h, w), no deeper than its core needs; None for full depth."""
+        return window_depths(self.network, self.layout, self._frame_map, tile)
+
+    @cached_property
+    def _frame_map(self) -> DepthMap | None:
+        frame, unit = self.layout.frame, self.network.depth_tile
+        return None if self.depth_map is None else frame.extended_map(self.depth_map, unit)
 
     @cached_property
     def dense_cost(self) -> Cost:
         """The same for the network at full depth, without its adapter, in the same tiles."""
         costs = [
-            tile_cost(self.network, tile, window_depths(self.network, None, tile), head=True)
+            tile_cost(self.network, tile, window_depths(self.network, self.layout, None, tile), head=True)
             for tile in self.layout.tiles
         ]
         return sum(costs, Cost())
@@ -78,7 +89,7 @@ class Plan:
     @cached_property
     def budget(self) -> float:
         """Cost of the depth map on the whole image in one tile, as a fraction of the dense network's cost."""
-        return budget_of(self.network, self.layout.height, self.layout.width, self.depth_map, scored=self.scored)
+        return budget_of(self.network, self.layout.frame, self.depth_map, scored=self.scored)
 
     @cached_property
     def mean_depth(self) -> float:
@@ -87,48 +98,51 @@ class Plan:
         return float(blocks) if self.depth_map is None else mean_depth(self.depth_map, blocks)
 
 
-def budget_of(
-    network: NetworkWeights, height: int, width: int, depth_map: DepthMap | None, *, scored: bool = True
-) -> float:
-    """Cost of a depth map, (G, h, w), on a whole image, as a fraction of the dense network's cost.
+def budget_of(network: NetworkWeights, frame: Frame, depth_map: DepthMap | None, *, scored: bool = True) -> float:
+    """Cost of a picture's depth map, (G, h, w), on a whole frame, as a fraction of the dense network's cost.
 
     scored: whether the adapter made the map and so counts.
     """
-    return budgets(network, height, width, scored=scored)(depth_map)
+    return budgets(network, frame, scored=scored)(depth_map)
 
 
-def budgets(
-    network: NetworkWeights, height: int, width: int, *, scored: bool = True
-) -> Callable[[DepthMap | None], float]:
+def budgets(network: NetworkWeights, frame: Frame, *, scored: bool = True) -> Callable[[DepthMap | None], float]:
     """The same as a function of the depth map, quick to call for many maps."""
-    dense = price(network, height, width)
-    adapter = network.adapter.macs(height, width) if scored and network.adapter is not None else 0
+    dense = _dense_price(network, frame)
+    adapter = network.adapter.macs(*frame.size) if scored and network.adapter is not None else 0
     fixed, body = dense.head + adapter + dense.tail, BodyPrice(network.body)
 
     def budget(depth_map: DepthMap | None) -> float:
         if depth_map is None:
             return 1.0
-        return (fixed + body.macs(height, width, depth_map[None])) / dense.total
+        framed = frame.extended_map(depth_map, network.depth_tile)
+        return (fixed + body.macs(*frame.size, framed[None])) / dense.total
 
     return budget
 
 
-def least_budget(network: NetworkWeights, height: int, width: int) -> float:
+def _dense_price(network: NetworkWeights, frame: Frame) -> Cost:
+    """Price of a frame at full depth, without the adapter. The tail enlarges the picture only."""
+    restored = frame.picture.grown(network.tail.reach, frame.box)
+    return replace(price(network, *frame.size), tail=network.tail.macs(restored.height, restored.width))
+
+
+def least_budget(network: NetworkWeights, frame: Frame) -> float:
     """Budget of an adaptive network that runs no block."""
-    return budget_of(network, height, width, np.zeros(network.map_shape(height, width), np.float32))
+    return budget_of(network, frame, np.zeros(network.map_shape(frame.height, frame.width), np.float32))
 
 
-def desired_depth(network: NetworkWeights, height: int, width: int, target: Target) -> float:
+def desired_depth(network: NetworkWeights, frame: Frame, target: Target) -> float:
     """Desired depth for the adapter, in blocks; for a budget, the depth that roughly spends it."""
     if target.depth is not None:
         return target.depth
-    dense, budget = price(network, height, width), target.budget or 1.0
+    dense, budget = _dense_price(network, frame), target.budget or 1.0
     share = 1 - (1 - budget) * dense.total / dense.body
     return min(max(share, 0.0), 1.0) * network.n_blocks
 
 
-def map_for(network: NetworkWeights, height: int, width: int, scores: Scores, target: Target) -> DepthMap:
-    """The map at the desired depth, or the deepest one within the budget; (G, h, w), in blocks.
+def map_for(network: NetworkWeights, frame: Frame, scores: Scores, target: Target) -> DepthMap:
+    """The picture's map at the desired depth, or the deepest one within the budget; (G, h, w), in blocks.
 
     A budget applies to the whole image, so that the map does not depend on tiles. Raises InputError for a budget below
     the cost of the network without any block.
@@ -137,18 +151,18 @@ def map_for(network: NetworkWeights, height: int, width: int, scores: Scores, ta
     if target.budget is None:
         whole: DepthMap = family.at_depth(scores[None], target.depth or 0.0)[0]
         return whole
-    least = least_budget(network, height, width)
+    least = least_budget(network, frame)
     if target.budget < least:
         raise InputError(
             f"budget={target.budget:g} is too small: everything but the residual blocks costs {least:.4f} of the full "
             f"network on this image; use at least {least + 5e-4:.3f}"
         )
-    return fit_cost(family, scores, budgets(network, height, width), target.budget)
+    return fit_cost(family, scores, budgets(network, frame), target.budget)
 
 
-def checked_map(network: NetworkWeights, height: int, width: int, depth_map: npt.NDArray[np.floating]) -> DepthMap:
+def checked_map(network: NetworkWeights, frame: Frame, depth_map: npt.NDArray[np.floating]) -> DepthMap:
     """A user's depth map as float32. Raises InputError unless its shape fits and its depths are finite and >= 0."""
-    expected = network.map_shape(height, width)
+    expected = network.map_shape(frame.height, frame.width)
     given = np.asarray(depth_map)
     if given.shape != expected or given.dtype.kind not in "fiu":
         raise InputError(f"depth_map has shape {given.shape} and type {given.dtype}; pass numbers of shape {expected}")
@@ -157,16 +171,18 @@ def checked_map(network: NetworkWeights, height: int, width: int, depth_map: npt
     return np.ascontiguousarray(given, np.float32)
 
 
-def window_depths(network: NetworkWeights, depth_map: DepthMap | None, tile: Tile) -> DepthMap | None:
+def window_depths(network: NetworkWeights, layout: Layout, depth_map: DepthMap | None, tile: Tile) -> DepthMap | None:
     """The depth map of a tile's window, (G, h, w), no deeper than its core needs.
 
-    depth_map: of the whole image, None for full depth. Returns None if the whole window runs at full depth.
+    depth_map: of the frame, None for full depth. Returns None if the whole window runs at full depth.
     """
     depths = None if depth_map is None else tile.window.coarse(network.depth_tile).of(depth_map)
-    if tile.window == tile.core or not network.body.is_local:
+    if layout.is_whole or not network.body.is_local:
         return depths
-    reaches = [block.reach for block in network.body.blocks]
-    cap = depth_cap(tile, reaches, network.margin, network.depth_tile)[None]
+    blocks = network.body.blocks
+    # With tile resolution hidden features count as zero where a block does not run, so it must run where they are read.
+    hidden = max(stage.dilation for block in blocks for stage in block.stages) if network.depth_tile > 1 else 0
+    cap = depth_cap(tile, [block.reach for block in blocks], network.margin + hidden, network.depth_tile)[None]
     return cap if depths is None else np.minimum(depths, cap)
 
 

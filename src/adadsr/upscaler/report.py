@@ -54,9 +54,11 @@ class Report:
         requested_budget: Requested budget, as a fraction of the dense network's cost; None if not given.
         requested_precision: Requested type of body and tail.
         precision: Type that produced the result; float32 if half precision overflowed in a tile.
-        achieved_budget: Cost of the depth map on the whole image, as a fraction of the dense network's. For an image in
-            one tile it equals executed_gmacs / dense_gmacs; the overlap of several tiles is not included.
+        achieved_budget: Cost of the depth map on the whole image with its border, as a fraction of the dense network's.
+            For an image in one tile it equals executed_gmacs / dense_gmacs; the overlap of several tiles is not
+            included.
         mean_depth: Mean number of blocks run at a position; a fraction counts as a fraction.
+        border: How the image was continued beyond its border, for both costs as well; see `Execution`.
         executed_gmacs: Executed cost, counted as the network defines its convs; `parts` has it part by part.
         dense_gmacs: Cost of the full-depth network without an adapter, in the same tiles.
         parts: Executed cost of head, adapter, body and tail.
@@ -79,6 +81,7 @@ class Report:
     precision: str
     achieved_budget: float
     mean_depth: float
+    border: str
     executed_gmacs: float
     dense_gmacs: float
     parts: dict[str, float]

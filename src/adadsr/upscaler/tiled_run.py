@@ -12,7 +12,7 @@ from adadsr.graph import Array
 from adadsr.graph.calibration import Scores
 from adadsr.tiling import Tile
 from adadsr.upscaler.memory import Layout, SharedMemory
-from adadsr.upscaler.plan import Plan, checked_map, desired_depth, map_for, tail_bands, window_depths
+from adadsr.upscaler.plan import Plan, checked_map, desired_depth, map_for, tail_bands
 from adadsr.upscaler.report import Target
 
 Write: TypeAlias = Callable[[Box, Array], None]
@@ -37,7 +37,8 @@ class TiledRun:
         self, engine: Engine, fallback: Callable[[], Engine], lr: Array, layout: Layout, memory: SharedMemory
     ) -> None:
         """fallback: the engine in float32, for tiles that overflow in half precision. lr: (H, W, 3) in 0..255."""
-        self.engine, self.network, self.fallback, self.lr, self.layout = engine, engine.network, fallback, lr, layout
+        self.engine, self.network, self.fallback, self.layout = engine, engine.network, fallback, layout
+        self.lr = layout.frame.extended(lr)
         self._memory = memory
         self._scores: dict[float | None, Scores] = {}
         self._z0: Features | None = None
@@ -52,17 +53,17 @@ class TiledRun:
 
         Runs head and adapter if necessary. Raises InputError for a target that the network cannot meet.
         """
-        layout, size = self.layout, (self.layout.height, self.layout.width)
+        layout, frame = self.layout, self.layout.frame
         if depth_map is not None:
-            return Plan(self.network, layout, target, checked_map(self.network, *size, depth_map), scored=False)
+            return Plan(self.network, layout, target, checked_map(self.network, frame, depth_map), scored=False)
         target.check(self.network)
         if target.is_full(self.network.n_blocks):
             return Plan(self.network, layout, target, None, scored=False)
-        scores = self.scores(desired_depth(self.network, *size, target))
-        return Plan(self.network, layout, target, map_for(self.network, *size, scores, target), scored=True)
+        scores = self.scores(desired_depth(self.network, frame, target))
+        return Plan(self.network, layout, target, map_for(self.network, frame, scores, target), scored=True)
 
     def scores(self, depth: float) -> Scores:
-        """The adapter's scores of the whole image, (G, ceil(H/t), ceil(W/t)). depth: desired depth, in blocks."""
+        """The adapter's scores of the whole picture, (G, ceil(H/t), ceil(W/t)). depth: desired depth, in blocks."""
         key = depth if self.network.require_adapter().uses_depth else None
         known = self._scores.get(key)
         if known is not None:
@@ -72,17 +73,19 @@ class TiledRun:
                 self._scores = dict([*self._scores.items(), (key, self._score(depth))][-KEPT_SCORES:])
             scores = self._scores[key]
         if self._z0 is not None:
-            self._memory.keep(self, 4 * self.network.channels * self.layout.height * self.layout.width)
+            self._memory.keep(self, 4 * self.network.channels * self.layout.frame.box.area)
         return scores
 
     def _score(self, depth: float) -> Scores:
-        scores = np.empty(self.network.map_shape(self.layout.height, self.layout.width), np.float32)
+        frame = self.layout.frame
+        scores = np.empty(self.network.map_shape(frame.height, frame.width), np.float32)
         unit = self.network.depth_tile
+        picture = frame.picture.coarse(unit)
         for tile in self.layout.scored:
             z0 = self._z0 or self.engine.features(self._window(tile))
             part = self.engine.scores(z0, depth)[0]
             core = tile.core.coarse(unit)
-            core.of(scores)[...] = core.relative_to(tile.window.coarse(unit)).of(part)
+            core.relative_to(picture).of(scores)[...] = core.relative_to(tile.window.coarse(unit)).of(part)
             if self.layout.is_whole:
                 self._z0 = z0
             del z0  # frees its memory for the next tile
@@ -120,13 +123,13 @@ class TiledRun:
     def _restore(self, engine: Engine, plan: Plan, tile: Tile, write: Write, progress: Progress) -> int:
         """Body and tail of one tile, after the head if its features are not kept. Returns the body's executed cost."""
         kept = self._z0 if engine is self.engine else None
-        depths = window_depths(self.network, plan.depth_map, tile)
+        depths = plan.depths_of(tile)
         z0 = kept or engine.features(self._window(tile))
         z = engine.body(z0, None if depths is None else np.ascontiguousarray(depths[None]), progress)
         del z0
         for band in tail_bands(tile):
             sr = engine.tail(z, band.relative_to(tile.window))
-            write(band.scaled(self.network.scale), sr[0])
+            write(band.relative_to(self.layout.frame.picture).scaled(self.network.scale), sr[0])
         return z.macs
 
     def _window(self, tile: Tile) -> Array:

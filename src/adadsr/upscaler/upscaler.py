@@ -17,6 +17,7 @@ from adadsr.graph.depth import expand_tiles
 from adadsr.images import Picture
 from adadsr.networks import Model
 from adadsr.upscaler.execution import Execution
+from adadsr.upscaler.frame import Frame
 from adadsr.upscaler.memory import SharedMemory, lay_out, shared_limit
 from adadsr.upscaler.plan import Plan
 from adadsr.upscaler.report import Report, Target
@@ -167,17 +168,19 @@ class Prepared:
         engine, lr = upscaler.engine, source.lr()
         if not np.isfinite(to_numpy(lr)).all():
             raise InputError("image contains NaN or infinity; values must be finite and in 0..255")
-        height, width = int(lr.shape[0]), int(lr.shape[1])
-        held = source.held_bytes(upscaler.scale)
-        if engine.network.adapter is not None:
-            held += DEPTH_COPIES * 4 * engine.network.n_groups * height * width
-        layout = lay_out(engine, height, width, held, upscaler.execution)
+        height, width, network = int(lr.shape[0]), int(lr.shape[1]), engine.network
+        frame = Frame.of(height, width, upscaler.execution.border, network.depth_tile)
+        held = source.held_bytes(upscaler.scale) + 4 * 3 * (frame.box.area - height * width)
+        if network.adapter is not None:
+            held += DEPTH_COPIES * 4 * network.n_groups * frame.box.area
+        layout = lay_out(engine, frame, held, upscaler.execution)
         self._array = TiledRun(engine, upscaler.full_precision, lr, layout, upscaler.memory)
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) in LR pixels."""
-        return self._array.layout.width, self._array.layout.height
+        frame = self._array.layout.frame
+        return frame.width, frame.height
 
     def score(self) -> None:
         """Run head and adapter now rather than with the first plan; see `Upscaler.prepare`."""
@@ -250,6 +253,7 @@ class Prepared:
             precision=precision if executed.in_precision else "float32",
             achieved_budget=plan.budget,
             mean_depth=plan.mean_depth,
+            border=upscaler.execution.border,
             executed_gmacs=cost.total / 1e9,
             dense_gmacs=plan.dense_cost.total / 1e9,
             parts={part: getattr(cost, part) / 1e9 for part in ("head", "adapter", "body", "tail")},
