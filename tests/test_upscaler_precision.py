@@ -92,7 +92,7 @@ def test_only_the_tiles_that_overflow_run_again_and_every_part_is_written_once(n
     upscaler.engine.calls.clear()  # those of the scores
     full.calls.clear()
     plan = prepared.plan()
-    assert prepared._array.run(plan, write, lambda share: None).in_precision == (not numbers)
+    assert prepared._color.run(plan, write, lambda share: None).in_precision == (not numbers)
     assert (written == 1).all()
     assert upscaler.engine.count("body") == len(plan.tiles) == 6
     assert full.count("body") == 6 + len(numbers)  # each tile in half, and some again

@@ -193,6 +193,9 @@ class _FloatSource:
     def lr(self) -> Floats:
         return self._lr
 
+    def alpha(self) -> None:
+        """Benchmarks are opaque."""
+
     def held_bytes(self, scale: int) -> int:
         return self._lr.nbytes * (1 + scale**2)
 
@@ -208,6 +211,9 @@ class _FloatSink:
     def write(self, box: Box, sr: Array) -> None:
         rows, columns = box.slices
         self._sr[rows, columns] = to_numpy(sr)
+
+    def write_alpha(self, box: Box, sr: Array) -> None:
+        """Benchmarks are opaque."""
 
     def image(self) -> Floats:
         return self._sr

@@ -31,6 +31,8 @@ class Plan:
         depth_map: Of the picture, (G, ceil(H/t), ceil(W/t)) in blocks; None if every block runs everywhere. The border
             is as deep as the position next to it.
         scored: Whether head and adapter ran to make the map.
+        alpha: The same for the transparency, which is upscaled as a gray image; None for an opaque one. Costs and
+            budget include it.
     """
 
     network: NetworkWeights
@@ -38,6 +40,7 @@ class Plan:
     target: Target
     depth_map: DepthMap | None
     scored: bool
+    alpha: "Plan | None" = None
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
@@ -66,7 +69,7 @@ class Plan:
         for tile in layout.tiles:
             head_again = not (self.scored and layout.is_whole)
             total += tile_cost(network, tile, self.depths_of(tile), head=head_again)
-        return total
+        return total if self.alpha is None else total + self.alpha.cost
 
     def depths_of(self, tile: Tile) -> DepthMap | None:
         """The depth map of a tile's window, (G, h, w), no deeper than its core needs; None for full depth."""
@@ -84,12 +87,13 @@ class Plan:
             tile_cost(self.network, tile, window_depths(self.network, self.layout, None, tile), head=True)
             for tile in self.layout.tiles
         ]
-        return sum(costs, Cost())
+        return sum(costs, Cost() if self.alpha is None else self.alpha.dense_cost)
 
     @cached_property
     def budget(self) -> float:
         """Cost of the depth map on the whole image in one tile, as a fraction of the dense network's cost."""
-        return budget_of(self.network, self.layout.frame, self.depth_map, scored=self.scored)
+        color = budget_of(self.network, self.layout.frame, self.depth_map, scored=self.scored)
+        return color if self.alpha is None else (color + self.alpha.budget) / 2
 
     @cached_property
     def mean_depth(self) -> float:

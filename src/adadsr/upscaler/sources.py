@@ -13,14 +13,16 @@ from adadsr.errors import InputError
 from adadsr.geometry import Box
 from adadsr.graph import Array
 from adadsr.images import Picture
-from adadsr.resize import imresize
 
 
 class Sink(Protocol):
     """Receives finished parts of the result."""
 
     def write(self, box: Box, sr: Array) -> None:
-        """Store a part of the SR image: its box, and (h, w, 3) in 0..255."""
+        """Store a part of the SR image: its box, and (h, w, 3) in 0..255. Comes after all of the transparency."""
+
+    def write_alpha(self, box: Box, sr: Array) -> None:
+        """Store a part of the transparency in the same form, if the source has `alpha`."""
 
     def image(self) -> Any:
         """The result in the form of the input."""
@@ -35,6 +37,9 @@ class Source(Protocol):
 
     def lr(self) -> Array:
         """(H, W, 3), floating point in 0..255."""
+
+    def alpha(self) -> Array | None:
+        """The transparency as a gray image in the form of `lr`; None if it is the same everywhere, or there is none."""
 
     def held_bytes(self, scale: int) -> int:
         """Bytes of input and result, and of the arrays between them."""
@@ -75,9 +80,15 @@ class PictureSource:
         color, alpha = images.to_planes(self.picture)
         return color if alpha is None else images.bleed_color(color, alpha)
 
+    def alpha(self) -> npt.NDArray[np.float32] | None:
+        alpha = images.to_planes(self.picture).alpha
+        if alpha is None or alpha.min() == alpha.max():
+            return None
+        return np.broadcast_to(alpha[..., None], (*alpha.shape, 3))
+
     def held_bytes(self, scale: int) -> int:
         pixels = self.picture.height * self.picture.width
-        alpha = 4 * pixels * (1 + scale**2) if self.picture.has_alpha else 0
+        alpha = 4 * pixels * (4 + scale**2) if self.picture.has_alpha else 0
         return self.picture.pixels.nbytes * (1 + scale**2) + 4 * 3 * pixels + alpha
 
     def sink(self, scale: int) -> "PictureSink":
@@ -89,16 +100,22 @@ class PictureSink:
 
     def __init__(self, source: PictureSource, scale: int) -> None:
         picture = source.picture
-        _, alpha = images.to_planes(picture)
         self._source = source
-        self._alpha = None if alpha is None else imresize(alpha, scale)
         size = picture.height * scale, picture.width * scale
+        alpha = images.to_planes(picture).alpha
+        # Where it is the same everywhere, no part of it will be written.
+        self._alpha = None if alpha is None else np.full(size, alpha[0, 0], np.float32)
         self._pixels = np.empty((*size, picture.pixels.shape[2]), picture.pixels.dtype)
 
     def write(self, box: Box, sr: Array) -> None:
         rows, columns = box.slices
         alpha = None if self._alpha is None else self._alpha[rows, columns]
         images.quantize(to_numpy(sr), alpha, self._pixels[rows, columns])
+
+    def write_alpha(self, box: Box, sr: Array) -> None:
+        assert self._alpha is not None
+        rows, columns = box.slices
+        np.clip(to_numpy(sr).mean(axis=2), 0, 255, out=self._alpha[rows, columns])
 
     def picture(self) -> Picture:
         return replace(self._source.picture, pixels=self._pixels)
@@ -130,6 +147,9 @@ class TensorSource:
     def lr(self) -> Any:
         return self.tensor.detach().reshape(self.tensor.shape[-3:]).permute(1, 2, 0)
 
+    def alpha(self) -> None:
+        """Tensors have colour only."""
+
     def held_bytes(self, scale: int) -> int:
         return int(self.tensor.numel() * self.tensor.element_size() * (1 + scale**2))
 
@@ -149,6 +169,9 @@ class TensorSink:
 
         part = box.of(self._sr)
         part.copy_(torch.as_tensor(sr).permute(2, 0, 1))
+
+    def write_alpha(self, box: Box, sr: Array) -> None:
+        """Tensors have colour only."""
 
     def picture(self) -> None:
         """A tensor has no file form."""

@@ -21,7 +21,7 @@ from adadsr.upscaler.frame import Frame
 from adadsr.upscaler.memory import SharedMemory, lay_out, shared_limit
 from adadsr.upscaler.plan import Plan
 from adadsr.upscaler.report import Report, Target
-from adadsr.upscaler.sources import Source, open_source
+from adadsr.upscaler.sources import Sink, Source, open_source
 from adadsr.upscaler.tiled_run import Executed, TiledRun
 
 DEPTH_COPIES = 4
@@ -174,19 +174,25 @@ class Prepared:
         if network.adapter is not None:
             held += DEPTH_COPIES * 4 * network.n_groups * frame.box.area
         layout = lay_out(engine, frame, held, upscaler.execution)
-        self._array = TiledRun(engine, upscaler.full_precision, lr, layout, upscaler.memory)
+        self._color = TiledRun(engine, upscaler.full_precision, lr, layout, upscaler.memory)
+        alpha = source.alpha()
+        self._alpha = (
+            None if alpha is None else TiledRun(engine, upscaler.full_precision, alpha, layout, upscaler.memory)
+        )
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) in LR pixels."""
-        frame = self._array.layout.frame
+        frame = self._color.layout.frame
         return frame.width, frame.height
 
     def score(self) -> None:
         """Run head and adapter now rather than with the first plan; see `Upscaler.prepare`."""
-        adapter = self._array.network.adapter
+        adapter = self._color.network.adapter
         if adapter is not None and not adapter.uses_depth:
-            self._array.scores(0.0)
+            for each in (self._color, self._alpha):
+                if each is not None:
+                    each.scores(0.0)
 
     def plan(
         self, *, budget: float | None = None, depth: float | None = None, depth_map: npt.NDArray[Any] | None = None
@@ -197,7 +203,7 @@ class Prepared:
             budget: Fraction of the dense network's multiply-accumulates, in (0, 1].
             depth: Desired mean depth instead of a budget, 0..n_resblocks, in blocks.
             depth_map: Instead of both, the depth of each position, (n_groups, ceil(H/t), ceil(W/t)) in blocks, where t
-                is the network's `depth_tile`. By default every block runs everywhere.
+                is the network's `depth_tile`; transparency takes it too. By default every block runs everywhere.
 
         Raises:
             InputError: More than one is given, the network does not support it, or the budget is below the cost of
@@ -206,7 +212,8 @@ class Prepared:
         target = Target(depth, budget)
         if depth_map is not None and target != Target():
             raise InputError("depth_map with a depth or a budget: pass only one of the three")
-        return self._array.plan(target, depth_map)
+        plan = self._color.plan(target, depth_map)
+        return plan if self._alpha is None else replace(plan, alpha=self._alpha.plan(target, depth_map))
 
     def run(self, plan: Plan, *, progress: Callable[[float], None] = lambda share: None) -> Upscaled:
         """Run body and tail.
@@ -218,18 +225,26 @@ class Prepared:
         Raises:
             InputError: The plan was made for an image of another size.
         """
-        if plan.layout != self._array.layout or plan.network is not self._array.network:
+        if plan.layout != self._color.layout or plan.network is not self._color.network:
             raise InputError(
                 "the plan is for an image of another size, or for another network; make one for this image"
             )
         upscaler, start = self._upscaler, time.perf_counter()
         sink = self._source.sink(upscaler.scale)
-        executed = self._array.run(plan, sink.write, progress)
+        executed = self._run_both(plan, sink, progress)
         report = self._report(plan, executed, time.perf_counter() - start)
         return Upscaled(sink.image(), self._pixel_depths(plan), report, sink.picture())
 
+    def _run_both(self, plan: Plan, sink: Sink, progress: Callable[[float], None]) -> Executed:
+        """Transparency if there is any, then colour."""
+        if self._alpha is None or plan.alpha is None:
+            return self._color.run(plan, sink.write, progress)
+        alpha = self._alpha.run(plan.alpha, sink.write_alpha, lambda share: progress(share / 2))
+        color = self._color.run(plan, sink.write, lambda share: progress((1 + share) / 2))
+        return Executed(alpha.in_precision and color.in_precision, alpha.body_macs + color.body_macs)
+
     def _pixel_depths(self, plan: Plan) -> npt.NDArray[np.float32]:
-        network, (width, height) = self._array.network, self.size
+        network, (width, height) = self._color.network, self.size
         if plan.depth_map is None:
             return np.full((network.n_groups, height, width), network.n_blocks, np.float32)
         depths = expand_tiles(plan.depth_map, network.depth_tile, height, width)

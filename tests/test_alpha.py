@@ -1,0 +1,84 @@
+"""Transparency is upscaled by the network, as a gray image."""
+
+import numpy as np
+import pytest
+
+from adadsr import Execution, Upscaler, images
+from adadsr.images import Picture
+from adadsr.resize import imresize
+from upscaler_samples import CONFIGS, model_of, photo
+
+SIDE, CENTRE, RADIUS = 64, (31.3, 30.6), 22.4
+
+
+def disc(scale=1, samples=16):
+    """Coverage of each pixel by a disc, in 0..255, for a picture `scale` times as large."""
+    at = (np.arange(SIDE * scale * samples) + 0.5) / (scale * samples)
+    inside = (at[:, None] - CENTRE[0]) ** 2 + (at - CENTRE[1]) ** 2 <= RADIUS**2
+    return 255 * inside.reshape(SIDE * scale, samples, SIDE * scale, samples).mean((1, 3))
+
+
+def transparent(alpha, color=(200, 60, 20)):
+    """A picture of one colour, black where it is invisible."""
+    pixels = np.zeros((*alpha.shape, 4), np.uint8)
+    pixels[..., :3] = np.where(alpha[..., None] > 0, color, 0)
+    pixels[..., 3] = np.rint(alpha)
+    return pixels
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_a_round_shape_is_rounder_than_by_interpolation_and_has_no_fringe(scale):
+    pixels, ideal = transparent(disc()), disc(scale)
+    result = Upscaler.from_pretrained(f"adaedsr-baseline-x{scale}")(pixels).image
+    edge = (ideal > 0) & (ideal < 255)
+    interpolated = imresize(pixels[..., 3].astype(np.float32), scale).clip(0, 255)
+    by_network, by_kernel = (np.abs(alpha - ideal)[edge].mean() for alpha in (result[..., 3], interpolated))
+    assert by_network < 0.8 * by_kernel
+    visible = result[..., 3] > 8
+    assert np.abs(result[visible][:, :3].astype(int) - (200, 60, 20)).max() <= 3
+
+
+def test_the_circle_of_the_cases(shared_cases):
+    """Its edge stays as opaque as it was: area and centre are those of the input."""
+    before = images.read_image(shared_cases / "alpha_circle.png").pixels[..., 3].astype(float)
+    after = Upscaler.from_pretrained("adaedsr-baseline-x2")(shared_cases / "alpha_circle.png").image[..., 3]
+    assert after.astype(float).sum() / 4 == pytest.approx(before.sum(), rel=2e-3)
+    assert np.unique(after[40:44, 60:64]).tolist() == [255]
+    assert np.unique(after[-8:, :8]).tolist() == [0]
+
+
+@pytest.mark.parametrize("level", [0, 7, 255])
+def test_even_transparency_stays_and_costs_nothing(level):
+    upscaler, pixels = Upscaler(model_of(CONFIGS["adaedsr"])), photo(20, 17)
+    with_alpha = np.dstack([pixels, np.full(pixels.shape[:2], level, np.uint8)])
+    result, opaque = upscaler(with_alpha), upscaler(pixels)
+    assert (result.image[..., 3] == level).all()
+    assert result.report.executed_gmacs == opaque.report.executed_gmacs
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [2, 4])
+def test_transparency_is_the_result_for_the_gray_image(channels, dtype):
+    upscaler, top = Upscaler(model_of(CONFIGS["adaedsr-tiles"]), Execution(tile=24)), np.iinfo(dtype).max
+    alpha = photo(30, 35)[..., 0].astype(dtype) * (top // 255)
+    pixels = np.full((30, 35, channels), top, dtype)
+    pixels[..., -1] = alpha
+    both, gray = upscaler(Picture(pixels), budget=0.9), upscaler(Picture(alpha[..., None]), budget=0.9)
+    np.testing.assert_array_equal(both.image[..., -1], gray.image)
+
+
+@pytest.mark.parametrize("request_", [{}, {"budget": 0.85}, {"depth": 1.5}])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_transparency_counts_as_cost_and_meets_the_budget(name, request_):
+    upscaler = Upscaler(model_of(CONFIGS[name]))
+    pixels = np.dstack([photo(40, 40), photo(40, 40, 1)[..., 0]])
+    prepared = upscaler.prepare(pixels)
+    plan = prepared.plan(**request_)
+    report, shares = prepared.run(plan).report, []
+    assert plan.alpha is not None
+    assert report.executed_gmacs == plan.cost.total / 1e9
+    assert report.dense_gmacs == pytest.approx(2 * upscaler(pixels[..., :3]).report.dense_gmacs)
+    assert report.achieved_budget <= request_.get("budget", 1)
+    prepared.run(plan, progress=shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
