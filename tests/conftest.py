@@ -51,6 +51,12 @@ def golden_dir() -> Path:
     return _folder("ADADSR_GOLDEN_DIR", SHARED / "golden")
 
 
+@pytest.fixture(scope="session")
+def cases_dir() -> Path:
+    """Image files that went wrong, with a README of what is right."""
+    return _folder("ADADSR_CASES_DIR", SHARED / "cases")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What was measured on this machine decides no test, and no test writes into the user's caches."""

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -59,3 +60,59 @@ def gray_profile(gamma):
     head = struct.pack(">I4sI", start + len(body), b"none", 0x02100000) + b"mntrGRAYXYZ " + bytes(12)
     head += b"acsp" + bytes(28) + white[8:]
     return head.ljust(128, b"\0") + table + body
+
+
+NAMESPACES = {
+    "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
+    "tiff": "http://ns.adobe.com/tiff/1.0/",
+    "exif": "http://ns.adobe.com/exif/1.0/",
+    "xmp": "http://ns.adobe.com/xap/1.0/",
+    "dc": "http://purl.org/dc/elements/1.1/",
+    "hdrgm": "http://ns.adobe.com/hdr-gain-map/1.0/",
+    "mwg-rs": "http://www.metadataworkinggroup.com/schemas/regions/",
+    "stDim": "http://ns.adobe.com/xap/1.0/sType/Dimensions#",
+    "stArea": "http://ns.adobe.com/xmp/sType/Area#",
+    "GPano": "http://ns.google.com/photos/1.0/panorama/",
+}
+
+
+def xmp_packet(description):
+    """An XMP packet. description: from the attributes of its `rdf:Description` to the end of that."""
+    spaces = " ".join(f'xmlns:{name}="{space}"' for name, space in NAMESPACES.items() if name != "rdf")
+    body = f'<rdf:RDF xmlns:rdf="{NAMESPACES["rdf"]}"><rdf:Description rdf:about="" {spaces}{description}</rdf:RDF>'
+    packet = f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">{body}'
+    return (packet + "</x:xmpmeta>" + '<?xpacket end="w"?>').encode()
+
+
+def jpeg_with(*more, **options):
+    """A JPEG with more segments."""
+    file = io.BytesIO()
+    Image.fromarray(smooth(24, 40)).save(file, "JPEG", **options)
+    content = file.getvalue()
+    packed = b"".join(b"\xff" + bytes((mark,)) + struct.pack(">H", len(data) + 2) + data for mark, data in more)
+    return content[:20] + packed + content[20:]
+
+
+def exif_of(order, tags, thumbnail=False):
+    """An EXIF block in a byte order. tags: of the first directory, and of that of EXIF: tag -> (type, values)."""
+    exif = Image.Exif()
+    exif.endian = order
+    main, detail = tags
+    for tag, value in main.items():
+        exif[tag] = value
+    for tag, value in detail.items():
+        exif.get_ifd(0x8769)[tag] = value
+    block = exif.tobytes()
+    assert block[6:8] == {"<": b"II", ">": b"MM"}[order]
+    return block
+
+
+def png_with(chunks, after=()):
+    file = io.BytesIO()
+    Image.fromarray(smooth(24, 40)).save(file, "PNG")
+    content = file.getvalue()
+    packed = [
+        b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in part)
+        for part in (chunks, after)
+    ]
+    return content[:33] + packed[0] + content[33:-12] + packed[1] + content[-12:]

@@ -1,6 +1,7 @@
 """`adadsr upscale` as a user runs it."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -297,3 +298,39 @@ def test_an_interruption_ends_cleanly(here):
     assert done <= set(os.listdir("out"))
     for name in os.listdir("out"):  # whole images and nothing else
         assert images.read_image(f"out/{name}").height == 600
+
+
+def test_damaged_images_are_refused_or_taken_with_a_mark(here):
+    write(here / "a.jpg", 48, 64)
+    (here / "a.jpg").write_bytes((here / "a.jpg").read_bytes()[:-2])  # all pixels, but no end mark
+    result = upscale("a.jpg", "-o", "out")
+    assert result.exit_code == 1
+    assert "a.jpg: truncated or corrupt JPEG" in result.stderr
+    assert "pass --accept-damaged" in result.stderr
+    result = upscale("a.jpg", "-o", "out", "--accept-damaged", "--report", "report.json")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("adadsr: a.jpg: damaged (VipsJpeg: premature end of JPEG image); only what could")
+    (image,) = json.loads((here / "report.json").read_text())["images"]
+    assert (image["status"], image["damage"]) == ("done", "VipsJpeg: premature end of JPEG image")
+
+
+def test_what_an_output_cannot_hold_and_a_wrong_name_are_warned_of(here):
+    write(here / "a.png", 8, 12)
+    (here / "a.png").rename(here / "a.jpg")
+    picture = dataclasses.replace(images.read_image("a.jpg"), dpi=(300.0, 300.0))
+    (here / "a.jpg").write_bytes(images.encode(picture, "png"))
+    result = upscale("a.jpg", "-o", "out", "--format", "webp", "--report", "report.json")
+    assert result.exit_code == 0, result.output
+    expected = ["the content is PNG, not JPEG as its name says", "WebP cannot hold the resolution"]
+    assert result.stderr.splitlines() == [f"adadsr: a.jpg: {text}" for text in expected]
+    (image,) = json.loads((here / "report.json").read_text())["images"]
+    assert (image["warnings"], image["damage"]) == (expected, None)
+    assert not upscale("a.jpg", "-o", "quiet", "--format", "webp", "--quiet").stderr
+
+
+def test_formats_that_are_only_read_become_png(here):
+    (here / "in").mkdir()
+    (here / "in/a.ppm").write_bytes(b"P6 2 2 255\n" + bytes(12))
+    result = upscale("in", "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert images.read_size("out/a.png") == (4, 4)

@@ -15,6 +15,7 @@ import pyvips
 from PIL import Image
 
 from adadsr.errors import ImageFileError, InputError
+from adadsr.formats import READABLE_SUFFIXES, input_format_of
 from adadsr.images import Picture, encode, picture_from_array, picture_from_pil, read_image, write_image
 from adadsr.images._vips import no_warnings
 from image_samples import SUFFIXES, noise
@@ -58,34 +59,44 @@ def test_png_without_pixels(tmp_path):
     assert "truncated or corrupt PNG (libvips gives no reason)" in refusal(path)
 
 
-@pytest.mark.parametrize("content", [b"plain text", b"GIF89a" + bytes(50), b"<svg/>", b"%PDF-1.4", bytes(99)])
+@pytest.mark.parametrize(
+    "content", [b"plain text", b"BM" + bytes(50), b"P3 1 1 255 0", b"<svg/>", b"%PDF-1.4", bytes(99)]
+)
 @pytest.mark.parametrize("suffix", [*SUFFIXES, ".gif", ""])
 def test_not_an_image(tmp_path, content, suffix):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(content)
-    assert refusal(path) == (f"{path}: the content is not PNG, JPEG, WebP, TIFF or AVIF; convert it to one of these")
+    known = "PNG, JPEG, WebP, TIFF, AVIF, GIF, PPM, BMP, HEIC, JPEG 2000 or JPEG XL"
+    assert refusal(path) == f"{path}: the content is not {known}; convert it to one of these"
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("other", SUFFIXES)
-def test_mislabelled(tmp_path, suffix, other):
+@pytest.mark.parametrize("other", [*READABLE_SUFFIXES, ".txt", ""])
+def test_a_file_is_read_by_its_content_whatever_its_name(tmp_path, suffix, other):
     path = tmp_path / f"photo{suffix}"
     write_image(path, Picture(noise((8, 8, 3))))
+    expected = read_image(path).pixels
+    content = input_format_of(suffix)
     wrong = path.rename(tmp_path / f"photo{other}")
-    if other != suffix:
-        assert refusal(wrong).endswith(f"rename it to photo{suffix}")
+    if (suffix, other) == (".tif", ".txt"):
+        assert ".txt files cannot be read" in refusal(wrong)
+        return
+    picture = read_image(wrong)
+    np.testing.assert_array_equal(picture.pixels, expected)
+    assert len(picture.notes) == (other not in content.suffixes and other != "")
 
 
-def test_mislabelled_exact_text(tmp_path):
+def test_the_exact_note_about_a_name(tmp_path):
     write_image(tmp_path / "photo.png", Picture(noise((8, 8, 3))))
     path = (tmp_path / "photo.png").rename(tmp_path / "photo.jpg")
-    assert refusal(path) == f"{path}: the content is PNG, not JPEG; rename it to photo.png"
+    assert read_image(path).notes == ("the content is PNG, not JPEG as its name says",)
 
 
-def test_a_suffix_of_no_format_is_refused_and_none_at_all_is_fine(tmp_path):
+@pytest.mark.parametrize("suffix", [".dng", ".nef", ".cr2", ".arw"])
+def test_raw_files_are_refused_although_they_are_tiffs(tmp_path, suffix):
     write_image(tmp_path / "photo.tif", Picture(noise((8, 8, 3))))
-    raw = (tmp_path / "photo.tif").rename(tmp_path / "photo.dng")
-    assert ".dng files cannot be read" in refusal(raw)
+    raw = (tmp_path / "photo.tif").rename(tmp_path / f"photo{suffix}")
+    assert f"{suffix} files cannot be read" in refusal(raw)
     assert read_image(raw.rename(tmp_path / "photo")).pixels.shape == (8, 8, 3)
 
 

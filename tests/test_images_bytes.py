@@ -74,7 +74,11 @@ def test_bytes_that_change_later_do_no_harm():
     [
         (b"", "<bytes>: empty file; pass an image"),
         (io.BytesIO(), "<file>: empty file; pass an image"),
-        (b"GIF89a", "<bytes>: the content is not PNG, JPEG, WebP, TIFF or AVIF; convert it to one of these"),
+        (
+            b"text",
+            "<bytes>: the content is not PNG, JPEG, WebP, TIFF, AVIF, GIF, PPM, BMP, HEIC, JPEG 2000 or JPEG XL; "
+            "convert it to one of these",
+        ),
     ],
 )
 def test_bad_bytes(source, message):

@@ -13,8 +13,8 @@ from adadsr.images import (
     read_image,
     write_image,
 )
-from adadsr.images._tiffexif import append_tiff_exif
-from image_samples import SRGB, SUFFIXES, exif_block, gray_profile, noise, smooth
+from adadsr.images._tiffmetadata import TiffMetadata, append_tiff_metadata
+from image_samples import SRGB, SUFFIXES, exif_block, gray_profile, noise, smooth, xmp_packet
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
@@ -34,10 +34,19 @@ def test_orientation_is_applied_once(tmp_path, suffix, orientation):
     np.testing.assert_array_equal(from_pil.pixels, expected)
 
 
-def test_orientation_in_xmp_is_reset(tmp_path):
-    xmp = b'<rdf:Description tiff:Orientation="6" dc:x="6"><tiff:Orientation>8</tiff:Orientation>'
+@pytest.mark.parametrize(
+    "form", [' tiff:Orientation="6"/>', "><tiff:Orientation>6</tiff:Orientation></rdf:Description>"]
+)
+def test_orientation_in_xmp_follows_that_of_the_exif_and_is_left_alone_without(tmp_path, form):
+    xmp = xmp_packet(form)
     Image.fromarray(smooth()).save(tmp_path / "a.jpg", xmp=xmp)
-    assert read_image(tmp_path / "a.jpg").xmp == xmp.replace(b'tion="6"', b'tion="1"').replace(b">8<", b">1<")
+    picture = read_image(tmp_path / "a.jpg")
+    assert (picture.xmp, picture.width) == (xmp, 64)
+    Image.fromarray(smooth()).save(tmp_path / "a.jpg", xmp=xmp, exif=exif_block(orientation=6))
+    picture = read_image(tmp_path / "a.jpg")
+    assert picture.width == 48
+    assert b"Orientation" in picture.xmp
+    assert b"6" not in picture.xmp.partition(b"tiff:Orientation")[2][:3]
 
 
 @pytest.mark.parametrize("source", SUFFIXES)
@@ -65,7 +74,7 @@ def test_exif_in_a_big_tiff(tmp_path):
     path = tmp_path / "a.tif"
     pyvips.Image.black(6, 4).copy(interpretation="b-w").tiffsave(str(path), bigtiff=True)
     with open(path, "r+b") as file:
-        append_tiff_exif(file, exif_block(), 4, 6)
+        append_tiff_metadata(file, TiffMetadata(exif_block()), {}, None)
     picture = read_image(path)
     assert picture.pixels.shape == (4, 6, 1)
     write_image(tmp_path / "b.jpg", picture)

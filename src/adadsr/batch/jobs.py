@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from adadsr import images
 from adadsr.errors import InputError
-from adadsr.formats import find_format
+from adadsr.formats import READABLE_SUFFIXES, find_format
 
 DEFAULT_SUFFIX = ".png"
-"""Suffix of the output of an input without one."""
+"""Suffix of the output of an input without one, or of a format that is only read."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _search(inputs: Iterable[str], out: Path) -> tuple[list[_Found], list[tuple[
             images_here = [_Found(path, Path(path.name), True)]
         if not images_here:
             what = "no image matches this pattern" if is_pattern else "no images in this folder"
-            failures.append((path, f"{text}: {what}; supported: {', '.join(images.SUPPORTED_SUFFIXES)}"))
+            failures.append((path, f"{text}: {what}; supported: {', '.join(READABLE_SUFFIXES)}"))
         for each in images_here:
             found.setdefault(os.path.abspath(each.source), each)
     return list(found.values()), failures
@@ -135,7 +135,12 @@ def _targets(found: Sequence[_Found], out: str, suffix: str | None) -> list[Path
         return _single_target(found, place, ending, suffix)
     if os.path.exists(place) and not is_folder:
         raise InputError(f"{place}: is a file; pass a folder, or an image name for a single input")
-    return [place / each.below.with_suffix(suffix or each.below.suffix or DEFAULT_SUFFIX) for each in found]
+    return [place / each.below.with_suffix(suffix or _writable(each.below.suffix)) for each in found]
+
+
+def _writable(suffix: str) -> str:
+    """`suffix`, or the default where it is missing or its format is only read."""
+    return suffix if suffix.lower() in images.SUPPORTED_SUFFIXES else DEFAULT_SUFFIX
 
 
 def _single_target(found: Sequence[_Found], place: Path, ending: str, suffix: str | None) -> list[Path]:

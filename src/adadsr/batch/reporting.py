@@ -38,6 +38,8 @@ def _image(result: Result) -> dict[str, Any]:
         "depth_map": None if result.depth_view is None else str(result.depth_view),
         "status": result.status.value,
         "reason": result.reason,
+        "damage": result.damage,
+        "warnings": list(result.warnings),
         "total_seconds": round(result.seconds, 4),
         **_measurements(result.report),
     }

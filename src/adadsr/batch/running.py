@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -30,17 +30,21 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class Options:
-    """How images are run: a target; quality, max_pixels and overwrite as for `images`."""
+    """How images are run: a target; quality, max_pixels, overwrite and accept_damaged as for `images`."""
 
     target: Target = field(default_factory=Target)
     quality: int | None = None
     max_pixels: int = images.DEFAULT_MAX_PIXELS
     overwrite: bool = False
+    accept_damaged: bool = False
 
 
 @dataclass(frozen=True)
 class Result:
-    """One image. reason: why it is not done. report: if it is done. seconds: including reading and writing."""
+    """One image. reason: why it is not done. report: if it is done. seconds: including reading and writing.
+
+    damage: what is wrong with an input of which only a part was decoded. warnings: what else a user should know.
+    """
 
     source: Path
     target: Path | None
@@ -49,6 +53,8 @@ class Result:
     reason: str | None = None
     report: Report | None = None
     seconds: float = 0.0
+    damage: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class Measured(NamedTuple):
@@ -117,7 +123,7 @@ def dry_run(upscaler: Upscaler, measured: Iterable[Measured], options: Options) 
     """The plan of each image, or a FAILED result. Runs head and adapter only below full depth, and writes nothing."""
     for job, _ in measured:
         try:
-            prepared = upscaler.prepare(_read(upscaler, job, options), score=False, max_pixels=options.max_pixels)
+            prepared = upscaler.prepare(_read(upscaler, job, options), score=False)
             yield job, prepared.plan(depth=options.target.depth, budget=options.target.budget)
         except AdaDSRError as error:
             yield _result(job, Status.FAILED, _named(job, str(error)))
@@ -162,7 +168,7 @@ def _run_one(
 ) -> Result:
     start = time.perf_counter()
     try:
-        report = _upscale(upscaler, job, options, progress, interrupts).report
+        result = _upscale(upscaler, job, options, progress, interrupts)
     except AdaDSRError as error:
         return _result(job, Status.FAILED, _named(job, str(error)), seconds=time.perf_counter() - start)
     except Exception as error:  # a bug that one image triggers must not cost the user all the others
@@ -171,7 +177,9 @@ def _run_one(
         if isinstance(error, MemoryError) or "memory" in reason.lower():
             reason += "; lower --memory or --tile"
         return _result(job, Status.FAILED, _named(job, reason), seconds=time.perf_counter() - start)
-    return _result(job, Status.DONE, report=report, seconds=time.perf_counter() - start)
+    done, picture = _result(job, Status.DONE, report=result.report, seconds=time.perf_counter() - start), result.picture
+    assert picture is not None
+    return replace(done, damage=picture.damage, warnings=(*picture.notes, *images.losses(job.target, picture)))
 
 
 def _upscale(
@@ -191,7 +199,7 @@ def _upscale(
 
 def _read(upscaler: Upscaler, job: Job, options: Options) -> images.Picture:
     """The input. Raises ImageFileError if it cannot be read, or if the output's format cannot hold the result."""
-    picture = images.read_image(job.source, max_pixels=options.max_pixels)
+    picture = images.read_image(job.source, max_pixels=options.max_pixels, accept_damaged=options.accept_damaged)
     height, width = picture.height * upscaler.scale, picture.width * upscaler.scale
     images.check_fits(job.target, height, width, transparent=picture.is_transparent)
     return picture

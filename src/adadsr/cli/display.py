@@ -62,10 +62,21 @@ def show_end(results: Sequence[Result], *, interrupted: bool, quiet: bool) -> No
     """The summary on stdout, then each failure and the interruption on stderr."""
     if not quiet and (len(results) != 1 or results[0].status is not Status.FAILED):
         typer.echo(summary(results))
+    if not quiet:
+        _show_warnings(results)
     show_failures(results)
     if interrupted:
         left = sum(result.status is Status.NOT_RUN for result in results)
         typer.echo(f"adadsr: interrupted; {left} of {len(results)} images not run, the rest complete", err=True)
+
+
+def _show_warnings(results: Sequence[Result]) -> None:
+    """What a user should know about images that are done, on stderr."""
+    for result in results:
+        damage = f"damaged ({result.damage}); only what could be decoded was upscaled" if result.damage else None
+        for warning in (damage, *result.warnings):
+            if warning:
+                typer.echo(f"adadsr: {result.source}: {warning}", err=True)
 
 
 def show_failures(results: Sequence[Result]) -> None:

@@ -100,6 +100,14 @@ ReportFile: TypeAlias = Annotated[
         rich_help_panel=_OUTPUT,
     ),
 ]
+AcceptDamaged: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--accept-damaged",
+        help="Take what can be decoded of damaged PNG, JPEG and TIFF files, with a warning.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 Verbose: TypeAlias = Annotated[
     bool, typer.Option("--verbose", "-v", help="Print a line per image.", rich_help_panel=_OUTPUT)
 ]
@@ -134,6 +142,7 @@ def upscale(
     overwrite: Overwrite = False,
     depth_map: DepthMap = False,
     report: ReportFile = None,
+    accept_damaged: AcceptDamaged = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
@@ -162,7 +171,8 @@ def upscale(
     execution = execution_of(device, backend, tile, memory, precision, threads)
     suffix = None if format is None else f".{format}"
     jobs = batch.find_jobs(inputs, output, suffix=suffix, depth_views=depth_map, overwrite=overwrite)
-    options = batch.Options(target, quality, max_pixels or images.DEFAULT_MAX_PIXELS, overwrite)
+    limit = max_pixels or images.DEFAULT_MAX_PIXELS
+    options = batch.Options(target, quality, limit, overwrite, accept_damaged)
 
     def load() -> "Upscaler":
         return load_upscaler(model, scale, on_device(execution))

@@ -10,7 +10,7 @@ from adadsr.images._arrays import picture_from_array, picture_from_pil
 from adadsr.images._picture import Picture, Pixels
 from adadsr.images._planes import Planes, bleed_color, from_planes, quantize, to_planes
 from adadsr.images._reading import DEFAULT_MAX_PIXELS, ImageSource, read_image, read_size
-from adadsr.images._writing import check_fits, check_writable, encode, write_image
+from adadsr.images._writing import check_fits, check_writable, encode, losses, write_image
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -25,6 +25,7 @@ __all__ = [
     "encode",
     "from_planes",
     "is_image_file",
+    "losses",
     "picture_from_array",
     "picture_from_pil",
     "quantize",

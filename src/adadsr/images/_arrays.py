@@ -7,8 +7,9 @@ import numpy.typing as npt
 import pyvips
 
 from adadsr.errors import InputError
-from adadsr.images._metadata import cmyk_to_srgb, fitting_profile, upright_xmp
-from adadsr.images._picture import Picture, Pixels, upright
+from adadsr.images import _exif, _xmp
+from adadsr.images._metadata import cmyk_to_srgb, fitting_profile
+from adadsr.images._picture import Extra, Picture, Pixels, upright
 from adadsr.images._vips import image_of, no_warnings
 
 _ORIENTATION_TAG = 0x0112
@@ -62,14 +63,17 @@ def picture_from_pil(image: Any) -> Picture:
     if image.mode == "CMYK":
         pixels, profile = _srgb_from_cmyk(pixels, profile), None
     pixels = upright(pixels, exif.get(_ORIENTATION_TAG, 1))
-    xmp = info.get("xmp")
-    dpi = info.get("dpi")
+    xmp, dpi = info.get("xmp"), info.get("dpi")
+    block = info.get("exif") or (exif.tobytes() if len(exif) else None)
+    packet = _xmp.cleaned(xmp.encode() if isinstance(xmp, str) else xmp, exif.get(_ORIENTATION_TAG), image.size)
     return Picture(
         pixels,
         fitting_profile(profile, gray=pixels.shape[2] <= 2),
-        info.get("exif") or (exif.tobytes() if len(exif) else None),
-        upright_xmp(xmp.encode() if isinstance(xmp, str) else xmp),
+        _exif.cleaned(block, image.size),
+        packet.xmp,
         (float(dpi[0]), float(dpi[1])) if dpi else None,
+        Extra(described_size=(pixels.shape[1], pixels.shape[0])),
+        packet.notes,
     )
 
 

@@ -1,6 +1,5 @@
-"""ICC profiles (whether they fit the pixels; CMYK to sRGB) and XMP."""
+"""ICC profiles: whether they fit the pixels, and conversion to sRGB."""
 
-import re
 from typing import Any
 
 import pyvips
@@ -8,8 +7,6 @@ import pyvips
 from adadsr.images._vips import field
 
 _HEADER_BYTES = 128  # of an ICC profile
-_XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|\s*>))\s*[2-8]""")
-_XMP_GAIN_MAP = b"http://ns.adobe.com/hdr-gain-map/"
 
 
 def fitting_profile(profile: bytes | None, gray: bool) -> bytes | None:
@@ -42,6 +39,28 @@ def gray_to_srgb(image: Any, profile: bytes) -> Any:
     return _to_srgb(image, profile, inks=1)
 
 
+def lab_to_srgb(image: Any, offset: bool) -> Any:
+    """Convert stored L*a*b* samples (3 bands, or 4 with alpha), 8 or 16 bits, relative to D50, to sRGB.
+
+    offset: whether a* and b* are stored with an offset of a half (TIFF's ICCLAB) instead of as signed numbers (CIELAB).
+    """
+    image = image.copy_memory()  # each band is read, and the file only once
+    deep = image.format == "ushort"
+    unit, half = (256, 32768) if deep else (1, 128)
+    top = (65280 if offset else 65535) if deep else 255
+    planes = [image[0] * (100 / top)]
+    for band in (image[1], image[2]):
+        signed = band - half if offset else (band < half).ifthenelse(band, band - 2 * half)
+        planes.append(signed / unit)
+    lab = planes[0].bandjoin(planes[1:]).cast("float").copy(interpretation="lab")
+    if lab.get_typeof("icc-profile-data"):
+        lab = lab.copy()
+        lab.remove("icc-profile-data")
+    color = lab.icc_export(output_profile="srgb", depth=16 if deep else 8).copy()
+    color.remove("icc-profile-data")
+    return color.bandjoin(image[3]) if image.bands > 3 else color
+
+
 def _to_srgb(image: Any, profile: bytes | None, inks: int) -> Any:
     # libvips would rescale alpha along with the colours, so it is set aside.
     color = image.extract_band(0, n=inks) if image.bands > inks else image.copy()
@@ -53,13 +72,6 @@ def _to_srgb(image: Any, profile: bytes | None, inks: int) -> Any:
     color = color.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=depth).copy()
     color.remove("icc-profile-data")
     return color.bandjoin(image[inks]) if image.bands > inks else color
-
-
-def upright_xmp(xmp: bytes | None) -> bytes | None:
-    """XMP with orientation 1; None if it describes a gain map, which is dropped."""
-    if xmp is None or _XMP_GAIN_MAP in xmp:
-        return None
-    return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
 
 
 def _color_space(profile: bytes | None) -> bytes | None:

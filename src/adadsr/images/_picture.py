@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from adadsr.errors import InputError
+from adadsr.images._cicp import Cicp
+from adadsr.images._pngcolor import PngColor
 
 Pixels: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -23,6 +25,29 @@ _ORIENTATIONS = {
 }
 
 
+@dataclass(frozen=True)
+class Extra:
+    """Metadata that not every format has.
+
+    Attributes:
+        aspect: horizontal and vertical pixels per unknown length, of which only the ratio means something.
+        texts: keywords and texts of a PNG; comments of a JPEG have the keyword `Comment`.
+        photoshop: Photoshop image resources, with IPTC.
+        geotiff: GeoTIFF tags, as a TIFF without pixels.
+        cicp: colour by code points, if they are not those of sRGB. `icc_profile` is an equivalent.
+        png_color: gAMA and cHRM of a PNG, if they count and are not those of sRGB. `icc_profile` is an equivalent.
+        described_size: width and height that the metadata describe; None for those of the picture.
+    """
+
+    aspect: tuple[float, float] | None = None
+    texts: tuple[tuple[str, str], ...] = ()
+    photoshop: bytes | None = None
+    geotiff: bytes | None = None
+    cicp: Cicp | None = None
+    png_color: PngColor | None = None
+    described_size: tuple[int, int] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Picture:
     """An upright picture with straight (not premultiplied) alpha, and its metadata.
@@ -32,9 +57,12 @@ class Picture:
     Attributes:
         pixels: (H, W, C) uint8 or uint16 over their full range; C = 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA. The array
             is not copied.
-        icc_profile, exif, xmp: as found in the file. EXIF is written with the size of the output, orientation 1 and
-            no thumbnail.
+        icc_profile, exif, xmp: as in the file, with orientation 1 and no thumbnail. They are written with the size of
+            the output.
         dpi: horizontal and vertical pixels per inch.
+        extra: other metadata.
+        notes: what reading left out or had to assume, in words for the user.
+        damage: what was wrong with a damaged file of which only a part was decoded; None for a whole one.
 
     Raises:
         InputError: pixels of another shape or type.
@@ -45,6 +73,9 @@ class Picture:
     exif: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
+    extra: Extra = Extra()
+    notes: tuple[str, ...] = ()
+    damage: str | None = None
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype

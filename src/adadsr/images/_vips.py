@@ -13,17 +13,18 @@ import pyvips
 from adadsr.images._picture import Pixels
 
 MM_PER_INCH = 25.4  # libvips counts pixels per millimetre
-_LOGGER = logging.getLogger("pyvips")
+_LOGGERS = tuple(logging.getLogger(name) for name in ("pyvips", "tifffile"))
 
 
 @contextlib.contextmanager
 def no_warnings() -> Iterator[None]:
-    """Decorator: drop libvips' warnings about this function's picture, and no others, until it returns.
+    """Decorator: drop warnings of libvips and tifffile about this function's picture, and no others, until it returns.
 
     They are about metadata that libvips repairs or drops; whatever makes a picture unusable is raised.
     """
     own = _OwnWarnings()
-    _LOGGER.addFilter(own)
+    for logger in _LOGGERS:
+        logger.addFilter(own)
     try:
         yield
     except Exception as error:
@@ -32,7 +33,8 @@ def no_warnings() -> Iterator[None]:
             traceback.clear_frames(each.__traceback__ if each else None)
         raise
     finally:
-        _LOGGER.removeFilter(own)
+        for logger in _LOGGERS:
+            logger.removeFilter(own)
 
 
 class _OwnWarnings(logging.Filter):
@@ -45,7 +47,7 @@ class _OwnWarnings(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         # Python calls threads that it did not start dummies.
         is_own = record.thread == self._thread or (record.threadName or "").startswith("Dummy-")
-        return record.levelno >= logging.ERROR or not is_own
+        return not is_own or (record.levelno >= logging.ERROR and record.name == "pyvips")
 
 
 def image_of(pixels: Pixels, interpretation: str) -> Any:
@@ -61,8 +63,18 @@ def field(image: Any, name: str) -> Any:
     return image.get(name) if image.get_typeof(name) else None
 
 
+def with_fields_of(like: Any, image: Any) -> Any:
+    """`image` with the resolution and the attached fields of another, such as profile, XMP and orientation."""
+    image = image.copy(xres=like.xres, yres=like.yres)
+    own = set(image.get_fields())
+    for name in like.get_fields():
+        if name not in own:
+            image.set_type(like.get_typeof(name), name, like.get(name))
+    return image
+
+
 def reason(error: pyvips.Error) -> str:
-    """The last line of a libvips message; earlier ones come from probing and from the call itself."""
+    """The last line of a libvips message that is not about the call itself; earlier ones may come from probing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith("unable to call ")]
+    lines = [line for line in lines if not (line.startswith("unable to ") or line.endswith(": load error"))]
     return lines[-1] if lines else "libvips gives no reason"

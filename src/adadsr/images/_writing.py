@@ -2,28 +2,17 @@
 
 import io
 import os
-from typing import Any
 
-import numpy as np
 import pyvips
 
 from adadsr import atomic
 from adadsr.errors import ImageFileError, InputError
-from adadsr.formats import FORMATS, Encoding, Format, find_format, format_for_writing, joined
-from adadsr.images._metadata import fitting_profile, gray_to_srgb
-from adadsr.images._picture import Picture, Pixels
-from adadsr.images._tiffexif import append_tiff_exif
-from adadsr.images._vips import MM_PER_INCH, image_of, no_warnings, reason
+from adadsr.formats import FORMATS, Format, find_format, format_for_writing, joined
+from adadsr.images._encoding import lost_metadata, save
+from adadsr.images._picture import Picture
+from adadsr.images._vips import no_warnings, reason
 
-_MIN_EXIF_BYTES = 8  # the TIFF header of an EXIF block
-_DEFAULT_DPI = (72.0, 72.0)
 _BEST_QUALITY = 100
-_INTERPRETATIONS = {  # (gray, 16 bits)
-    (True, False): "b-w",
-    (True, True): "grey16",
-    (False, False): "srgb",
-    (False, True): "rgb16",
-}
 
 
 @no_warnings()
@@ -46,18 +35,13 @@ def encode(picture: Picture, format: str, *, quality: int | None = None) -> byte
     """
     target = find_format(format)
     _check_fits("", target, picture.height, picture.width, transparent=picture.is_transparent, quality=quality)
-    memory = pyvips.Target.new_to_memory()
+    file = io.BytesIO()
     try:
-        _save(picture, target, quality, memory)
+        save(picture, target, _quality(quality, target), file)
     except pyvips.Error as error:
         raise ImageFileError(
             f"cannot encode the picture as {target.name} ({reason(error)}); try another format"
         ) from error
-    content: bytes = memory.get("blob")
-    if not _lacks_exif(picture, target):
-        return content
-    file = io.BytesIO(content)
-    append_tiff_exif(file, picture.exif or b"", picture.height, picture.width)
     return file.getvalue()
 
 
@@ -86,9 +70,7 @@ def write_image(
     target = format_for_writing(name)
     try:
         with atomic.replacing(name) as hidden, hidden.open("r+b") as file:
-            _save(picture, target, quality, pyvips.Target.new_to_descriptor(file.fileno()))
-            if _lacks_exif(picture, target):
-                append_tiff_exif(file, picture.exif or b"", picture.height, picture.width)
+            save(picture, target, _quality(quality, target), file)
     except pyvips.Error as error:
         raise ImageFileError(_failure(name, reason(error))) from error
     except OSError as error:
@@ -134,6 +116,13 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = True) -> N
         raise ImageFileError(f"{name}: folder {os.path.dirname(name) or '.'} does not exist; create it first")
 
 
+def losses(path: str | os.PathLike[str], picture: Picture) -> tuple[str, ...]:
+    """What the format of the suffix cannot keep of the metadata, in words for the user."""
+    target = format_for_writing(os.fspath(path))
+    missing = [name for name, is_lost in lost_metadata(picture, target).items() if is_lost]
+    return (f"{target.name} cannot hold {joined(missing)}",) if missing else ()
+
+
 def _check_fits(
     prefix: str, target: Format, height: int, width: int, *, transparent: bool, quality: int | None
 ) -> None:
@@ -151,57 +140,10 @@ def _check_fits(
         raise ImageFileError(f"{prefix}{target.name} cannot hold transparency; write {others}")
 
 
-def _save(picture: Picture, target: Format, quality: int | None, output: Any) -> None:
-    """Encode into a pyvips Target, without the EXIF if `_lacks_exif` says so."""
-    if quality is None:
-        quality = _BEST_QUALITY if target.default_quality is None else target.default_quality
-    encoding = Encoding(quality, min(picture.bits, target.bits), picture.pixels.nbytes)
-    image = _with_metadata(_vips_image(picture, target), picture, target)
-    getattr(image, f"{target.codec}save_target")(output, **target.save_options(encoding))
-
-
-def _lacks_exif(picture: Picture, target: Format) -> bool:
-    """Whether EXIF must be added after `_save`."""
-    return target.exif_in_directory and picture.exif is not None
-
-
-def _vips_image(picture: Picture, target: Format) -> Any:
-    """A vips image of the samples of `picture`; they are not copied if the format stores them as they are."""
-    pixels = picture.pixels
-    if picture.has_alpha and not target.has_alpha:
-        pixels = pixels[..., :-1]  # _check_fits has checked that it is opaque
-    if picture.bits > target.bits:
-        pixels = _reduced(pixels, target.bits)
-    pixels = np.ascontiguousarray(pixels)
-    return image_of(pixels, _INTERPRETATIONS[picture.is_gray, pixels.dtype == np.uint16])
-
-
-def _with_metadata(image: Any, picture: Picture, target: Format) -> Any:
-    profile = fitting_profile(picture.icc_profile, gray=picture.is_gray)
-    if profile is not None and picture.is_gray and not target.has_gray:
-        image, profile = gray_to_srgb(image, profile), None
-    exif = picture.exif if len(picture.exif or b"") >= _MIN_EXIF_BYTES else None
-    blobs = {"icc-profile-data": profile, "exif-data": exif, "xmp-data": picture.xmp}
-    for name, blob in blobs.items():
-        if blob is not None:
-            image.set_type(pyvips.GValue.blob_type, name, blob)
-    # Setting the EXIF block made libvips take orientation, resolution and thumbnail from it.
-    for name in image.get_fields():
-        if name.startswith(("exif-ifd1-", "jpeg-thumbnail")):
-            image.remove(name)
-    image.set_type(pyvips.GValue.gint_type, "orientation", 1)
-    horizontal, vertical = picture.dpi or _DEFAULT_DPI
-    return image.copy(xres=horizontal / MM_PER_INCH, yres=vertical / MM_PER_INCH)
-
-
-def _reduced(pixels: Pixels, bits: int) -> Pixels:
-    """16-bit samples rounded to `bits`: 8 as uint8; 12 in the upper bits of uint16, as libvips expects."""
-    top = 2**bits - 1
-    reduced = np.empty(pixels.shape, np.uint8 if bits == 8 else np.uint16)
-    for row, out in zip(pixels, reduced, strict=True):
-        sample = (row.astype(np.uint32) * top + 32767) // 65535
-        out[...] = sample if bits == 8 else sample << (16 - bits)
-    return reduced
+def _quality(quality: int | None, target: Format) -> int:
+    if quality is not None:
+        return quality
+    return _BEST_QUALITY if target.default_quality is None else target.default_quality
 
 
 def _failure(name: str, cause: str) -> str:

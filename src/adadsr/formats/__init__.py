@@ -1,6 +1,7 @@
 """Supported file formats, one complete row each. Imports no image library.
 
-A new format is one row of FORMATS: suffixes, error messages, the command's choices and the tests follow from it.
+A new format is one row of FORMATS, or of INPUT_FORMATS if it is only read: suffixes, error messages, the command's
+choices and the tests follow from it.
 """
 
 import os
@@ -9,26 +10,41 @@ from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from adadsr.errors import ImageFileError, InputError
+from adadsr.formats._signatures import (
+    HEAD_BYTES,
+    JP2_SIGNATURE,
+    JXL_SIGNATURE,
+    PNG_SIGNATURE,
+    TIFF_SIGNATURES,
+    begins_with,
+    has_animation_chunk,
+    is_avif,
+    is_bmp,
+    is_heic,
+    is_image_sequence,
+    is_pnm,
+    is_webp,
+)
 
 __all__ = [
     "FORMATS",
     "HEAD_BYTES",
+    "INPUT_FORMATS",
+    "READABLE_SUFFIXES",
     "SUPPORTED_SUFFIXES",
     "Encoding",
     "Format",
+    "InputFormat",
     "find_format",
     "format_for_writing",
+    "input_format_of",
     "is_image_file",
     "joined",
     "recognise",
     "suffix_of",
 ]
 
-HEAD_BYTES = 4096
-"""Number of leading bytes that suffice to recognise a format."""
 _ANY_SIDE = 2**31 - 1
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 _CLASSIC_TIFF_BYTES = 2**32 - 2**25  # above it offsets need 64 bits; the margin is for metadata and overhead
 _FULL_CHROMA = 90  # quality from which colour keeps its full resolution
 
@@ -44,79 +60,57 @@ class Encoding(NamedTuple):
 Options = Mapping[str, bool | int | str]
 
 
-@dataclass(frozen=True, eq=False)
-class Format:
-    """One file format.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InputFormat:
+    """One file format that can be read.
 
     Attributes:
         name: as people write it.
         suffixes: lower case, with the dot; the first is the usual one.
         matches: whether the first HEAD_BYTES of a file are of this format.
-        is_animated: whether an open file is an animation that libvips would read as a still picture.
-        codec: libvips reads with `<codec>load_source` and writes with `<codec>save_target`.
-        save_options: options of `<codec>save_target`, chosen to write a megapixel in less than about a second.
-        bits: maximum bits per sample.
-        max_side: longest side in pixels.
-        has_gray, has_alpha: whether single-channel gray and alpha can be stored.
-        default_quality: 1..100; None if files are lossless at any quality.
-        is_lossless_at_100: whether quality 100 makes a file lossless.
-        exif_in_directory: whether EXIF is a directory of the file, which libvips neither reads nor writes.
+        is_animated: whether an open file is an animation that its decoder would read as a still picture.
+        codec: libvips reads with `<codec>load_source`, unless `images` has a decoder of its own for it.
+        has_gray: whether single-channel gray can be stored.
+        strictness: libvips' `fail_on`, so that no error of its decoder passes as pixels and no healthy file is refused.
+        decodes_damaged: whether a part of a damaged file can be decoded.
+        needs_extra: whether it takes a library of the extra `formats`.
     """
 
     name: str
     suffixes: tuple[str, ...]
     matches: Callable[[bytes], bool]
     codec: str
+    has_gray: bool
+    strictness: str = "error"
+    decodes_damaged: bool = False
+    needs_extra: bool = False
+    is_animated: Callable[[BinaryIO], bool] = lambda file: False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Format(InputFormat):
+    """One file format that can be read and written.
+
+    Attributes:
+        save_options: options of libvips' `<codec>save_target`, chosen to write a megapixel in less than about a second.
+        bits: maximum bits per sample.
+        max_side: longest side in pixels.
+        has_alpha: whether alpha can be stored.
+        default_quality: 1..100; None if files are lossless at any quality.
+        is_lossless_at_100: whether quality 100 makes a file lossless.
+    """
+
     save_options: Callable[[Encoding], Options]
     bits: int
     max_side: int
-    has_gray: bool
     has_alpha: bool
     default_quality: int | None = None
     is_lossless_at_100: bool = False
-    exif_in_directory: bool = False
-    is_animated: Callable[[BinaryIO], bool] = lambda file: False
 
     @property
     def is_lossless(self) -> bool:
         """Whether every file of this format is lossless."""
         return self.default_quality is None
-
-
-def _begins_with(*signatures: bytes) -> Callable[[bytes], bool]:
-    return lambda head: head.startswith(signatures)
-
-
-def _is_webp(head: bytes) -> bool:
-    return head.startswith(b"RIFF") and head[8:12] == b"WEBP"
-
-
-def _is_avif(head: bytes) -> bool:
-    return not {b"avif", b"avis"}.isdisjoint(_brands(head))
-
-
-def _brands(head: bytes) -> list[bytes]:
-    """Major and compatible brands of an ISO base media file (ISO/IEC 14496-12, 4.3)."""
-    if head[4:8] != b"ftyp":
-        return []
-    body = head[8 : int.from_bytes(head[:4], "big")]
-    return [body[at : at + 4] for at in range(0, len(body), 4) if at != 4]  # at 4: the minor version
-
-
-def _is_image_sequence(file: BinaryIO) -> bool:
-    file.seek(0)
-    return b"avis" in _brands(file.read(HEAD_BYTES))
-
-
-def _has_animation_chunk(file: BinaryIO) -> bool:
-    """Walk the chunks before the first image data; acTL among them makes an animated PNG."""
-    file.seek(len(_PNG_SIGNATURE))
-    while len(header := file.read(8)) == 8:
-        kind = header[4:]
-        if kind in (b"acTL", b"IDAT", b"IEND"):
-            return kind == b"acTL"
-        file.seek(int.from_bytes(header[:4], "big") + 4, os.SEEK_CUR)  # data and checksum
-    return False
 
 
 def _png_options(encoding: Encoding) -> Options:
@@ -153,19 +147,20 @@ FORMATS = (
     Format(
         name="PNG",
         suffixes=(".png",),
-        matches=_begins_with(_PNG_SIGNATURE),
-        is_animated=_has_animation_chunk,
+        matches=begins_with(PNG_SIGNATURE),
+        is_animated=has_animation_chunk,
         codec="png",
         save_options=_png_options,
         bits=16,
         max_side=_ANY_SIDE,
         has_gray=True,
         has_alpha=True,
+        decodes_damaged=True,
     ),
     Format(
         name="JPEG",
         suffixes=(".jpg", ".jpeg", ".jpe", ".jfif"),
-        matches=_begins_with(b"\xff\xd8\xff"),
+        matches=begins_with(b"\xff\xd8\xff"),
         codec="jpeg",
         save_options=_jpeg_options,
         bits=8,
@@ -173,11 +168,13 @@ FORMATS = (
         has_gray=True,
         has_alpha=False,
         default_quality=95,
+        strictness="warning",
+        decodes_damaged=True,
     ),
     Format(
         name="WebP",
         suffixes=(".webp",),
-        matches=_is_webp,
+        matches=is_webp,
         codec="webp",
         save_options=_webp_options,
         bits=8,
@@ -190,20 +187,21 @@ FORMATS = (
     Format(
         name="TIFF",
         suffixes=(".tif", ".tiff"),
-        matches=_begins_with(*_TIFF_SIGNATURES),
+        matches=begins_with(*TIFF_SIGNATURES),
         codec="tiff",
         save_options=_tiff_options,
         bits=16,
         max_side=_ANY_SIDE,
         has_gray=True,
         has_alpha=True,
-        exif_in_directory=True,
+        strictness="warning",
+        decodes_damaged=True,
     ),
     Format(
         name="AVIF",
         suffixes=(".avif",),
-        matches=_is_avif,
-        is_animated=_is_image_sequence,
+        matches=is_avif,
+        is_animated=is_image_sequence,
         codec="heif",
         save_options=_avif_options,
         bits=12,
@@ -214,11 +212,59 @@ FORMATS = (
         is_lossless_at_100=True,
     ),
 )
-"""All formats, in the order that messages and help texts list them."""
+"""Formats that can be written, in the order that messages and help texts list them."""
+
+INPUT_FORMATS: tuple[InputFormat, ...] = (
+    *FORMATS,
+    InputFormat(
+        name="GIF",
+        suffixes=(".gif",),
+        matches=begins_with(b"GIF87a", b"GIF89a"),
+        codec="gif",
+        has_gray=False,
+    ),
+    InputFormat(
+        name="PPM",
+        suffixes=(".ppm", ".pgm", ".pbm", ".pnm"),
+        matches=is_pnm,
+        codec="pnm",
+        has_gray=True,
+    ),
+    InputFormat(name="BMP", suffixes=(".bmp", ".dib"), matches=is_bmp, codec="bmp", has_gray=False, needs_extra=True),
+    InputFormat(
+        name="HEIC",
+        suffixes=(".heic", ".heif", ".hif"),
+        matches=is_heic,
+        is_animated=is_image_sequence,
+        codec="heic",
+        has_gray=False,
+        needs_extra=True,
+    ),
+    InputFormat(
+        name="JPEG 2000",
+        suffixes=(".jp2", ".j2k", ".jpf", ".jpx", ".j2c"),
+        matches=begins_with(JP2_SIGNATURE, b"\xff\x4f\xff\x51"),
+        codec="jpeg2000",
+        has_gray=True,
+        needs_extra=True,
+    ),
+    InputFormat(
+        name="JPEG XL",
+        suffixes=(".jxl",),
+        matches=begins_with(JXL_SIGNATURE, b"\xff\x0a"),
+        codec="jpegxl",
+        has_gray=True,
+        needs_extra=True,
+    ),
+)
+"""Formats that can be read."""
 
 _BY_SUFFIX = {suffix: each for each in FORMATS for suffix in each.suffixes}
+_INPUTS_BY_SUFFIX = {suffix: each for each in INPUT_FORMATS for suffix in each.suffixes}
 SUPPORTED_SUFFIXES: tuple[str, ...] = tuple(_BY_SUFFIX)
-"""Lower-case suffixes, with the dot, of supported files."""
+"""Lower-case suffixes, with the dot, of files that can be written."""
+READABLE_SUFFIXES: tuple[str, ...] = tuple(_INPUTS_BY_SUFFIX)
+"""Lower-case suffixes, with the dot, of files that can be read."""
 
 
 def joined(names: Iterable[str]) -> str:
@@ -233,8 +279,8 @@ def suffix_of(name: str) -> str:
 
 
 def is_image_file(path: str | os.PathLike[str]) -> bool:
-    """Whether `path` is an existing file with a supported suffix; its content is not read."""
-    return suffix_of(os.fspath(path)) in _BY_SUFFIX and os.path.isfile(path)
+    """Whether `path` is an existing file with the suffix of a format that can be read; its content is not read."""
+    return suffix_of(os.fspath(path)) in _INPUTS_BY_SUFFIX and os.path.isfile(path)
 
 
 def find_format(name: str) -> Format:
@@ -257,6 +303,11 @@ def format_for_writing(name: str) -> Format:
     return _BY_SUFFIX[suffix]
 
 
-def recognise(head: bytes) -> Format | None:
-    """The format of a file that begins with `head`, its first HEAD_BYTES; None if it is not in FORMATS."""
-    return next((each for each in FORMATS if each.matches(head)), None)
+def recognise(head: bytes) -> InputFormat | None:
+    """The format of a file that begins with `head`, its first HEAD_BYTES; None if it is not in INPUT_FORMATS."""
+    return next((each for each in INPUT_FORMATS if each.matches(head)), None)
+
+
+def input_format_of(suffix: str) -> InputFormat | None:
+    """The format that can be read and has this suffix, in lower case with the dot."""
+    return _INPUTS_BY_SUFFIX.get(suffix)

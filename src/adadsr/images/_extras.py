@@ -1,0 +1,70 @@
+"""Codecs that libvips lacks, from libraries of the extra `formats`. They are imported when a file needs them."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from adadsr.errors import ImageFileError
+from adadsr.images._picture import Pixels
+
+_WHITE_IS_ZERO = 0
+
+
+class Undecodable(Exception):
+    """A library refused the data; the message is its reason."""
+
+
+class Unsupported(Exception):
+    """A library lacks the codec."""
+
+
+def load(module: str, what: str) -> Any:
+    """Import a library of the extra. Raises ImageFileError, which begins with `what`, the file and its format."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImageFileError(
+            f'{what} needs the extra `formats`; pip install "adadsr[formats]", or convert it'
+        ) from error
+
+
+def read_tiff(file: BinaryIO, what: str) -> Pixels:
+    """Samples (H, W, C) of the first page of a TIFF whose directory is sound.
+
+    what: as for `load`. Raises as `load`, Unsupported and Undecodable.
+    """
+    load("imagecodecs", what)
+    tifffile = load("tifffile", what)
+    file.seek(0)
+    try:
+        with tifffile.TiffFile(file) as tiff:
+            page = tiff.pages.first
+            if page.compression != 1 and page.compression not in tifffile.TIFF.DECOMPRESSORS:
+                raise Unsupported
+            samples = page.asarray(maxworkers=1)
+            planar = page.planarconfig == 2 and page.samplesperpixel > 1
+            inverted = page.photometric == _WHITE_IS_ZERO
+    except (MemoryError, Unsupported):
+        raise
+    except Exception as error:  # each codec has errors of its own
+        raise Undecodable(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+    if samples.ndim == 2:
+        samples = samples[..., None]
+    elif planar:
+        samples = np.moveaxis(samples, 0, -1)
+    pixels: Pixels = np.ascontiguousarray(samples.astype(samples.dtype.newbyteorder("="), copy=False))
+    return ~pixels if inverted else pixels
+
+
+def decoded(decode: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """What a library's decoder returns. Raises Undecodable, Unsupported."""
+    try:
+        return decode(*arguments, **options)
+    except MemoryError:
+        raise
+    except NotImplementedError as error:
+        raise Unsupported(str(error) or "features that its library lacks") from error
+    except Exception as error:  # each codec has errors of its own
+        raise Undecodable(str(error).splitlines()[0] if str(error) else type(error).__name__) from error

@@ -1,0 +1,133 @@
+"""Metadata in the segments of a JPEG that libvips does not carry, and the segments of one that is written."""
+
+from typing import BinaryIO, NamedTuple
+
+from adadsr.images import _photoshop
+from adadsr.images._jpegsegments import APP0, APP1, APP2, APP13, COMMENT, Segment, packed, segments
+from adadsr.images._resolution import Resolution
+from adadsr.images._xmpextension import guid, merged, split
+
+COMMENT_KEYWORD = "Comment"
+
+_HEADER_BYTES = 1 << 23
+_JFIF, _EXIF, _ICC = b"JFIF\0", b"Exif\0\0", b"ICC_PROFILE\0"
+_XMP, _XMP_EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
+_GUID_BYTES = 32
+_EXTENSION_HEADER = len(_XMP_EXTENSION) + _GUID_BYTES + 8
+_MOST = 65533  # bytes of a segment, without marker and length
+_MAX_EXTENSION = 1 << 26
+
+
+class JpegFacts(NamedTuple):
+    """comments: as text. photoshop: image resources, joined. xmp: with its extension. resolution: of the JFIF."""
+
+    comments: tuple[str, ...] = ()
+    photoshop: bytes | None = None
+    xmp: bytes | None = None
+    resolution: Resolution | None = None
+
+
+def read_jpeg_facts(file: BinaryIO) -> JpegFacts:
+    """The facts of an open JPEG."""
+    file.seek(0)
+    found = list(segments(file.read(_HEADER_BYTES)))
+    comments = tuple(_text(each.data) for each in found if each.marker == COMMENT)
+    prefix = _photoshop.JPEG_PREFIX
+    parts = [each.data[len(prefix) :] for each in found if each.marker == APP13 and each.data.startswith(prefix)]
+    xmp = next((each.data[len(_XMP) :] for each in found if each.marker == APP1 and each.data.startswith(_XMP)), None)
+    extension = _extension(found)
+    if xmp is not None and extension is not None:
+        xmp = merged(xmp, extension)
+    jfif = next((each.data for each in found if each.marker == APP0 and each.data.startswith(_JFIF)), b"")
+    resolution = None
+    if len(jfif) >= 12:
+        horizontal, vertical = int.from_bytes(jfif[8:10], "big"), int.from_bytes(jfif[10:12], "big")
+        resolution = Resolution.of(horizontal, vertical, {1: 2, 2: 3}.get(jfif[7], 1))
+    return JpegFacts(comments, b"".join(parts) or None, xmp, resolution)
+
+
+def _text(data: bytes) -> str:
+    data = data.rstrip(b"\0")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _extension(found: list[Segment]) -> bytes | None:
+    """The extension of the XMP, put together; None if there is none or a part is missing."""
+    parts = [each.data for each in found if each.marker == APP1 and each.data.startswith(_XMP_EXTENSION)]
+    parts = [each for each in parts if len(each) > _EXTENSION_HEADER]
+    start = len(_XMP_EXTENSION)
+    names = {each[start : start + _GUID_BYTES] for each in parts}
+    if len(names) != 1:
+        return None
+    size = int.from_bytes(parts[0][start + _GUID_BYTES : start + _GUID_BYTES + 4], "big")
+    if size > min(_MAX_EXTENSION, sum(len(each) for each in parts)):
+        return None
+    whole = bytearray(size)
+    for each in parts:
+        offset = int.from_bytes(each[_EXTENSION_HEADER - 4 : _EXTENSION_HEADER], "big")
+        data = each[_EXTENSION_HEADER:]
+        whole[offset : offset + len(data)] = data
+    return bytes(whole[:size])
+
+
+def header(
+    resolution: Resolution | None, exif: bytes | None, xmp: bytes | None, photoshop: bytes | None, comments: list[str]
+) -> bytes:
+    """The segments that go before those of the encoder. What is too long for a segment is left out; see `fits`."""
+    unit, horizontal, vertical = 0, 1, 1
+    if resolution is not None:
+        unit = {2: 1, 3: 2}.get(resolution.unit, 0)
+        horizontal, vertical = (min(max(round(side), 1), 65535) for side in resolution[:2])
+    density = bytes((1, 2, unit)) + horizontal.to_bytes(2, "big") + vertical.to_bytes(2, "big")
+    found = [packed(APP0, _JFIF + density + bytes(2))]
+    if exif is not None and exif_fits(exif):
+        found.append(packed(APP1, exif))
+    found += _xmp_segments(xmp)
+    for at in range(0, len(photoshop or b""), _MOST - len(_photoshop.JPEG_PREFIX)):
+        part = (photoshop or b"")[at : at + _MOST - len(_photoshop.JPEG_PREFIX)]
+        found.append(packed(APP13, _photoshop.JPEG_PREFIX + part))
+    for text in comments:
+        data = text.encode()
+        found += [packed(COMMENT, data[at : at + _MOST]) for at in range(0, max(len(data), 1), _MOST)]
+    return b"".join(found)
+
+
+def exif_fits(exif: bytes) -> bool:
+    """Whether an EXIF block fits into a segment."""
+    return len(exif) <= _MOST
+
+
+def xmp_fits(xmp: bytes) -> bool:
+    """Whether XMP fits into a segment, or can be split."""
+    return split(xmp, _MOST - len(_XMP)) is not None
+
+
+def _xmp_segments(xmp: bytes | None) -> list[bytes]:
+    parts = None if xmp is None else split(xmp, _MOST - len(_XMP))
+    if parts is None:
+        return []
+    standard, extension = parts
+    found = [packed(APP1, _XMP + standard)]
+    if extension is not None:
+        step = _MOST - _EXTENSION_HEADER
+        for at in range(0, len(extension), step):
+            head = _XMP_EXTENSION + guid(extension).encode() + len(extension).to_bytes(4, "big") + at.to_bytes(4, "big")
+            found.append(packed(APP1, head + extension[at : at + step]))
+    return found
+
+
+def with_header(head: bytes, first: bytes) -> bytes | None:
+    """The beginning of a JPEG up to its first scan, with the segments `first` for the encoder's own metadata.
+
+    The encoder's profile is kept. None if `head` does not reach the scan yet.
+    """
+    found = list(segments(head))
+    if not found or found[-1].marker != 0xDA:
+        return None
+    kept = [each for each in found[:-1] if each.marker not in (APP0, APP1, APP13, COMMENT)]
+    profile = [each for each in kept if each.marker == APP2 and each.data.startswith(_ICC)]
+    rest = [each for each in kept if each not in profile]
+    return b"\xff\xd8" + first + b"".join(each.packed() for each in (*profile, *rest)) + head[found[-1].start :]

@@ -1,0 +1,51 @@
+"""An open file of a known format, and the refusals that its decoders share."""
+
+from typing import BinaryIO, NamedTuple, Protocol
+
+from adadsr.errors import ImageFileError
+from adadsr.formats import InputFormat
+from adadsr.images._picture import Picture
+
+
+class Opened(NamedTuple):
+    """A file, its name for messages, its format and the limit on its pixels."""
+
+    name: str
+    content: InputFormat
+    file: BinaryIO
+    max_pixels: int
+
+    def check_size(self, width: int, height: int) -> None:
+        """Refuse a declared size over the limit."""
+        if width * height > self.max_pixels:
+            raise ImageFileError(
+                f"{self.name}: {width}x{height} is over the limit of {self.max_pixels / 1e6:.4g} megapixels; "
+                "pass --max-pixels to allow it"
+            )
+
+    def damaged(self, cause: str, *, in_part: bool = True) -> ImageFileError:
+        """The refusal of a damaged file. in_part: whether the rest can be decoded if its format permits."""
+        advice = "get a complete copy"
+        if in_part and self.content.decodes_damaged:
+            advice += ", or pass --accept-damaged to take what can be decoded"
+        return ImageFileError(f"{self.name}: truncated or corrupt {self.content.name} ({cause}); {advice}")
+
+    def bytes(self) -> bytes:
+        """The whole file."""
+        self.file.seek(0)
+        return self.file.read()
+
+
+class Decoder(Protocol):
+    """One open file. Its methods raise ImageFileError."""
+
+    def size(self) -> tuple[int, int]:
+        """Height and width of the upright picture, from the header."""
+
+    def picture(self, accept_damaged: bool) -> Picture:
+        """Decode everything."""
+
+
+def several(name: str, pages: int) -> str:
+    what = f"has {pages} pages or frames" if pages > 1 else "is animated"
+    return f"{name}: {what}; only still images are supported; extract one frame"

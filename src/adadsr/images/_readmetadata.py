@@ -1,0 +1,116 @@
+"""Everything but pixels that an open file says about its picture."""
+
+from typing import Any, BinaryIO, NamedTuple
+
+from adadsr.formats import InputFormat
+from adadsr.images import _exif, _photoshop, _xmp
+from adadsr.images._cicp import Cicp
+from adadsr.images._heifboxes import read_heif_facts
+from adadsr.images._jpegmetadata import COMMENT_KEYWORD, read_jpeg_facts
+from adadsr.images._picture import Extra
+from adadsr.images._pngchunks import read_png_facts
+from adadsr.images._pngcolor import PngColor
+from adadsr.images._resolution import Resolution
+from adadsr.images._tiffmetadata import read_tiff_metadata
+from adadsr.images._vips import field
+
+DAMAGED_EXIF_NOTE = "damaged EXIF was left out"
+
+
+class Metadata(NamedTuple):
+    """Of the upright picture. dpi: see `Picture`. is_premultiplied: whether colours are multiplied by alpha."""
+
+    profile: bytes | None
+    exif: bytes | None
+    xmp: bytes | None
+    dpi: tuple[float, float] | None
+    extra: Extra
+    notes: tuple[str, ...]
+    is_premultiplied: bool
+
+
+class _Found(NamedTuple):
+    """As it stands in the file. profile_counts: whether an ICC profile is valid beside the other colour."""
+
+    exif: bytes | None
+    xmp: bytes | None
+    resolution: Resolution | None = None
+    texts: tuple[tuple[str, str], ...] = ()
+    photoshop: bytes | None = None
+    geotiff: bytes | None = None
+    cicp: Cicp | None = None
+    png_color: PngColor | None = None
+    notes: tuple[str, ...] = ()
+    is_premultiplied: bool = False
+
+
+def read_metadata(image: Any, content: InputFormat, file: BinaryIO, orientation: int) -> Metadata:
+    """Metadata of a file of which `image` is the vips image. orientation: that which is applied to its pixels."""
+    found = _READERS.get(content.codec, _read_any)(image, file)
+    stored = (image.width, image.height)
+    profile = field(image, "icc-profile-data")
+    facts = _exif.read_exif_facts(found.exif)
+    applied = facts.orientation if orientation == 1 else orientation
+    packet = _xmp.cleaned(found.xmp, applied, stored)
+    exif = _exif.cleaned(found.exif, stored)
+    notes = (*found.notes, *packet.notes)
+    if found.exif is not None and exif is None:
+        notes = (*notes, DAMAGED_EXIF_NOTE)
+    resolution = (Resolution.of(*facts.resolution) if facts.resolution else None) or found.resolution
+    if resolution is not None and orientation >= 5:
+        resolution = resolution._replace(horizontal=resolution.vertical, vertical=resolution.horizontal)
+    geotiff = found.geotiff
+    if geotiff is not None and orientation != 1:
+        geotiff, notes = None, (*notes, "GeoTIFF tags of a turned picture were left out")
+    extra = Extra(
+        aspect=resolution[:2] if resolution is not None and resolution.dpi is None else None,
+        texts=found.texts,
+        photoshop=_photoshop.cleaned(found.photoshop),
+        geotiff=geotiff,
+        cicp=None if found.cicp is None or found.cicp.is_srgb else found.cicp,
+        png_color=found.png_color,
+        described_size=stored[::-1] if orientation >= 5 else stored,
+    )
+    dpi = None if resolution is None else resolution.dpi
+    return Metadata(profile, exif, packet.xmp, dpi, extra, notes, found.is_premultiplied)
+
+
+def _read_any(image: Any, file: BinaryIO) -> _Found:
+    return _Found(field(image, "exif-data"), field(image, "xmp-data"))
+
+
+def _read_png(image: Any, file: BinaryIO) -> _Found:
+    facts = read_png_facts(file)
+    color = PngColor.of(facts)
+    return _read_any(image, file)._replace(
+        resolution=facts.resolution, texts=facts.texts, cicp=facts.cicp, png_color=color, notes=facts.notes
+    )
+
+
+def _read_jpeg(image: Any, file: BinaryIO) -> _Found:
+    facts = read_jpeg_facts(file)
+    return _Found(
+        field(image, "exif-data"),
+        facts.xmp,
+        facts.resolution,
+        tuple((COMMENT_KEYWORD, text) for text in facts.comments),
+        facts.photoshop,
+    )
+
+
+def _read_tiff(image: Any, file: BinaryIO) -> _Found:
+    facts = read_tiff_metadata(file)
+    return _Found(
+        facts.exif, field(image, "xmp-data"), facts.resolution, photoshop=facts.photoshop, geotiff=facts.geotiff
+    )
+
+
+def _read_heif(image: Any, file: BinaryIO) -> _Found:
+    facts = read_heif_facts(file)
+    has_profile = field(image, "icc-profile-data") is not None
+    return _read_any(image, file)._replace(
+        cicp=None if has_profile else facts.cicp, is_premultiplied=facts.premultiplied
+    )
+
+
+_READERS = {"png": _read_png, "jpeg": _read_jpeg, "tiff": _read_tiff, "heif": _read_heif}

@@ -1,0 +1,295 @@
+"""Formats that are read and not written."""
+
+import contextlib
+import io
+import struct
+import subprocess
+import sys
+
+import imagecodecs
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image, ImageCms
+
+from adadsr import formats
+from adadsr.errors import ImageFileError
+from adadsr.formats import FORMATS, INPUT_FORMATS
+from adadsr.images import Picture, encode, read_image, read_size, write_image
+from adadsr.images._pngcolor import PngColor
+from file_tools import tool
+from image_samples import SRGB, exif_block, noise, smooth
+
+READ_ONLY = {row.name: row for row in INPUT_FORMATS if row not in FORMATS}
+WIDE, HIGH = 70, 44
+
+
+def pillow(name, **options):
+    def make(pixels):
+        file = io.BytesIO()
+        image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+        image.save(file, name, **options)
+        return file.getvalue()
+
+    return make
+
+
+def ppm(pixels):
+    kind, top = {1: b"P5", 3: b"P6"}[pixels.shape[2]], np.iinfo(pixels.dtype).max
+    head = b"%s\n# a comment\n%d %d\n%d\n" % (kind, pixels.shape[1], pixels.shape[0], top)
+    return head + pixels.astype(pixels.dtype.newbyteorder(">")).tobytes()
+
+
+def jxl(pixels):
+    return imagecodecs.jpegxl_encode(pixels.squeeze(), lossless=True)
+
+
+def jp2(pixels):
+    content = imagecodecs.jpeg2k_encode(pixels.squeeze(), reversible=True)
+    if pixels.shape[2] % 2:
+        return content
+    entries = b"".join(struct.pack(">HHH", at, at == pixels.shape[2] - 1, 0) for at in range(pixels.shape[2]))
+    cdef = struct.pack(">I4sH", 10 + len(entries), b"cdef", pixels.shape[2]) + entries
+    return with_box(content, cdef)
+
+
+def with_box(content, box):
+    """A JPEG 2000 with one more box in its header."""
+    at = content.index(b"jp2h")
+    (size,) = struct.unpack(">I", content[at - 4 : at])
+    end = at - 4 + size
+    return content[: at - 4] + struct.pack(">I", size + len(box)) + content[at:end] + box + content[end:]
+
+
+def heic(pixels):
+    file = io.BytesIO()
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[pixels.shape[2]] + (";16" if pixels.dtype == np.uint16 else "")
+    image = pillow_heif.from_bytes(mode, (pixels.shape[1], pixels.shape[0]), pixels.tobytes())
+    image.save(file, quality=-1, chroma=444, matrix_coefficients=0)
+    return file.getvalue()
+
+
+EXACT = {
+    "PPM": (ppm, [(1, 8), (3, 8), (1, 16), (3, 16)]),
+    "BMP": (pillow("BMP"), [(1, 8), (3, 8)]),
+    "JPEG 2000": (jp2, [(1, 8), (2, 8), (3, 8), (4, 8), (1, 16), (3, 16), (4, 16)]),
+    "JPEG XL": (jxl, [(1, 8), (2, 8), (3, 8), (4, 8), (1, 16), (3, 16), (4, 16)]),
+}
+CASES = [(name, *kind) for name, (_, kinds) in EXACT.items() for kind in kinds]
+
+
+def sample(name):
+    """A small file of a format."""
+    pixels = smooth(HIGH, WIDE)
+    if name == "HEIC":
+        return heic(pixels)
+    return pillow("GIF")(pixels) if name == "GIF" else EXACT[name][0](pixels)
+
+
+@pytest.mark.parametrize(("name", "channels", "bits"), CASES)
+def test_samples_are_read_exactly(name, channels, bits):
+    pixels = noise((HIGH, WIDE, channels), np.uint8 if bits == 8 else np.uint16)
+    content = EXACT[name][0](pixels)
+    picture = read_image(content)
+    np.testing.assert_array_equal(picture.pixels, pixels)
+    assert read_size(content) == (HIGH, WIDE)
+    assert picture.notes == ()
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_heic(channels, dtype):
+    pixels = smooth(HIGH, WIDE, channels).astype(dtype)
+    pixels *= 1 if dtype == np.uint8 else 257
+    content = heic(pixels)
+    picture = read_image(content)
+    assert picture.bits == 8 * np.dtype(dtype).itemsize
+    scale = 1 if dtype == np.uint8 else 257
+    assert np.abs(picture.pixels.astype(float) - pixels).max() / scale <= 3
+    assert read_size(content) == (HIGH, WIDE)
+
+
+@pytest.mark.parametrize("name", READ_ONLY)
+def test_a_format_is_recognised_and_has_a_row(name):
+    content = sample(name)
+    assert formats.recognise(content[: formats.HEAD_BYTES]) is READ_ONLY[name]
+    assert [row for row in INPUT_FORMATS if row.matches(content)] == [READ_ONLY[name]]
+    assert all(formats.input_format_of(suffix) is READ_ONLY[name] for suffix in READ_ONLY[name].suffixes)
+    picture = read_image(content)
+    assert (picture.height, picture.width) == read_size(content) == (HIGH, WIDE)
+
+
+@pytest.mark.parametrize("name", READ_ONLY)
+def test_truncated_anywhere(name):
+    content = sample(name)
+    for size in np.linspace(20, len(content) - (2 if name == "GIF" else 1), 25).astype(int):
+        with pytest.raises(ImageFileError, match=f"<bytes>: ({name}|truncated or corrupt|the content is not)"):
+            read_image(content[:size])
+
+
+@pytest.mark.parametrize("name", READ_ONLY)
+def test_the_limit_holds_before_anything_is_decoded(name, monkeypatch):
+    with pytest.raises(ImageFileError, match=f"{WIDE}x{HIGH} is over the limit"):
+        read_image(sample(name), max_pixels=WIDE * HIGH - 1)
+
+
+@pytest.mark.parametrize("name", READ_ONLY)
+def test_random_damage_never_gives_another_error(name):
+    content, rng = sample(name), np.random.default_rng(2)
+    for _ in range(60):
+        changed = bytearray(content)
+        for at in rng.integers(2, len(content), 3):
+            changed[at] = rng.integers(256)
+        with contextlib.suppress(ImageFileError):
+            assert read_image(bytes(changed), max_pixels=10**6).pixels.size
+
+
+@pytest.mark.parametrize("name", [row.name for row in READ_ONLY.values() if row.needs_extra])
+def test_a_missing_extra_is_named(name, monkeypatch):
+    for module in ("imagecodecs", "pillow_heif", "pillow_jxl"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImageFileError) as caught:
+        read_image(sample_bytes[name])
+    assert str(caught.value) == (
+        f'<bytes>: {name} needs the extra `formats`; pip install "adadsr[formats]", or convert it'
+    )
+
+
+sample_bytes = {name: sample(name) for name in READ_ONLY}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_still_gifs(channels):
+    picture = read_image(pillow("GIF")(smooth(HIGH, WIDE, channels)))
+    assert picture.pixels.shape == (HIGH, WIDE, channels)
+    with Image.open(io.BytesIO(pillow("GIF")(smooth(HIGH, WIDE, channels)))) as image:
+        expected = image.convert("RGB" if channels == 3 else "L")
+    np.testing.assert_array_equal(picture.pixels.squeeze(), np.asarray(expected))
+
+
+def test_transparent_gifs():
+    image = Image.fromarray(smooth(HIGH, WIDE)).quantize(16)
+    file = io.BytesIO()
+    image.save(file, "GIF", transparency=3)
+    picture = read_image(file.getvalue())
+    np.testing.assert_array_equal(picture.pixels[..., 3] == 0, np.asarray(image) == 3)
+
+
+def test_animated_gifs_are_refused():
+    frames = [Image.fromarray(smooth(HIGH, WIDE) // number) for number in (1, 2)]
+    file = io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    with pytest.raises(ImageFileError, match="has 2 pages or frames; only still images"):
+        read_image(file.getvalue())
+
+
+@pytest.mark.parametrize("mode", ["1", "P"])
+def test_other_bmps(mode):
+    pixels = noise((HIGH, WIDE, 4))
+    image = Image.fromarray(pixels).convert(mode)
+    file = io.BytesIO()
+    image.save(file, "BMP")
+    picture = read_image(file.getvalue())
+    expected = np.asarray(image.convert("L" if mode == "1" else "RGB"))
+    np.testing.assert_array_equal(picture.pixels.squeeze(), expected)
+
+
+@pytest.mark.parametrize("top_down", [False, True])
+@pytest.mark.parametrize("size", [56, 108, 124])
+def test_alpha_of_bmp(top_down, size):
+    pixels = noise((5, 6, 4))
+    rows = (pixels if top_down else pixels[::-1])[..., [2, 1, 0, 3]].tobytes()
+    header = struct.pack("<IiiHHIIiiII", size, 6, -5 if top_down else 5, 1, 32, 3, len(rows), 0, 0, 0, 0)
+    header += struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + bytes(size - 56)
+    content = b"BM" + struct.pack("<IHHI", 14 + len(header) + len(rows), 0, 0, 14 + len(header)) + header + rows
+    np.testing.assert_array_equal(read_image(content).pixels, pixels)
+
+
+def test_bitmaps_and_other_largest_samples():
+    bits = noise((5, 13, 1)) & 1
+    content = b"P4 13 5\n" + np.packbits(bits[..., 0], axis=1).tobytes()
+    np.testing.assert_array_equal(read_image(content).pixels, (1 - bits) * 255)
+    content = b"P5 3 1 15\n" + bytes((0, 7, 15))
+    np.testing.assert_array_equal(read_image(content).pixels.ravel(), (0, 119, 255))
+    content = b"P5 3 1 1023\n" + np.array((0, 512, 1023), ">u2").tobytes()
+    np.testing.assert_array_equal(read_image(content).pixels.ravel(), (0, 32800, 65535))
+
+
+@pytest.mark.parametrize("bits", [5, 10, 12])
+def test_jpeg_2000_of_other_depths_covers_the_full_range(bits):
+    levels = np.arange(1 << bits).reshape(-1, 32)
+    stored = levels.astype(np.uint8 if bits <= 8 else np.uint16)
+    picture = read_image(imagecodecs.jpeg2k_encode(stored, reversible=True, bitspersample=bits))
+    full = 255 if bits <= 8 else 65535
+    np.testing.assert_array_equal(picture.pixels[..., 0], np.rint(levels / levels.max() * full))
+
+
+def test_the_profile_of_jpeg_2000():
+    content, box = jp2(smooth(HIGH, WIDE)), struct.pack(">I4sBBB", 11 + len(SRGB), b"colr", 2, 0, 0) + SRGB
+    assert read_image(with_box(content, box)).icc_profile == SRGB
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_exif_of_jpeg_xl(compressed):
+    import pillow_jxl  # noqa: F401  (Pillow writes JPEG XL then)
+
+    file = io.BytesIO()
+    options = {"exif": exif_block(), "compress_metadata": compressed}
+    Image.fromarray(smooth(HIGH, WIDE)).save(file, "JXL", lossless=True, **options)
+    assert b"Maker" in read_image(file.getvalue()).exif
+
+
+def test_the_profile_of_jpeg_xl(tmp_path):
+    adobe = PngColor(45455, (31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)).profile(gray=False)
+    write_image(tmp_path / "a.png", Picture(smooth(HIGH, WIDE), adobe))
+    command = [tool("cjxl", "libjxl-tools"), "-d", "0", tmp_path / "a.png", tmp_path / "a.jxl"]
+    subprocess.run(command, check=True, capture_output=True)
+    picture = read_image(tmp_path / "a.jxl")
+    np.testing.assert_array_equal(picture.pixels, smooth(HIGH, WIDE))
+    greens = [
+        ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.green_colorant[0]
+        for profile in (picture.icc_profile, adobe)
+    ]
+    assert greens[0] == pytest.approx(greens[1], abs=1e-3)
+
+
+def test_colour_spaces_of_jpeg_2000_that_are_not_known():
+    content = jp2(smooth(HIGH, WIDE)).replace(b"colr\1\0\0\0\0\0\x10", b"colr\1\0\0\0\0\0\x12")
+    with pytest.raises(ImageFileError, match="JPEG 2000 with another colour space than sRGB or gray; convert it"):
+        read_image(content)
+
+
+def test_metadata_and_orientation_of_heic(tmp_path):
+    """pillow-heif turns the pixels; EXIF still has the orientation of those before."""
+    file = io.BytesIO()
+    pillow_heif.register_heif_opener()
+    exif = exif_block(orientation=6)
+    Image.fromarray(smooth(HIGH, WIDE)).save(file, "HEIF", quality=-1, exif=exif, icc_profile=SRGB)
+    content = file.getvalue()
+    picture = read_image(content)
+    assert read_size(content) == (picture.height, picture.width)
+    assert picture.icc_profile == SRGB
+    with Image.open(io.BytesIO(encode(picture, "jpeg"))) as image:
+        found = image.getexif()
+        assert (found[0x010F], found[0x0112]) == ("Maker", 1)
+        assert found.get_ifd(0x8769)[0xA002] == picture.width
+
+
+def test_other_pictures_of_a_heic_are_named():
+    file = io.BytesIO()
+    images = pillow_heif.from_pillow(Image.fromarray(smooth(HIGH, WIDE)))
+    images.add_from_pillow(Image.fromarray(smooth(HIGH, WIDE)))
+    images.save(file)
+    assert read_image(file.getvalue()).notes == ("1 other pictures of the file were left out",)
+
+
+def test_colour_codes_of_heic():
+    file = io.BytesIO()
+    image = pillow_heif.from_pillow(Image.fromarray(smooth(HIGH, WIDE)))
+    image[0].info["nclx_profile"] = {
+        "color_primaries": 12, "transfer_characteristics": 13, "matrix_coefficients": 6, "full_range_flag": 1,
+    }  # fmt: skip
+    image.save(file, color_primaries=12, transfer_characteristics=13, matrix_coefficients=6, full_range_flag=1)
+    picture = read_image(file.getvalue())
+    assert picture.extra.cicp[:2] == (12, 13)
+    assert picture.icc_profile is not None
