@@ -4,7 +4,7 @@ BIN := .venv/bin
 CPP := $(wildcard native/src/*.h native/src/*.cpp)
 NATIVE := native/CMakeLists.txt $(CPP)
 
-.PHONY: demo test test-sanitize bench-cpu wheel lint format clean
+.PHONY: demo test test-sanitize fuzz kill-test bench-cpu wheel lint format clean
 
 # As users install it, without torch.
 .venv/installed: pyproject.toml constraints.txt $(NATIVE)
@@ -33,6 +33,13 @@ test-sanitize: .venv/ready
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 		PYTHONPATH=build/sanitize:$(SITE) ADADSR_REQUIRE_NATIVE=1 $(BIN)/python -S -m pytest \
 		$(filter-out tests/test_native_build.py,$(wildcard tests/test_native*.py))
+
+# Mutated image files, and folder runs that are killed; tests/test_fuzz.py runs both for a few seconds.
+fuzz: .venv/ready
+	$(BIN)/python fuzz/files.py --count 10000 --cases ../shared/cases
+
+kill-test: .venv/ready
+	$(BIN)/python fuzz/kills.py --count 100
 
 # The native engine against PyTorch, ONNX Runtime, OpenVINO and ncnn; dev/LOG.md has results.
 bench-cpu: .venv/ready

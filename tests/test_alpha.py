@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from adadsr import Execution, Upscaler, images
+from adadsr.errors import InputError
 from adadsr.images import Picture
 from adadsr.resize import imresize
 from upscaler_samples import CONFIGS, model_of, photo
@@ -47,6 +48,30 @@ def test_the_circle_of_the_cases(shared_cases):
     assert np.unique(after[-8:, :8]).tolist() == [0]
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_even_parts_are_exact(scale):
+    """Masks ask for alpha == 0 and alpha == 255."""
+    alpha = disc().round()
+    pixels = transparent(alpha).astype(np.uint16) * 257
+    result = Upscaler.from_pretrained(f"adaedsr-baseline-x{scale}", Execution(tile=40))(pixels).image[..., 3]
+    for level, outermost in ((0, np.max), (255, np.min)):
+        far = np.ones(alpha.shape, bool)
+        for top in range(-3, 4):
+            for left in range(-3, 4):
+                far &= np.roll(alpha, (top, left), (0, 1)) == level
+        assert outermost(result[far.repeat(scale, 0).repeat(scale, 1)]) == level * 257
+
+
+def test_a_plan_for_other_transparency_is_refused():
+    upscaler, even = Upscaler(model_of(CONFIGS["adaedsr"])), np.full((20, 20, 4), 255, np.uint8)
+    uneven = even.copy()
+    uneven[5:9, 5:9, 3] = 0
+    plans = [(each, upscaler.prepare(each)) for each in (even, uneven)]
+    for (_, one), (_, other) in (plans, plans[::-1]):
+        with pytest.raises(InputError, match="another size or transparency"):
+            one.run(other.plan())
+
+
 @pytest.mark.parametrize("level", [0, 7, 255])
 def test_even_transparency_stays_and_costs_nothing(level):
     upscaler, pixels = Upscaler(model_of(CONFIGS["adaedsr"])), photo(20, 17)
@@ -60,7 +85,7 @@ def test_even_transparency_stays_and_costs_nothing(level):
 @pytest.mark.parametrize("channels", [2, 4])
 def test_transparency_is_the_result_for_the_gray_image(channels, dtype):
     upscaler, top = Upscaler(model_of(CONFIGS["adaedsr-tiles"]), Execution(tile=24)), np.iinfo(dtype).max
-    alpha = photo(30, 35)[..., 0].astype(dtype) * (top // 255)
+    alpha = np.random.default_rng(0).integers(0, top, (30, 35), dtype)
     pixels = np.full((30, 35, channels), top, dtype)
     pixels[..., -1] = alpha
     both, gray = upscaler(Picture(pixels), budget=0.9), upscaler(Picture(alpha[..., None]), budget=0.9)

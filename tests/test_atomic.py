@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -115,3 +117,32 @@ def test_a_folder_that_takes_no_files(tmp_path):
     assert os.listdir(tmp_path) == []
     with pytest.raises(FileNotFoundError):
         atomic.check_folder(tmp_path / "none")
+
+
+HOLD = """
+import sys, time
+from adadsr import atomic
+with atomic.replacing(sys.argv[1]) as hidden:
+    hidden.write_text("half")
+    print(flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL and file locks")
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "a.txt")]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+    for process in processes:
+        process.stdout.readline()
+    assert len(list(tmp_path.iterdir())) == 2
+    processes[0].kill()
+    processes[0].wait()
+    atomic.check_folder(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    processes[1].kill()
+    processes[1].wait()
+    atomic.check_folder(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    for process in processes:
+        process.stdout.close()

@@ -123,7 +123,6 @@ def test_depth_views_of_outputs_that_differ_in_suffix_only(here):
 @pytest.mark.parametrize(
     ("inputs", "out", "message"),
     [
-        (["in", "in2"], "out", "in/a.png and in2/a.png would both be written to out/a.png"),
         (["in"], "in", "output and input folder are the same"),
         (["in"], "in2/../in", "output and input folder are the same"),
         (["in/a.png"], "in", "would overwrite the input in/a.png"),
@@ -151,11 +150,14 @@ def test_a_link_to_an_input_is_no_output(here):
         batch.find_jobs(["a.png"], "b.png", overwrite=True)
 
 
-def test_a_depth_view_may_not_replace_an_image_and_a_name_fits_one_format(here):
+def test_a_depth_view_does_not_replace_an_image_and_a_name_fits_one_format(here):
     write(here / "in/a.png")
     write(here / "in/a.depth.png")
-    with pytest.raises(InputError, match=r"both be written to out/a\.depth\.png"):
-        batch.find_jobs(["in"], "out", depth_views=True)
+    jobs = batch.find_jobs(["in"], "out", depth_views=True)
+    assert {str(job.target): str(job.depth_view) for job in jobs.to_run} == {
+        "out/a.png": "out/a.png.depth.png",
+        "out/a.depth.png": "out/a.depth.depth.png",
+    }
     with pytest.raises(InputError, match="drop --format"):
         batch.find_jobs(["in/a.png"], "x.png", suffix=".webp")
 

@@ -17,15 +17,17 @@ def test_the_report_tells_all_and_is_written_whole(here):
     write(here / "in/a.png", 8, 12)
     write(here / "in/b.png")
     write(here / "out/b.png")
+    (here / "in/notes.txt").write_text("x")
     jobs = batch.find_jobs(["in", "none*"], "out")
     path = here / "reports/run.json"
     batch.prepare_json(path, jobs)
     measured, _ = batch.measure(jobs.to_run, 2, Options())
     upscaler = tiny_upscaler()
     run = batch.run(upscaler, measured, Options(Target(budget=0.7)))
-    batch.write_json(path, batch.as_json(batch.settled(jobs) + run.results))
+    batch.write_json(path, batch.as_json(batch.settled(jobs) + run.results, jobs))
     report = json.loads(path.read_text())
     assert os.listdir(path.parent) == ["run.json"]
+    assert (report["left_out"], report["notes"]) == ({"other files": {".txt": 1}}, [])
     assert report["counts"] == {"done": 1, "skipped": 1, "failed": 1, "not run": 0}
     failed, skipped, done = report["images"]
     assert failed.keys() == skipped.keys() == done.keys()
@@ -45,7 +47,7 @@ def test_the_report_tells_all_and_is_written_whole(here):
 def test_a_report_replaces_an_earlier_one_and_nothing_else(here):
     jobs = batch.find_jobs([], "out")
     path = here / "report.json"
-    batch.write_json(path, batch.as_json([]))
+    batch.write_json(path, batch.as_json([], jobs))
     batch.prepare_json(path, jobs)
     for content in (b"", b"mine", b'{"adadsr": 1}'):
         path.write_bytes(content)

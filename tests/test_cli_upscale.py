@@ -99,7 +99,6 @@ def test_a_depth_map_at_full_depth_comes_with_a_note(here):
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["--scale", "3"], 1, "--scale 3 contradicts model tiny.safetensors, which is x2"),
         (["--depth", "3"], 1, "depth=3 is outside 0..2"),
         (["--backend", "none"], 1, "backend 'none' is not one of"),
         (["--device", "none"], 1, "device 'none' is not available"),
@@ -107,7 +106,14 @@ def test_a_depth_map_at_full_depth_comes_with_a_note(here):
         (["--max-pixels", "50"], 1, "pass --max-pixels to allow it"),
         (["--report", "in/a.png"], 1, "would overwrite an image"),
         (["--report", "tiny.safetensors", "--overwrite"], 1, "exists and is not an adadsr report"),
-        (["--scale", "5"], 2, "5 is not one of 2, 3, 4"),
+        (["--scale", "0.5"], 2, "scale=0.5 is outside 1..64"),
+        (["--scale", "65"], 2, "scale=65 is outside 1..64"),
+        (["--scale", "nan"], 2, "scale=nan is outside 1..64"),
+        (["--width", "0"], 2, "width=0 must be a finite number above 0"),
+        (["--megapixels", "inf"], 2, "megapixels=inf must be a finite number above 0"),
+        (["--scale", "2", "--width", "9"], 2, "scale=2, width=9: pass one size, or a width with a height"),
+        (["--width", "9"], 1, "in/a.png: width=9 for an image of 10x12: it is larger already, and adadsr only"),
+        (["--width", "900"], 1, "width=900 for an image of 10x12: is over 64 times as large; choose a smaller size"),
         (["--budget", "1.5"], 2, "budget=1.5 is outside (0, 1]"),
         (["--budget", "nan"], 2, "budget=nan is outside (0, 1]"),
         (["--depth=-1"], 2, "depth=-1 must be a finite number of residual blocks, at least 0"),
@@ -334,3 +340,79 @@ def test_formats_that_are_only_read_become_png(here):
     result = upscale("in", "-o", "out")
     assert result.exit_code == 0, result.output
     assert images.read_size("out/a.png") == (4, 4)
+
+
+def test_outputs_beside_the_inputs(here):
+    write(here / "in/a.png", 8, 12)
+    (here / "in/notes.txt").write_text("x")
+    result = upscale("in", "--suffix", "_x2")
+    assert result.exit_code == 0, result.output
+    assert images.read_size("in/a_x2.png") == (16, 24)
+    assert result.stderr == "adadsr: left out: 1 other file (.txt)\n"
+    assert upscale("in", "--name", "{stem}-{scale}x{ext}", "-o", "out", "--format", "jpeg").exit_code == 0
+    assert sorted(os.listdir("out")) == ["a-2x.jpeg", "a_x2-2x.jpeg"]
+    assert upscale("in", "-o", "tif", "--format", "tif").exit_code == 0
+    assert sorted(os.listdir("tif")) == ["a.tif", "a_x2.tif"]
+    for arguments, message in (
+        ([], "pass -o OUT, or --suffix or --name"),
+        (["--suffix", "_x2", "--name", "{stem}{ext}"], "not both"),
+        (["--name", "{stem}{ext}"], "would overwrite the input in/a.png"),
+        (["-o", "out", "--background", "whitish"], "'whitish' is not a color; use #rrggbb or one of aqua, black"),
+    ):
+        assert message in " ".join(upscale("in/a.png", *arguments).stderr.replace("│", " ").split())
+
+
+def test_a_background_and_the_time_of_the_input(here):
+    write(here / "a.png", 8, 12, channels=4, alpha=0)
+    os.utime("a.png", ns=(10**18, 10**18))
+    assert "or flatten it (--background)" in upscale("a.png", "-o", "a.jpg").stderr
+    result = upscale("a.png", "-o", "a.jpg", "--background", "#ff8000", "--keep-time")
+    assert result.exit_code == 0, result.output
+    assert os.stat("a.jpg").st_mtime_ns == 10**18
+    assert images.read_image("a.jpg").pixels.shape == (16, 24, 3)
+
+
+def test_a_budget_that_is_too_small_is_raised_within_a_folder_only(here):
+    write(here / "in/a.png", 4, 4)
+    result = upscale("in/a.png", "-o", "a.png", "--budget", "0.05")
+    assert (result.exit_code, "budget=0.05 is too small" in result.stderr) == (1, True)
+    assert upscale("in", "-o", "out", "--budget", "0.05", "--dry-run").exit_code == 0
+    result = upscale("in", "-o", "out", "--budget", "0.05", "--report", "run.json")
+    assert result.exit_code == 0, result.output
+    (image,) = json.loads((here / "run.json").read_text())["images"]
+    (note,) = image["warnings"]
+    assert result.stderr == f"adadsr: in/a.png: {note}\n"
+    assert note.startswith("budget 0.05 is too small for this image; ran at its smallest, 0.")
+    assert (image["requested_budget"], image["achieved_budget"] > 0.05) == (0.05, True)
+
+
+def test_any_size_and_what_ran_for_it(here):
+    write(here / "in/a.png", 12, 10)
+    result = upscale("in", "-s", "3", "-o", "out", "--name", "{stem}_{scale}{ext}", "--report", "run.json", "-b", "0.9")
+    assert result.exit_code == 0, result.output
+    assert images.read_size("out/a_3.png") == (36, 30)
+    assert " to 30x36 by x2, x2, reduced from 40x48 in " in result.stdout
+    (image,) = json.loads((here / "run.json").read_text())["images"]
+    assert (image["networks"], image["reduced_from"], image["scale"]) == ([2, 2], [40, 48], 3)
+    planned = upscale("in", "--long-side", "30", "-o", "out", "--dry-run").stdout
+    assert " to 25x30 by x2, x2, reduced from 40x48, the first network with mean depth " in planned
+    assert upscale("in", "--width", "15", "-o", "x", "--depth-map", "--format", "jpeg").exit_code == 0
+    assert images.read_size("x/a.jpeg") == (18, 15)
+    assert (here / "x/a.depth.png").exists()
+    wrong = upscale("in", "--width", "15", "--name", "{stem}_{scale}{ext}", "-o", "y")
+    assert "{scale} differs between images" in " ".join(wrong.stderr.replace("│", " ").split())
+
+
+def test_bundled_models_of_all_scales_make_any_size(here):
+    write(here / "a.png", 12, 10)
+    result = call("upscale", "a.png", "--scale", "5", "-o", "b.png", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert " to 50x60 by x2, x3, reduced from 60x72 in " in result.stdout
+
+
+def test_the_help_fits_two_screens(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERMINAL_WIDTH", "100")
+    lines = call("upscale", "--help").stdout.splitlines()
+    assert len(lines) <= 100
+    assert max(map(len, lines)) <= 100

@@ -155,6 +155,14 @@ def test_all_unusable_files_are_named_at_once(folder: Path) -> None:
         assert expected in str(caught.value)
 
 
+def test_hidden_files_are_not_images(folder: Path) -> None:
+    before = len(load_pairs(folder, 2))
+    (folder / ".cache").mkdir()
+    for name in ("._a.png", ".cache/b.png"):
+        (folder / name).write_bytes(b"what macOS leaves beside a file")
+    assert len(load_pairs(folder, 2)) == before
+
+
 def test_unusable_folders_are_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="no images"):

@@ -68,6 +68,16 @@ def test_hidden_files_are_not_images(tmp_path):
     assert [sample.name for sample in open_benchmark(tmp_path, 2).samples] == ["a"]
 
 
+def test_all_unusable_files_are_named_at_once(tmp_path):
+    write(tmp_path / "a.png", pixels(40, 48))
+    write(tmp_path / "b.png", pixels(4, 4))
+    (tmp_path / "c.png").write_bytes(b"no image")
+    with pytest.raises(DatasetError, match="2 of 3 images cannot be used") as caught:
+        open_benchmark(tmp_path, 2)
+    for name in ("b.png", "c.png"):
+        assert f"\n  {tmp_path / name}: " in str(caught.value)
+
+
 def test_names_are_found_below_the_root_in_any_case(tmp_path):
     (tmp_path / "Set5").mkdir()
     assert find_folder("set5", tmp_path) == tmp_path / "Set5"

@@ -118,7 +118,10 @@ def test_other_sources_are_refused(source):
 def test_what_a_format_cannot_hold_is_refused():
     with pytest.raises(ImageFileError) as caught:
         encode(Picture(noise((4, 4, 4))), "jpg")
-    assert str(caught.value) == "JPEG cannot hold transparency; write PNG, WebP, TIFF or AVIF"
+    assert (
+        str(caught.value)
+        == "JPEG cannot hold transparency; write PNG, WebP, TIFF or AVIF, or flatten it (--background)"
+    )
     with pytest.raises(ImageFileError) as caught:
         encode(Picture(np.zeros((1, 16384, 1), np.uint8)), ".webp")
     assert str(caught.value) == "16384x1 exceeds WebP's limit of 16383 pixels per side; write PNG or TIFF"

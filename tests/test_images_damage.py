@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from adadsr.errors import ImageFileError
-from adadsr.images import encode, read_image, read_size
+from adadsr.images import Picture, encode, read_image, read_size
 from adadsr.images._tiffcheck import read_facts
 from image_samples import noise, smooth
 
@@ -245,3 +245,12 @@ def test_the_mark_goes_with_the_metadata():
 
     picture = read_image(jpeg()[:-2], accept_damaged=True)
     assert replace(picture, pixels=PIXELS.repeat(2, 0)).damage == picture.damage
+
+
+def test_transparency_that_a_damaged_file_hides_is_not_taken_for_none():
+    """libheif leaves out an alpha image whose entry it does not understand: black would show through."""
+    content = bytearray(encode(Picture(noise((20, 24, 4))), ".avif"))
+    at = [index for index in range(len(content)) if content[index : index + 4] == b"av01"]
+    content[at[-1]] ^= 1  # the second image's type
+    with pytest.raises(ImageFileError, match=r"damaged|cannot"):
+        read_image(bytes(content))

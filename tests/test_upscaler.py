@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from adadsr import Execution, Upscaler, checkpoints, images
 from adadsr.errors import BackendError, CheckpointError, ImageFileError, InputError
@@ -46,7 +46,7 @@ def test_networks_of_another_form_run_through_the_same_door(config, tile):
     model, lr = model_of(config), tensor_photo(30, 21)[None]
     result = Upscaler(model, Execution(tile=tile, border="zero"))(lr)
     with torch.inference_mode():
-        expected = Network.of(model)(lr).sr
+        expected = Network.of(model)(lr).sr.clamp(0, 255)
     torch.testing.assert_close(result.image, expected, rtol=0, atol=EXPECTED_ERROR)
     assert result.report.backend == "torch"
     assert result.report.exact
@@ -100,6 +100,44 @@ def test_sixteen_bits_reach_the_network(upscaler):
     fine = coarse.copy()
     fine[6, 5] ^= 64
     assert (upscaler(coarse).image != upscaler(fine).image).any()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(12, 10), (12, 10, 3), (12, 10, 4)])
+def test_floating_point_arrays_are_in_0_to_1(upscaler, shape, dtype):
+    pixels = np.random.default_rng(0).integers(0, 65536, shape, np.uint16)
+    floats = (pixels / 65535).astype(dtype)
+    result = upscaler(floats).image
+    assert (result.dtype, result.shape) == (dtype, (24, 20, *shape[2:]))
+    assert 0 <= result.min() < result.max() <= 1
+    exact = upscaler(np.rint(floats * np.float64(65535)).astype(np.uint16)).image / 65535
+    np.testing.assert_allclose(result, exact, rtol=0, atol=np.finfo(dtype).eps)
+    assert upscaler(np.full((4, 4), 1.0005)).image.max() <= 1  # beyond 1 by rounding only
+
+
+def test_results_are_clipped():
+    model, lr = model_of(NetworkConfig("esrgan", 4, 8, 2, growth=4)), tensor_photo(30, 21)[None]
+    with torch.inference_mode():
+        assert float(Network.of(model)(lr).sr.min()) < 0
+    result = Upscaler(model)(lr).image
+    assert 0 <= float(result.min()) < float(result.max()) <= 255
+
+
+def test_a_pillow_image_keeps_its_info(upscaler):
+    given = Image.fromarray(photo(12, 10))
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0100] = "Maker", 10
+    given.info.update(
+        exif=exif.tobytes(),
+        dpi=(300, 300),
+        icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
+    )
+    result = upscaler(given)
+    assert result.image.info["dpi"] == (300, 300)
+    assert result.image.info["icc_profile"][:128] == given.info["icc_profile"][:128]
+    assert (result.image.getexif()[0x010F], result.image.getexif()[0x0100]) == ("Maker", 20)
+    file = Image.open(io.BytesIO(result.to_bytes("jpeg", quality=80)))
+    assert (file.format, file.size, file.getexif()[0x010F]) == ("JPEG", (20, 24), "Maker")
 
 
 def test_gray_stays_gray_and_alpha_keeps_its_level(upscaler):
@@ -176,7 +214,13 @@ def test_values_that_are_not_numbers_are_refused(upscaler, value):
         (torch.zeros(3, 0, 8), r"shape \(3, 0, 8\)"),
         (torch.zeros(3, 8, 8, dtype=torch.uint8), "got torch.uint8"),
         (np.zeros((8, 8, 5), np.uint8), "8, 8, 5"),
-        (np.zeros((8, 8, 3)), "float64"),
+        (np.full((8, 8, 3), 93.0), r"a floating-point array holds 0\.\.1, this one 93\.\.93; divide it by 255"),
+        (np.full((8, 8, 3), -0.5), r"holds 0\.\.1, this one -0\.5\.\.-0\.5"),
+        (np.full((8, 8, 3), np.nan), "NaN or infinity"),
+        (np.zeros((0, 8, 3)), "not empty"),
+        (np.zeros((8, 8, 3), complex), "complex128"),
+        (torch.full((3, 8, 8), 0.5), r"looks like 0\.\.1 .*but 0\.\.255 is expected; multiply by 255"),
+        (torch.full((3, 8, 8), -1.0), r"looks like 0\.\.1"),
         (17, "expected a path, bytes, open file, array, Pillow image or tensor, got int"),
         (None, "got NoneType"),
     ],
@@ -198,6 +242,8 @@ def test_missing_things_are_named(upscaler, tmp_path):
         upscaler(tmp_path / "none.png")
     with pytest.raises(InputError, match="cannot be saved as a file"):
         upscaler(torch.zeros(3, 8, 8)).save(tmp_path / "x.png")
+    with pytest.raises(InputError, match="cannot be saved as a file"):
+        upscaler(torch.zeros(3, 8, 8)).to_bytes("png")
 
 
 @pytest.mark.parametrize(

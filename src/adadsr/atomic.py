@@ -3,9 +3,16 @@
 import contextlib
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+HIDDEN = ".adadsr-"
+"""How names of unfinished files begin."""
 
 __all__ = ["check_folder", "folders_synced_at_end", "make_folder", "replacing", "write_text"]
 
@@ -65,20 +72,57 @@ def make_folder(folder: str | os.PathLike[str]) -> None:
 
 
 def check_folder(folder: str | os.PathLike[str]) -> None:
-    """Prove that files can be written to a folder, by writing one. Raises OSError."""
+    """Prove that files can be written to a folder, by writing one. Raises OSError.
+
+    Also removes hidden files that killed processes left there.
+    """
     with _hidden_file(folder, 0o666):
         pass
+    _remove_abandoned(folder)
 
 
 @contextlib.contextmanager
 def _hidden_file(folder: str | os.PathLike[str], mode: int) -> Iterator[Path]:
-    """A new hidden file, removed at the end if it still has its name. mode: permissions, less the process's umask."""
-    path = Path(folder, f".adadsr-{os.urandom(8).hex()}.tmp")
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode))
+    """A new hidden file, removed at the end if it still has its name. mode: permissions, less the process's umask.
+
+    It is locked meanwhile, which the system undoes when a process dies.
+    """
+    path, descriptor = _new_file(folder, mode)
     try:
         yield path
     finally:
         path.unlink(missing_ok=True)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _new_file(folder: str | os.PathLike[str], mode: int) -> tuple[Path, int | None]:
+    """A hidden file, and the descriptor that locks it; None where files cannot be locked while others write them."""
+    while True:
+        path = Path(folder, f"{HIDDEN}{os.urandom(8).hex()}.tmp")
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+        if sys.platform == "win32":  # where an open file cannot be renamed
+            os.close(descriptor)
+            return path, None
+        with contextlib.suppress(OSError):  # some file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if path.exists():
+            return path, descriptor
+        os.close(descriptor)  # another process took it for abandoned before it was locked
+
+
+def _remove_abandoned(folder: str | os.PathLike[str]) -> None:
+    """Remove hidden files whose processes are dead: those that nobody locks."""
+    if sys.platform == "win32":
+        return
+    for path in Path(folder).glob(f"{HIDDEN}*.tmp"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def _permissions(path: str | os.PathLike[str]) -> int | None:

@@ -39,12 +39,12 @@ class Pair(NamedTuple):
 def load_pairs(folder: Path, scale: int, cache: Path | None = None, reductions: tuple[int, ...] = (1,)) -> list[Pair]:
     """Every image below `folder`, cropped to a multiple of `scale`, with its bicubic LR made from the whole image.
 
-    cache: folder for resized images, keyed by a hash of the file, so that later starts only decode. reductions: in
-    ascending order; each image is used at 1/r of its size (bicubic) for every r that leaves it enough pixels. Raises
-    DatasetError if the folder has no images, if none is large enough for a reduction, or if files cannot be used; the
-    message lists all of these.
+    Hidden files and folders are left out. cache: folder for resized images, keyed by a hash of the file, so that later
+    starts only decode. reductions: in ascending order; each image is used at 1/r of its size (bicubic) for every r that
+    leaves it enough pixels. Raises DatasetError if the folder has no images, if none is large enough for a reduction,
+    or if files cannot be used; the message lists all of these.
     """
-    paths = sorted(p for p in folder.rglob("*") if is_image_file(p))
+    paths = sorted(p for p in folder.rglob("*") if is_image_file(p) and not _is_hidden(p.relative_to(folder)))
     if not paths:
         raise DatasetError(f"{folder}: no images ({', '.join(SUPPORTED_SUFFIXES)}) found; pass a folder of HR images")
     if cache is not None:
@@ -66,6 +66,11 @@ def load_pairs(folder: Path, scale: int, cache: Path | None = None, reductions: 
             f"{folder}: no image is large enough for x{scale} at 1/{missing[0]} of its size; {REDUCTION_REMEDY}"
         )
     return pairs
+
+
+def _is_hidden(path: Path) -> bool:
+    """Whether a part of the path begins with a dot, such as the `._a.jpg` of macOS."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _load_or_reason(path: Path, scale: int, cache: Path | None, reductions: tuple[int, ...]) -> list[Pair] | str:

@@ -9,6 +9,14 @@ class InputError(AdaDSRError, ValueError):
     """An argument, option or tensor is not allowed."""
 
 
+class BudgetError(InputError):
+    """A budget below what an image costs without any block. least: the smallest budget for it."""
+
+    def __init__(self, message: str, least: float) -> None:
+        super().__init__(message)
+        self.least = least
+
+
 class ImageFileError(AdaDSRError):
     """An image file cannot be read or written."""
 

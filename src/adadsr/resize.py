@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from adadsr.errors import InputError
 
-__all__ = ["Kernel", "bicubic_downscale", "bicubic_upscale", "imresize"]
+__all__ = ["Kernel", "bicubic_downscale", "bicubic_upscale", "imresize", "reduce_samples"]
 
 Kernel = Literal["bicubic", "lanczos"]
 Floats = npt.NDArray[np.floating[Any]]
@@ -30,6 +30,8 @@ _EXACT_FLOAT32 = 2**22  # below this float32 represents every half integer
 _LARGEST_FACTOR = 256  # up to this float64 represents every sum exactly
 _LARGEST_SCALE = 100
 _LARGEST_DENOMINATOR = 1000
+_LONGEST_SIDE = 300_000  # of what is reduced: longer ones would overflow the integer weights
+_BAND_SAMPLES = 1 << 20  # samples read for a band of rows
 
 
 def bicubic_downscale(image: npt.NDArray[np.uint8], factor: int) -> npt.NDArray[np.uint8]:
@@ -91,6 +93,47 @@ def imresize(
         weights = (weights / weights.sum(axis=1, keepdims=True)).astype(result.dtype)
         result = _resize_axis(result, axis, index, weights, finish=lambda sums: sums)
     return np.ascontiguousarray(result, image.dtype)
+
+
+def reduce_samples(image: npt.NDArray[np.unsignedinteger[Any]], out: npt.NDArray[np.unsignedinteger[Any]]) -> None:
+    """Reduce an image to the exact size of `out`, antialiased as `imresize` does, and round once.
+
+    Works on bands of rows, so that no copy of the image is made.
+
+    Args:
+        image: (H, W, C) uint8 or uint16.
+        out: (h, w, C) with h <= H and w <= W, of the same type, or uint8 for a uint16 image.
+
+    Raises:
+        InputError: another shape, or a side over 300,000 pixels.
+    """
+    (height, width, channels), (rows, columns, _) = image.shape, out.shape
+    if not (1 <= rows <= height and 1 <= columns <= width) or out.shape[2] != channels:
+        raise InputError(f"out has shape {out.shape}; pass one within {image.shape}, with the same channels")
+    if max(height, width) > _LONGEST_SIDE:
+        raise InputError(
+            f"{width}x{height} cannot be reduced to {columns}x{rows}: sides are over {_LONGEST_SIDE} pixels; choose a "
+            "scale that one network has"
+        )
+    largest = np.iinfo(out.dtype).max
+    unit = np.float32(np.iinfo(image.dtype).max / largest)
+    row_index, row_weights = _normalised(height, rows)
+    column_index, column_weights = _normalised(width, columns)
+    band_rows = max(1, _BAND_SAMPLES * rows // (height * width * channels))
+    for top in range(0, rows, band_rows):
+        band = slice(top, top + band_rows)
+        low, high = row_index[band].min(), row_index[band].max() + 1
+        part = image[low:high].astype(np.float32)
+        part = _resize_axis(part, 0, row_index[band] - low, row_weights[band], finish=lambda sums: sums)
+        part = _resize_axis(part, 1, column_index, column_weights, finish=lambda sums: sums)
+        part /= unit
+        out[band] = np.clip(np.rint(part, out=part), 0, largest, out=part)
+
+
+def _normalised(size: int, result: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Taps of a reduction, with weights whose sum is 1."""
+    index, weights = _taps(size, Fraction(result, size), "bicubic", antialias=True)
+    return index, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _taps(

@@ -141,6 +141,21 @@ ATTACKS = {
     "60000_texts.png": png(chunk(b"tEXt", b"a\0b") * 60_000),
     "text_without_a_keyword.png": png(chunk(b"iTXt", b"\0" * 9), chunk(b"zTXt", b"a"), chunk(b"tEXt", b"")),
     "laughs.jpg": xmp_jpeg(b'<!DOCTYPE x [<!ENTITY l0 "l">' + LAUGHS + b"]>" + RDF + b"&l11;</rdf:RDF></x:xmpmeta>"),
+    "nested_lists.jpg": xmp_jpeg(
+        RDF
+        + b'<b xmlns:c="http://ns.google.com/photos/1.0/container/">'
+        + b"<c:Directory><a>" * 200
+        + b'<b t="y"/>' * 5000
+        + b"</a></c:Directory>" * 200
+        + b"</b></rdf:RDF></x:xmpmeta>"
+    ),
+    "many_dimensions.jpg": xmp_jpeg(
+        RDF
+        + b'<b xmlns:d="http://ns.adobe.com/xap/1.0/sType/Dimensions#" xmlns:r="'
+        + b'http://www.metadataworkinggroup.com/schemas/regions/"><r:a>'
+        + b"<d:w>1</d:w>" * 5000
+        + b"</r:a></b></rdf:RDF></x:xmpmeta>"
+    ),
     "deep.jpg": xmp_jpeg(RDF + b"<a>" * 8000 + b"</a>" * 8000 + b"</rdf:RDF></x:xmpmeta>"),
     "deep_xmp.png": png(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + RDF + b"<a>" * 400_000)),
     "many_elements.png": png(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + RDF + b"<a/>" * 400_000)),

@@ -1,20 +1,40 @@
 """Many image files: the output of each, a run that a bad file does not stop, and the JSON report.
 
+search     inputs -> images; what is left out
+leftout    its kinds
+naming     names of outputs
 jobs       inputs and output path -> jobs
+pipes      standard input and output as a job
 running    jobs -> results, one after the other
 interrupts Ctrl-C during a run
 reporting  results -> JSON
 """
 
 from adadsr.batch.jobs import Job, Jobs, find_jobs
+from adadsr.batch.naming import Naming
+from adadsr.batch.pipes import find_pipe, is_pipe
 from adadsr.batch.reporting import as_json, prepare_json, write_json
-from adadsr.batch.running import Measured, Options, Result, Run, Status, check_target, dry_run, measure, run, settled
+from adadsr.batch.running import (
+    Measured,
+    Options,
+    Planned,
+    Result,
+    Run,
+    Status,
+    check_target,
+    dry_run,
+    measure,
+    run,
+    settled,
+)
 
 __all__ = [
     "Job",
     "Jobs",
     "Measured",
+    "Naming",
     "Options",
+    "Planned",
     "Result",
     "Run",
     "Status",
@@ -22,6 +42,8 @@ __all__ = [
     "check_target",
     "dry_run",
     "find_jobs",
+    "find_pipe",
+    "is_pipe",
     "measure",
     "prepare_json",
     "run",

@@ -1,17 +1,20 @@
 """Inputs and output path -> jobs. Uses names only; no image is opened."""
 
-import glob
 import mimetypes
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
 from adadsr import images
+from adadsr.batch.leftout import EARLIER, LeftOut
+from adadsr.batch.naming import Naming, distinct
+from adadsr.batch.search import Found, Search
 from adadsr.errors import InputError
-from adadsr.formats import READABLE_SUFFIXES, find_format
+from adadsr.formats import find_format
 
 DEFAULT_SUFFIX = ".png"
 """Suffix of the output of an input without one, or of a format that is only read."""
@@ -19,11 +22,17 @@ DEFAULT_SUFFIX = ".png"
 
 @dataclass(frozen=True)
 class Job:
-    """One image to upscale. depth_view: output path of the picture of its depth map, if any."""
+    """One image to upscale.
+
+    depth_view: output path of the picture of its depth map, if any. content: of standard input, if that is the source.
+    to_stdout: whether the target only names the format of what goes to standard output.
+    """
 
     source: Path
     target: Path
     depth_view: Path | None = None
+    content: bytes | None = field(default=None, compare=False, repr=False)
+    to_stdout: bool = False
 
     @property
     def outputs(self) -> tuple[Path, ...]:
@@ -32,110 +41,84 @@ class Job:
 
 
 class Jobs(NamedTuple):
-    """existing: jobs skipped because their target exists. failures: (input, reason)."""
+    """What a run does, and what it does not.
+
+    existing: jobs skipped because their target exists. failures: (input, reason). notes: what was decided about names.
+    left_out: what lies in input folders but is not an input.
+    """
 
     to_run: list[Job]
     existing: list[Job]
     failures: list[tuple[Path, str]]
-
-
-class _Found(NamedTuple):
-    """An image and its path below the output folder. named: whether the user named this file itself."""
-
-    source: Path
-    below: Path
-    named: bool
+    notes: list[str]
+    left_out: LeftOut
 
 
 def find_jobs(
-    inputs: Sequence[str], out: str, *, suffix: str | None = None, depth_views: bool = False, overwrite: bool = False
+    inputs: Sequence[str],
+    out: str | None,
+    *,
+    suffix: str | None = None,
+    naming: Naming | None = None,
+    depth_views: bool = False,
+    overwrite: bool = False,
 ) -> Jobs:
     """Decide which files are read and where the results go.
 
-    inputs: files; folders, searched recursively except for hidden files, with their structure kept below `out`; and
-        patterns (`*`, `?`, `[...]`, `**`), with their structure kept from the first part that has a wildcard. Files
-        below `out` are never inputs.
-    out: the output file if a single file is named and `out` has an image suffix, otherwise a folder.
+    inputs: files; folders, searched recursively except for hidden files and links to folders, with their structure kept
+        below `out`; and patterns (`*`, `?`, `[...]`, `**`), with their structure kept from the first part that has a
+        wildcard. Files below `out` are never inputs.
+    out: the output file if a single file is named and `out` has an image suffix, otherwise a folder; None for the
+        folder of each input, from which the outputs of other inputs are then left out.
     suffix: of all outputs in a folder, such as `.png`; None keeps that of each input. An output file may have another
         suffix of the same format, such as `.jpeg` if `.jpg` is given.
-    An input without images is a failure of its own, like a bad file. Raises InputError if `out` is unsuitable, if two
-    inputs have the same output, or if an output is also an input.
+    naming: of the files in a folder; None for the names of the inputs.
+    Inputs that would have the same output get distinct ones, see `naming.distinct`. An input without images is a
+    failure of its own, like a bad file. Raises InputError if `out` is unsuitable, or if an output is also an input.
     """
-    found, failures = _search(inputs, Path(out))
-    jobs = [Job(each.source, target) for each, target in zip(found, _targets(found, out, suffix), strict=True)]
+    search = Search(inputs, None if out is None else Path(out))
+    found, targets = search.found, _targets(search.found, out, suffix, naming)
+    if out is None:
+        written = {os.path.abspath(target) for target in targets}
+        earlier = [not each.named and os.path.abspath(each.source) in written for each in found]
+        for each in compress(found, earlier):
+            search.left_out.add(each.source, EARLIER)
+        inputs_only = [not is_output for is_output in earlier]
+        found, targets = list(compress(found, inputs_only)), list(compress(targets, inputs_only))
+    names = distinct([each.source for each in found], targets, naming or Naming())
+    jobs = [Job(each.source, name) for each, name in zip(found, names, strict=True)]
     if depth_views:
         jobs = _with_depth_views(jobs)
     _check_outputs(jobs)
     # A run writes the image last, so if it exists, nothing is left to do.
     existing = {job: None for job in jobs if not overwrite and os.path.exists(job.target)}
-    return Jobs([job for job in jobs if job not in existing], list(existing), failures)
+    to_run = [job for job in jobs if job not in existing]
+    renamed = [name for name, target in zip(names, targets, strict=True) if name != target]
+    notes = [f"{len(renamed)} outputs would share names and got longer ones, such as {renamed[0]}"] if renamed else []
+    return Jobs(to_run, list(existing), search.failures, notes, search.left_out)
 
 
-def _search(inputs: Iterable[str], out: Path) -> tuple[list[_Found], list[tuple[Path, str]]]:
-    """All images, each once, and the inputs without images, with the reason."""
-    found: dict[str, _Found] = {}
-    failures = []
-    for text in inputs:
-        path = Path(text)
-        is_pattern = glob.has_magic(text) and not os.path.exists(path)
-        if os.path.isdir(path):
-            _refuse_same_folder(path, out)
-            images_here = list(_in_folder(path, path, out))
-        elif is_pattern:
-            images_here = list(_in_pattern(text, out))
-        else:  # the file may not exist: reading it says so
-            images_here = [_Found(path, Path(path.name), True)]
-        if not images_here:
-            what = "no image matches this pattern" if is_pattern else "no images in this folder"
-            failures.append((path, f"{text}: {what}; supported: {', '.join(READABLE_SUFFIXES)}"))
-        for each in images_here:
-            found.setdefault(os.path.abspath(each.source), each)
-    return list(found.values()), failures
-
-
-def _refuse_same_folder(folder: Path, out: Path) -> None:
-    if out.resolve() == folder.resolve():
-        raise InputError(f"{out}: output and input folder are the same; choose another, for example a subfolder")
-
-
-def _in_folder(folder: Path, base: Path, out: Path) -> Iterator[_Found]:
-    """Images in a folder, sorted, without hidden files and without `out` if it lies inside."""
-    excluded = out.resolve()
-    for parent, folders, files in os.walk(folder):
-        here = Path(parent)
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != excluded)
-        for name in sorted(files):
-            path = here / name
-            if not name.startswith(".") and images.is_image_file(path):
-                yield _Found(path, path.relative_to(base), False)
-
-
-def _in_pattern(pattern: str, out: Path) -> Iterator[_Found]:
-    """Matching images and those in matching folders, without `out` if it lies inside."""
-    parts = Path(pattern).parts
-    fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
-    base = Path(*parts[:fixed])
-    excluded = out.resolve() if base.resolve() in out.resolve().parents else None
-    for match in sorted(glob.glob(pattern, recursive=True)):
-        path = Path(match)
-        if excluded is not None and excluded in (path.resolve(), *path.resolve().parents):
-            continue
-        if os.path.isdir(path):
-            yield from _in_folder(path, base, out)
-        elif images.is_image_file(path):
-            yield _Found(path, path.relative_to(base), False)
-
-
-def _targets(found: Sequence[_Found], out: str, suffix: str | None) -> list[Path]:
+def _targets(found: Sequence[Found], out: str | None, suffix: str | None, naming: Naming | None) -> list[Path]:
+    if out is None:
+        return [_named(each.source, suffix, naming) for each in found]
     place, ending = Path(out), Path(out).suffix.lower()
     is_folder = os.path.isdir(place) or out.endswith(("/", os.sep))
     kind, _ = mimetypes.guess_type(f"x{ending}")
     is_image = ending in images.SUPPORTED_SUFFIXES or (kind or "").startswith("image/")
     if not is_folder and is_image:
-        return _single_target(found, place, ending, suffix)
+        if naming is not None:
+            raise InputError(f"{place}: names the output; drop --name and --suffix, or pass a folder")
+        if len(found) > 1 or not all(each.named for each in found):
+            raise InputError(f"{place}: names one file, but the inputs may be several; pass a folder")
+        return [_single_target(place, ending, suffix) for _ in found]
     if os.path.exists(place) and not is_folder:
         raise InputError(f"{place}: is a file; pass a folder, or an image name for a single input")
-    return [place / each.below.with_suffix(suffix or _writable(each.below.suffix)) for each in found]
+    return [place / _named(each.below, suffix, naming) for each in found]
+
+
+def _named(path: Path, suffix: str | None, naming: Naming | None) -> Path:
+    """`path` with the output's name and suffix."""
+    return path.with_name((naming or Naming()).name(path.stem, suffix or _writable(path.suffix)))
 
 
 def _writable(suffix: str) -> str:
@@ -143,25 +126,33 @@ def _writable(suffix: str) -> str:
     return suffix if suffix.lower() in images.SUPPORTED_SUFFIXES else DEFAULT_SUFFIX
 
 
-def _single_target(found: Sequence[_Found], place: Path, ending: str, suffix: str | None) -> list[Path]:
+def output_file(out: str, suffix: str | None) -> Path:
+    """`out` as the one output. suffix: as for `find_jobs`. Raises InputError for a folder or an unknown suffix."""
+    if os.path.isdir(out) or out.endswith(("/", os.sep)) or not Path(out).suffix:
+        raise InputError(f"{out}: is a folder, but standard input has no name; pass an output file")
+    return _single_target(Path(out), Path(out).suffix.lower(), suffix)
+
+
+def _single_target(place: Path, ending: str, suffix: str | None) -> Path:
     if ending not in images.SUPPORTED_SUFFIXES:
         known = ", ".join(images.SUPPORTED_SUFFIXES)
         raise InputError(f"{place}: {ending} files cannot be written; use one of {known}, or a folder")
-    if len(found) > 1 or not all(each.named for each in found):
-        raise InputError(f"{place}: names one file, but the inputs may be several; pass a folder")
     if suffix is not None and find_format(suffix) is not find_format(ending):
         raise InputError(f"{place}: the name says {ending}, --format says {suffix}; drop --format")
-    return [place for _ in found]
+    return place
 
 
 def _with_depth_views(jobs: Sequence[Job]) -> list[Job]:
-    """The map of a.png is a.depth.png; if a.jpg is written too, the maps are a.png.depth.png and a.jpg.depth.png."""
+    """The map of a.png is a.depth.png, or a.png.depth.png if a.jpg or a.depth.png is written, too."""
     stems = Counter(job.target.with_suffix("") for job in jobs)
-    return [
-        Job(job.source, job.target, job.target.with_name(f"{name}.depth.png"))
-        for job in jobs
-        for name in [job.target.stem if stems[job.target.with_suffix("")] == 1 else job.target.name]
-    ]
+    targets = {job.target for job in jobs}
+
+    def view(target: Path) -> Path:
+        short = target.with_name(f"{target.stem}.depth.png")
+        is_free = stems[target.with_suffix("")] == 1 and short not in targets
+        return short if is_free else target.with_name(f"{target.name}.depth.png")
+
+    return [Job(job.source, job.target, view(job.target)) for job in jobs]
 
 
 def _check_outputs(jobs: Sequence[Job]) -> None:

@@ -16,17 +16,19 @@ from adadsr.upscaler import Report
 _START = b'{\n  "adadsr": "'
 
 
-def as_json(results: Sequence[Result], *, interrupted: bool = False) -> dict[str, Any]:
+def as_json(results: Sequence[Result], jobs: Jobs, *, interrupted: bool = False) -> dict[str, Any]:
     """The whole run as plain values.
 
     Sizes are [width, height] in pixels; `seconds` is the network's time, `total_seconds` includes reading and writing;
-    a GMAC is 10^9 multiply-accumulates; unknown values are null.
+    a GMAC is 10^9 multiply-accumulates; unknown values are null. jobs: where the results come from.
     """
     counts = Counter(result.status for result in results)
     return {
         "adadsr": __version__,
         "interrupted": interrupted,
         "counts": {status.value: counts[status] for status in Status},
+        "left_out": jobs.left_out.counts(),
+        "notes": jobs.notes,
         "images": [_image(result) for result in results],
     }
 

@@ -13,8 +13,9 @@ from typing import NamedTuple
 from adadsr import atomic, depthview, images
 from adadsr.batch.interrupts import Interrupts
 from adadsr.batch.jobs import Job, Jobs
-from adadsr.errors import AdaDSRError, ImageFileError
-from adadsr.upscaler import Plan, Report, Target, Upscaled, Upscaler
+from adadsr.batch.pipes import readable, write_stdout
+from adadsr.errors import AdaDSRError, BudgetError, ImageFileError, InputError
+from adadsr.upscaler import Chain, Plan, Prepared, Report, Size, Target, Upscaled, Upscaler
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +31,22 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class Options:
-    """How images are run: a target; quality, max_pixels, overwrite and accept_damaged as for `images`."""
+    """How images are run.
+
+    target: how much of the network runs. quality, max_pixels, overwrite, accept_damaged: as for `images`. background:
+    the colour onto which transparent images are flattened; None keeps transparency. keep_time: give outputs the
+    modification time of their inputs. clamp_budget: raise a budget that is too small for an image to the smallest one,
+    with a note, instead of refusing the image.
+    """
 
     target: Target = field(default_factory=Target)
     quality: int | None = None
     max_pixels: int = images.DEFAULT_MAX_PIXELS
     overwrite: bool = False
     accept_damaged: bool = False
+    background: images.Color | None = None
+    keep_time: bool = False
+    clamp_budget: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,15 @@ class Measured(NamedTuple):
     pixels: int
 
 
+class Planned(NamedTuple):
+    """What a run would do: the plan of the first network, the scales of all, and the height and width of the output."""
+
+    job: Job
+    plan: Plan
+    steps: tuple[int, ...]
+    after: tuple[int, int]
+
+
 class Run(NamedTuple):
     """results: one per job. interrupted: whether the user stopped the run; the remaining jobs are then NOT_RUN."""
 
@@ -83,33 +102,38 @@ def _existing(job: Job) -> str:
     return "output already exists; pass --overwrite to replace it"
 
 
-def check_target(upscaler: Upscaler, options: Options) -> None:
+def check_target(upscaler: Upscaler | Chain, options: Options) -> None:
     """Raise InputError if the network cannot run at the depth or budget of the options."""
     options.target.check(upscaler.engine.network)
 
 
 def measure(
-    jobs: Iterable[Job], scale: int, options: Options, *, dry_run: bool = False
+    jobs: Iterable[Job], size: Size | int, options: Options, *, dry_run: bool = False
 ) -> tuple[list[Measured], list[Result]]:
     """Check everything possible without decoding, make the output folders and prove that they are writable.
 
-    dry_run: check the folders without writing anything.
+    size: of the outputs; an int is a scale. dry_run: check the folders without writing anything.
     Returns the jobs that can run and a FAILED result for each of the others. Raises ImageFileError for a folder that
     cannot be made or written to, InputError for an invalid quality or limit.
     """
     measured, failed, folders = [], [], set()
+    size = Size(scale=size) if isinstance(size, int) else size
     for job in jobs:
         try:
-            height, width = images.read_size(job.source, max_pixels=options.max_pixels)
+            height, width = images.read_size(readable(job), max_pixels=options.max_pixels)
+            after = size.of(height, width)
         except ImageFileError as error:
             failed.append(_result(job, Status.FAILED, str(error)))
             continue
-        if job.target.parent not in folders:
+        except InputError as error:
+            failed.append(_result(job, Status.FAILED, _named(job, str(error))))
+            continue
+        if not job.to_stdout and job.target.parent not in folders:
             (_check_folder if dry_run else make_folder)(job.target.parent)
             folders.add(job.target.parent)
         try:
-            images.check_fits(job.target, height * scale, width * scale, quality=options.quality)
-            for output in job.outputs:
+            images.check_fits(job.target, *after, quality=options.quality)
+            for output in () if job.to_stdout else job.outputs:
                 if output.parent.exists():  # in a dry run it may not
                     images.check_writable(output)
         except ImageFileError as error:
@@ -119,18 +143,29 @@ def measure(
     return measured, failed
 
 
-def dry_run(upscaler: Upscaler, measured: Iterable[Measured], options: Options) -> Iterator[tuple[Job, Plan] | Result]:
+def dry_run(upscaler: Upscaler | Chain, measured: Iterable[Measured], options: Options) -> Iterator[Planned | Result]:
     """The plan of each image, or a FAILED result. Runs head and adapter only below full depth, and writes nothing."""
     for job, _ in measured:
         try:
-            prepared = upscaler.prepare(_read(upscaler, job, options), score=False)
-            yield job, prepared.plan(depth=options.target.depth, budget=options.target.budget)
+            picture = _read(upscaler, job, options)
+            plan = _plan_clamped(upscaler.prepare(picture, score=False), options)
+            steps = upscaler.steps(picture.height, picture.width)
+            yield Planned(job, plan, steps, upscaler.size.of(picture.height, picture.width))
         except AdaDSRError as error:
             yield _result(job, Status.FAILED, _named(job, str(error)))
 
 
+def _plan_clamped(prepared: Prepared, options: Options) -> Plan:
+    try:
+        return prepared.plan(depth=options.target.depth, budget=options.target.budget)
+    except BudgetError as error:
+        if not options.clamp_budget:
+            raise
+        return prepared.plan(budget=error.least)
+
+
 def run(
-    upscaler: Upscaler,
+    upscaler: Upscaler | Chain,
     measured: Sequence[Measured],
     options: Options,
     *,
@@ -164,7 +199,7 @@ def run(
 
 
 def _run_one(
-    upscaler: Upscaler, job: Job, options: Options, progress: Callable[[float], None], interrupts: Interrupts
+    upscaler: Upscaler | Chain, job: Job, options: Options, progress: Callable[[float], None], interrupts: Interrupts
 ) -> Result:
     start = time.perf_counter()
     try:
@@ -183,24 +218,60 @@ def _run_one(
 
 
 def _upscale(
-    upscaler: Upscaler, job: Job, options: Options, progress: Callable[[float], None], interrupts: Interrupts
+    upscaler: Upscaler | Chain, job: Job, options: Options, progress: Callable[[float], None], interrupts: Interrupts
 ) -> Upscaled:
     """Run one job. The image is written last, so if it exists, everything else does."""
     picture = _read(upscaler, job, options)
     with interrupts.at_once():
-        result = upscaler(picture, depth=options.target.depth, budget=options.target.budget, progress=progress)
+        result = _upscale_clamped(upscaler, picture, options, progress)
     if job.depth_view is not None:
         view = depthview.draw(result.depth_map, upscaler.config.n_resblocks)
         images.write_image(job.depth_view, view)  # a map without its image is left from an interrupted run
     assert result.picture is not None
-    images.write_image(job.target, result.picture, quality=options.quality, overwrite=options.overwrite)
+    if job.to_stdout:
+        write_stdout(images.encode(result.picture, job.target.suffix, quality=options.quality))
+    else:
+        images.write_image(job.target, result.picture, quality=options.quality, overwrite=options.overwrite)
+    if options.keep_time:
+        _keep_time(job)
     return result
 
 
-def _read(upscaler: Upscaler, job: Job, options: Options) -> images.Picture:
+def _upscale_clamped(
+    upscaler: Upscaler | Chain, picture: images.Picture, options: Options, progress: Callable[[float], None]
+) -> Upscaled:
+    target, budget = options.target, options.target.budget
+    while True:  # each network of a chain may need more
+        try:
+            result = upscaler(picture, depth=target.depth, budget=budget, progress=progress)
+        except BudgetError as error:
+            if not options.clamp_budget:
+                raise
+            budget = error.least
+        else:
+            break
+    if budget == target.budget or result.picture is None:
+        return result
+    note = f"budget {target.budget:g} is too small for this image; ran at its smallest, {budget:.3f}"
+    picture = replace(result.picture, notes=(*result.picture.notes, note))
+    return replace(result, picture=picture, report=replace(result.report, requested_budget=target.budget))
+
+
+def _keep_time(job: Job) -> None:
+    """Give the output the modification time of the input."""
+    try:
+        before = job.source.stat()
+        os.utime(job.target, ns=(before.st_atime_ns, before.st_mtime_ns))
+    except OSError as error:
+        raise ImageFileError(f"{job.target}: written, but its time cannot be set ({error.strerror})") from error
+
+
+def _read(upscaler: Upscaler | Chain, job: Job, options: Options) -> images.Picture:
     """The input. Raises ImageFileError if it cannot be read, or if the output's format cannot hold the result."""
-    picture = images.read_image(job.source, max_pixels=options.max_pixels, accept_damaged=options.accept_damaged)
-    height, width = picture.height * upscaler.scale, picture.width * upscaler.scale
+    picture = images.read_image(readable(job), max_pixels=options.max_pixels, accept_damaged=options.accept_damaged)
+    if options.background is not None:
+        picture = images.flatten(picture, options.background)
+    height, width = upscaler.size.of(picture.height, picture.width)
     images.check_fits(job.target, height, width, transparent=picture.is_transparent)
     return picture
 

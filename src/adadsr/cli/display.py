@@ -1,19 +1,16 @@
 """What `adadsr upscale` shows: a progress bar on a terminal, one line of summary, and each failure."""
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from adadsr.batch import Job, Result, Status
-
-if TYPE_CHECKING:
-    from adadsr.upscaler import Plan
+from adadsr.batch import Jobs, Planned, Result, Status
 
 
 class _TimeLeft(ProgressColumn):
@@ -58,12 +55,13 @@ def watch(images: int, pixels: int, *, verbose: bool, quiet: bool) -> Iterator[B
         yield Bar(bar, images, pixels, verbose=verbose)
 
 
-def show_end(results: Sequence[Result], *, interrupted: bool, quiet: bool) -> None:
-    """The summary on stdout, then each failure and the interruption on stderr."""
+def show_end(results: Sequence[Result], jobs: Jobs, *, interrupted: bool, quiet: bool) -> None:
+    """The summary on stdout, unless an image goes there, then each failure and the interruption on stderr."""
     if not quiet and (len(results) != 1 or results[0].status is not Status.FAILED):
-        typer.echo(summary(results))
+        typer.echo(summary(results), err=any(job.to_stdout for job in jobs.to_run))
     if not quiet:
         _show_warnings(results)
+        show_notes(jobs)
     show_failures(results)
     if interrupted:
         left = sum(result.status is Status.NOT_RUN for result in results)
@@ -79,6 +77,14 @@ def _show_warnings(results: Sequence[Result]) -> None:
                 typer.echo(f"adadsr: {result.source}: {warning}", err=True)
 
 
+def show_notes(jobs: Jobs) -> None:
+    """What was decided about names, and what was left out, on stderr."""
+    for note in jobs.notes:
+        typer.echo(f"adadsr: {note}", err=True)
+    if left_out := str(jobs.left_out):
+        typer.echo(f"adadsr: left out: {left_out}", err=True)
+
+
 def show_failures(results: Sequence[Result]) -> None:
     """The reason of each failure on stderr."""
     for result in results:
@@ -86,16 +92,27 @@ def show_failures(results: Sequence[Result]) -> None:
             typer.echo(f"adadsr: {result.reason}", err=True)
 
 
-def describe_plan(job: Job, plan: "Plan") -> str:
+def describe_plan(planned: Planned) -> str:
     """One line about what a run would do."""
-    frame, scale = plan.layout.frame, plan.network.scale
-    width, height = frame.width, frame.height
+    job, plan, steps, (height, width) = planned
+    frame = plan.layout.frame
     cut = "1 tile" if len(plan.tiles) == 1 else f"{len(plan.tiles)} tiles{'' if plan.exact else ', not exact'}"
+    last = frame.width * math.prod(steps), frame.height * math.prod(steps)
+    chain = _chain(steps, None if last == (width, height) else last)
+    first = ", the first network with" if len(steps) > 1 else ","
     return (
-        f"{job.source} -> {job.target}: {width}x{height} to {width * scale}x{height * scale}, "
+        f"{job.source} -> {job.target}: {frame.width}x{frame.height} to {width}x{height}{chain}{first} "
         f"mean depth {plan.mean_depth:.1f}, {plan.budget:.1%} of the full network's cost, "
         f"{plan.cost.total / 1e9:.1f} GMAC in {cut}, {plan.bytes / 2**20:.0f} MiB"
     )
+
+
+def _chain(steps: Sequence[int], reduced_from: tuple[int, int] | None) -> str:
+    """` by x2, x3, reduced from 60x48`; empty for one network whose result is the output."""
+    if len(steps) == 1 and reduced_from is None:
+        return ""
+    reduced = "" if reduced_from is None else f", reduced from {reduced_from[0]}x{reduced_from[1]}"
+    return f" by {', '.join(f'x{scale}' for scale in steps)}{reduced}"
 
 
 def summary(results: Sequence[Result]) -> str:
@@ -129,9 +146,11 @@ def describe(result: Result) -> str:
         reason = (result.reason or "").removeprefix(f"{place}: ")
         return f"{place}: {about}: {reason}"
     before, after = ("x".join(map(str, size)) for size in (report.input_size, report.output_size))
+    chain = _chain(report.networks, report.reduced_from)
     return (
-        f"{result.source} -> {result.target}: {before} to {after} in {duration(result.seconds)} on {report.device}, "
-        f"mean depth {report.mean_depth:.1f}, {report.achieved_budget:.1%} of the full network's cost"
+        f"{result.source} -> {result.target}: {before} to {after}{chain} in {duration(result.seconds)} "
+        f"on {report.device}, mean depth {report.mean_depth:.1f}, "
+        f"{report.achieved_budget:.1%} of the full network's cost"
     )
 
 

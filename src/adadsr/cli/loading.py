@@ -1,34 +1,30 @@
-"""Options -> `Upscaler`."""
+"""Options -> networks."""
 
 from adadsr import checkpoints
 from adadsr.errors import InputError
-from adadsr.upscaler import Execution, Upscaler
+from adadsr.networks import SCALES
+from adadsr.upscaler import Chain, Execution, Size, Upscaler
 
 DEFAULT_FAMILY = "adaedsr-baseline"
 DEFAULT_SCALE = 2
 
 
-def load_upscaler(model: str | None, scale: int | None, execution: Execution) -> Upscaler:
-    """The model that the options name; each None is the default.
+def load_chain(model: str | None, size: Size | None, execution: Execution) -> Chain:
+    """The networks that the options name; each None is the default.
 
-    model: a bundled name, a file or a hub id; None for the bundled one of `scale`. Raises AdaDSRError, also where the
-    model is not of `scale`.
+    model: a bundled name, a file or a hub id, of which all steps are; None for the bundled ones of all scales. size:
+    None for the scale of the model. Raises AdaDSRError.
     """
-    source = _bundled_of(scale or DEFAULT_SCALE) if model is None else model
-    upscaler = Upscaler.from_pretrained(source, execution)
-    if scale not in (None, upscaler.scale):
-        raise InputError(
-            f"--scale {scale} contradicts model {model}, which is x{upscaler.scale}; "
-            "drop --scale or choose another model"
-        )
-    return upscaler
+    if model is not None:
+        upscaler = Upscaler.from_pretrained(model, execution)
+        return Chain(lambda scale: upscaler, [upscaler.scale], size or upscaler.size)
+    bundled = [each.name for each in checkpoints.bundled_models()]
+    names = {scale: f"{DEFAULT_FAMILY}-x{scale}" for scale in SCALES}
+    scales = [scale for scale, name in names.items() if name in bundled]
+    if not scales:
+        raise InputError(f"no bundled model of {DEFAULT_FAMILY}; pass --model")
 
+    def load(scale: int) -> Upscaler:
+        return Upscaler.from_pretrained(names[scale], execution)
 
-def _bundled_of(scale: int) -> str:
-    name = f"{DEFAULT_FAMILY}-x{scale}"
-    names = [model.name for model in checkpoints.bundled_models()]
-    if name not in names:
-        raise InputError(
-            f"--scale {scale}: no bundled model {name} (available: {', '.join(names) or 'none'}); pass --model"
-        )
-    return name
+    return Chain(load, scales, size or Size(scale=DEFAULT_SCALE))

@@ -44,15 +44,6 @@ def wrong_usage() -> Iterator[None]:
         raise typer.BadParameter(str(error)) from error
 
 
-def _check_scale(scale: int | None) -> int | None:
-    if scale is not None:
-        from adadsr.networks import SCALES
-
-        if scale not in SCALES:
-            raise typer.BadParameter(f"{scale} is not one of {', '.join(map(str, SCALES))}")
-    return scale
-
-
 Model: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -61,16 +52,6 @@ Model: TypeAlias = Annotated[
         metavar="NAME|FILE|ORG/NAME",
         help="Bundled model (see [b]adadsr models[/b]), checkpoint file, or Hugging Face id. "
         "[dim]\\[default: adaedsr-baseline-x2, -x3 or -x4][/dim]",
-    ),
-]
-Scale: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        "--scale",
-        "-s",
-        metavar="2|3|4",
-        callback=_check_scale,
-        help="Scale factor. [dim]\\[default: that of --model, otherwise 2][/dim]",
     ),
 ]
 Budget: TypeAlias = Annotated[

@@ -1,9 +1,13 @@
 """`adadsr upscale`: files, folders and patterns."""
 
+import glob
 import logging
+import os
+import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -17,116 +21,58 @@ from adadsr.cli.options import (
     Memory,
     Model,
     Precision,
-    Scale,
     Threads,
     Tile,
     execution_of,
     on_device,
     wrong_usage,
 )
-from adadsr.formats import FORMATS, find_format, joined
+from adadsr.cli.upscale_options import (
+    AcceptDamaged,
+    Background,
+    DepthMap,
+    DryRun,
+    Height,
+    Inputs,
+    KeepTime,
+    LongSide,
+    Megapixels,
+    Name,
+    Output,
+    OutputFormat,
+    Overwrite,
+    Quality,
+    Quiet,
+    ReportFile,
+    Scale,
+    Suffix,
+    Verbose,
+    Width,
+    naming_of,
+    size_of,
+)
 
 if TYPE_CHECKING:
     from adadsr import batch
-    from adadsr.upscaler import Upscaler
-
-_OUTPUT = "Output"
-_LOSSY = [each for each in FORMATS if not each.is_lossless]
-
-
-def _check_format(name: str | None) -> str | None:
-    """`name` in lower case if it is a format."""
-    if name is None:
-        return None
-    with wrong_usage():
-        find_format(name)
-    return name.lower().removeprefix(".")
-
-
-Inputs: TypeAlias = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="INPUT", help='Images, folders, or quoted patterns such as "scans/*.tif".', show_default=False
-    ),
-]
-Output: TypeAlias = Annotated[
-    str,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="OUT",
-        help="Output file, if the input is one file and OUT has an image suffix; otherwise a folder.",
-        show_default=False,
-    ),
-]
-OutputFormat: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FORMAT",
-        callback=_check_format,
-        help=f"Format of the output files: {', '.join(each.suffixes[0][1:] for each in FORMATS)}. "
-        "[dim]\\[default: that of each input][/dim]",
-        rich_help_panel=_OUTPUT,
-    ),
-]
-Quality: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        max=100,
-        help=f"Quality of {joined(each.name for each in _LOSSY)} files. 100 is lossless for "
-        f"{joined(each.name for each in _LOSSY if each.is_lossless_at_100)}. "
-        f"[dim]\\[default: {', '.join(f'{each.name} {each.default_quality}' for each in _LOSSY)}][/dim]",
-        rich_help_panel=_OUTPUT,
-    ),
-]
-Overwrite: TypeAlias = Annotated[
-    bool,
-    typer.Option("--overwrite", help="Replace existing outputs instead of skipping them.", rich_help_panel=_OUTPUT),
-]
-DepthMap: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--depth-map",
-        help="Also write STEM.depth.png next to each output: a picture of how deep the network ran.",
-        rich_help_panel=_OUTPUT,
-    ),
-]
-ReportFile: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE.json",
-        help="Write a JSON report: status, sizes, time, mean depth and cost of each image.",
-        rich_help_panel=_OUTPUT,
-    ),
-]
-AcceptDamaged: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--accept-damaged",
-        help="Take what can be decoded of damaged PNG, JPEG and TIFF files, with a warning.",
-        rich_help_panel=_OUTPUT,
-    ),
-]
-Verbose: TypeAlias = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Print a line per image.", rich_help_panel=_OUTPUT)
-]
-Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.", rich_help_panel=_OUTPUT)]
-DryRun: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--dry-run",
-        help="Check every input and print what would run: cost, depth, tiles and memory. Nothing is written.",
-        rich_help_panel="Speed and memory",
-    ),
-]
+    from adadsr.upscaler import Chain
 
 
 def upscale(
     inputs: Inputs,
-    output: Output,
+    output: Output = None,
     model: Model = None,
     scale: Scale = None,
+    width: Width = None,
+    height: Height = None,
+    long_side: LongSide = None,
+    megapixels: Megapixels = None,
+    suffix: Suffix = None,
+    name: Name = None,
+    format: OutputFormat = None,
+    quality: Quality = None,
+    background: Background = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
     budget: Budget = None,
     depth: Depth = None,
     device: Device = "auto",
@@ -136,17 +82,14 @@ def upscale(
     memory: Memory = None,
     threads: Threads = None,
     max_pixels: MaxPixels = None,
-    dry_run: DryRun = False,
-    format: OutputFormat = None,
-    quality: Quality = None,
-    overwrite: Overwrite = False,
     depth_map: DepthMap = False,
     report: ReportFile = None,
+    keep_time: KeepTime = False,
     accept_damaged: AcceptDamaged = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Upscale images 2, 3 or 4 times.
+    """Upscale images 2, 3 or 4 times, or to any larger size.
 
     Folders are searched recursively; their structure is kept below OUT.
     A bad file does not stop the others: it is named at the end, with status 1.
@@ -158,25 +101,44 @@ def upscale(
     [b]Half the cost, and a map of where it went[/b]
       adadsr upscale photo.jpg -o out --budget 0.5 --depth-map
 
+    [b]4000 pixels wide, beside the original[/b]
+      adadsr upscale photo.jpg --width 4000 --suffix _4k
+
     [b]Many images[/b]
       adadsr upscale holiday/ "scans/*.tif" -o out --format webp
     """
     _check_together(verbose=verbose, quiet=quiet, dry_run=dry_run, report=report)
+    if output is None and suffix is None and name is None:
+        raise typer.BadParameter("pass -o OUT, or --suffix or --name to write beside the inputs")
     from adadsr import batch, images
-    from adadsr.cli.loading import load_upscaler
+    from adadsr.cli.loading import load_chain
     from adadsr.upscaler import Target
 
     with wrong_usage():
         target = Target(depth, budget)
+        size = size_of(scale, width, height, long_side, megapixels)
+        color = None if background is None else images.parse_color(background)
     execution = execution_of(device, backend, tile, memory, precision, threads)
-    suffix = None if format is None else f".{format}"
-    jobs = batch.find_jobs(inputs, output, suffix=suffix, depth_views=depth_map, overwrite=overwrite)
+
+    ending = None if format is None else f".{format}"
+
+    @cache
+    def load() -> "Chain":
+        return load_chain(model, size, on_device(execution))
+
+    if batch.is_pipe(inputs, output):
+        _check_pipe(output, files_only=depth_map or keep_time or suffix is not None or name is not None)
+        jobs = batch.find_pipe(inputs, output, sys.stdin.buffer, suffix=ending, overwrite=overwrite)
+    else:
+        asks_scale = name is not None and "{scale}" in name
+        factor = (load().size if size is None else size).scale if asks_scale else None
+        naming = naming_of(suffix, name, None if factor is None else f"{factor:g}")
+        jobs = batch.find_jobs(inputs, output, suffix=ending, naming=naming, depth_views=depth_map, overwrite=overwrite)
     limit = max_pixels or images.DEFAULT_MAX_PIXELS
-    options = batch.Options(target, quality, limit, overwrite, accept_damaged)
-
-    def load() -> "Upscaler":
-        return load_upscaler(model, scale, on_device(execution))
-
+    is_single = len(inputs) == 1 and not os.path.isdir(inputs[0]) and not glob.has_magic(inputs[0])
+    options = batch.Options(
+        target, quality, limit, overwrite, accept_damaged, color, keep_time, clamp_budget=not is_single
+    )
     if dry_run:
         _show_plans(jobs, options, load)
     else:
@@ -193,7 +155,14 @@ def _check_together(*, verbose: bool, quiet: bool, dry_run: bool, report: Path |
         logging.getLogger("adadsr").setLevel(logging.DEBUG)
 
 
-def _show_plans(jobs: "batch.Jobs", options: "batch.Options", load: Callable[[], "Upscaler"]) -> None:
+def _check_pipe(output: str | None, *, files_only: bool) -> None:
+    if files_only:
+        raise typer.BadParameter("--suffix, --name, --depth-map and --keep-time are for files; drop them with -")
+    if output == "-" and sys.stdout.isatty():
+        raise typer.BadParameter("-o - would print the image to the terminal; redirect it, or pass a file name")
+
+
+def _show_plans(jobs: "batch.Jobs", options: "batch.Options", load: Callable[[], "Chain"]) -> None:
     """A line for each input that a run would upscale or skip on stdout, each failure on stderr."""
     from adadsr import batch
     from adadsr.cli import display
@@ -206,13 +175,14 @@ def _show_plans(jobs: "batch.Jobs", options: "batch.Options", load: Callable[[],
         upscaler = load()
         batch.check_target(upscaler, options)
         _note_full_depth(jobs, options, upscaler)
-        measured, failed = batch.measure(jobs.to_run, upscaler.scale, options, dry_run=True)
+        measured, failed = batch.measure(jobs.to_run, upscaler.size, options, dry_run=True)
         results += failed
         for planned in batch.dry_run(upscaler, measured, options):
             if isinstance(planned, batch.Result):
                 results.append(planned)
             else:
-                typer.echo(display.describe_plan(*planned))
+                typer.echo(display.describe_plan(planned))
+    display.show_notes(jobs)
     display.show_failures(results)
     if any(result.status is batch.Status.FAILED for result in results):
         raise typer.Exit(FAILED)
@@ -221,7 +191,7 @@ def _show_plans(jobs: "batch.Jobs", options: "batch.Options", load: Callable[[],
 def _run_and_report(
     jobs: "batch.Jobs",
     options: "batch.Options",
-    load: Callable[[], "Upscaler"],
+    load: Callable[[], "Chain"],
     report: Path | None,
     *,
     verbose: bool,
@@ -238,22 +208,22 @@ def _run_and_report(
         batch.check_target(upscaler, options)
         if not quiet:
             _note_full_depth(jobs, options, upscaler)
-        measured, failed = batch.measure(jobs.to_run, upscaler.scale, options)
+        measured, failed = batch.measure(jobs.to_run, upscaler.size, options)
         results += failed
         pixels = sum(each.pixels for each in measured)
         with display.watch(len(measured), pixels, verbose=verbose, quiet=quiet) as bar:
             run = batch.run(upscaler, measured, options, progress=bar.progress, finished=bar.finished)
         results, interrupted = results + run.results, run.interrupted
-    display.show_end(results, interrupted=interrupted, quiet=quiet)
+    display.show_end(results, jobs, interrupted=interrupted, quiet=quiet)
     if report is not None:  # last, since it may fail, and nobody else says which images failed
-        batch.write_json(report, batch.as_json(results, interrupted=interrupted))
+        batch.write_json(report, batch.as_json(results, jobs, interrupted=interrupted))
     if interrupted:
         raise typer.Exit(INTERRUPTED)
     if any(result.status is batch.Status.FAILED for result in results):
         raise typer.Exit(FAILED)
 
 
-def _note_full_depth(jobs: "batch.Jobs", options: "batch.Options", upscaler: "Upscaler") -> None:
+def _note_full_depth(jobs: "batch.Jobs", options: "batch.Options", upscaler: "Chain") -> None:
     full = options.target.is_full(upscaler.config.n_resblocks)
     if full and any(job.depth_view is not None for job in jobs.to_run):
         typer.echo("adadsr: the depth map is constant at full depth; use --budget to vary it", err=True)

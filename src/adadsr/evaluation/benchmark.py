@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adadsr import images
-from adadsr.errors import DatasetError
+from adadsr.errors import DatasetError, ImageFileError
 from adadsr.images import Picture
 from adadsr.metrics import WINDOW
 from adadsr.resize import bicubic_downscale
@@ -78,26 +78,37 @@ def open_benchmark(folder: Path, scale: int, *, lr_is_bicubic: bool = False) -> 
     """Find and check every image of a folder: each is decoded once, so that nothing fails after hours.
 
     lr_is_bicubic: whether an LR image has to be the bicubic of its HR image, since LR is made from HR anyway.
-    Raises DatasetError and ImageFileError, which name the file: no images, an image that cannot be read or is too
-    small for SSIM, an LR image that is missing, left over, does not fit, or is not the bicubic one.
+    Raises DatasetError or ImageFileError, which name all files that cannot be used: an image that cannot be read or is
+    too small for SSIM, an LR image that is missing, left over, does not fit, or is not the bicubic one.
     """
     hr_paths = _by_stem(_hr_folder(folder))
     lr_paths = _lr_paths(folder, scale, list(hr_paths))
-    samples = []
+    samples: list[Sample] = []
+    errors: list[DatasetError | ImageFileError] = []
     for stem, path in sorted(hr_paths.items()):
-        lr_path = lr_paths[stem] if lr_paths else None
-        pair = _load(path, lr_path, scale)
-        _check_size(path, pair, scale)
-        if lr_is_bicubic and lr_path is not None and not np.array_equal(pair.lr, bicubic_downscale(pair.hr, scale)):
-            raise DatasetError(
-                f"{lr_path}: is not a bicubic downscale of {path}, which the bicubic baseline assumes; use bicubic-rgb"
-            )
-        digest = hashlib.sha256(
-            f"{pair.lr.shape} {pair.is_gray}".encode() + pair.lr.tobytes() + pair.hr.tobytes()
-        ).hexdigest()
-        height, width = pair.lr.shape[:2]
-        samples.append(Sample(stem, path, lr_path, height, width, digest))
+        try:
+            samples.append(_sample(path, lr_paths.get(stem), scale, lr_is_bicubic=lr_is_bicubic))
+        except (DatasetError, ImageFileError) as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        listed = "".join(f"\n  {error}" for error in errors)
+        raise DatasetError(f"{folder}: {len(errors)} of {len(hr_paths)} images cannot be used:{listed}")
     return Benchmark(folder.resolve().name, scale, tuple(samples))
+
+
+def _sample(path: Path, lr_path: Path | None, scale: int, *, lr_is_bicubic: bool) -> Sample:
+    """One image, decoded and checked."""
+    pair = _load(path, lr_path, scale)
+    _check_size(path, pair, scale)
+    if lr_is_bicubic and lr_path is not None and not np.array_equal(pair.lr, bicubic_downscale(pair.hr, scale)):
+        raise DatasetError(
+            f"{lr_path}: is not a bicubic downscale of {path}, which the bicubic baseline assumes; use bicubic-rgb"
+        )
+    digest = hashlib.sha256(f"{pair.lr.shape} {pair.is_gray}".encode() + pair.lr.tobytes() + pair.hr.tobytes())
+    height, width = pair.lr.shape[:2]
+    return Sample(path.stem, path, lr_path, height, width, digest.hexdigest())
 
 
 def load_pair(sample: Sample, scale: int) -> Pair:

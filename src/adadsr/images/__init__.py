@@ -7,27 +7,34 @@ to networks. The formats are rows of `adadsr.formats`.
 
 from adadsr.formats import SUPPORTED_SUFFIXES, is_image_file
 from adadsr.images._arrays import picture_from_array, picture_from_pil
+from adadsr.images._flatten import Color, flatten, parse_color
 from adadsr.images._picture import Picture, Pixels
-from adadsr.images._planes import Planes, bleed_color, from_planes, quantize, to_planes
+from adadsr.images._pilinfo import pil_info
+from adadsr.images._planes import Planes, alpha_plane, bleed_color, from_planes, quantize, to_planes
 from adadsr.images._reading import DEFAULT_MAX_PIXELS, ImageSource, read_image, read_size
 from adadsr.images._writing import check_fits, check_writable, encode, losses, write_image
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "SUPPORTED_SUFFIXES",
+    "Color",
     "ImageSource",
     "Picture",
     "Pixels",
     "Planes",
+    "alpha_plane",
     "bleed_color",
     "check_fits",
     "check_writable",
     "encode",
+    "flatten",
     "from_planes",
     "is_image_file",
     "losses",
+    "parse_color",
     "picture_from_array",
     "picture_from_pil",
+    "pil_info",
     "quantize",
     "read_image",
     "read_size",

@@ -80,7 +80,7 @@ def _picture(found: Decoded, *, may_be_gray: bool) -> Picture:
     cicp = None if found.cicp is None or found.cicp.is_srgb else found.cicp
     if profile is None and cicp is not None:
         profile = profile_of(cicp, gray)
-    # The pixels are upright already. What EXIF says of their orientation is about those before.
+    # The pixels are upright already; EXIF orientation describes the stored ones.
     facts = _exif.read_exif_facts(found.exif)
     before = stored[::-1] if (facts.orientation or 1) >= 5 else stored
     packet, exif = _xmp.cleaned(found.xmp, facts.orientation, before), _exif.cleaned(found.exif, before)

@@ -178,7 +178,7 @@ def _swap_sizes(block: _Block) -> None:
 
 
 def _move(block: _Block, orientation: int, stored: Size) -> None:
-    """Turn the place of the subject."""
+    """Rotate the subject's position."""
     for tag in (_AREA, _LOCATION):
         if tag not in block.tags or not 2 <= orientation <= 8:
             continue

@@ -35,7 +35,7 @@ def scaled(block: bytes | None, horizontal: float, vertical: float) -> Directory
     try:
         layout, first = read_header(file := io.BytesIO(block))
         tags = read_directory(file, first, layout, _MAX_BYTES)
-        # A sample is at the middle of its pixel, or the pixel's corner is where its place is.
+        # A sample sits at the centre of its pixel (PixelIsPoint) or fills it from its corner.
         half = 0.5 if _is_point(tags) else 0.0
         factors = np.array([horizontal, vertical, 1.0])
         if (scale := _doubles(tags, _PIXEL_SCALE, 3)) is not None:

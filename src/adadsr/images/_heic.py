@@ -8,7 +8,7 @@ from adadsr.images._cicp import Cicp
 from adadsr.images._codecs import Codec, Decoded, Header
 from adadsr.images._deep import divide_by_alpha, spread
 from adadsr.images._extras import Undecodable, decoded, load
-from adadsr.images._heifboxes import read_heif_facts
+from adadsr.images._heifboxes import names_alpha, read_heif_facts
 
 
 def _primary(file: BinaryIO, what: str) -> tuple[Any, int]:
@@ -33,6 +33,8 @@ def _decode(file: BinaryIO, what: str) -> Decoded:
         pixels = pixels[..., None]
     if pixels.dtype == np.uint16:
         spread(pixels, image.info.get("bit_depth", 10))
+    if pixels.shape[2] == 3 and names_alpha(file):
+        raise Undecodable("it has transparency that cannot be read")
     facts = read_heif_facts(file)
     if facts.premultiplied and pixels.shape[2] in (2, 4):
         divide_by_alpha(pixels)

@@ -12,6 +12,7 @@ from adadsr.images._cicp import Cicp
 _MAX_META_BYTES = 1 << 22
 _MAX_ITEMS, _MAX_ASSOCIATIONS = 1 << 16, 4
 _MAX_BOXES = 4096
+_ALPHA_NAMES = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 FULL_BOX = 4  # version and flags
 
 
@@ -37,6 +38,15 @@ def read_heif_facts(file: BinaryIO) -> HeifFacts:
         return _read(file)
     except (OSError, ValueError, IndexError, StopIteration):
         return HeifFacts()
+
+
+def names_alpha(file: BinaryIO) -> bool:
+    """Whether an open file says that it has an alpha image. libheif leaves out one whose entry is damaged."""
+    try:
+        _, meta = _meta(file)
+    except (OSError, ValueError, IndexError):
+        return False
+    return any(name in meta for name in _ALPHA_NAMES)
 
 
 def _read(file: BinaryIO) -> HeifFacts:

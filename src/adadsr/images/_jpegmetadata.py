@@ -76,7 +76,10 @@ def _extension(found: list[Segment]) -> bytes | None:
 def header(
     resolution: Resolution | None, exif: bytes | None, xmp: bytes | None, photoshop: bytes | None, comments: list[str]
 ) -> bytes:
-    """The segments that go before those of the encoder. What is too long for a segment is left out; see `fits`."""
+    """The segments that go before those of the encoder.
+
+    What is too long for a segment is left out; see `exif_fits` and `xmp_fits`.
+    """
     unit, horizontal, vertical = 0, 1, 1
     if resolution is not None:
         unit = {2: 1, 3: 2}.get(resolution.unit, 0)

@@ -32,12 +32,19 @@ def to_planes(picture: Picture) -> Planes:
     color = np.empty((picture.height, picture.width, 3), np.float32)
     for channel in range(3):  # one at a time, since numpy is slow at copying three of four values
         color[..., channel] = pixels[..., 0 if picture.is_gray else channel]
-    alpha = pixels[..., -1].astype(np.float32) if picture.has_alpha else None
     if picture.bits == 16:
         color /= _SIXTEEN_BIT_STEP
-        if alpha is not None:
-            alpha /= _SIXTEEN_BIT_STEP
-    return Planes(color, alpha)
+    return Planes(color, alpha_plane(picture))
+
+
+def alpha_plane(picture: Picture) -> Plane | None:
+    """The alpha of `to_planes` alone."""
+    if not picture.has_alpha:
+        return None
+    alpha = picture.pixels[..., -1].astype(np.float32)
+    if picture.bits == 16:
+        alpha /= _SIXTEEN_BIT_STEP
+    return alpha
 
 
 def from_planes(color: Floats, alpha: Floats | None, like: Picture) -> Picture:

@@ -20,7 +20,7 @@ class PngColor(NamedTuple):
 
     @classmethod
     def of(cls, facts: PngFacts) -> "PngColor | None":
-        """None if it does not count, beside a profile, or if it is that of sRGB or impossible."""
+        """None if a profile, cICP or sRGB chunk overrides it, or if it is that of sRGB or impossible."""
         if facts.cicp is not None or facts.has_profile or facts.is_srgb:
             return None
         gamma = facts.gamma if facts.gamma in _GAMMAS else None

@@ -30,7 +30,7 @@ class Metadata(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """As it stands in the file. profile_counts: whether an ICC profile is valid beside the other colour."""
+    """As it stands in the file."""
 
     exif: bytes | None
     xmp: bytes | None

@@ -10,6 +10,7 @@ from adadsr.errors import ImageFileError
 from adadsr.images._cicp import profile_of
 from adadsr.images._deep import divide_by_alpha, gray_if_equal, spread
 from adadsr.images._extras import Undecodable, Unsupported, read_tiff
+from adadsr.images._heifboxes import names_alpha
 from adadsr.images._jpegsegments import without_harmless_faults
 from adadsr.images._jpegsource import JpegSource
 from adadsr.images._metadata import cmyk_to_srgb, fitting_profile, lab_to_srgb
@@ -174,6 +175,8 @@ def _picture(image: Any, opened: Opened) -> Picture:
         image, profile = cmyk_to_srgb(image), None
     pixels: Pixels = image.numpy()
     pixels = pixels.reshape(image.height, image.width, image.bands)
+    if content.codec == "heif" and image.bands == 3 and names_alpha(opened.file):
+        raise opened.damaged("it has transparency that cannot be read", in_part=False)
     if content.codec == "heif" and bits in (10, 12):
         spread(pixels, bits)
     if found.is_premultiplied and pixels.shape[2] in (2, 4):

@@ -21,7 +21,7 @@ def encode(picture: Picture, format: str, *, quality: int | None = None) -> byte
 
     PNG and TIFF are lossless at 8 and 16 bits, whatever the quality. JPEG and WebP store 8 bits, AVIF 8 or 12; 16-bit
     samples are rounded to the nearest. Gray stays gray in PNG, JPEG and TIFF; WebP and AVIF store three equal channels,
-    converted to sRGB if the picture has a gray profile. JPEG stores at most 64 KB of XMP; more is dropped.
+    converted to sRGB if the picture has a gray profile. XMP that is too long for one JPEG segment is split.
 
     Args:
         picture: the picture.
@@ -137,7 +137,9 @@ def _check_fits(
         )
     if transparent and not target.has_alpha:
         others = joined(each.name for each in FORMATS if each.has_alpha)
-        raise ImageFileError(f"{prefix}{target.name} cannot hold transparency; write {others}")
+        raise ImageFileError(
+            f"{prefix}{target.name} cannot hold transparency; write {others}, or flatten it (--background)"
+        )
 
 
 def _quality(quality: int | None, target: Format) -> int:

@@ -24,7 +24,7 @@ _GAIN_MAPS = ("http://ns.adobe.com/hdr-gain-map/1.0/", "http://ns.apple.com/HDRG
 _WIDTHS = ((_TIFF, "ImageWidth"), (_EXIF, "PixelXDimension"))
 _HEIGHTS = ((_TIFF, "ImageLength"), (_EXIF, "PixelYDimension"))
 _DIMENSION_NAMES = ((_DIMENSIONS, "w"), (_DIMENSIONS, "h"))
-_PLACES = ((_EXIF, "SubjectArea"), (_EXIF, "SubjectLocation"))
+_POSITIONS = ((_EXIF, "SubjectArea"), (_EXIF, "SubjectLocation"))
 # EXIF orientation -> (x, y) of the upright picture, from those of the stored one, all 0..1
 _TURNS: dict[int, Callable[[float, float], tuple[float, float]]] = {
     2: lambda x, y: (1 - x, y),
@@ -79,7 +79,7 @@ def sized(xmp: bytes | None, before: Size, after: Size) -> bytes | None:
     if xmp is None or document is None:
         return xmp
     factors = after[0] / before[0], after[1] / before[1]
-    changed = False
+    changed, units = False, _Units()
     for each in properties(document):
         value = each.number()
         if value is None:
@@ -90,9 +90,9 @@ def sized(xmp: bytes | None, before: Size, after: Size) -> bytes | None:
             changed |= each.write(str(after[1]))
         elif each.name[0] == _PANORAMA and each.name[1].endswith("Pixels"):
             changed |= each.write(str(round(value * factors["Height" in each.name[1] or "Top" in each.name[1]])))
-        elif each.name in _DIMENSION_NAMES and _in_pixels(each):
+        elif each.name in _DIMENSION_NAMES and units.are_pixels_of(each):
             changed |= each.write(str(after[each.name[1] == "h"]))
-    for numbers in _places(document):
+    for numbers in _positions(document):
         for index, number in enumerate(numbers):
             value = number.number()
             if value is not None:
@@ -102,10 +102,13 @@ def sized(xmp: bytes | None, before: Size, after: Size) -> bytes | None:
 
 def _without_gain_map(document: Node) -> bool:
     """Remove the gain map's properties. Returns whether there were any."""
-    found = False
+    found, inside = False, set[int]()  # elements of a list; what is nested was searched with the outermost
     for element in list(elements(document)):
         is_list = element.namespaceURI == _CONTAINER and element.localName == "Directory"
-        if element.namespaceURI in _GAIN_MAPS or (is_list and "GainMap" in element.toxml()):
+        is_nested = id(element.parentNode) in inside
+        if is_list or is_nested:
+            inside.add(id(element))
+        if element.namespaceURI in _GAIN_MAPS or (is_list and not is_nested and "GainMap" in element.toxml()):
             remove(Property(element))
             found = True
             continue
@@ -131,7 +134,7 @@ def _turned(document: Node, orientation: int, stored: Size) -> bool:
     # Some programs give regions of the upright picture; their dimensions tell.
     dimensions = {each.name[1]: each.number() for each in found if each.name[0] == _DIMENSIONS}
     is_upright = stored[0] != stored[1] and (dimensions.get("w"), dimensions.get("h")) == stored[::-1]
-    changed = False
+    changed, units = False, _Units()
     for each in found:
         if each.name == (_TIFF, "Orientation"):
             changed |= each.write("1")
@@ -141,12 +144,12 @@ def _turned(document: Node, orientation: int, stored: Size) -> bool:
                 changed |= each.write(str(stored[1]))
             elif each.name in _HEIGHTS and each.number() == stored[1]:
                 changed |= each.write(str(stored[0]))
-            elif each.name in _DIMENSION_NAMES and not is_upright and _in_pixels(each):
+            elif each.name in _DIMENSION_NAMES and not is_upright and units.are_pixels_of(each):
                 changed |= each.write(str(stored[each.name[1] == "w"]))
     if orientation in _TURNS and not is_upright:
         changed |= _turn_regions(document, orientation)
     if orientation in _TURNS:
-        for numbers in _places(document):
+        for numbers in _positions(document):
             values = [number.number() for number in numbers]
             x, y = values[:2] if len(values) >= 2 else (None, None)
             if x is not None and y is not None:
@@ -176,22 +179,36 @@ def _turn_regions(document: Node, orientation: int) -> bool:
     return changed
 
 
-def _places(document: Node) -> Iterator[list[Property]]:
-    """The numbers of each property that is a place in pixels."""
-    for space, name in _PLACES:
+def _positions(document: Node) -> Iterator[list[Property]]:
+    """The numbers of each property that is a position in pixels."""
+    for space, name in _POSITIONS:
         for element in document.getElementsByTagNameNS(space, name):
             yield [Property(each) for each in element.getElementsByTagNameNS(RDF, "li")]
 
 
-def _in_pixels(dimension: Property) -> bool:
-    """Whether a dimension belongs to regions and is in pixels."""
-    node = dimension.node
-    element = node.ownerElement if node.nodeType == node.ATTRIBUTE_NODE else node.parentNode
-    units = [each.text for each in own_properties(element) if each.name == (_DIMENSIONS, "unit")]
-    here = element
-    while here is not None and getattr(here, "namespaceURI", None) != _REGIONS:
-        here = here.parentNode
-    return here is not None and units in (["pixel"], [])
+class _Units:
+    """Units of the dimensions of regions. Looks at each element once, however many dimensions it has."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, bool] = {}
+
+    def are_pixels_of(self, dimension: Property) -> bool:
+        """Whether a dimension belongs to regions and is in pixels."""
+        node = dimension.node
+        element = node.ownerElement if node.nodeType == node.ATTRIBUTE_NODE else node.parentNode
+        key = id(element)
+        if key not in self._known:
+            self._known[key] = self._look(element)
+        return self._known[key]
+
+    def _look(self, element: Node) -> bool:
+        here = element
+        while here is not None and getattr(here, "namespaceURI", None) != _REGIONS:
+            here = here.parentNode
+        if here is None:
+            return False
+        units = [each.text for each in own_properties(element) if each.name == (_DIMENSIONS, "unit")]
+        return units in (["pixel"], [])
 
 
 def _says_anything(document: Node) -> bool:

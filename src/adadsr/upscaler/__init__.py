@@ -2,6 +2,8 @@
 
 execution  how networks run, one object
 upscaler   `Upscaler` and `Prepared`, the public interface
+size       the size that an output gets
+chain      any size: networks one after the other, then a reduction
 sources    what can be upscaled, and where the result goes
 frame      how a picture is continued beyond its border
 memory     how an image is cut to fit into memory, and the memory shared by runs
@@ -10,10 +12,12 @@ tiled_run  an LR image on an engine: scores, then body and tail, tile by tile
 report     the target of a call, and the report of what it did
 """
 
+from adadsr.upscaler.chain import Chain
 from adadsr.upscaler.execution import Execution
 from adadsr.upscaler.plan import Plan
 from adadsr.upscaler.report import Report, Target
+from adadsr.upscaler.size import Size
 from adadsr.upscaler.sources import Source
 from adadsr.upscaler.upscaler import Prepared, Upscaled, Upscaler
 
-__all__ = ["Execution", "Plan", "Prepared", "Report", "Source", "Target", "Upscaled", "Upscaler"]
+__all__ = ["Chain", "Execution", "Plan", "Prepared", "Report", "Size", "Source", "Target", "Upscaled", "Upscaler"]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adadsr.backends import DepthMap, band_rows
-from adadsr.errors import InputError
+from adadsr.errors import BudgetError, InputError
 from adadsr.geometry import Box
 from adadsr.graph import Cost, NetworkWeights, price
 from adadsr.graph.calibration import Scores, family_of, fit_cost
@@ -148,7 +148,7 @@ def desired_depth(network: NetworkWeights, frame: Frame, target: Target) -> floa
 def map_for(network: NetworkWeights, frame: Frame, scores: Scores, target: Target) -> DepthMap:
     """The picture's map at the desired depth, or the deepest one within the budget; (G, h, w), in blocks.
 
-    A budget applies to the whole image, so that the map does not depend on tiles. Raises InputError for a budget below
+    A budget applies to the whole image, so that the map does not depend on tiles. Raises BudgetError for a budget below
     the cost of the network without any block.
     """
     family = family_of(network.require_adapter(), network.n_blocks)
@@ -157,9 +157,11 @@ def map_for(network: NetworkWeights, frame: Frame, scores: Scores, target: Targe
         return whole
     least = least_budget(network, frame)
     if target.budget < least:
-        raise InputError(
+        enough = least + 5e-4
+        raise BudgetError(
             f"budget={target.budget:g} is too small: everything but the residual blocks costs {least:.4f} of the full "
-            f"network on this image; use at least {least + 5e-4:.3f}"
+            f"network on this image; use at least {enough:.3f}",
+            enough,
         )
     return fit_cost(family, scores, budgets(network, frame), target.budget)
 

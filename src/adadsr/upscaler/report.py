@@ -47,7 +47,9 @@ class Report:
         backend: Engine that ran it, a key of `backends.BACKENDS`.
         variant: What determines the last bits: instruction set, thresholds, precision.
         device: Device that ran it.
-        scale: Scale factor.
+        scale: Factor of the width.
+        networks: Scales of the networks that ran, one after the other.
+        reduced_from: Size of the last network's result, if that was reduced to the output's.
         input_size: Size of the image.
         output_size: Size of the result.
         requested_depth: Requested depth in blocks; None if not given.
@@ -72,7 +74,9 @@ class Report:
     backend: str
     variant: str
     device: str
-    scale: int
+    scale: float
+    networks: tuple[int, ...]
+    reduced_from: tuple[int, int] | None
     input_size: tuple[int, int]
     output_size: tuple[int, int]
     requested_depth: float | None

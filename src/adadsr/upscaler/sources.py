@@ -14,6 +14,12 @@ from adadsr.geometry import Box
 from adadsr.graph import Array
 from adadsr.images import Picture
 
+EVEN_REACH = 2
+"""Alpha that is the same within this many LR pixels of a pixel is kept there as it is."""
+
+_SIXTEEN_BITS = 65535
+_ROUNDING = 1e-3  # how far beyond 0..1 a computation may have gone
+
 
 class Sink(Protocol):
     """Receives finished parts of the result."""
@@ -63,10 +69,28 @@ def _as_picture(image: Any, max_pixels: int) -> Picture:
     if isinstance(image, str | bytes | os.PathLike) or hasattr(image, "read"):
         return images.read_image(image, max_pixels=max_pixels)
     if isinstance(image, np.ndarray):
-        return images.picture_from_array(image)
+        return images.picture_from_array(_as_samples(image) if _is_floating(image) else image)
     if hasattr(image, "getbands"):
         return images.picture_from_pil(image)
     raise InputError(f"expected a path, bytes, open file, array, Pillow image or tensor, got {type(image).__name__}")
+
+
+def _is_floating(image: Any) -> bool:
+    return isinstance(image, np.ndarray) and np.issubdtype(image.dtype, np.floating)
+
+
+def _as_samples(array: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint16]:
+    """16-bit samples of values in 0..1. Raises InputError for other values."""
+    if not np.isfinite(array).all():
+        raise InputError("image contains NaN or infinity; values must be finite and in 0..1")
+    least, largest = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+    if least < -_ROUNDING or largest > 1 + _ROUNDING:
+        raise InputError(
+            f"a floating-point array holds 0..1, this one {least:.4g}..{largest:.4g}; divide it by 255, "
+            "or convert it to uint8"
+        )
+    samples: npt.NDArray[np.uint16] = np.rint(array.clip(0, 1) * np.float64(_SIXTEEN_BITS)).astype(np.uint16)
+    return samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +105,7 @@ class PictureSource:
         return color if alpha is None else images.bleed_color(color, alpha)
 
     def alpha(self) -> npt.NDArray[np.float32] | None:
-        alpha = images.to_planes(self.picture).alpha
+        alpha = images.alpha_plane(self.picture)
         if alpha is None or alpha.min() == alpha.max():
             return None
         return np.broadcast_to(alpha[..., None], (*alpha.shape, 3))
@@ -89,10 +113,22 @@ class PictureSource:
     def held_bytes(self, scale: int) -> int:
         pixels = self.picture.height * self.picture.width
         alpha = 4 * pixels * (4 + scale**2) if self.picture.has_alpha else 0
-        return self.picture.pixels.nbytes * (1 + scale**2) + 4 * 3 * pixels + alpha
+        floats = 2 * 8 * self.given.size * scale**2 if _is_floating(self.given) else 0  # float64, then the result
+        return self.picture.pixels.nbytes * (1 + scale**2) + 4 * 3 * pixels + alpha + floats
 
     def sink(self, scale: int) -> "PictureSink":
         return PictureSink(self, scale)
+
+
+def _even(alpha: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Whether a pixel's surroundings of `EVEN_REACH` pixels all have its alpha."""
+    padded = np.pad(alpha, EVEN_REACH, mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view
+    side = 2 * EVEN_REACH + 1
+    lows = windows(windows(padded, side, 0).min(-1), side, 1).min(-1)
+    highs = windows(windows(padded, side, 0).max(-1), side, 1).max(-1)
+    even: npt.NDArray[np.bool_] = lows == highs
+    return even
 
 
 class PictureSink:
@@ -102,9 +138,11 @@ class PictureSink:
         picture = source.picture
         self._source = source
         size = picture.height * scale, picture.width * scale
-        alpha = images.to_planes(picture).alpha
-        # Where it is the same everywhere, no part of it will be written.
-        self._alpha = None if alpha is None else np.full(size, alpha[0, 0], np.float32)
+        alpha = images.alpha_plane(picture)
+        # The network comes close to what is even; masks need it exactly.
+        self._even = None if alpha is None else _even(alpha)
+        self._alpha = None if alpha is None else alpha.repeat(scale, 0).repeat(scale, 1)
+        self._scale = scale
         self._pixels = np.empty((*size, picture.pixels.shape[2]), picture.pixels.dtype)
 
     def write(self, box: Box, sr: Array) -> None:
@@ -114,8 +152,11 @@ class PictureSink:
 
     def write_alpha(self, box: Box, sr: Array) -> None:
         assert self._alpha is not None
+        assert self._even is not None
         rows, columns = box.slices
-        np.clip(to_numpy(sr).mean(axis=2), 0, 255, out=self._alpha[rows, columns])
+        low_rows, low_columns = (slice(part.start // self._scale, part.stop // self._scale) for part in box.slices)
+        even = self._even[low_rows, low_columns].repeat(self._scale, 0).repeat(self._scale, 1)
+        np.copyto(self._alpha[rows, columns], to_numpy(sr).mean(axis=2).clip(0, 255), where=~even)
 
     def picture(self) -> Picture:
         return replace(self._source.picture, pixels=self._pixels)
@@ -123,12 +164,15 @@ class PictureSink:
     def image(self) -> Any:
         given, pixels = self._source.given, self._pixels
         if isinstance(given, np.ndarray):
-            return pixels[..., 0] if given.ndim == 2 else pixels
+            flat = pixels[..., 0] if given.ndim == 2 else pixels
+            return (flat / np.float64(_SIXTEEN_BITS)).astype(given.dtype) if _is_floating(given) else flat
         flat = pixels[..., 0] if pixels.shape[2] == 1 else pixels
         if hasattr(given, "getbands"):
             from PIL import Image
 
-            return Image.fromarray(flat)
+            image = Image.fromarray(flat)
+            image.info.update(images.pil_info(self.picture()))
+            return image
         return flat
 
 
@@ -142,6 +186,11 @@ class TensorSource:
             raise InputError(f"tensor has shape {shape}; pass (3, height, width) or (1, 3, height, width)")
         if not tensor.is_floating_point():
             raise InputError(f"expected a floating-point tensor in 0..255, got {tensor.dtype}")
+        largest = float(tensor.detach().abs().max())
+        if 0 < largest <= 1:
+            raise InputError(
+                f"tensor looks like 0..1 (no value over {largest:.4g}), but 0..255 is expected; multiply by 255"
+            )
         self.tensor = tensor
 
     def lr(self) -> Any:
@@ -168,7 +217,7 @@ class TensorSink:
         import torch
 
         part = box.of(self._sr)
-        part.copy_(torch.as_tensor(sr).permute(2, 0, 1))
+        part.copy_(torch.as_tensor(sr).permute(2, 0, 1).clamp(0, 255))
 
     def write_alpha(self, box: Box, sr: Array) -> None:
         """Tensors have colour only."""

@@ -21,6 +21,7 @@ from adadsr.upscaler.frame import Frame
 from adadsr.upscaler.memory import SharedMemory, lay_out, shared_limit
 from adadsr.upscaler.plan import Plan
 from adadsr.upscaler.report import Report, Target
+from adadsr.upscaler.size import Size
 from adadsr.upscaler.sources import Sink, Source, open_source
 from adadsr.upscaler.tiled_run import Executed, TiledRun
 
@@ -34,7 +35,7 @@ class Upscaled:
 
     Attributes:
         image: In the form of the input: a tensor (..., 3, s*H, s*W), a Pillow image, or otherwise an array
-            (s*H, s*W[, C]) of the type that was passed or read.
+            (s*H, s*W[, C]) of the type and range that was passed or read. Values are clipped to that range.
         depth_map: Blocks run at each LR pixel, (n_groups, H, W) float32 in 0..n_resblocks.
         report: What was requested and what was executed.
         picture: The image with the metadata of its file; None if the input was a tensor.
@@ -47,9 +48,16 @@ class Upscaled:
 
     def save(self, path: str | os.PathLike[str], *, quality: int | None = None) -> None:
         """Write the image, with the metadata of its source, in the format of the suffix; see `images.write_image`."""
+        images.write_image(path, self._file_picture(), quality=quality)
+
+    def to_bytes(self, format: str, *, quality: int | None = None) -> bytes:
+        """The content of the file that `save` would write. format: such as `png`; see `images.encode`."""
+        return images.encode(self._file_picture(), format, quality=quality)
+
+    def _file_picture(self) -> Picture:
         if self.picture is None:
             raise InputError("a tensor cannot be saved as a file; pass an array, or convert the result with images")
-        images.write_image(path, self.picture, quality=quality)
+        return self.picture
 
 
 class Upscaler:
@@ -101,13 +109,22 @@ class Upscaler:
         """Scale factor of width and height."""
         return self.config.scale
 
+    @property
+    def size(self) -> Size:
+        """Size of its outputs."""
+        return Size(scale=self.scale)
+
+    def steps(self, height: int, width: int) -> tuple[int, ...]:
+        """Scales of the networks that an image takes, as of `Chain.steps`: this one."""
+        return (self.scale,)
+
     def prepare(self, image: Any, *, score: bool = True, max_pixels: int = images.DEFAULT_MAX_PIXELS) -> "Prepared":
         """Read an image, and run head and adapter on it.
 
         Args:
             image: A path, the bytes of a file, an open binary file, a `Picture`, a Pillow image, an array (H, W) or
-                (H, W, 1..4) of uint8 or uint16, a floating-point torch tensor (3, H, W) or (1, 3, H, W) in 0..255, or a
-                `Source` of your own.
+                (H, W, 1..4) of uint8, uint16 or floating point in 0..1, a floating-point torch tensor (3, H, W) or
+                (1, 3, H, W) in 0..255, or a `Source` of your own.
             score: Run head and adapter now rather than with the first plan that needs them. Makes no difference if the
                 network has no adapter, or one that runs again for every desired depth.
             max_pixels: Limit on the pixels of an image file.
@@ -225,9 +242,11 @@ class Prepared:
         Raises:
             InputError: The plan was made for an image of another size.
         """
-        if plan.layout != self._color.layout or plan.network is not self._color.network:
+        is_alike = plan.layout == self._color.layout and (plan.alpha is None) == (self._alpha is None)
+        if not is_alike or plan.network is not self._color.network:
             raise InputError(
-                "the plan is for an image of another size, or for another network; make one for this image"
+                "the plan is for an image of another size or transparency, or for another network; make one for this "
+                "image"
             )
         upscaler, start = self._upscaler, time.perf_counter()
         sink = self._source.sink(upscaler.scale)
@@ -260,6 +279,8 @@ class Prepared:
             variant=engine.variant,
             device=upscaler.execution.device,
             scale=upscaler.scale,
+            networks=(upscaler.scale,),
+            reduced_from=None,
             input_size=(width, height),
             output_size=(width * upscaler.scale, height * upscaler.scale),
             requested_depth=plan.target.depth,

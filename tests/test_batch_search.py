@@ -1,0 +1,85 @@
+"""What patterns and folders contain, and what they leave out."""
+
+import os
+
+import pytest
+
+from adadsr import batch
+from batch_samples import write
+
+
+def sources(jobs):
+    return [str(job.source) for job in jobs.to_run]
+
+
+def test_links_in_circles_end_and_each_file_is_visited_once(here):
+    for name in ("loop/a.png", "loop/x/b.png", "loop/x/y/c.png"):
+        write(here / name)
+    for link, target in (("loop/self", "."), ("loop/x/up", ".."), ("loop/x/y/top", "../.."), ("loop/again", "x")):
+        os.symlink(target, here / link)
+    expected = ["loop/a.png", "loop/x/b.png", "loop/x/y/c.png"]
+    for pattern in ("loop/**", "loop/**/*", "loop/**/*.png", "loop", "loop/*"):
+        assert sources(batch.find_jobs([pattern], "out")) == expected, pattern
+    assert sources(batch.find_jobs(["loop/**/c.png"], "out")) == expected[2:]
+
+
+def test_links_out_of_the_folder_are_followed_by_patterns_and_named_for_folders(here):
+    write(here / "in/a.png")
+    write(here / "disk/b.png")
+    os.symlink("../disk", here / "in/more")
+    assert sources(batch.find_jobs(["in/**"], "out")) == ["in/a.png", "in/more/b.png"]
+    assert sources(batch.find_jobs(["in/*"], "out")) == ["in/a.png", "in/more/b.png"]
+    jobs = batch.find_jobs(["in"], "out")
+    assert (sources(jobs), str(jobs.left_out)) == (["in/a.png"], "1 linked folder")
+
+
+def test_brackets_are_wildcards_unless_a_folder_has_that_name(here):
+    write(here / "album [2020]/a.png")
+    write(here / "b1.png")
+    assert sources(batch.find_jobs(["album [2020]/*.png"], "out")) == ["album [2020]/a.png"]
+    assert sources(batch.find_jobs(["b[12].png"], "out")) == ["b1.png"]
+    jobs = batch.find_jobs(["b[3].png", "c*.png"], "out")
+    (_, brackets), (_, star) = jobs.failures
+    assert brackets.endswith(
+        "; brackets are wildcards: [ab] matches a or b; write [[] for a bracket, or check the name"
+    )
+    assert "brackets" not in star
+
+
+def test_hidden_files_match_hidden_patterns_only(here):
+    for name in ("in/a.png", "in/.b.png", "in/.c/d.png"):
+        write(here / name)
+    for pattern in ("in/*", "in/**", "in/**/*.png"):
+        assert sources(batch.find_jobs([pattern], "out")) == ["in/a.png"]
+
+
+def test_what_is_left_out_is_counted_by_kind(here):
+    for name in ("in/a.png", "in/._a.png", "in/.cache/b.png", "in/deep/c.png"):
+        write(here / name)
+    for name in ("b.CR2", "c.cr2", "d.nef", "e.mov", "f.psd", "deep/g.txt", "deep/LICENSE"):
+        (here / "in" / name).write_bytes(b"x")
+    jobs = batch.find_jobs(["in", "in/deep", "in/*"], "out")
+    assert sources(jobs) == ["in/a.png", "in/deep/c.png"]
+    assert jobs.left_out.counts() == {
+        "camera raw files": {".cr2": 2, ".nef": 1},
+        "videos": {".mov": 1},
+        "images of other formats": {".psd": 1},
+        "other files": {"": 1, ".txt": 1},
+        "hidden files and folders": {"": 2},
+    }
+    assert str(jobs.left_out) == (
+        "3 camera raw files (.cr2, .nef), 1 video (.mov), 1 image of other formats (.psd), "
+        "2 other files (no suffix, .txt), 2 hidden files and folders"
+    )
+    assert not str(batch.find_jobs(["in/*.png"], "out").left_out)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder; CI runs this")
+def test_a_folder_that_cannot_be_read_is_a_failure(here):
+    write(here / "in/a.png")
+    write(here / "in/closed/b.png")
+    (here / "in/closed").chmod(0)
+    jobs = batch.find_jobs(["in"], "out")
+    assert [reason for _, reason in jobs.failures] == [
+        "in/closed: cannot be read (Permission denied); check its permissions"
+    ]
