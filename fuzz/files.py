@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ AGREEING = 0.99
 def seeds(cases: Path | None) -> dict[str, bytes]:
     """Name -> content of the files that are mutated."""
     from adadsr import images
-    from adadsr.formats import FORMATS
+    from adadsr.formats import FORMATS, READABLE_SUFFIXES
 
     rng = np.random.default_rng(0)
     found: dict[str, bytes] = {}
@@ -46,10 +47,42 @@ def seeds(cases: Path | None) -> dict[str, bytes]:
             pixels = (smooth[..., :channels] + rng.integers(0, 9, (40, 52, channels))).clip(0, 255).astype(np.uint8)
             suffix = row.suffixes[0]
             found[f"{channels}{suffix}"] = images.encode(images.picture_from_array(pixels), suffix)
+    found |= dict(_other_formats())
     for path in sorted(cases.iterdir()) if cases else ():
-        if path.suffix.lower() in {".png", ".jpg", ".tif", ".avif", ".webp", ".gif"} and path.stat().st_size < 200_000:
+        if path.suffix.lower() in READABLE_SUFFIXES and path.stat().st_size < 200_000:
             found[path.name] = path.read_bytes()
     return found
+
+
+def _other_formats() -> Iterator[tuple[str, bytes]]:
+    """Pictures of formats that are only read, and metadata in all that Pillow writes."""
+    import pillow_heif
+    import pillow_jxl  # noqa: F401  # registers itself
+    from PIL import Image
+
+    pillow_heif.register_heif_opener()
+    rows, columns = np.mgrid[:40, :52]
+    picture = Image.fromarray(np.stack([rows * 5, columns * 4, 200 - rows], -1).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "maker"
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:ImageWidth="52" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"/>'
+    xmp += b"</x:xmpmeta>"
+    more = {"exif": exif.tobytes(), "xmp": xmp}
+    for suffix, kind, options in (
+        (".bmp", "BMP", {}),
+        (".ppm", "PPM", {}),
+        (".gif", "GIF", {}),
+        (".jp2", "JPEG2000", {}),
+        (".heic", "HEIF", more),
+        (".jxl", "JXL", {"exif": exif.tobytes()}),
+        (".jpg", "JPEG", more),
+        (".webp", "WEBP", more),
+        (".avif", "AVIF", more),
+        (".png", "PNG", {"exif": exif.tobytes()}),
+    ):
+        content = io.BytesIO()
+        picture.save(content, kind, **options)
+        yield f"pillow{suffix}", content.getvalue()
 
 
 def flip(data: bytearray, rng: random.Random) -> None:
@@ -115,6 +148,7 @@ def other_decoders(content: bytes) -> list[np.ndarray]:
 
 def _by_pillow(content: bytes) -> np.ndarray:
     import pillow_heif
+    import pillow_jxl  # noqa: F401  # registers itself
     from PIL import Image, ImageFile
 
     pillow_heif.register_heif_opener()
@@ -176,6 +210,7 @@ def check(path: Path, original: Path, folder: Path) -> str:
     """What happens to one file that was made from another: `refused`, `agreed`, `unvouched: ...` or `half: ...`."""
     from adadsr import images
     from adadsr.errors import AdaDSRError
+    from adadsr.formats import FORMATS
 
     content = path.read_bytes()
     try:
@@ -187,6 +222,10 @@ def check(path: Path, original: Path, folder: Path) -> str:
     again = images.read_image(written).pixels
     if not np.array_equal(again, picture.pixels):
         return "half: the written file holds other pixels"
+    large = replace(picture, pixels=picture.pixels.repeat(2, 0).repeat(2, 1))  # so that sizes in metadata change
+    for row in FORMATS:
+        with contextlib.suppress(AdaDSRError):  # a format may be unable to hold it
+            images.read_image(images.encode(large, row.suffixes[0]))
     opinions = other_decoders(content)
     with contextlib.suppress(AdaDSRError):  # a mutation that left the picture alone, such as one in the metadata
         opinions.append(rgba(images.read_image(original).pixels))

@@ -8,10 +8,13 @@ import sys
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from adadsr.errors import ImageFileError
 from adadsr.images import Picture, encode, read_image, read_size
+from adadsr.images._gifcheck import wrong_codes
 from adadsr.images._tiffcheck import read_facts
 from image_samples import noise, smooth
 
@@ -119,6 +122,59 @@ def test_the_exact_text_of_a_missing_extra(monkeypatch):
 def test_tiles_in_separate_planes_are_read():
     content = tiff(layout="tiles", pixels=PIXELS.transpose(2, 0, 1), planarconfig="separate")
     np.testing.assert_array_equal(read_image(content).pixels, PIXELS)
+
+
+@pytest.mark.parametrize("codec", ["none", "zstd", "lzma"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_colours_multiplied_by_alpha(codec, dtype):
+    """tifffile stores them, so the division is done here too."""
+    top = np.iinfo(dtype).max
+    alpha = np.full((120, 160, 1), top // 2 + 1, dtype)
+    alpha[:40], alpha[40:60] = top, 0
+    colors = noise((120, 160, 3), dtype)
+    stored = np.concatenate([(colors * (alpha / top)).round().astype(dtype), alpha], 2)
+    content = tiff(codec, pixels=stored, extrasamples=["assocalpha"])
+    values = tifffile.imread(io.BytesIO(content)).astype(float)
+    straight = (values[..., :3] * top / np.maximum(values[..., 3:], 1)).clip(0, top)
+    pixels = read_image(content).pixels
+    np.testing.assert_array_equal(pixels[..., 3:], alpha)
+    np.testing.assert_allclose(pixels[..., :3], straight, atol=1)
+
+
+def test_cmyk_multiplied_by_alpha_is_refused():
+    pixels = noise((120, 160, 5))
+    text = refusal(tiff("zstd", pixels=pixels, photometric="separated", extrasamples=["assocalpha"]))
+    assert "colours that are multiplied by alpha" in text
+
+
+@pytest.mark.parametrize("codec", ["none", "deflate", "zstd", "lzma"])
+@pytest.mark.parametrize("gray", [False, True])
+def test_palettes_are_looked_up(codec, gray):
+    """Against Pillow, of a copy that it can read."""
+    ramp = (255 - np.arange(256, dtype=np.uint16)) * 257
+    colors = np.stack([ramp] * 3 if gray else [ramp, ramp[::-1], np.roll(ramp, 50)])
+    options = {"pixels": noise((120, 160)), "photometric": "palette", "colormap": colors}
+    with Image.open(io.BytesIO(tiff("none", **options))) as image:
+        expected = np.asarray(image.convert("RGB"))
+    pixels = read_image(tiff(codec, **options)).pixels
+    assert pixels.shape[2] == (1 if gray else 3)
+    np.testing.assert_array_equal(np.broadcast_to(pixels, expected.shape), expected)
+
+
+@pytest.mark.parametrize("codec", ["none", "deflate", "lzw", "zstd", "lzma"])
+def test_ycbcr_without_jpeg_is_refused(codec):
+    content = tiff(codec, photometric="ycbcr")
+    reason = "YCbCr that is not compressed with JPEG"
+    assert refusal(content) == f"<bytes>: TIFF that cannot be read ({reason}); convert it"
+    assert refusal(content, accept_damaged=True) == refusal(content)
+    assert read_size(content) == (120, 160)
+
+
+def test_ycbcr_with_jpeg_is_read_as_pillow_reads_it():
+    content = tiff("jpeg", "tiles", photometric="ycbcr", subsampling=(1, 1))
+    with Image.open(io.BytesIO(content)) as image:
+        other = np.asarray(image.convert("RGB")).astype(int)
+    assert np.abs(read_image(content).pixels - other).max() <= 1
 
 
 @pytest.mark.parametrize("codec", ["none", "zstd"])
@@ -254,3 +310,34 @@ def test_transparency_that_a_damaged_file_hides_is_not_taken_for_none():
     content[at[-1]] ^= 1  # the second image's type
     with pytest.raises(ImageFileError, match=r"damaged|cannot"):
         read_image(bytes(content))
+
+
+def gif(size=(40, 30), **options):
+    content = io.BytesIO()
+    Image.fromarray(noise((size[1], size[0], 3))).quantize(64).save(content, "GIF", **options)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 3), (40, 30), (300, 200)])
+@pytest.mark.parametrize("interlace", [0, 1])
+def test_healthy_gifs_have_all_their_pixels(size, interlace):
+    content = gif(size, interlace=interlace)
+    assert wrong_codes(content) is None
+    assert read_image(content).pixels.shape[:2] == size[::-1]
+
+
+@settings(max_examples=60)
+@given(at=st.floats(0.4, 0.97), bit=st.integers(0, 7))
+def test_a_gif_with_a_wrong_bit_is_refused_or_read_as_by_pillow(at, bit):
+    content = bytearray(gif())
+    content[int(at * len(content))] ^= 1 << bit
+    try:
+        pixels = read_image(bytes(content)).pixels
+    except ImageFileError:
+        return
+    with Image.open(io.BytesIO(content)) as image:
+        np.testing.assert_array_equal(rgb_of(pixels), np.asarray(image.convert("RGB")))
+
+
+def rgb_of(pixels):
+    return pixels if pixels.shape[2] == 3 else pixels.repeat(3, axis=2)

@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 from adadsr import formats
 from adadsr.errors import ImageFileError
 from adadsr.formats import FORMATS, INPUT_FORMATS
-from adadsr.images import Picture, encode, read_image, read_size, write_image
+from adadsr.images import Picture, _jpegxl, encode, read_image, read_size, write_image
 from adadsr.images._pngcolor import PngColor
 from file_tools import tool
 from image_samples import SRGB, exif_block, noise, smooth
@@ -94,6 +94,42 @@ def test_samples_are_read_exactly(name, channels, bits):
     np.testing.assert_array_equal(picture.pixels, pixels)
     assert read_size(content) == (HIGH, WIDE)
     assert picture.notes == ()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_jpeg_xl_of_any_depth_has_the_full_range(channels, bits):
+    """Against pillow-jxl-plugin, which decodes to 8 bits, or gray to 16."""
+    import pillow_jxl  # noqa: F401  (Pillow reads JPEG XL then)
+
+    top = 2**bits - 1
+    samples = (noise((HIGH, WIDE, channels)).astype(int) * top // 255).astype(np.uint8 if bits <= 8 else np.uint16)
+    content = imagecodecs.jpegxl_encode(samples.squeeze(), lossless=True, bitspersample=bits)
+    picture = read_image(content)
+    full = 255 if bits <= 8 else 65535
+    assert picture.pixels.max() == full
+    np.testing.assert_allclose(picture.pixels / full, samples / top, atol=0.51 / full)
+    assert read_size(content) == (HIGH, WIDE)
+    with Image.open(io.BytesIO(content)) as image:
+        other = np.asarray(image).reshape(HIGH, WIDE, channels)
+    np.testing.assert_allclose(picture.pixels / full, other / np.iinfo(other.dtype).max, atol=0.51 / 255)
+
+
+def test_jpeg_xl_whose_header_has_a_preview_and_an_animation():
+    """The depth comes after them."""
+
+    def header(*fields):
+        value = at = 0
+        for count, number in fields:
+            value, at = value | number << at, at + count
+        return b"\xff\x0a" + value.to_bytes(64, "little")
+
+    sides = [(1, 0), (2, 0), (9, 43), (3, 0), (2, 1), (13, 599)]
+    preview = [(1, 1), (2, 2), (5, 3), (3, 0), (2, 1)]
+    animation = [(2, 2), (10, 999), (2, 0), (2, 1), (3, 5), (1, 0)]
+    extra = [(3, 5), (1, 1), *sides, (1, 1), *preview, (1, 1), *animation]
+    facts = _jpegxl._facts(header(*sides, (1, 0), (1, 1), *extra, (1, 0), (2, 3), (6, 13)))
+    assert facts == (600, 44, 6, 14)
 
 
 @pytest.mark.parametrize("channels", [3, 4])

@@ -38,6 +38,21 @@ def test_only_the_gain_map_of_xmp_is_dropped(form):
     assert cleaned(xmp_packet(' hdrgm:Version="1.0"/>'), None, (WIDE, HIGH)).xmp is None
 
 
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e400", "1e300"])
+def test_numbers_that_are_no_place_are_left_alone(text):
+    panorama = f' xmlns:P="http://ns.google.com/photos/1.0/panorama/" P:CroppedAreaLeftPixels="{text}"'
+    area = f"<exif:SubjectArea><rdf:Seq><rdf:li>{text}</rdf:li><rdf:li>3</rdf:li></rdf:Seq></exif:SubjectArea>"
+    xmp = xmp_packet(f"{panorama}>{area}</rdf:Description>")
+    file = io.BytesIO()
+    Image.fromarray(PIXELS).save(file, "JPEG", xmp=xmp)
+    with Image.open(file) as image:
+        assert image.info["xmp"] == read_image(file.getvalue()).xmp == xmp
+    assert cleaned(xmp, 6, (WIDE, HIGH)).xmp == xmp
+    after = sized(xmp, (WIDE, HIGH), (2 * WIDE, 2 * HIGH))
+    assert after.count(text.encode()) == xmp.count(text.encode())
+    assert b"<rdf:li>6</rdf:li>" in after
+
+
 def test_thumbnails_in_xmp_are_dropped():
     xmp = xmp_packet(
         ' xmp:Rating="5"><xmp:Thumbnails><rdf:Alt><rdf:li>AAAA</rdf:li></rdf:Alt></xmp:Thumbnails></rdf:Description>'

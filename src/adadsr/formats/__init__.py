@@ -222,6 +222,7 @@ INPUT_FORMATS: tuple[InputFormat, ...] = (
         matches=begins_with(b"GIF87a", b"GIF89a"),
         codec="gif",
         has_gray=False,
+        strictness="warning",
     ),
     InputFormat(
         name="PPM",

@@ -29,7 +29,7 @@ def decoder_of(opened: Opened) -> Decoder:
     if opened.content.codec in _CODECS:
         return _OtherFile(opened, _CODECS[opened.content.codec])
     facts = read_facts(opened.file) if opened.content.codec == "tiff" else None
-    if facts is not None and (facts.unknown_to_libvips or facts.is_lab):
+    if facts is not None and (facts.unreadable or facts.unknown_to_libvips or facts.is_lab):
         return RareTiff(opened, facts)
     return VipsFile(opened, facts)
 

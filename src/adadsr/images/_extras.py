@@ -9,7 +9,7 @@ import numpy as np
 from adadsr.errors import ImageFileError
 from adadsr.images._picture import Pixels
 
-_WHITE_IS_ZERO = 0
+_WHITE_IS_ZERO, _PALETTE = 0, 3
 
 
 class Undecodable(Exception):
@@ -46,6 +46,8 @@ def read_tiff(file: BinaryIO, what: str) -> Pixels:
             samples = page.asarray(maxworkers=1)
             planar = page.planarconfig == 2 and page.samplesperpixel > 1
             inverted = page.photometric == _WHITE_IS_ZERO
+            if page.photometric == _PALETTE:
+                samples = _looked_up(samples, page.colormap)
     except (MemoryError, Unsupported):
         raise
     except Exception as error:  # each codec has errors of its own
@@ -56,6 +58,15 @@ def read_tiff(file: BinaryIO, what: str) -> Pixels:
         samples = np.moveaxis(samples, 0, -1)
     pixels: Pixels = np.ascontiguousarray(samples.astype(samples.dtype.newbyteorder("="), copy=False))
     return ~pixels if inverted else pixels
+
+
+def _looked_up(indices: Pixels, colors: Pixels | None) -> Pixels:
+    """Colours of a palette (3, N) of 16 bits, at 8 bits; gray if all are."""
+    if indices.ndim != 2 or colors is None or colors.shape != (3, 256) or indices.dtype != np.uint8:
+        raise Unsupported
+    table = (colors if colors.max() < 256 else colors >> 8).astype(np.uint8)  # some programs write 8 bits
+    gray = bool((colors == colors[0]).all())
+    return table[0][indices] if gray else np.ascontiguousarray(table.T)[indices]
 
 
 def decoded(decode: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

@@ -18,17 +18,19 @@ from adadsr.images._tiffdir import DAMAGE, Directory, numbers, read_directory, r
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES = 0x100, 0x101, 0x102, 0x103, 0x106, 0x115
 _FILL_ORDER, _ROWS_PER_STRIP, _PLANAR = 0x10A, 0x116, 0x11C
 _TILE_WIDTH, _TILE_HEIGHT = 0x142, 0x143
+_EXTRA_SAMPLES, _PREMULTIPLIED = 0x152, 1
 _STRIPS, _TILES = (0x111, 0x117), (0x144, 0x145)  # tags of their offsets and of their sizes
 _WANTED = (
     *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _FILL_ORDER, _ROWS_PER_STRIP, _PLANAR),
-    *(_TILE_WIDTH, _TILE_HEIGHT, *_STRIPS, *_TILES),
+    *(_TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, *_STRIPS, *_TILES),
 )
 _MAX_DIRECTORY_BYTES = 1 << 24  # a million strips
 _DEFLATE = (8, 32946)
 _OF_LIBVIPS = (1, 2, 3, 4, 5, 7, 32773, 50001, *_DEFLATE)
 _NAMES = {6: "old-style JPEG", 34887: "LERC", 34892: "lossy DNG JPEG", 34925: "LZMA", 50000: "ZSTD"}
 _NAMES |= dict.fromkeys((33003, 33004, 33005, 34712), "JPEG 2000") | dict.fromkeys((50002, 52546), "JPEG XL")
-_RGB, _CIELAB, _ICCLAB = 2, 8, 9
+_JPEGS = (6, 7, 34892)
+_RGB, _YCBCR, _CIELAB, _ICCLAB = 2, 6, 8, 9
 _SHORT = 3
 _BLOCK = 1 << 20
 _MOST_OVERLAP = 4
@@ -53,11 +55,19 @@ class TiffFacts:
     segments: npt.NDArray[np.uint64]
     segment_count: int
     segment_bytes: int
+    premultiplied: bool
 
     @property
     def is_lab(self) -> bool:
         """Whether the samples are CIE L*a*b* of 8 or 16 bits."""
         return self.photometric in (_CIELAB, _ICCLAB) and self.bits in (8, 16) and self.samples >= 3
+
+    @property
+    def unreadable(self) -> str | None:
+        """What no library turns into RGB, in words; None if there is nothing: JPEG is turned by its decoders."""
+        if self.photometric == _YCBCR and self.compression not in _JPEGS:
+            return "YCbCr that is not compressed with JPEG"
+        return None
 
     @property
     def is_icc_lab(self) -> bool:
@@ -112,6 +122,7 @@ def _facts(found: Directory) -> TiffFacts:
         np.stack([offsets[:count], sizes[:count]], 1),
         expected,
         down * ((across * bits * (1 if separate else samples) + 7) // 8),
+        number(_EXTRA_SAMPLES, 0) == _PREMULTIPLIED,
     )
 
 

@@ -10,6 +10,7 @@ from adadsr.errors import ImageFileError
 from adadsr.images._cicp import profile_of
 from adadsr.images._deep import divide_by_alpha, gray_if_equal, spread
 from adadsr.images._extras import Undecodable, Unsupported, read_tiff
+from adadsr.images._gifcheck import wrong_codes
 from adadsr.images._heifboxes import names_alpha
 from adadsr.images._jpegsegments import without_harmless_faults
 from adadsr.images._jpegsource import JpegSource
@@ -21,6 +22,7 @@ from adadsr.images._tiffcheck import TiffFacts, as_rgb, is_cut_off, wrong_checks
 from adadsr.images._vips import field, image_of, reason, with_fields_of
 
 _MAX_SEGMENT = 1 << 24  # bytes of a tile that may be larger than the picture
+_DIVISIBLE = (1, 2)  # black is zero, RGB
 _LOSSY_GRAY_TOLERANCE = 1  # lossy WebP of a gray picture is off by one in red and blue
 _BANDS = {"b-w": (1, 2), "grey16": (1, 2), "srgb": (3, 4), "rgb16": (3, 4), "cmyk": (4, 5)}
 
@@ -76,6 +78,8 @@ class VipsFile:
             jpeg = JpegSource(file)
             return _picture(self._load(strictness, jpeg.source), self._opened), jpeg.left_over()
         picture = _picture(self._load(strictness), self._opened)
+        if self._opened.content.codec == "gif":
+            return picture, wrong_codes(self._opened.bytes())
         return picture, wrong_checksum(file, self._facts) if self._facts else None
 
     def _load(self, fail_on: str, source: Any = None) -> Any:
@@ -105,6 +109,8 @@ class RareTiff:
 
     def picture(self, accept_damaged: bool) -> Picture:
         opened, facts, image = self._opened, self._facts, self._image
+        if facts.unreadable:
+            raise self._unreadable(facts.unreadable)
         if facts.segment_bytes > max(_MAX_SEGMENT, 4 * image.width * image.height * image.bands * (facts.bits // 8)):
             raise self._unreadable("its tiles are too large")
         if is_cut_off(opened.file, facts):
@@ -128,6 +134,10 @@ class RareTiff:
             raise self._unreadable(what) from error
         if pixels.shape != (image.height, image.width, image.bands) or pixels.itemsize * 8 != self._facts.bits:
             raise self._unreadable(what)
+        if self._facts.premultiplied:
+            if self._facts.photometric not in _DIVISIBLE:
+                raise self._unreadable("colours that are multiplied by alpha")
+            divide_by_alpha(pixels)
         return with_fields_of(image, image_of(pixels, image.interpretation))
 
     def _unreadable(self, cause: str) -> ImageFileError:

@@ -11,6 +11,7 @@ Node: TypeAlias = Any
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 
 _MAX_BYTES = 1 << 21
+_MAX_NUMBER = 1e9
 _MAX_MARKS = 16384  # of tags and of attributes: a document takes a kilobyte for each
 
 
@@ -40,11 +41,12 @@ class Property:
         return True
 
     def number(self) -> float | None:
-        """The text as a number, if it is one."""
+        """The text as a number, if it is one that can be a place or a size."""
         try:
-            return float(self.text)
+            value = float(self.text)
         except ValueError:
             return None
+        return value if abs(value) <= _MAX_NUMBER else None  # not for nan
 
 
 def parsed(xmp: bytes | None) -> Node | None:

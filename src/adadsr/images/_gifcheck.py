@@ -1,0 +1,78 @@
+"""Whether the compressed pixels of a GIF are complete: libvips' decoder fills up what is missing, without a word.
+
+Source: the GIF89a specification, appendix F. Only the lengths of codes are followed, not their pixels.
+"""
+
+_MOST_PIXELS = 1 << 24
+"""Larger pictures are not checked: Python follows about a million codes a second."""
+_MOST_CODES = 4096
+
+
+def wrong_codes(data: bytes) -> str | None:
+    """What is wrong with the codes of the first picture of a file; None if nothing is, or if it cannot be told."""
+    try:
+        pixels, code_size, codes = _first_picture(data)
+    except (IndexError, ValueError):
+        return None  # libvips judges the blocks
+    if pixels > _MOST_PIXELS or not 1 <= code_size <= 11:
+        return None
+    coded = _coded_pixels(codes, code_size, pixels)
+    if coded is None:
+        return "its compressed data has a code without meaning"
+    return None if coded == pixels else f"its compressed data has {coded} of {pixels} pixels"
+
+
+def _first_picture(data: bytes) -> tuple[int, int, bytes]:
+    """Number of pixels, initial size of codes in bits, and compressed data."""
+    at = 13 + _table_bytes(data[10])
+    while data[at] == 0x21:  # an extension
+        at = _after_blocks(data, at + 2)[0]
+    if data[at] != 0x2C:
+        raise ValueError("no picture")
+    width, height = (int.from_bytes(data[at + offset : at + offset + 2], "little") for offset in (5, 7))
+    at += 10 + _table_bytes(data[at + 9])
+    return width * height, data[at], _after_blocks(data, at + 1)[1]
+
+
+def _table_bytes(flags: int) -> int:
+    """Size of a colour table."""
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _after_blocks(data: bytes, at: int) -> tuple[int, bytes]:
+    """Where a sequence of blocks ends, and what they hold together."""
+    parts = []
+    while data[at]:
+        parts.append(data[at + 1 : at + 1 + data[at]])
+        at += 1 + data[at]
+    return at + 1, b"".join(parts)
+
+
+def _coded_pixels(codes: bytes, code_size: int, most: int) -> int | None:
+    """Number of pixels that LZW codes stand for, or one that is larger than `most`; None if a code is undefined."""
+    clear, end = 1 << code_size, (1 << code_size) + 1
+    lengths, size, previous = [1] * clear + [0, 0], code_size + 1, 0
+    total, buffer, bits = 0, 0, 0
+    for byte in codes:
+        buffer |= byte << bits
+        bits += 8
+        while bits >= size:
+            code = buffer & ((1 << size) - 1)
+            buffer >>= size
+            bits -= size
+            if code == clear:
+                lengths, size, previous = [1] * clear + [0, 0], code_size + 1, 0
+                continue
+            if code == end:
+                return total
+            if code > len(lengths) or (code == len(lengths) and not previous):
+                return None
+            length = lengths[code] if code < len(lengths) else previous + 1
+            if previous and len(lengths) < _MOST_CODES:
+                lengths.append(previous + 1)
+                if len(lengths) == 1 << size and size < 12:
+                    size += 1
+            total, previous = total + length, length
+            if total > most:
+                return total
+    return total
