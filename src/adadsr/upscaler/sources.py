@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -104,11 +105,15 @@ class PictureSource:
         color, alpha = images.to_planes(self.picture)
         return color if alpha is None else images.bleed_color(color, alpha)
 
-    def alpha(self) -> npt.NDArray[np.float32] | None:
+    @cached_property
+    def uneven_alpha(self) -> npt.NDArray[np.float32] | None:
+        """The alpha, (H, W) in 0..255; None if it is the same everywhere, or there is none."""
         alpha = images.alpha_plane(self.picture)
-        if alpha is None or alpha.min() == alpha.max():
-            return None
-        return np.broadcast_to(alpha[..., None], (*alpha.shape, 3))
+        return None if alpha is None or alpha.min() == alpha.max() else alpha
+
+    def alpha(self) -> npt.NDArray[np.float32] | None:
+        alpha = self.uneven_alpha
+        return None if alpha is None else np.broadcast_to(alpha[..., None], (*alpha.shape, 3))
 
     def held_bytes(self, scale: int) -> int:
         pixels = self.picture.height * self.picture.width
@@ -135,14 +140,14 @@ class PictureSink:
     """Pixels of the type of the source."""
 
     def __init__(self, source: PictureSource, scale: int) -> None:
-        picture = source.picture
-        self._source = source
+        picture, alpha = source.picture, source.uneven_alpha
+        self._source, self._scale = source, scale
         size = picture.height * scale, picture.width * scale
-        alpha = images.alpha_plane(picture)
         # The network comes close to what is even; masks need it exactly.
         self._even = None if alpha is None else _even(alpha)
+        if alpha is None:
+            alpha = images.alpha_plane(picture)
         self._alpha = None if alpha is None else alpha.repeat(scale, 0).repeat(scale, 1)
-        self._scale = scale
         self._pixels = np.empty((*size, picture.pixels.shape[2]), picture.pixels.dtype)
 
     def write(self, box: Box, sr: Array) -> None:

@@ -240,7 +240,7 @@ class Prepared:
             progress: Called with the fraction that is done, in [0, 1].
 
         Raises:
-            InputError: The plan was made for an image of another size.
+            InputError: The plan is for an image of another size or transparency, or for another network.
         """
         is_alike = plan.layout == self._color.layout and (plan.alpha is None) == (self._alpha is None)
         if not is_alike or plan.network is not self._color.network:
