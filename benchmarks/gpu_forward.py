@@ -27,7 +27,7 @@ class Forward:
         if desired_depth is not None:
             adapter = self.network.require_adapter()
             scores = adapter.run(OPS, z0, desired_depth)
-            depth_map = depths_at(adapter, scores, desired_depth, self.network.n_blocks)
+            depth_map = depths_at(adapter, scores, desired_depth, self.network.n_groups)
         return self.restore(lr, z0, depth_map)
 
     def restore(self, lr: Tensor, z0: Tensor, depth_map: Tensor | None) -> Tensor:

@@ -1,24 +1,37 @@
 """From scores to depths: the map of a mean depth, and the deepest map of a cost."""
 
+from collections.abc import Callable
 from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adadsr.graph.calibration import DepthFamily, PixelDepths, TileDepths, family_of, fit_cost
+from adadsr.graph.calibration import DepthFamily, ErrorDepths, PixelDepths, family_of, fit_cost, fit_loss
 from adadsr.graph.depth import active_counts, dilate
 from graph_samples import Array32, build
 
 BLOCKS = 8
-FAMILIES = [PixelDepths(BLOCKS), TileDepths(BLOCKS)]
-families = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: type(family).__name__)
-sizes = st.integers(1, 21)
+Make: TypeAlias = Callable[..., DepthFamily]
 
 
 def random_scores(seed: int, *shape: int, spread: float = 1.0) -> Array32:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32) * np.float32(spread)
+
+
+def pixels(seed: int, height: int, width: int, spread: float = 1.0) -> PixelDepths:
+    return PixelDepths(random_scores(seed, 1, height, width, spread=spread), BLOCKS)
+
+
+def errors(seed: int, height: int, width: int, spread: float = 1.0) -> ErrorDepths:
+    return ErrorDepths(random_scores(seed, BLOCKS + 1, height, width, spread=spread), 1)
+
+
+families = pytest.mark.parametrize("make", [pixels, errors])
+sizes = st.integers(1, 21)
 
 
 def cost(depth_map: Array32) -> float:
@@ -31,94 +44,125 @@ def cost(depth_map: Array32) -> float:
 @settings(max_examples=30)
 @given(seed=st.integers(0, 2**31), target=st.floats(0.05, 1.0), spread=st.sampled_from([0.1, 1.0, 5.0]))
 def test_a_cost_is_met_within_a_hundredth_and_never_exceeded(
-    family: DepthFamily, seed: int, target: float, spread: float
+    make: Make, seed: int, target: float, spread: float
 ) -> None:
-    depth_map = fit_cost(family, random_scores(seed, 1, 20, 23, spread=spread), cost, target)
+    depth_map = fit_cost(make(seed, 20, 23, spread), cost, target)
     assert target - 0.01 <= cost(depth_map) <= target
     np.testing.assert_array_equal(depth_map, np.ceil(depth_map))
 
 
 @families
 @pytest.mark.parametrize("target", [0.1, 0.33, 0.5, 0.77])
-def test_a_flat_image_meets_a_cost_too(family: DepthFamily, target: float) -> None:
-    depth_map = fit_cost(family, np.zeros((1, 40, 50), np.float32), cost, target)
+def test_a_flat_image_meets_a_cost_too(make: Make, target: float) -> None:
+    depth_map = fit_cost(make(0, 40, 50, 0.0), cost, target)
     assert target - 0.01 <= cost(depth_map) <= target
 
 
 @families
-def test_equal_scores_go_deeper_in_raster_order(family: DepthFamily) -> None:
-    depths = fit_cost(family, np.zeros((1, 40, 50), np.float32), cost, 0.5).ravel()
+def test_equal_scores_go_deeper_in_raster_order(make: Make) -> None:
+    depths = fit_cost(make(0, 40, 50, 0.0), cost, 0.5).ravel()
     assert (depths[:-1] >= depths[1:]).all()
 
 
 @families
-def test_more_than_everything_is_everything(family: DepthFamily) -> None:
-    assert (fit_cost(family, random_scores(1, 1, 5, 5), cost, 1.0) >= BLOCKS).all()
+def test_more_than_everything_is_everything(make: Make) -> None:
+    assert (fit_cost(make(1, 5, 5), cost, 1.0) >= BLOCKS).all()
 
 
-@families
-def test_deeper_positions_have_larger_scores(family: DepthFamily) -> None:
-    scores = random_scores(2, 1, 20, 20)
-    depths = fit_cost(family, scores, cost, 0.4).ravel()[scores.ravel().argsort()]
+def test_deeper_positions_have_larger_scores() -> None:
+    depths = fit_cost(pixels(2, 20, 20), cost, 0.4).ravel()[random_scores(2, 1, 20, 20).ravel().argsort()]
     assert (depths[:-1] <= depths[1:]).all()
 
 
 @families
 @given(seed=st.integers(0, 2**31), low=st.floats(0.05, 1.0), high=st.floats(0.05, 1.0))
 @settings(max_examples=20)
-def test_a_larger_budget_never_goes_less_deep(family: DepthFamily, seed: int, low: float, high: float) -> None:
-    scores = random_scores(seed, 1, 9, 11)
-    shallow, deep = (fit_cost(family, scores, cost, target) for target in sorted((low, high)))
+def test_a_larger_budget_never_goes_less_deep(make: Make, seed: int, low: float, high: float) -> None:
+    shallow, deep = (fit_cost(make(seed, 9, 11), cost, target) for target in sorted((low, high)))
     assert (shallow <= deep).all()
 
 
 @families
 @pytest.mark.parametrize("spread", [0.0, 2.0, 1e4])
-def test_depths_do_not_fall_with_the_shift_and_its_bounds_are_the_ends(family: DepthFamily, spread: float) -> None:
-    scores = random_scores(3, 2, 4, 5, spread=spread)
-    low, high = family.shift_bounds(scores)
-    assert (family.depths(scores, low) == 0).all()
-    assert (family.depths(scores, high) >= BLOCKS).all()
-    maps = [family.depths(scores, low + (high - low) * step / 9) for step in range(10)]
+def test_depths_do_not_fall_with_the_shift_and_its_bounds_are_the_ends(make: Make, spread: float) -> None:
+    family = make(3, 4, 5, spread)
+    low, high = family.shift_bounds()
+    assert (family.depths(low) == 0).all()
+    assert (family.depths(high) >= BLOCKS).all()
+    maps = [family.depths(low + (high - low) * step / 9) for step in range(10)]
     assert all(depths.dtype == np.float32 for depths in maps)
     for lower, higher in pairwise(maps):
         assert (lower <= higher).all()
 
 
-@settings(max_examples=40)
-@given(
-    height=sizes,
-    width=sizes,
-    groups=st.integers(1, 3),
-    spread=st.sampled_from([0.01, 1.0, 8.0]),
-    share=st.floats(0.02, 0.98),
-    seed=st.integers(0, 2**31),
-)
-def test_tile_depths_meet_the_desired_mean_of_each_image(
-    height: int, width: int, groups: int, spread: float, share: float, seed: int
-) -> None:
-    depths = TileDepths(BLOCKS).at_depth(random_scores(seed, 2, groups, height, width, spread=spread), share * BLOCKS)
-    assert ((depths >= 0) & (depths <= BLOCKS)).all()
-    np.testing.assert_allclose(depths.mean(axis=(1, 2, 3)), share * BLOCKS, rtol=0, atol=1e-3)
-
-
-def test_tile_depths_reach_both_ends() -> None:
-    scores = random_scores(4, 1, 1, 6, 6)
-    for desired in (0.0, float(BLOCKS)):
-        np.testing.assert_allclose(TileDepths(BLOCKS).at_depth(scores, desired), desired, rtol=0, atol=1e-3)
-    spread = TileDepths(BLOCKS).at_depth(scores * 8, BLOCKS / 2)
-    assert (spread == 0).any()
-    assert (spread == BLOCKS).any()
-
-
 def test_pixel_depths_are_the_positive_scores() -> None:
-    scores = random_scores(5, 1, 1, 6, 6)
-    np.testing.assert_array_equal(PixelDepths(BLOCKS).at_depth(scores, 3.0), scores.clip(0))
+    np.testing.assert_array_equal(pixels(5, 6, 6).at_depth(3.0), random_scores(5, 1, 6, 6).clip(0))
+    assert pixels(5, 6, 6).predicted_loss(np.zeros((1, 6, 6))) is None
 
 
-@pytest.mark.parametrize(("depth_tile", "kind"), [(1, PixelDepths), (4, TileDepths)])
-def test_the_family_of_an_adapter(depth_tile: int, kind: type) -> None:
-    network = build("edsr", depth_tile)
-    family = family_of(network.require_adapter(), network.n_blocks)
+def predicted(scores: Array32) -> npt.NDArray[np.float64]:
+    """Errors after 0 .. B blocks, (B + 1, h, w), by the formula."""
+    r = scores.astype(np.float64)
+    depths = np.arange(len(r))
+    hinges = (depths[None, 1:] - depths[:, None]).clip(0)  # (B + 1, B)
+    return np.exp(r[0]) * (1 + np.tensordot(hinges, np.log1p(np.exp(r[1:])), axes=1))
+
+
+@settings(max_examples=40)
+@given(height=sizes, width=sizes, groups=st.integers(1, 3), share=st.floats(0.02, 0.98), seed=st.integers(0, 2**31))
+def test_error_depths_meet_the_desired_mean(height: int, width: int, groups: int, share: float, seed: int) -> None:
+    depths = ErrorDepths(random_scores(seed, BLOCKS + 1, height, width), groups).at_depth(share * BLOCKS)
+    assert depths.shape == (groups, height, width)
+    assert (depths == depths[:1]).all()
+    missing = share * BLOCKS - float(depths.mean())
+    assert -1e-6 <= missing <= 1 / (height * width) + 1e-6
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 2**31), target=st.floats(0.05, 0.95), number=st.integers(0, 2**31))
+def test_no_other_map_of_the_same_mean_depth_has_a_lower_predicted_error(seed: int, target: float, number: int) -> None:
+    scores = random_scores(seed, BLOCKS + 1, 5, 7, spread=2.0)
+    depths = ErrorDepths(scores, 1).at_depth(target * BLOCKS)[0].astype(int)
+    rng = np.random.default_rng(number)
+    other = depths.copy().ravel()
+    for _ in range(20):  # move blocks from tile to tile
+        giver, taker = rng.integers(other.size, size=2)
+        if giver != taker and other[giver] > 0 and other[taker] < BLOCKS:
+            other[giver], other[taker] = other[giver] - 1, other[taker] + 1
+    left = predicted(scores)
+    ours, theirs = (np.take_along_axis(left, each.reshape(1, 5, 7), 0).sum() for each in (depths, other))
+    assert ours <= theirs * (1 + 1e-5)
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 2**31), most=st.floats(0.0, 3.0))
+def test_a_predicted_loss_is_met_at_the_least_depth(seed: int, most: float) -> None:
+    scores = random_scores(seed, BLOCKS + 1, 6, 8)
+    family, left = ErrorDepths(scores, 1), predicted(scores)
+    depths = fit_loss(family, most)
+
+    def loss(depth_map: Array32) -> float:
+        error = np.take_along_axis(left, depth_map.astype(int), 0).sum()
+        return float(10 * np.log10(error / left[-1].sum()))
+
+    assert family.predicted_loss(depths) == pytest.approx(loss(depths), abs=1e-4)
+    assert loss(depths) <= most + 1e-4
+    shallower = family.at_depth(float(depths.mean()) - 1.5 / depths.size)
+    if depths.any() and (shallower != depths).any():
+        assert loss(shallower) > most - 1e-4
+
+
+def test_scores_out_of_range_give_finite_predictions() -> None:
+    for value in (-1e4, 1e4):
+        family = ErrorDepths(np.full((BLOCKS + 1, 3, 3), value, np.float32), 1)
+        assert np.isfinite(family.shift_bounds()).all()
+        assert 18 - BLOCKS < family.at_depth(2.0).sum() <= 18
+
+
+@pytest.mark.parametrize(("depth_tile", "kind"), [(1, PixelDepths), (4, ErrorDepths)])
+@pytest.mark.parametrize("backbone", ["edsr", "rcan"])
+def test_the_family_of_an_adapter(backbone: str, depth_tile: int, kind: type) -> None:
+    network = build(backbone, depth_tile)
+    family = family_of(network, np.zeros((network.require_adapter().n_scores, 2, 3), np.float32))
     assert isinstance(family, kind)
-    assert family.n_blocks == network.n_blocks
+    assert family.depths(1.0).shape == (network.n_groups, 2, 3)

@@ -32,8 +32,8 @@ def run_engine(name):
         engine = backends.prepare(model.weights(), name)
         z0, depth_map = engine.features(case.lr), None
         if case.depth is not None:
-            family = family_of(engine.network.adapter, engine.network.n_blocks)
-            depth_map = family.at_depth(engine.scores(z0, case.depth), case.depth)
+            (scores,) = engine.scores(z0, case.depth)
+            depth_map = family_of(engine.network, scores).at_depth(case.depth)[None]
         z = engine.body(z0, depth_map)
         return to_numpy(engine.tail(z, Box(0, 0, z.height, z.width))), depth_map
 

@@ -153,7 +153,10 @@ def test_a_budget_pays_for_whole_blocks(value):
 @settings(max_examples=8)
 def test_the_mean_depth_is_the_desired_one(name, depth, seed):
     plan = Upscaler(model_of(CONFIGS[name])).prepare(photo(24, 21, seed)).plan(depth=depth)
-    assert plan.mean_depth == pytest.approx(depth, abs=1e-3)
+    if depth == BLOCKS:
+        assert plan.depth_map is None
+    else:
+        assert depth - 1 / plan.depth_map[0].size - 1e-6 <= plan.mean_depth <= depth  # blocks run whole
 
 
 def test_a_budget_below_the_fixed_parts_names_the_least():
@@ -198,7 +201,7 @@ def test_maps_that_do_not_fit_are_refused():
     for bad in (good[0], good[:, :4], np.ones((1, 20, 20)), good * np.nan, -good, good > 0, np.full_like(good, np.inf)):
         with pytest.raises(InputError, match=r"depth_map .*; pass"):
             prepared.plan(depth_map=bad)
-    with pytest.raises(InputError, match="pass only one of the three"):
+    with pytest.raises(InputError, match="pass only one of them"):
         prepared.plan(budget=0.5, depth_map=good)
     assert prepared.plan(depth_map=good.astype(np.int64)).mean_depth == 1
 
@@ -212,7 +215,11 @@ def test_maps_that_do_not_fit_are_refused():
         ({"budget": 0.0}, r"budget=0 is outside \(0, 1\]"),
         ({"budget": 1.5}, r"budget=1\.5 is outside \(0, 1\]"),
         ({"budget": float("nan")}, r"budget=nan is outside \(0, 1\]"),
-        ({"depth": 1.0, "budget": 0.5}, "pass either depth or budget, not both"),
+        ({"depth": 1.0, "budget": 0.5}, "depth=1 and budget=0.5: pass only one of depth, budget and max_loss"),
+        ({"max_loss": 0.1, "budget": 0.5}, "budget=0.5 and max_loss=0.1: pass only one"),
+        ({"max_loss": -0.1}, r"max_loss=-0.1 must be a finite number of dB, at least 0"),
+        ({"max_loss": float("nan")}, r"max_loss=nan must be a finite number of dB"),
+        ({"max_loss": 0.1}, "the adapter of this adaedsr does not predict losses; pass budget instead"),
     ],
 )
 def test_impossible_requests_are_refused(request_, message):
@@ -305,3 +312,34 @@ def test_a_budget_prices_the_whole_image_whatever_the_tiles():
     maps = [Upscaler(model, Execution(tile=tile)).prepare(image).plan(budget=0.6).depth_map for tile in (None, 24, 40)]
     for depth_map in maps[1:]:
         np.testing.assert_array_equal(depth_map, maps[0])
+
+
+@pytest.mark.parametrize("name", ["adaedsr-tiles", "adarcan-tiles"])
+@given(seed=st.integers(0, 99), losses=st.tuples(st.floats(0, 4), st.floats(0, 4)))
+@settings(max_examples=8)
+def test_a_larger_loss_never_goes_deeper_and_is_kept(name, seed, losses):
+    prepared = Upscaler(model_of(CONFIGS[name])).prepare(photo(40, 33, seed))
+    strict, loose = (prepared.plan(max_loss=loss) for loss in sorted(losses))
+    assert strict.predicted_loss <= min(losses)
+    assert loose.predicted_loss <= max(losses)
+    if loose.depth_map is not None and strict.depth_map is not None:
+        assert (loose.depth_map <= strict.depth_map).all()
+
+
+@pytest.mark.parametrize("name", ["adaedsr-tiles", "adarcan-tiles"])
+def test_less_budget_is_predicted_to_lose_more(name):
+    prepared = Upscaler(model_of(CONFIGS[name])).prepare(photo(40, 33))
+    losses = [prepared.plan(budget=budget).predicted_loss for budget in (1.0, 0.9, 0.8, 0.7)]
+    assert losses[0] == 0
+    assert losses == sorted(losses)
+    assert prepared.plan(max_loss=0).depth_map is None
+    report = prepared.run(prepared.plan(max_loss=losses[2])).report
+    assert report.requested_max_loss == losses[2]
+    assert report.predicted_loss == pytest.approx(losses[2], rel=0.2)
+
+
+def test_published_adapters_and_given_maps_predict_no_loss():
+    prepared = Upscaler(model_of(CONFIGS["adaedsr"])).prepare(photo(20, 20))
+    assert prepared.plan(budget=0.9).predicted_loss is None
+    prepared = Upscaler(model_of(CONFIGS["adaedsr-tiles"])).prepare(photo(20, 20))
+    assert prepared.plan(depth_map=np.ones((1, 5, 5), np.float32)).predicted_loss is None

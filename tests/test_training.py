@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,7 +12,8 @@ from torch import nn
 from adadsr import checkpoints
 from adadsr.datasets import load_pairs
 from adadsr.errors import InputError
-from adadsr.losses import depth_excess, l1, l2
+from adadsr.losses import depth_excess, error_deviance, l1, l2, tile_errors
+from adadsr.metrics import psnr_y
 from adadsr.training import Stage, Trainer
 from adadsr.training.forward import TrainingForward
 from adadsr.training.optimizers import learning_rate
@@ -33,11 +35,38 @@ def test_losses_are_as_defined() -> None:
     assert depth_excess(maps, torch.tensor([4.0, 4.0])) == 0.5
 
 
+def test_tile_errors_are_the_mean_squares_that_psnr_sums() -> None:
+    rng = np.random.default_rng(0)
+    sr, hr = (rng.integers(0, 256, (16, 24, 3), dtype=np.uint8) for _ in range(2))
+    images = [torch.from_numpy(image).permute(2, 0, 1)[None].double() for image in (sr, hr)]
+    errors = tile_errors(*images, 8)
+    assert errors.shape == (1, 1, 2, 3)
+    assert 10 * math.log10(255**2 / float(errors.mean())) == pytest.approx(psnr_y(sr, hr, 0), abs=1e-6)
+
+
+def test_the_deviance_is_least_at_the_mean() -> None:
+    errors = torch.rand(1000, generator=torch.Generator().manual_seed(0)).square() * 50 + 1
+    at = {factor: float(error_deviance((errors.mean() * factor).expand(1000), errors)) for factor in (0.9, 1, 1.1, 9)}
+    assert min(at, key=at.__getitem__) == 1
+    assert at[9] > at[1] + 1  # far too large a prediction costs much
+
+
+def test_only_the_adapter_moves_if_only_it_is_trained(folder: Path) -> None:
+    stage = replace(STAGES[1], train="adapter", uniform_share=0.5)
+    trainer = trainer_of(replace(RECIPE, stages=(stage,)), load_pairs(folder, 2))
+    before = {name: value.detach().clone() for name, value in trainer.network.named_parameters()}
+    for _ in range(4):
+        trainer.advance()
+    for name, value in trainer.network.named_parameters():
+        assert torch.equal(value, before[name]) != name.startswith("adapter.")
+
+
 OPTIONS = {
     "published": {"depth_weight": 0.01},
     "distilled": {"teacher": "teacher.safetensors", "teacher_weight": 0.3},
     "shared": {"shared_depth": 3, "full_share": 0.3},
-    "uniform": {"uniform_share": 0.5, "depth_weight": 0.01},
+    "uniform": {"uniform_share": 0.5},
+    "adapter": {"train": "adapter", "uniform_share": 0.5},
     "squares": {"loss": "l2", "teacher": "teacher.safetensors"},
     "targets": {"teacher": "teacher.safetensors", "teacher_megapixels": 0.001, "teacher_weight": 1.0},
     "each alone": {"least_share": 0.3, "schedule": "step"},
@@ -52,10 +81,18 @@ def test_a_state_holds_all_that_the_next_losses_depend_on(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     checkpoints.save(build("tiny", 2).model(), tmp_path / "teacher.safetensors")
-    checkpoints.save(build("adatiny", 2, 4).model(), tmp_path / "start.safetensors")
+    checkpoints.save(build("tiny", 2).model(), tmp_path / "start.safetensors")
     pairs, steps = load_pairs(folder, 2), 6
     stage = Stage(steps, 3, 8, 1e-3, adaptive=True, **OPTIONS[name])
-    recipe = replace(RECIPE, stages=(stage,), precision=precision, optimizer=optimizer, start_from="start.safetensors")
+    tile = 1 if name == "published" else 4
+    recipe = replace(
+        RECIPE,
+        depth_tile=tile,
+        stages=(stage,),
+        precision=precision,
+        optimizer=optimizer,
+        start_from="start.safetensors",
+    )
     whole, first, second = (trainer_of(recipe, pairs) for _ in range(3))
     expected = [float(whole.advance().loss) for _ in range(steps)]
     for _ in range(steps // 2):
@@ -98,9 +135,9 @@ def adapter_weight(trainer: Trainer) -> torch.Tensor:
 
 
 def test_muon_moves_the_blocks_and_adam_the_rest(folder: Path) -> None:
-    networks = {}
+    networks, stage = {}, replace(STAGES[1], full_share=1.0)
     for optimizer in OPTIMIZERS:
-        trainer = trainer_of(replace(RECIPE, optimizer=optimizer, stages=STAGES[1:]), load_pairs(folder, 2))
+        trainer = trainer_of(replace(RECIPE, optimizer=optimizer, stages=(stage,)), load_pairs(folder, 2))
         before = {name: value.detach().clone() for name, value in trainer.network.named_parameters()}
         trainer.advance()
         networks[optimizer] = {name: value - before[name] for name, value in trainer.network.named_parameters()}

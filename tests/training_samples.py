@@ -15,7 +15,7 @@ CONFIGS["tiny"] = NetworkConfig("edsr", 2, 8, 2)
 CONFIGS["adatiny"] = NetworkConfig("edsr", 2, 8, 2, adaptive=True)
 CONFIGS["tiny-compact"] = NetworkConfig("compact", 2, 8, 2)
 CONFIGS["tiny-esrgan"] = NetworkConfig("esrgan", 2, 8, 2, growth=4)
-STAGES = (Stage(12, 2, 8, 1e-3), Stage(12, 2, 8, 1e-3, adaptive=True, depth_weight=0.01))
+STAGES = (Stage(12, 2, 8, 1e-3), Stage(12, 2, 8, 1e-3, adaptive=True))
 ALONE = World(0, 1, torch.device("cpu"))
 RECIPE = Recipe("adatiny", 2, 4, STAGES, warmup=2, ema_decay=0.5)
 

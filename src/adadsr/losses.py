@@ -1,6 +1,15 @@
 """Training losses."""
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from adadsr.metrics import BT601
+
+TYPICAL_ERROR = 40.0
+"""Squared levels of Y; a tile with this error has a deviance of about 4."""
+LEAST_ERROR = 0.02
+"""Squared levels of Y that rounding to 8 bits adds or removes at least."""
 
 
 def l1(sr: Tensor, hr: Tensor) -> Tensor:
@@ -23,3 +32,24 @@ def depth_excess(depth_map: Tensor, desired_depth: Tensor) -> Tensor:
     depth_map: (N, G, h, w), in blocks. desired_depth: (N,), in blocks. A mean below the desired depth is not penalised.
     """
     return (depth_map.mean(dim=(1, 2, 3)) - desired_depth).clamp_min(0).mean()
+
+
+def tile_errors(sr: Tensor, hr: Tensor, tile: int) -> Tensor:
+    """Mean squared difference in Y of each tile, (N, 1, h, w), in squared levels of 0..255.
+
+    sr, hr: (N, 3, H, W) in 0..255. tile: side in SR pixels. Pixels beyond the last whole tile are ignored.
+    """
+    luma = torch.tensor(BT601, dtype=sr.dtype, device=sr.device).view(1, 3, 1, 1)
+    return F.avg_pool2d(((sr - hr) * luma).sum(dim=1, keepdim=True).square(), tile)
+
+
+def error_deviance(predicted: Tensor, error: Tensor) -> Tensor:
+    """Tweedie deviance of power 1.5 between predicted and real errors of tiles, without its constant part.
+
+    It is least if predictions are the conditional means of errors, which is what sums of errors need. A gamma deviance
+    (power 2) would be, too, but forgives predictions that are far too large, and one of them spoils a sum.
+    predicted, error: the same shape, in squared levels, above 0.
+    """
+    predicted, error = predicted / TYPICAL_ERROR, error.clamp_min(LEAST_ERROR) / TYPICAL_ERROR
+    root = predicted.clamp_min(1e-12).sqrt()
+    return 2 * (error / root + root).mean()

@@ -19,7 +19,7 @@ Plane = npt.NDArray[np.float64]
 WINDOW = 11
 """Side of SSIM's window in pixels, and so of the smallest image that has an SSIM."""
 _PEAK = 255.0
-_BT601 = np.array([65.481, 128.553, 24.966]) / 255
+BT601 = np.array([65.481, 128.553, 24.966]) / 255
 _SIGMA = 1.5
 _C1, _C2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2
 _GAUSSIAN = np.exp(-0.5 * ((np.arange(WINDOW) - WINDOW // 2) / _SIGMA) ** 2)
@@ -40,7 +40,7 @@ def luma(image: Image) -> Plane:
         InputError: another type or shape.
     """
     _check_image("image", image)
-    return image.astype(np.float64) if image.ndim == 2 else image @ _BT601 + 16
+    return image.astype(np.float64) if image.ndim == 2 else image @ BT601 + 16
 
 
 def psnr_y(sr: Image, hr: Image, shave: int) -> float:

@@ -72,7 +72,7 @@ class Engine(Protocol):
         """The head. lr: (N, H, W, 3), floating point in 0..255, with any strides; may be a torch tensor."""
 
     def scores(self, z0: Features, desired_depth: float) -> npt.NDArray[np.float32]:
-        """The adapter: (N, G, ceil(H/t), ceil(W/t)). desired_depth: in blocks; most adapters ignore it."""
+        """The adapter: (N, K, ceil(H/t), ceil(W/t)). desired_depth: in blocks; most adapters ignore it."""
 
     def body(self, z0: Features, depth_map: DepthMap | None = None, progress: Progress = no_progress) -> Features:
         """The body. depth_map: (N, G, ceil(H/t), ceil(W/t)) in blocks, None for full depth. z0 is not changed."""

@@ -157,7 +157,7 @@ def dry_run(upscaler: Upscaler | Chain, measured: Iterable[Measured], options: O
 
 def _plan_clamped(prepared: Prepared, options: Options) -> Plan:
     try:
-        return prepared.plan(depth=options.target.depth, budget=options.target.budget)
+        return prepared.plan(depth=options.target.depth, budget=options.target.budget, max_loss=options.target.max_loss)
     except BudgetError as error:
         if not options.clamp_budget:
             raise
@@ -243,7 +243,7 @@ def _upscale_clamped(
     target, budget = options.target, options.target.budget
     while True:  # each network of a chain may need more
         try:
-            result = upscaler(picture, depth=target.depth, budget=budget, progress=progress)
+            result = upscaler(picture, depth=target.depth, budget=budget, max_loss=target.max_loss, progress=progress)
         except BudgetError as error:
             if not options.clamp_budget:
                 raise

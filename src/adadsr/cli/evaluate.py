@@ -36,6 +36,10 @@ Depths = Annotated[
     list[float] | None,
     typer.Option("--depth", "-d", metavar="BLOCKS", help="Desired depth, in residual blocks. Repeatable."),
 ]
+MaxLosses = Annotated[
+    list[float] | None,
+    typer.Option("--max-loss", metavar="DB", help="Predicted loss of PSNR against the full network. Repeatable."),
+]
 
 
 def evaluate(
@@ -44,6 +48,7 @@ def evaluate(
     scale: Annotated[int, typer.Option("--scale", "-s", metavar="2|3|4", help="How many times wider and higher.")] = 2,
     budget: Budgets = None,
     depth: Depths = None,
+    max_loss: MaxLosses = None,
     data_root: Annotated[
         Path, typer.Option(envvar="ADADSR_DATA_ROOT", help="Folder that contains the data sets.")
     ] = Path("."),
@@ -89,6 +94,7 @@ def evaluate(
             data_root=data_root,
             depths=tuple(depth or ()),
             budgets=tuple(budget or ()),
+            max_losses=tuple(max_loss or ()),
             execution=on_device(execution),
             self_ensemble=self_ensemble,
             save_images=save_images,

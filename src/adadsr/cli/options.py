@@ -74,6 +74,16 @@ Depth: TypeAlias = Annotated[
         rich_help_panel="Speed and memory",
     ),
 ]
+MaxLoss: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--max-loss",
+        metavar="DB",
+        help="Spend as little as possible, but lose at most this much PSNR against the full network, as predicted; "
+        "instead of a budget.",
+        rich_help_panel="Speed and memory",
+    ),
+]
 Device: TypeAlias = Annotated[
     str,
     typer.Option(

@@ -17,6 +17,7 @@ from adadsr.cli.options import (
     Budget,
     Depth,
     Device,
+    MaxLoss,
     MaxPixels,
     Memory,
     Model,
@@ -75,6 +76,7 @@ def upscale(
     dry_run: DryRun = False,
     budget: Budget = None,
     depth: Depth = None,
+    max_loss: MaxLoss = None,
     device: Device = "auto",
     backend: Backend = None,
     precision: Precision = "float32",
@@ -115,7 +117,7 @@ def upscale(
     from adadsr.upscaler import Target
 
     with wrong_usage():
-        target = Target(depth, budget)
+        target = Target(depth, budget, max_loss)
         size = size_of(scale, width, height, long_side, megapixels)
         color = None if background is None else images.parse_color(background)
     execution = execution_of(device, backend, tile, memory, precision, threads)

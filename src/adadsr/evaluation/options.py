@@ -19,7 +19,8 @@ class EvaluationOptions:
         out: Folder for what is written.
         data_root: Folder that contains the data sets.
         depths: Desired depths for each adaptive model, in blocks.
-        budgets: Likewise, as shares of the dense network's cost; full depth if both are empty.
+        budgets: Likewise, as shares of the dense network's cost.
+        max_losses: Likewise, as predicted losses of PSNR in dB; full depth if all three are empty.
         execution: How networks run; by default with zeros beyond the border, like figures in the literature.
         self_ensemble: Average the eight flips and rotations of each image.
         save_images: Write every SR image.
@@ -36,6 +37,7 @@ class EvaluationOptions:
     data_root: Path = Path(".")
     depths: tuple[float, ...] = ()
     budgets: tuple[float, ...] = ()
+    max_losses: tuple[float, ...] = ()
     execution: Execution = field(default_factory=lambda: Execution(border="zero"))
     self_ensemble: bool = False
     save_images: bool = False
@@ -47,7 +49,7 @@ class EvaluationOptions:
         for name in ("datasets", "models"):
             if not getattr(self, name):
                 raise InputError(f"pass at least one of {name}")
-        for name in ("datasets", "models", "depths", "budgets"):
+        for name in ("datasets", "models", "depths", "budgets", "max_losses"):
             values = getattr(self, name)
             twice = next((value for value in values if values.count(value) > 1), None)
             if twice is not None:
@@ -57,5 +59,7 @@ class EvaluationOptions:
     @property
     def targets(self) -> tuple[Target, ...]:
         """Targets for each adaptive model."""
-        targets = [Target(depth=depth) for depth in self.depths] + [Target(budget=budget) for budget in self.budgets]
+        targets = [Target(depth=depth) for depth in self.depths]
+        targets += [Target(budget=budget) for budget in self.budgets]
+        targets += [Target(max_loss=loss) for loss in self.max_losses]
         return tuple(targets) or (Target(),)

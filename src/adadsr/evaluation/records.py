@@ -44,6 +44,7 @@ class Effort:
 
     seconds: from the decoded LR image to the decoded SR image, as a call for this image alone would take.
     gmacs, dense_gmacs: 10^9 multiply-accumulates that ran, and of the full network. mean_depth: blocks per position.
+    predicted_loss: dB of PSNR that the adapter predicts to lose against full depth.
     paper_gflops, paper_dense_gflops, paper_depth: see `paper_cost.PaperCost`. overflows: runs that left the range of a
     half-precision type, so that float32 gave their result.
     """
@@ -52,6 +53,7 @@ class Effort:
     gmacs: float | None = field(default=None, metadata=SUM)
     dense_gmacs: float | None = field(default=None, metadata=SUM)
     mean_depth: float | None = field(default=None, metadata=MEAN)
+    predicted_loss: float | None = field(default=None, metadata=MEAN)
     paper_gflops: float | None = field(default=None, metadata=SUM)
     paper_dense_gflops: float | None = field(default=None, metadata=SUM)
     paper_depth: float | None = field(default=None, metadata=MEAN)
@@ -108,7 +110,9 @@ def _finite(value: float) -> float | None:
 
 
 def target_label(target: Target) -> str:
-    """A target in words, as `50%`, a budget, or `depth 8`; nothing for full depth."""
+    """A target in words, as `50%`, a budget, `depth 8` or `-0.05 dB`, a loss; nothing for full depth."""
+    if target.max_loss is not None:
+        return f"-{target.max_loss:.4g} dB"
     if target.budget is not None:
         return f"{100 * target.budget:.4g}%"
     return "" if target.depth is None else f"depth {target.depth:.4g}"

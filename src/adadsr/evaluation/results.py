@@ -27,6 +27,7 @@ COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("SSIM-Y", lambda row: _number(row.quality.ssim_y, ".4f")),
     ("PSNR-RGB dB", lambda row: _number(row.quality.psnr_rgb, ".3f")),
     ("achieved", lambda row: _number(row.effort.budget, ".2%")),
+    ("predicted loss dB", lambda row: _number(row.effort.predicted_loss, ".3f")),
     ("mean depth", lambda row: _number(row.effort.mean_depth, ".2f")),
     ("GMAC", lambda row: _number(_per_image(row, row.effort.gmacs), ".2f")),
     ("dense GMAC", lambda row: _number(_per_image(row, row.effort.dense_gmacs), ".2f")),

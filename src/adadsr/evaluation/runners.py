@@ -135,7 +135,7 @@ class NetworkRunner:
             # Full depth runs no adapter, and one that uses the desired depth runs again for every target: these are
             # prepared on their own, or their time would include one adapter run too many.
             if network.adapter is None or network.adapter.uses_depth or target.is_full(network.n_blocks):
-                upscaled, seconds = _timed(self._upscaler, image, depth=target.depth, budget=target.budget)
+                upscaled, seconds = _timed(self._upscaler, image, **vars(target))
             else:
                 shared = shared or _timed(self._upscaler.prepare, image)
                 upscaled, seconds = _timed(_run, shared[0], target)
@@ -145,7 +145,15 @@ class NetworkRunner:
     def _effort(self, upscaled: Upscaled, seconds: float) -> Effort:
         report, paper = upscaled.report, paper_cost(self._upscaler.config, upscaled.depth_map)
         overflows = int(report.precision != report.requested_precision)
-        return Effort(seconds, report.executed_gmacs, report.dense_gmacs, report.mean_depth, *paper, overflows)
+        return Effort(
+            seconds,
+            report.executed_gmacs,
+            report.dense_gmacs,
+            report.mean_depth,
+            report.predicted_loss,
+            *paper,
+            overflows,
+        )
 
     def _digest(self, model: Model, options: EvaluationOptions) -> str:
         """A digest of everything but image and target that a result depends on."""
@@ -156,7 +164,7 @@ class NetworkRunner:
 
 
 def _run(prepared: Prepared, target: Target) -> Upscaled:
-    return prepared.run(prepared.plan(budget=target.budget, depth=target.depth))
+    return prepared.run(prepared.plan(**vars(target)))
 
 
 def _timed(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[T, float]:

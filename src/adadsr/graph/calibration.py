@@ -1,9 +1,10 @@
-"""From an adapter's scores to depths: the map of a mean depth, and the deepest map of a cost.
+"""From an adapter's scores to depths: the map of a mean depth, of a cost, and of a predicted loss.
 
-Scores are (N, G, h, w), any real number. Adding one positive shift to all scores never lowers a depth, so the shifts
-form a family of maps with one for every cost.
+Every kind of adapter defines a family of maps that never lose depth as a shift grows, so each cost and each loss has
+its map. Maps are (G, h, w), in blocks; scores are (K, h, w), any real number.
 """
 
+import math
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
@@ -11,103 +12,105 @@ import numpy as np
 import numpy.typing as npt
 
 from adadsr.graph.depth import DepthMap
-from adadsr.graph.ops import Array
-from adadsr.graph.parts import AdapterWeights
+from adadsr.graph.network import NetworkWeights
 
 Scores: TypeAlias = npt.NDArray[np.float32]
 
-COST_STEPS = 40
-"""Bisection steps for the shift; enough to reach the resolution of float32."""
-DEPTH_STEPS = 30
-"""The same for a mean depth."""
+SHIFT_STEPS = 32
+"""Bisection steps for a shift; enough to reach the resolution of float32."""
 TOLERANCE = 0.002
 """If the best common shift leaves more than this share of the dense cost unspent, equal scores are split."""
-STRETCH = 0.1
-"""How far the sigmoid extends beyond [0, 1] before it is clipped, so that 0 and full depth occur."""
-SATURATION = 3.0
-"""Score at which the stretched sigmoid is clipped: log((1 + STRETCH) / STRETCH), rounded up."""
+LARGEST_LOG = 20.0
+"""Scores of the error at full depth are clipped to +-this, so that their exponential is finite."""
+LEAST_GAIN = 1e-20
+"""Predicted gains are at least this, in squared levels, so that their logarithms are finite."""
 
 
 class DepthFamily(Protocol):
-    """How scores become depths. n_blocks: blocks per group."""
+    """The depth maps of one image."""
 
-    n_blocks: int
+    def depths(self, shift: float) -> Scores:
+        """The map at a shift, (G, h, w): >= 0, non-decreasing in `shift`."""
 
-    def depths(self, scores: Scores, shift: float | Scores = 0.0) -> Scores:
-        """Depths of scores raised by `shift`; the same shape, in blocks, >= 0, non-decreasing in `shift`."""
+    def shift_bounds(self) -> tuple[float, float]:
+        """A shift at which every depth is 0, and one at which every depth is full."""
 
-    def shift_bounds(self, scores: Scores) -> tuple[float, float]:
-        """A shift at which every depth is 0, and one at which every depth is at least `n_blocks`."""
+    def at_depth(self, desired_depth: float) -> Scores:
+        """The adapter's map at a desired depth, in blocks."""
 
-    def at_depth(self, scores: Scores, desired_depth: float) -> Scores:
-        """The adapter's map for its scores at a desired depth, in blocks."""
+    def predicted_loss(self, depth_map: DepthMap) -> float | None:
+        """PSNR in dB that one of these maps loses against full depth; None if the adapter cannot tell."""
 
 
-def family_of(adapter: AdapterWeights, n_blocks: int) -> DepthFamily:
-    """How the scores of an adapter become depths."""
-    return TileDepths(n_blocks) if adapter.tile > 1 else PixelDepths(n_blocks)
+def family_of(network: NetworkWeights, scores: Scores) -> DepthFamily:
+    """The maps of an image with these scores, (K, h, w). Raises InputError if the network has no adapter."""
+    if network.require_adapter().predicts_errors:
+        return ErrorDepths(scores, network.n_groups)
+    return PixelDepths(scores, network.n_blocks)
 
 
 class PixelDepths:
     """Depths as published (arXiv:2004.03915, eq. 5): ReLU of the scores, without an upper bound."""
 
-    def __init__(self, n_blocks: int) -> None:
-        self.n_blocks = n_blocks
+    def __init__(self, scores: Scores, n_blocks: int) -> None:
+        """scores: (G, h, w), the depths themselves."""
+        self._scores, self._n_blocks = scores, n_blocks
 
-    def depths(self, scores: Scores, shift: float | Scores = 0.0) -> Scores:
-        depths: Scores = np.maximum(scores + np.float32(shift), np.float32(0))
+    def depths(self, shift: float) -> Scores:
+        depths: Scores = np.maximum(self._scores + np.float32(shift), np.float32(0))
         return depths
 
-    def shift_bounds(self, scores: Scores) -> tuple[float, float]:
+    def shift_bounds(self) -> tuple[float, float]:
         # One block of slack: a shift that barely reaches the bound could be lost to rounding.
-        return -float(scores.max()) - 1, self.n_blocks - float(scores.min()) + 1
+        return -float(self._scores.max()) - 1, self._n_blocks - float(self._scores.min()) + 1
 
-    def at_depth(self, scores: Scores, desired_depth: float) -> Scores:
-        return self.depths(scores)
+    def at_depth(self, desired_depth: float) -> Scores:
+        return self.depths(0.0)
 
-
-class TileDepths:
-    """Depths in 0 .. n_blocks by a stretched sigmoid; their mean over an image is the desired depth exactly."""
-
-    def __init__(self, n_blocks: int) -> None:
-        self.n_blocks = n_blocks
-
-    def depths(self, scores: Scores, shift: float | Scores = 0.0) -> Scores:
-        depths: Scores = self.stretched(sigmoid(scores + np.float32(shift)))
-        return depths
-
-    def stretched(self, share: Array) -> Array:
-        """Depths for values of the sigmoid, a numpy array or torch tensor."""
-        return self.n_blocks * ((1 + 2 * STRETCH) * share - STRETCH).clip(0, 1)
-
-    def shift_bounds(self, scores: Scores) -> tuple[float, float]:
-        return -float(scores.max()) - SATURATION, SATURATION - float(scores.min())
-
-    def at_depth(self, scores: Scores, desired_depth: float) -> Scores:
-        return np.stack([self.depths(image, self._shift_for(image, desired_depth)) for image in scores])
-
-    def _shift_for(self, scores: Scores, desired_depth: float) -> float:
-        """Shift of one image, (G, h, w), at which its mean depth is the desired one, found by bisection."""
-        low, high = self.shift_bounds(scores)
-        for _ in range(DEPTH_STEPS):
-            middle = (low + high) / 2
-            if float(self.depths(scores, middle).mean(dtype=np.float64)) < desired_depth:
-                low = middle
-            else:
-                high = middle
-        return high
+    def predicted_loss(self, depth_map: DepthMap) -> None:
+        return None
 
 
-def sigmoid(x: Scores) -> Scores:
-    """1 / (1 + exp(-x)) in the type of x."""
-    with np.errstate(over="ignore"):  # if exp overflows, the result is 0
-        return np.asarray(1 / (1 + np.exp(-x)), x.dtype)
+class ErrorDepths:
+    """Depths of least predicted error at their cost, for adapters that predict what depth is worth.
+
+    The error of a tile is the mean over its SR pixels of the squared difference in Y, in levels of 0..255. With scores
+    r_0 .. r_B, what is left of it after d blocks is
+
+        e_d = exp(r_0) * (1 + sum over k > d of (k - d) * softplus(r_k)),
+
+    a sum of hinges with non-negative weights: it falls with d, and each block gains at most as much as the one before.
+    So the map that minimises error + lambda * cost runs the blocks that gain at least lambda; the shift is -log lambda.
+    """
+
+    def __init__(self, scores: Scores, n_groups: int) -> None:
+        """scores: (B + 1, h, w). n_groups: G; all groups get the same depth."""
+        self._n_groups = n_groups
+        full = np.exp(scores[:1].clip(-LARGEST_LOG, LARGEST_LOG))
+        self._full_error = float(full.sum(dtype=np.float64))
+        slopes = np.logaddexp(scores[1:], np.float32(0))  # softplus
+        self._gains: Scores = np.maximum(full * slopes[::-1].cumsum(0)[::-1], np.float32(LEAST_GAIN))
+
+    def depths(self, shift: float) -> Scores:
+        deep = np.count_nonzero(self._gains >= np.float32(math.exp(-shift)), axis=0)
+        return np.repeat(deep[None].astype(np.float32), self._n_groups, axis=0)
+
+    def shift_bounds(self) -> tuple[float, float]:
+        return -math.log(float(self._gains.max())) - 1, 1 - math.log(float(self._gains.min()))
+
+    def at_depth(self, desired_depth: float) -> Scores:
+        return fit_cost(self, lambda depth_map: float(depth_map.mean(dtype=np.float64)), desired_depth, 0.0)
+
+    def predicted_loss(self, depth_map: DepthMap) -> float:
+        unspent = np.arange(1, len(self._gains) + 1)[:, None, None] - depth_map[:1]
+        lost = float((unspent.clip(0, 1) * self._gains).sum(dtype=np.float64))
+        return 10 * math.log10(1 + lost / self._full_error)
 
 
 def fit_cost(
-    family: DepthFamily, scores: Scores, cost: Callable[[DepthMap], float], target: float, tolerance: float = TOLERANCE
+    family: DepthFamily, cost: Callable[[DepthMap], float], target: float, tolerance: float = TOLERANCE
 ) -> Scores:
-    """The deepest map of whole blocks for the scores of one image, (G, h, w), that costs at most `target`.
+    """The deepest map of whole blocks that costs at most `target`.
 
     cost: non-decreasing in the depths. A map of zeros must cost at most `target`. If many scores are equal, as in flat
     images, the cost jumps by more than `tolerance` at one shift; then some of them, in raster order, go deeper. Depths
@@ -115,21 +118,41 @@ def fit_cost(
     """
 
     def depth_at(shift: float) -> Scores:
-        return np.ceil(family.depths(scores, shift))
+        return np.ceil(family.depths(shift))
 
-    low, high = family.shift_bounds(scores)
+    low, high = family.shift_bounds()
     if cost(depth_at(high)) <= target:
         return depth_at(high)
-    for _ in range(COST_STEPS):
-        middle = (low + high) / 2
-        if cost(depth_at(middle)) <= target:
-            low = middle
-        else:
-            high = middle
+    low, high = _bisect(low, high, lambda shift: cost(depth_at(shift)) <= target)
     depth_map = depth_at(low)
     if target - cost(depth_map) <= tolerance:
         return depth_map
     return _split_equal(depth_map, depth_at(high), cost, target)
+
+
+def fit_loss(family: DepthFamily, most: float) -> Scores:
+    """The shallowest map whose predicted loss is at most `most`, in dB. The family must predict losses."""
+
+    def loss(shift: float) -> float:
+        predicted = family.predicted_loss(family.depths(shift))
+        assert predicted is not None  # callers check that the network predicts errors
+        return predicted
+
+    low, high = family.shift_bounds()
+    if loss(low) <= most:
+        return family.depths(low)
+    return family.depths(_bisect(low, high, lambda shift: loss(shift) > most)[1])
+
+
+def _bisect(low: float, high: float, is_below: Callable[[float], bool]) -> tuple[float, float]:
+    """Neighbouring values between which `is_below` turns from True, as at `low`, to False, as at `high`."""
+    for _ in range(SHIFT_STEPS):
+        middle = (low + high) / 2
+        if is_below(middle):
+            low = middle
+        else:
+            high = middle
+    return low, high
 
 
 def _split_equal(shallow: Scores, deep: Scores, cost: Callable[[DepthMap], float], target: float) -> Scores:

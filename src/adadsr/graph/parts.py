@@ -68,6 +68,19 @@ class AdapterWeights(NamedTuple):
         return self.input_times_depth or self.output_times_depth
 
     @property
+    def predicts_errors(self) -> bool:
+        """Whether the scores of a tile predict its error after each number of blocks (`calibration.ErrorDepths`).
+
+        Otherwise they are depths, as published.
+        """
+        return self.tile > 1
+
+    @property
+    def n_scores(self) -> int:
+        """Scores of a position, K: one per depth from 0 to full depth, or one per group of blocks."""
+        return len(self.rest[-1].conv.bias)
+
+    @property
     def reach(self) -> int:
         """Receptive field of a score, in pixels around its 4x4 tile of the image.
 
@@ -83,7 +96,7 @@ class AdapterWeights(NamedTuple):
         return positions * (self.first.macs + sum(each.conv.macs for each in self.rest))
 
     def run(self, ops: Ops, z0: Array, desired_depth: Array) -> Array:
-        """Scores (N, G, ceil(H/t), ceil(W/t)), any real number.
+        """Scores (N, K, ceil(H/t), ceil(W/t)), any real number.
 
         z0: (N, C, H, W). desired_depth: (N,), in blocks.
         """

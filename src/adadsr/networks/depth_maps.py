@@ -1,7 +1,7 @@
-"""From scores to depths in torch, differentiable: `graph.calibration` for training.
+"""From scores to depth maps in torch, for training: `graph.calibration` for batches on a device.
 
-The shift that meets a desired depth is found by bisection and then given the gradient of the implicit function: if all
-scores of an image rise together, the shift falls by as much, so training moves depth between tiles, never the mean.
+Published adapters learn through the gates, so their maps have gradients. The others learn what depth is worth by
+regression (`predicted_error`), so theirs have none.
 """
 
 import torch
@@ -9,44 +9,43 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adadsr.graph import AdapterWeights
-from adadsr.graph.calibration import DEPTH_STEPS, SATURATION, TileDepths
+from adadsr.graph.calibration import LARGEST_LOG
 
 
-def depths_at(adapter: AdapterWeights, scores: Tensor, desired_depth: Tensor, n_blocks: int) -> Tensor:
-    """The depth map for an adapter's scores, both (N, G, h, w), at a desired depth (N,), in blocks.
+def depths_at(adapter: AdapterWeights, scores: Tensor, desired_depth: Tensor, n_groups: int) -> Tensor:
+    """The depth maps (N, G, h, w), in blocks, for an adapter's scores (N, K, h, w) at a desired depth (N,), in blocks.
 
-    The scores of published adapters already include the desired depth; with the others each image's mean depth equals
-    it exactly.
+    The scores of published adapters already include the desired depth. The others meet it as closely as whole blocks
+    can without exceeding it; equal gains all count, which may exceed it.
     """
-    if adapter.tile == 1:
-        return F.relu(scores)
-    return tile_depths(scores, mean_shift(scores, desired_depth, n_blocks), n_blocks)
+    return _deepest(scores, desired_depth, n_groups) if adapter.predicts_errors else F.relu(scores)
 
 
-def tile_depths(scores: Tensor, shift: Tensor, n_blocks: int) -> Tensor:
-    """Depths of scores raised by `shift`; see `calibration.TileDepths`."""
-    depths: Tensor = TileDepths(n_blocks).stretched(torch.sigmoid(scores + shift))
-    return depths
+@torch.no_grad()
+def _deepest(scores: Tensor, desired_depth: Tensor, n_groups: int) -> Tensor:
+    """The maps whose blocks gain most; see `calibration.ErrorDepths`."""
+    _, gains = _error_and_gains(scores)
+    batch, n_blocks, height, width = gains.shape
+    count = (desired_depth * height * width).floor().long().clamp(0, n_blocks * height * width)
+    ordered = gains.flatten(1).sort(dim=1, descending=True).values
+    ordered = torch.cat([ordered.new_full((batch, 1), torch.inf), ordered], dim=1)
+    threshold = ordered.gather(1, count[:, None]).view(-1, 1, 1, 1)
+    depths = (gains >= threshold).sum(dim=1, keepdim=True, dtype=scores.dtype)
+    return depths.expand(-1, n_groups, -1, -1)
 
 
-def mean_shift(scores: Tensor, desired_depth: Tensor, n_blocks: int) -> Tensor:
-    """Shift of each sample, (N, 1, 1, 1), at which its mean depth is the desired one. scores: (N, G, h, w)."""
-    target = desired_depth.view(-1, 1, 1, 1)
-    with torch.no_grad():
-        low = -scores.amax(dim=(1, 2, 3), keepdim=True) - SATURATION
-        high = SATURATION - scores.amin(dim=(1, 2, 3), keepdim=True)
-        for _ in range(DEPTH_STEPS):
-            middle = (low + high) / 2
-            below = tile_depths(scores, middle, n_blocks).mean(dim=(1, 2, 3), keepdim=True) < target
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        weight = _slopes(scores, high, n_blocks)
-    follow = (weight * scores).sum(dim=(1, 2, 3), keepdim=True)
-    return high - (follow - follow.detach())
+def predicted_error(scores: Tensor, depths: Tensor) -> Tensor:
+    """Predicted squared error of tiles after some blocks, (N, 1, h, w); see `calibration.ErrorDepths`.
+
+    scores: (N, B + 1, h, w). depths: (N, 1, h, w), whole numbers of blocks.
+    """
+    full, gains = _error_and_gains(scores)
+    block = torch.arange(1, gains.shape[1] + 1, device=scores.device, dtype=scores.dtype).view(1, -1, 1, 1)
+    return full + (gains * (block > depths)).sum(dim=1, keepdim=True)
 
 
-def _slopes(scores: Tensor, shift: Tensor, n_blocks: int) -> Tensor:
-    """How much each depth moves with the shift, normalised to sum 1; 0 where a depth is clipped."""
-    depths = tile_depths(scores, shift, n_blocks)
-    share = torch.sigmoid(scores + shift)
-    slopes = share * (1 - share) * ((depths > 0) & (depths < n_blocks))
-    return slopes / slopes.sum(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
+def _error_and_gains(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Predicted error at full depth, (N, 1, h, w), and what each block gains, (N, B, h, w)."""
+    full = scores[:, :1].clamp(-LARGEST_LOG, LARGEST_LOG).exp()
+    slopes = F.softplus(scores[:, 1:])
+    return full, full * slopes.flip(1).cumsum(1).flip(1)

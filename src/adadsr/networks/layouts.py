@@ -132,21 +132,22 @@ def _adapter(
     """The adapter: our own for tiles, otherwise the published one with its `width` and use of the desired depth.
 
     Published (arXiv:2004.03915, section 3.2): five 3x3 convs, PReLU before the second to the fifth. For tiles: a
-    strided conv that sees each tile whole, then four 3x3 convs at tile resolution (docs/algorithm.md).
+    strided conv that sees each tile whole, then four 3x3 convs at tile resolution, which predict the tile's error after
+    each number of blocks (docs/algorithm.md).
     """
     if not config.adaptive:
         return None
     c, tile = config.n_feats, config.depth_tile
     if tile > 1:
         first = _conv(take, "adapter.embed", c, c, tile)
-        return AdapterWeights(first, _prelu_convs(take, c, c // 2, config.n_groups), tile)
+        return AdapterWeights(first, _prelu_convs(take, c, c // 2, config.n_resblocks + 1), tile)
     first = _conv(take, "adapter.first", c, width)
     rest = _prelu_convs(take, width, width, config.n_groups)
     return AdapterWeights(first, rest, 1, input_times_depth, output_times_depth)
 
 
-def _prelu_convs(take: Take, in_channels: int, width: int, n_groups: int) -> tuple[PReLUConv, ...]:
-    channels = [in_channels, width, width, width, n_groups]
+def _prelu_convs(take: Take, in_channels: int, width: int, n_scores: int) -> tuple[PReLUConv, ...]:
+    channels = [in_channels, width, width, width, n_scores]
     return tuple(
         PReLUConv(
             take(f"adapter.rest.{number}.activation.weight", (1,)), _conv(take, f"adapter.rest.{number}.conv", *pair)

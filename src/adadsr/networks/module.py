@@ -69,7 +69,7 @@ class Network(nn.Module):
         """
         adapter: AdapterWeights = self.weights().require_adapter()
         desired = torch.as_tensor(desired_depth, dtype=z0.dtype, device=z0.device).expand(z0.shape[0])
-        return depths_at(adapter, adapter.run(OPS, z0, desired), desired, self.config.n_resblocks)
+        return depths_at(adapter, adapter.run(OPS, z0, desired), desired, self.config.n_groups)
 
     def _register(self, generator: torch.Generator | None, name: str, shape: Shape) -> Tensor:
         """Add a parameter, with a module for each part of its dotted name."""

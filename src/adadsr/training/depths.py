@@ -6,7 +6,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from adadsr.graph import AdapterWeights
+from adadsr.graph import NetworkWeights
 from adadsr.networks.depth_maps import depths_at
 from adadsr.training.recipe import Stage
 
@@ -44,7 +44,7 @@ def draw_depths(stage: Stage, n_blocks: int, generator: torch.Generator) -> Step
         return adapter
     # Two draws in either case, so that the patches of a run do not depend on the outcome.
     chance = float(torch.rand((), generator=generator))
-    blocks = int(torch.randint(1, n_blocks + 1, (), generator=generator))
+    blocks = int(torch.randint(0 if stage.train == "adapter" else 1, n_blocks + 1, (), generator=generator))
     return UniformDepth(blocks) if chance < stage.uniform_share else adapter
 
 
@@ -67,16 +67,17 @@ def part_of(depths: StepDepths, part: slice, device: torch.device) -> StepDepths
     return AdapterDepths(depths.desired[part].to(device, non_blocking=True), depths.group, depths.full)
 
 
-def shared_depth_maps(adapter: AdapterWeights, scores: Tensor, depths: AdapterDepths, n_blocks: int) -> Tensor:
+def shared_depth_maps(network: NetworkWeights, scores: Tensor, depths: AdapterDepths) -> Tensor:
     """Depth maps (N, G, h, w), in blocks, of images that meet their desired depth in groups, like parts of one image.
 
-    So a flat patch leaves depth to a detailed one, as it does in a photo. scores: (N, G, h, w).
+    So a flat patch leaves depth to a detailed one, as it does in a photo. scores: (N, K, h, w).
     """
+    adapter, n_groups = network.require_adapter(), network.n_groups
     if depths.group == 1:
-        return depths_at(adapter, scores, depths.desired, n_blocks)
+        return depths_at(adapter, scores, depths.desired, n_groups)
     groups = scores.reshape(-1, depths.group, *scores.shape[1:])
     as_one = groups[:, depths.full :].transpose(1, 2).flatten(2, 3)
-    together = depths_at(adapter, as_one, depths.desired.view(-1, depths.group)[:, -1], n_blocks)
+    together = depths_at(adapter, as_one, depths.desired.view(-1, depths.group)[:, -1], n_groups)
     maps = together.reshape(*together.shape[:2], -1, *scores.shape[2:]).transpose(1, 2)
-    full = maps.new_full((1, 1, 1, 1, 1), n_blocks).expand(len(maps), depths.full, *maps.shape[2:])
+    full = maps.new_full((1, 1, 1, 1, 1), network.n_blocks).expand(len(maps), depths.full, *maps.shape[2:])
     return torch.cat([full, maps], dim=1).flatten(0, 1)

@@ -1,17 +1,32 @@
 """The forward pass of training: `Network.forward` with the depths of a step, a folded tail, and mixed precision."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adadsr.graph import ConvWeights, NetworkWeights, ShuffleTail
-from adadsr.networks import Network, Restoration
+from adadsr.networks import Network
+from adadsr.networks.depth_maps import predicted_error
 from adadsr.tensor_ops import OPS
-from adadsr.training.depths import StepDepths, UniformDepth, shared_depth_maps
+from adadsr.training.depths import AdapterDepths, StepDepths, UniformDepth, shared_depth_maps
 from adadsr.training.recipe import Recipe
 
 BORDER = 1
 """SR pixels along the border that a folded tail gets wrong: there the last conv sees zeros beyond the image."""
+
+
+class Trained(NamedTuple):
+    """Result of a forward pass.
+
+    sr: (N, 3, s*H - 2, s*W - 2) in 0..255. depth_map: (N, G, h, w) in blocks; None without one. predicted_error: of the
+    tiles at the depth that ran, (N, 1, h, w), from an adapter that predicts errors; None otherwise.
+    """
+
+    sr: Tensor
+    depth_map: Tensor | None = None
+    predicted_error: Tensor | None = None
 
 
 class TrainingForward(nn.Module):
@@ -30,24 +45,40 @@ class TrainingForward(nn.Module):
         self.network, self.bfloat16_body = network, bfloat16
         self.weights = network.weights()
 
-    def forward(self, lr: Tensor, depths: StepDepths = None) -> Restoration:
-        """lr: (N, 3, H, W) in 0..255. Returns sr (N, 3, s*H - 2, s*W - 2); the depth map is None without adapter."""
-        weights, depth_map = self.weights, None
+    def forward(self, lr: Tensor, depths: StepDepths = None) -> Trained:
+        """lr: (N, 3, H, W) in 0..255."""
+        weights, depth_map, predicted = self.weights, None, None
         z0: Tensor = weights.head.run(OPS, lr)
         with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.bfloat16_body):
             if isinstance(depths, UniformDepth):
+                if weights.require_adapter().predicts_errors:
+                    scores = self._scores(z0.detach(), None)
+                    predicted = predicted_error(scores, torch.full_like(scores[:, :1], depths.blocks))
                 z = _run_uniform(weights, z0, depths.blocks)
             else:
                 if depths is not None:
-                    scores = self._scores(z0, depths.desired)
-                    depth_map = shared_depth_maps(weights.require_adapter(), scores, depths, weights.n_blocks)
+                    depth_map, predicted = self._map(z0, depths)
                 z = weights.body.run(OPS, z0, depth_map)
-        return Restoration(crop_border(_restore(weights, lr, z.float())), depth_map)
+        return Trained(crop_border(_restore(weights, lr, z.float())), depth_map, predicted)
+
+    def _map(self, z0: Tensor, depths: AdapterDepths) -> tuple[Tensor, Tensor | None]:
+        """The depth map of a step, and the error that the adapter predicts for it.
+
+        An adapter that predicts errors learns nothing else, and the head nothing from it.
+        """
+        adapter = self.weights.require_adapter()
+        scores = self._scores(z0.detach() if adapter.predicts_errors else z0, depths.desired)
+        depth_map = shared_depth_maps(self.weights, scores, depths)
+        return depth_map, predicted_error(scores, depth_map[:, :1]) if adapter.predicts_errors else None
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _scores(self, z0: Tensor, desired_depth: Tensor) -> Tensor:
-        """In float32, as depths have to be. Not compiled: torch 2.13 mistakes the layout of the padding's gradient."""
-        scores: Tensor = self.weights.require_adapter().run(OPS, z0, desired_depth)
+    def _scores(self, z0: Tensor, desired_depth: Tensor | None) -> Tensor:
+        """In float32, as depths have to be. Not compiled: torch 2.13 mistakes the layout of the padding's gradient.
+
+        desired_depth: None for an adapter that does not use it.
+        """
+        desired = z0.new_zeros(len(z0)) if desired_depth is None else desired_depth
+        scores: Tensor = self.weights.require_adapter().run(OPS, z0, desired)
         return scores.float()
 
 

@@ -13,6 +13,7 @@ from adadsr.networks import NetworkConfig, named_config
 PRECISIONS = ("float32", "bfloat16")
 OPTIMIZERS = ("adam", "muon")
 SCHEDULES = ("cosine", "step")
+TRAINED = ("all", "adapter")
 LARGEST_REDUCTION = 16
 ADAPTIVE_ONLY = ("depth_weight", "full_share", "least_share", "shared_depth", "uniform_share")
 """Options of a stage that mean nothing if every block runs."""
@@ -26,6 +27,7 @@ class Stage:
     schedule: cosine falls to 1% of the peak; step halves the rate after 50%, 75% and 87.5% of the stage.
     loss: the distance to the HR image, and to the teacher's output, that is minimised; a name of `losses.LOSSES`.
         clip_norm and depth_weight are in its units. The log always shows L1 to the HR image.
+    train: all, or adapter: the network is left as it is, and only the adapter learns.
     adaptive: draw a desired depth for each image; otherwise every block runs.
     depth_weight: weight of `losses.depth_excess`; 0 if the adapter meets the desired depth by itself.
     full_share: fraction of images at full depth. The others draw their depth uniformly between `least_share` of full
@@ -46,6 +48,7 @@ class Stage:
     learning_rate: float
     schedule: str = "cosine"
     loss: str = "l1"
+    train: str = "all"
     adaptive: bool = False
     depth_weight: float = 0.0
     full_share: float = 0.25
@@ -71,6 +74,9 @@ class Stage:
         _check("loss", self.loss, f"one of {tuple(LOSSES)}", lambda value: value in LOSSES, str)
         _check("schedule", self.schedule, f"one of {SCHEDULES}", lambda value: value in SCHEDULES, str)
         _check("teacher", self.teacher, "the path of a checkpoint or a name", lambda value: True, str)
+        _check("train", self.train, f"one of {TRAINED}", lambda value: value in TRAINED, str)
+        if self.train == "adapter" and not self.adaptive:
+            raise InputError("train: adapter needs an adaptive stage; add adaptive: true")
         given = {field.name: getattr(self, field.name) != field.default for field in fields(self)}
         idle = [] if self.adaptive else [name for name in ADAPTIVE_ONLY if given[name]]
         if idle:
@@ -146,6 +152,8 @@ class Recipe:
             raise InputError(
                 f"network={self.network!r} has no adapter, which adaptive stages need; use ada{self.network}"
             )
+        if self.depth_tile > 1 and any(stage.depth_weight for stage in self.stages):
+            raise InputError("depth_weight needs depth_tile: 1; other adapters learn from errors, not from depths")
         if self.depth_tile == 1 and any(stage.shared_depth > 1 for stage in self.stages):
             raise InputError("shared_depth needs an adapter that meets the depth; use depth_tile: 4")
 

@@ -12,6 +12,8 @@ from adadsr.graph import ConvWeights, ResidualBlock, ShuffleTail, map_arrays
 from adadsr.networks import Network
 
 RGB = 3
+TYPICAL_LOG_ERROR, SMALL_SLOPE = 3.5, -4.0
+"""Scores of a fresh adapter that predicts errors: about 33 squared levels at full depth, and three times that at 0."""
 ADAPTER_ONLY = ("adaptive", "depth_tile")
 """Keys of a configuration that may differ if only one of two networks has an adapter."""
 BRANCH_SCALE, LAST_SCALE = 0.1, 0.01
@@ -39,6 +41,17 @@ def start_from(network: Network, source: str) -> None:
         _resample_tail(map_arrays(their_tail, torch.from_numpy), tail)
         tensors = {name: value for name, value in tensors.items() if not name.startswith("tail.")}
     network.load_state_dict(tensors, strict=False)
+
+
+@torch.no_grad()
+def expect_typical_errors(network: Network) -> None:
+    """Let a fresh adapter that predicts errors begin with the same plausible ones for every tile; otherwise nothing."""
+    adapter = network.weights().adapter
+    if adapter is not None and adapter.predicts_errors:
+        last = adapter.rest[-1].conv
+        last.weight.mul_(LAST_SCALE)
+        last.bias.fill_(SMALL_SLOPE)
+        last.bias[0] = TYPICAL_LOG_ERROR
 
 
 def _resample_tail(theirs: ShuffleTail, ours: ShuffleTail) -> None:

@@ -6,20 +6,21 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from adadsr.datasets import Pair, PatchSampler, TrainingImages
 from adadsr.errors import InputError
 from adadsr.graph import BodyWeights, map_arrays
-from adadsr.losses import LOSSES, depth_excess, l1
+from adadsr.losses import LOSSES, depth_excess, error_deviance, l1, tile_errors
 from adadsr.networks import Network
 from adadsr.training.depths import AdapterDepths, StepDepths, UniformDepth, draw_depths, part_of
 from adadsr.training.distributed import World
-from adadsr.training.forward import crop_border, make_forward
+from adadsr.training.forward import BORDER, Trained, crop_border, make_forward
 from adadsr.training.log import Clock
 from adadsr.training.optimizers import Optimizers, learning_rate
 from adadsr.training.recipe import Recipe, Stage
-from adadsr.training.start import interpolating_init, start_from
+from adadsr.training.start import expect_typical_errors, interpolating_init, start_from
 from adadsr.training.state import State
 from adadsr.training.targets import TargetMaker
 from adadsr.training.teacher import load_teacher
@@ -45,6 +46,7 @@ class Trainer:
         self.clock = Clock(world.device)
         self.generator = torch.Generator().manual_seed(recipe.seed)
         network = Network(recipe.config, torch.Generator().manual_seed(recipe.seed))
+        expect_typical_errors(network)
         if recipe.start_from:
             start_from(network, recipe.start_from)
         else:
@@ -103,6 +105,7 @@ class Trainer:
         if self.teacher is not None and stage.teacher_megapixels:
             images = TargetMaker(self.teacher, self.recipe.seed, self.world, self.cache).cut(images, stage)
         self.sampler = PatchSampler(images, stage.patch, self.generator)
+        self.network.requires_grad_(stage.train == "all")
         map_arrays(self.weights.adapter, lambda parameter: parameter.requires_grad_(stage.adaptive))
         # A step at one depth everywhere leaves the adapter and the deeper blocks without gradients.
         self.forward = self.world.shared(make_forward(self.network, self.recipe), unused=stage.uniform_share > 0)
@@ -136,7 +139,16 @@ class Trainer:
             loss = torch.lerp(loss, distance(result.sr, target), stage.teacher_weight)
         if isinstance(depths, AdapterDepths) and stage.depth_weight:
             loss = loss + stage.depth_weight * depth_excess(result.depth_map, depths.desired)
+        if result.predicted_error is not None:
+            loss = loss + self._surprise(result, hr)
         return loss, l1(result.sr.detach(), hr)
+
+    def _surprise(self, result: Trained, hr: Tensor) -> Tensor:
+        """How far the adapter's prediction is from the errors that a step left. hr: without its border."""
+        assert result.predicted_error is not None
+        sr, hr = (F.pad(image, [BORDER] * 4, mode="replicate") for image in (result.sr.detach(), hr))
+        errors = tile_errors(sr, hr, self.weights.depth_tile * self.weights.scale)
+        return error_deviance(result.predicted_error[..., : errors.shape[-2], : errors.shape[-1]], errors)
 
 
 def _forget_beyond(body: BodyWeights, blocks: int) -> None:

@@ -52,12 +52,13 @@ def _psnr_at(engine: Engine, pair: Pair, shares: Iterable[float]) -> dict[float,
 def depth_map_at(network: NetworkWeights, scores: Scores, height: int, width: int, share: float) -> DepthMap:
     """The depth map in whole blocks that spends a share of the body's cost on an image of height x width LR pixels.
 
-    scores: of the adapter, (G, ceil(H/t), ceil(W/t)), like the map.
+    scores: of the adapter, (K, ceil(H/t), ceil(W/t)).
     """
     dense = body_macs(network.body, height, width)
-    family = family_of(network.require_adapter(), network.n_blocks)
     return fit_cost(
-        family, scores, lambda depth_map: body_macs(network.body, height, width, depth_map[None]) / dense, share
+        family_of(network, scores),
+        lambda depth_map: body_macs(network.body, height, width, depth_map[None]) / dense,
+        share,
     )
 
 

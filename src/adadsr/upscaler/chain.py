@@ -85,9 +85,10 @@ class Chain:
         *,
         depth: float | None = None,
         budget: float | None = None,
+        max_loss: float | None = None,
         progress: Callable[[float], None] = lambda share: None,
     ) -> Upscaled:
-        """Upscale one picture; depth and budget hold for each network. The depth map is that of the first network.
+        """Upscale one picture; the target holds for each network. The depth map is that of the first network.
 
         Raises:
             InputError: as for `Upscaler` and `Size.of`.
@@ -97,7 +98,7 @@ class Chain:
         product = math.prod(steps)
         is_reduced = after != (picture.height * product, picture.width * product)
         if len(steps) == 1 and not is_reduced:
-            return self.upscaler(steps[0])(picture, depth=depth, budget=budget, progress=progress)
+            return self.upscaler(steps[0])(picture, depth=depth, budget=budget, max_loss=max_loss, progress=progress)
         work = [math.prod(steps[:index]) ** 2 for index in range(len(steps))]
         current, results = _deep(picture), []
         for index, scale in enumerate(steps):
@@ -106,7 +107,7 @@ class Chain:
             def within(share: float, done: float = done, part: float = part) -> None:
                 progress(done + share * part)
 
-            result = self.upscaler(scale)(current, depth=depth, budget=budget, progress=within)
+            result = self.upscaler(scale)(current, depth=depth, budget=budget, max_loss=max_loss, progress=within)
             assert result.picture is not None
             current = result.picture
             results.append(replace(result, image=None, picture=None))
@@ -127,7 +128,7 @@ def _deep(picture: Picture) -> Picture:
 
 
 def _combined(reports: Sequence[Report], size: tuple[int, ...], reduced_from: tuple[int, int] | None) -> Report:
-    """One report of all steps: costs add up, shares and depths are means weighted by cost and by pixels."""
+    """One report of all steps: costs and losses add up, shares and depths are means weighted by cost and by pixels."""
     first, last = reports[0], reports[-1]
     dense = [report.dense_gmacs for report in reports]
     pixels = [report.input_size[0] * report.input_size[1] for report in reports]
@@ -142,6 +143,7 @@ def _combined(reports: Sequence[Report], size: tuple[int, ...], reduced_from: tu
         precision=first.precision if len({report.precision for report in reports}) == 1 else "float32",
         achieved_budget=_mean([report.achieved_budget for report in reports], dense),
         mean_depth=_mean([report.mean_depth for report in reports], pixels),
+        predicted_loss=_total([report.predicted_loss for report in reports]),
         executed_gmacs=sum(report.executed_gmacs for report in reports),
         dense_gmacs=sum(dense),
         parts={part: sum(report.parts[part] for report in reports) for part in last.parts},
@@ -149,6 +151,12 @@ def _combined(reports: Sequence[Report], size: tuple[int, ...], reduced_from: tu
         exact=all(report.exact for report in reports),
         memory_bytes=max(report.memory_bytes for report in reports),
     )
+
+
+def _total(losses: Sequence[float | None]) -> float | None:
+    """The sum of losses in dB, None if one is unknown."""
+    known = [loss for loss in losses if loss is not None]
+    return sum(known) if len(known) == len(losses) else None
 
 
 def _mean(values: Sequence[float], weights: Sequence[float]) -> float:

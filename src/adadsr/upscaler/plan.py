@@ -11,7 +11,7 @@ from adadsr.backends import DepthMap, band_rows
 from adadsr.errors import BudgetError, InputError
 from adadsr.geometry import Box
 from adadsr.graph import Cost, NetworkWeights, price
-from adadsr.graph.calibration import Scores, family_of, fit_cost
+from adadsr.graph.calibration import DepthFamily, fit_cost, fit_loss
 from adadsr.graph.depth import mean_depth
 from adadsr.graph.price import BodyPrice, body_macs
 from adadsr.tiling import Tile, bands, depth_cap
@@ -31,6 +31,8 @@ class Plan:
         depth_map: Of the picture, (G, ceil(H/t), ceil(W/t)) in blocks; None if every block runs everywhere. The border
             is as deep as the position next to it.
         scored: Whether head and adapter ran to make the map.
+        predicted_loss: PSNR in dB that the colours lose against full depth, as the adapter predicts; None if it cannot
+            tell, 0 at full depth.
         alpha: The same for the transparency, which is upscaled as a gray image; None for an opaque one. Costs and
             budget include it.
     """
@@ -40,6 +42,7 @@ class Plan:
     target: Target
     depth_map: DepthMap | None
     scored: bool
+    predicted_loss: float | None = None
     alpha: "Plan | None" = None
 
     @property
@@ -145,16 +148,16 @@ def desired_depth(network: NetworkWeights, frame: Frame, target: Target) -> floa
     return min(max(share, 0.0), 1.0) * network.n_blocks
 
 
-def map_for(network: NetworkWeights, frame: Frame, scores: Scores, target: Target) -> DepthMap:
-    """The picture's map at the desired depth, or the deepest one within the budget; (G, h, w), in blocks.
+def map_for(network: NetworkWeights, frame: Frame, family: DepthFamily, target: Target) -> DepthMap:
+    """The picture's map at the desired depth, the deepest one within the budget, or the shallowest within the loss.
 
-    A budget applies to the whole image, so that the map does not depend on tiles. Raises BudgetError for a budget below
-    the cost of the network without any block.
+    family: of the picture. Returns (G, h, w), in blocks. A budget applies to the whole image, so that the map does not
+    depend on tiles. Raises BudgetError for a budget below the cost of the network without any block.
     """
-    family = family_of(network.require_adapter(), network.n_blocks)
+    if target.max_loss is not None:
+        return fit_loss(family, target.max_loss)
     if target.budget is None:
-        whole: DepthMap = family.at_depth(scores[None], target.depth or 0.0)[0]
-        return whole
+        return family.at_depth(target.depth or 0.0)
     least = least_budget(network, frame)
     if target.budget < least:
         enough = least + 5e-4
@@ -163,7 +166,7 @@ def map_for(network: NetworkWeights, frame: Frame, scores: Scores, target: Targe
             f"network on this image; use at least {enough:.3f}",
             enough,
         )
-    return fit_cost(family, scores, budgets(network, frame), target.budget)
+    return fit_cost(family, budgets(network, frame), target.budget)
 
 
 def checked_map(network: NetworkWeights, frame: Frame, depth_map: npt.NDArray[np.floating]) -> DepthMap:

@@ -9,18 +9,24 @@ from adadsr.graph import NetworkWeights
 
 @dataclass(frozen=True)
 class Target:
-    """How much of the network to run: at most one of the two; neither is full depth.
+    """How much of the network to run: at most one of the three; none is full depth.
 
     depth: the paper's desired depth, 0..n_resblocks, in blocks.
     budget: fraction of the dense network's multiply-accumulates, in (0, 1].
+    max_loss: PSNR in dB that the result may lose against full depth, as predicted; >= 0.
     """
 
     depth: float | None = None
     budget: float | None = None
+    max_loss: float | None = None
 
     def __post_init__(self) -> None:
-        if self.depth is not None and self.budget is not None:
-            raise InputError(f"depth={self.depth:g} and budget={self.budget:g}: pass either depth or budget, not both")
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        if len(given) > 1:
+            requests = " and ".join(f"{name}={value:g}" for name, value in given.items())
+            raise InputError(f"{requests}: pass only one of depth, budget and max_loss")
+        if self.max_loss is not None and not 0 <= self.max_loss < math.inf:
+            raise InputError(f"max_loss={self.max_loss:g} must be a finite number of dB, at least 0")
         if self.budget is not None and not 0 < self.budget <= 1:
             raise InputError(f"budget={self.budget:g} is outside (0, 1]; 1 is the full network")
         if self.depth is not None and not 0 <= self.depth < math.inf:
@@ -31,10 +37,17 @@ class Target:
         if self.depth is not None and self.depth > network.n_blocks:
             raise InputError(f"depth={self.depth:g} is outside 0..{network.n_blocks}, the blocks of this network")
         if not self.is_full(network.n_blocks):
-            network.require_adapter()
+            adapter = network.require_adapter()
+            if self.max_loss is not None and not adapter.predicts_errors:
+                raise InputError(
+                    f"max_loss={self.max_loss:g}: the adapter of this {network.kind} does not predict losses; pass "
+                    "budget instead, or choose a model with one depth per tile"
+                )
 
     def is_full(self, n_blocks: int) -> bool:
         """Whether full depth is requested."""
+        if self.max_loss is not None:
+            return self.max_loss == 0
         return self.budget == 1 or (self.budget is None and (self.depth is None or self.depth == n_blocks))
 
 
@@ -54,12 +67,14 @@ class Report:
         output_size: Size of the result.
         requested_depth: Requested depth in blocks; None if not given.
         requested_budget: Requested budget, as a fraction of the dense network's cost; None if not given.
+        requested_max_loss: Requested limit on the predicted loss in dB; None if not given.
         requested_precision: Requested type of body and tail.
         precision: Type that produced the result; float32 if half precision overflowed in a tile.
         achieved_budget: Cost of the depth map on the whole image with its border, as a fraction of the dense network's.
             For an image in one tile it equals executed_gmacs / dense_gmacs; the overlap of several tiles is not
             included.
         mean_depth: Mean number of blocks run at a position; a fraction counts as a fraction.
+        predicted_loss: PSNR in dB that the result loses against full depth, as the adapter predicts; None if it cannot.
         border: How the image was continued beyond its border, for both costs as well; see `Execution`.
         executed_gmacs: Executed cost, counted as the network defines its convs; `parts` has it part by part.
         dense_gmacs: Cost of the full-depth network without an adapter, in the same tiles.
@@ -81,10 +96,12 @@ class Report:
     output_size: tuple[int, int]
     requested_depth: float | None
     requested_budget: float | None
+    requested_max_loss: float | None
     requested_precision: str
     precision: str
     achieved_budget: float
     mean_depth: float
+    predicted_loss: float | None
     border: str
     executed_gmacs: float
     dense_gmacs: float

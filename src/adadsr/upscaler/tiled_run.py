@@ -9,7 +9,7 @@ import numpy as np
 from adadsr.backends import Engine, Features, Progress, to_numpy
 from adadsr.geometry import Box
 from adadsr.graph import Array
-from adadsr.graph.calibration import Scores
+from adadsr.graph.calibration import DepthFamily, Scores, family_of
 from adadsr.tiling import Tile
 from adadsr.upscaler.memory import Layout, SharedMemory
 from adadsr.upscaler.plan import Plan, checked_map, desired_depth, map_for, tail_bands
@@ -19,8 +19,8 @@ Write: TypeAlias = Callable[[Box, Array], None]
 """Takes a finished part of the SR image: its box, and (h, w, 3) in 0..255."""
 BODY_SHARE = 0.9
 """Approximate share of the body in the time of a tile."""
-KEPT_SCORES = 4
-"""Scores that are kept if the adapter uses the desired depth: as many depths can be requested again at no cost."""
+KEPT_FAMILIES = 4
+"""Families that are kept if the adapter uses the desired depth: as many depths can be requested again at no cost."""
 
 
 class Executed(NamedTuple):
@@ -40,7 +40,7 @@ class TiledRun:
         self.engine, self.network, self.fallback, self.layout = engine, engine.network, fallback, layout
         self.lr = layout.frame.extended(lr)
         self._memory = memory
-        self._scores: dict[float | None, Scores] = {}
+        self._families: dict[float | None, DepthFamily] = {}
         self._z0: Features | None = None
         self._lock = threading.Lock()
 
@@ -58,28 +58,31 @@ class TiledRun:
             return Plan(self.network, layout, target, checked_map(self.network, frame, depth_map), scored=False)
         target.check(self.network)
         if target.is_full(self.network.n_blocks):
-            return Plan(self.network, layout, target, None, scored=False)
-        scores = self.scores(desired_depth(self.network, frame, target))
-        return Plan(self.network, layout, target, map_for(self.network, frame, scores, target), scored=True)
+            return Plan(self.network, layout, target, None, scored=False, predicted_loss=0.0)
+        family = self.family(desired_depth(self.network, frame, target))
+        depths = map_for(self.network, frame, family, target)
+        return Plan(self.network, layout, target, depths, scored=True, predicted_loss=family.predicted_loss(depths))
 
-    def scores(self, depth: float) -> Scores:
-        """The adapter's scores of the whole picture, (G, ceil(H/t), ceil(W/t)). depth: desired depth, in blocks."""
+    def family(self, depth: float) -> DepthFamily:
+        """The adapter's maps of the picture. depth: desired depth, in blocks; most adapters ignore it."""
         key = depth if self.network.require_adapter().uses_depth else None
-        known = self._scores.get(key)
+        known = self._families.get(key)
         if known is not None:
             return known
         with self._memory.lease(self.layout.bytes, self), self._lock:
-            if key not in self._scores:
-                self._scores = dict([*self._scores.items(), (key, self._score(depth))][-KEPT_SCORES:])
-            scores = self._scores[key]
+            if key not in self._families:
+                family = family_of(self.network, self._score(depth))
+                self._families = dict([*self._families.items(), (key, family)][-KEPT_FAMILIES:])
+            family = self._families[key]
         if self._z0 is not None:
             self._memory.keep(self, 4 * self.network.channels * self.layout.frame.box.area)
-        return scores
+        return family
 
     def _score(self, depth: float) -> Scores:
-        frame = self.layout.frame
-        scores = np.empty(self.network.map_shape(frame.height, frame.width), np.float32)
-        unit = self.network.depth_tile
+        """The adapter's scores of the picture, (K, ceil(H/t), ceil(W/t))."""
+        frame, unit = self.layout.frame, self.network.depth_tile
+        _, rows, columns = self.network.map_shape(frame.height, frame.width)
+        scores = np.empty((self.network.require_adapter().n_scores, rows, columns), np.float32)
         picture = frame.picture.coarse(unit)
         for tile in self.layout.scored:
             z0 = self._z0 or self.engine.features(self._window(tile))

@@ -27,6 +27,8 @@ from adadsr.upscaler.tiled_run import Executed, TiledRun
 
 DEPTH_COPIES = 4
 """LR-sized maps that are in memory at once while a depth map is planned and returned."""
+SCORE_COPIES = 4
+"""The same for scores."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +146,7 @@ class Upscaler:
         *,
         depth: float | None = None,
         budget: float | None = None,
+        max_loss: float | None = None,
         depth_map: npt.NDArray[Any] | None = None,
         max_pixels: int = images.DEFAULT_MAX_PIXELS,
         progress: Callable[[float], None] = lambda share: None,
@@ -152,17 +155,18 @@ class Upscaler:
 
         Args:
             image: See `prepare`.
-            depth: See `Prepared.plan`, also for `budget` and `depth_map`.
+            depth: See `Prepared.plan`, also for `budget`, `max_loss` and `depth_map`.
             max_pixels: See `prepare`.
             progress: See `Prepared.run`.
 
         Raises:
             ImageFileError, InputError: See `prepare` and `Prepared.plan`.
         """
-        Target(depth, budget).check(self._weights)  # before a large file is read
+        Target(depth, budget, max_loss).check(self._weights)  # before a large file is read
         source, start = open_source(image, max_pixels), time.perf_counter()
         prepared = Prepared(self, source)
-        result = prepared.run(prepared.plan(depth=depth, budget=budget, depth_map=depth_map), progress=progress)
+        plan = prepared.plan(depth=depth, budget=budget, max_loss=max_loss, depth_map=depth_map)
+        result = prepared.run(plan, progress=progress)
         return replace(result, report=replace(result.report, seconds=time.perf_counter() - start))
 
     def full_precision(self) -> Engine:
@@ -189,7 +193,8 @@ class Prepared:
         frame = Frame.of(height, width, upscaler.execution.border, network.depth_tile)
         held = source.held_bytes(upscaler.scale) + 4 * 3 * (frame.box.area - height * width)
         if network.adapter is not None:
-            held += DEPTH_COPIES * 4 * network.n_groups * frame.box.area
+            scores = SCORE_COPIES * network.adapter.n_scores / network.depth_tile**2
+            held += int(4 * frame.box.area * (DEPTH_COPIES * network.n_groups + scores))
         layout = lay_out(engine, frame, held, upscaler.execution)
         self._color = TiledRun(engine, upscaler.full_precision, lr, layout, upscaler.memory)
         alpha = source.alpha()
@@ -209,26 +214,33 @@ class Prepared:
         if adapter is not None and not adapter.uses_depth:
             for each in (self._color, self._alpha):
                 if each is not None:
-                    each.scores(0.0)
+                    each.family(0.0)
 
     def plan(
-        self, *, budget: float | None = None, depth: float | None = None, depth_map: npt.NDArray[Any] | None = None
+        self,
+        *,
+        budget: float | None = None,
+        depth: float | None = None,
+        max_loss: float | None = None,
+        depth_map: npt.NDArray[Any] | None = None,
     ) -> Plan:
         """What a run would do and cost. No conv of the body runs.
 
         Args:
             budget: Fraction of the dense network's multiply-accumulates, in (0, 1].
             depth: Desired mean depth instead of a budget, 0..n_resblocks, in blocks.
-            depth_map: Instead of both, the depth of each position, (n_groups, ceil(H/t), ceil(W/t)) in blocks, where t
-                is the network's `depth_tile`; transparency takes it too. By default every block runs everywhere.
+            max_loss: The least cost at which the adapter predicts at most this loss of PSNR against full depth, in dB.
+            depth_map: Instead of all three, the depth of each position, (n_groups, ceil(H/t), ceil(W/t)) in blocks,
+                where t is the network's `depth_tile`; transparency takes it too. By default every block runs
+                everywhere.
 
         Raises:
             InputError: More than one is given, the network does not support it, or the budget is below the cost of
                 this image without any block.
         """
-        target = Target(depth, budget)
+        target = Target(depth, budget, max_loss)
         if depth_map is not None and target != Target():
-            raise InputError("depth_map with a depth or a budget: pass only one of the three")
+            raise InputError("depth_map with a depth, a budget or a loss: pass only one of them")
         plan = self._color.plan(target, depth_map)
         return plan if self._alpha is None else replace(plan, alpha=self._alpha.plan(target, depth_map))
 
@@ -285,10 +297,12 @@ class Prepared:
             output_size=(width * upscaler.scale, height * upscaler.scale),
             requested_depth=plan.target.depth,
             requested_budget=plan.target.budget,
+            requested_max_loss=plan.target.max_loss,
             requested_precision=precision,
             precision=precision if executed.in_precision else "float32",
             achieved_budget=plan.budget,
             mean_depth=plan.mean_depth,
+            predicted_loss=plan.predicted_loss,
             border=upscaler.execution.border,
             executed_gmacs=cost.total / 1e9,
             dense_gmacs=plan.dense_cost.total / 1e9,

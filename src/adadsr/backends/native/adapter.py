@@ -56,7 +56,7 @@ class AdapterRun:
         (self.everywhere,) = lists.positions
 
     def run(self, z0: Lease, desired_depth: float) -> npt.NDArray[np.float32]:
-        """Scores (N, G, ceil(H/t), ceil(W/t)) of features (N, H, W, C). desired_depth: in blocks."""
+        """Scores (N, K, ceil(H/t), ceil(W/t)) of features (N, H, W, C). desired_depth: in blocks."""
         adapter, source, images = self.adapter, z0, z0.images
         size = (images.shape[0], images.shape[1], images.shape[2])
         self.everywhere.span(0, adapter_needs(adapter, size, self.threads).positions[0])
