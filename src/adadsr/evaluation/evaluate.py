@@ -12,7 +12,7 @@ import numpy as np
 import adadsr
 from adadsr import atomic, images
 from adadsr.errors import DatasetError, InputError
-from adadsr.evaluation import plots, results, sheet
+from adadsr.evaluation import figures, plots, results, sheet
 from adadsr.evaluation.benchmark import Benchmark, Pair, Sample, find_folder, load_pair, open_benchmark
 from adadsr.evaluation.options import EvaluationOptions
 from adadsr.evaluation.records import Case, ImageLog, ImageRecord, Result, Row
@@ -76,7 +76,7 @@ def _measure_and_write(
     environment = results.describe_environment(options.execution)
     environment |= {"backend": results.describe_backends(runners), "self_ensemble": options.self_ensemble}
     files = results.write(options.out, rows, environment)
-    missing = plots.missing()
+    missing = figures.missing()
     if missing is not None:
         return Evaluation(rows, files, session.measured, (missing,))
     files += plots.draw_plots(options.out, rows, records)

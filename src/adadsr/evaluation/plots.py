@@ -1,60 +1,15 @@
-"""How figures look, and the curves: PSNR against executed cost and time, requested against achieved budget."""
+"""The plots of an evaluation; here the curves: PSNR against executed cost and time."""
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from importlib import import_module
-from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from adadsr.evaluation import promises
+from adadsr.evaluation.figures import COLORS, DASHES, MARKERS, PANEL, new_figure, styled
 from adadsr.evaluation.records import Case, ImageRecord, Row, target_label
 
 Measure = Callable[[Row], float]
-
-PANEL = (3.3, 2.5)
-"""Inches of one panel: two fill a page's width."""
-# Okabe and Ito's palette: its colours differ in gray print, too.
-COLORS = ("#0072B2", "#D55E00", "#000000", "#009E73", "#CC79A7", "#E69F00")
-MARKERS = ("o", "s", "^", "D", "v", "P")
-DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
-
-STYLE: dict[str, Any] = {
-    "font.size": 8,
-    "axes.titlesize": 9,
-    "axes.labelsize": 8,
-    "legend.fontsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "axes.grid": True,
-    "grid.color": "0.9",
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 4.5,
-    "legend.frameon": False,
-    "savefig.facecolor": "white",
-}
-
-
-def missing() -> str | None:
-    """Why nothing can be drawn; None if it can."""
-    if find_spec("matplotlib") is not None:
-        return None
-    return "matplotlib is not installed, so no plots were drawn; run pip install 'adadsr[evaluate]'"
-
-
-def styled() -> AbstractContextManager[Any]:
-    """Figures made inside look as `STYLE` says."""
-    context: AbstractContextManager[Any] = import_module("matplotlib").rc_context(STYLE)
-    return context
-
-
-def new_figure(width: float, height: float) -> Any:
-    """A figure (size in inches) with constrained layout; no window, no global state."""
-    return import_module("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
 
 
 def draw_plots(out: Path, rows: list[Row], records: dict[Case, list[ImageRecord]]) -> list[Path]:
@@ -73,7 +28,10 @@ def draw_plots(out: Path, rows: list[Row], records: dict[Case, list[ImageRecord]
             ("psnr-ms.png", lambda: _curves(rows, networks or shown, _milliseconds, "milliseconds per image"))
         )
     if budgets:
-        figures.append(("budget.png", lambda: _budgets(budgets, records)))
+        figures.append(("budget.png", lambda: promises.draw_budgets(budgets, records)))
+    losses = promises.losses_of(networks, records)
+    if losses:
+        figures.append(("loss.png", lambda: promises.draw_losses(losses)))
     with styled():
         for name, draw in figures:
             draw().savefig(out / name, dpi=200)
@@ -134,68 +92,3 @@ def _title(shown: Row, baselines: list[Row]) -> str:
     figures = [f"{row.case.model} {row.quality.psnr_y:.2f}" for row in baselines if row.quality.psnr_y is not None]
     note = f"\n{', '.join(figures)} dB" if figures else ""
     return f"{shown.case.dataset}, x{shown.case.scale}{note}"
-
-
-class _Met(NamedTuple):
-    """A requested budget, what was achieved, and the extremes over the images; in percent."""
-
-    requested: float
-    achieved: float
-    least: float
-    most: float
-
-
-def _budgets(rows: list[Row], records: dict[Case, list[ImageRecord]]) -> Any:
-    """Left: requested against achieved. Right: the difference in percentage points, bars from least to most image."""
-    models = list(dict.fromkeys(row.case.model for row in rows))
-    datasets = list(dict.fromkeys(row.case.dataset for row in rows))
-    series = [(model, dataset) for model in models for dataset in datasets]
-    figure = new_figure(2 * PANEL[0], PANEL[1] + 0.4 + 0.09 * len(series))
-    left, right = figure.subplots(1, 2)
-    _frame_budgets(left, right)
-    apart = min(3.0, 0.7 * _closest([_met(row, records).requested for row in rows]) / len(series))
-    for index, (model, dataset) in enumerate(series):
-        points = [_met(row, records) for row in rows if (row.case.model, row.case.dataset) == (model, dataset)]
-        look: dict[str, Any] = {
-            "color": COLORS[models.index(model) % len(COLORS)],
-            "marker": MARKERS[datasets.index(dataset) % len(MARKERS)],
-            "linestyle": "none",
-            "markerfacecolor": "none",
-        }
-        left.plot([p.requested for p in points], [p.achieved for p in points], label=f"{dataset}, {model}", **look)
-        shift = apart * (index - (len(series) - 1) / 2)
-        right.errorbar(
-            [p.requested + shift for p in points],
-            [p.achieved - p.requested for p in points],
-            [[p.achieved - p.least for p in points], [p.most - p.achieved for p in points]],
-            **look | {"markersize": 3.5, "elinewidth": 0.8, "capsize": 1.5},
-        )
-    low, high = right.get_ylim()
-    right.set(xlim=(0, 108), ylim=(min(low, -1.2), max(high, 1.2)))
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    return figure
-
-
-def _frame_budgets(left: Any, right: Any) -> None:
-    """Axes, and what a budget met exactly looks like."""
-    requested = "requested budget (% of dense GMACs)"
-    left.plot([0, 100], [0, 100], color="0.6", linewidth=0.8, zorder=0)
-    left.set(xlabel=requested, ylabel="achieved budget (%)", xlim=(0, 105), ylim=(0, 105))
-    right.axhspan(-1, 1, color="0.92", zorder=0)
-    right.axhline(0, color="0.6", linewidth=0.8, zorder=0)
-    right.set(xlabel=requested, ylabel="achieved − requested (points)")
-    note = "shaded: within 1 percentage point; bars: all images"
-    right.text(0.02, 0.02, note, transform=right.transAxes, fontsize=7, color="0.3")
-
-
-def _met(row: Row, records: dict[Case, list[ImageRecord]]) -> _Met:
-    shares = [100 * (record.effort.budget or 0.0) for record in records[row.case]]
-    # Rounding may put the mean over all images beyond the extremes, and bars have no negative length.
-    achieved = min(max(100 * (row.effort.budget or 0.0), min(shares)), max(shares))
-    return _Met(100 * (row.case.target.budget or 0.0), achieved, min(shares), max(shares))
-
-
-def _closest(values: list[float]) -> float:
-    """The smallest difference between two values that are not equal; 100 if there are none."""
-    different = sorted(set(values))
-    return min((high - low for low, high in pairwise(different)), default=100.0)

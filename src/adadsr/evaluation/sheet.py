@@ -10,7 +10,7 @@ import numpy.typing as npt
 from adadsr import metrics
 from adadsr.evaluation.baselines import bicubic_rgb
 from adadsr.evaluation.benchmark import Benchmark, Pair, Pixels, Sample, load_pair
-from adadsr.evaluation.plots import new_figure, styled
+from adadsr.evaluation.figures import new_figure, styled
 from adadsr.evaluation.records import Result, target_label
 from adadsr.evaluation.runners import Runner
 from adadsr.upscaler import Target
