@@ -17,13 +17,16 @@ namespace {
 using namespace nb::literals;
 using Unlocked = nb::call_guard<nb::gil_scoped_release>;
 
-Finish make_finish(bool relu, float slope, const Depths* depths, float block, const Canvas* plus) {
+Finish make_finish(
+    bool relu, float slope, const Depths* depths, float block, const Canvas* plus,
+    const Canvas* passed = nullptr) {
     Finish finish;
     finish.relu = relu;
     finish.slope = slope;
     finish.depths = depths;
     finish.block = block;
     finish.plus = plus;
+    finish.passed = passed;
     return finish;
 }
 
@@ -68,13 +71,13 @@ void bind_convs(nb::module_& module) {
         "conv_tiles",
         [](const TileWeights& weights, const Canvas& source, Canvas& out, const Positions& tiles,
            Scratch& scratch, int threads, bool relu, float slope, const Depths* depths, float block,
-           const Canvas* plus) {
-            const Finish finish = make_finish(relu, slope, depths, block, plus);
+           const Canvas* plus, const Canvas* passed) {
+            const Finish finish = make_finish(relu, slope, depths, block, plus, passed);
             conv_tiles(weights, source, out, tiles, finish, scratch, at_least_one(threads));
         },
         "weights"_a, "source"_a, "out"_a, "tiles"_a, "scratch"_a, "threads"_a, nb::kw_only(),
         "relu"_a = false, "slope"_a = 1.0f, "depths"_a = nb::none(), "block"_a = 0.0f,
-        "plus"_a = nb::none(), Unlocked());
+        "plus"_a = nb::none(), "passed"_a = nb::none(), Unlocked());
     module.def(
         "conv_pixels",
         [](const PixelWeights& weights, const Canvas& source, Canvas& out, const Positions& pixels,
@@ -156,4 +159,5 @@ NB_MODULE(_native, module) {
     adadsr::bind_data(module);
     adadsr::bind_weights(module);
     adadsr::bind_operations(module);
+    adadsr::bind_gradients(module);
 }

@@ -37,5 +37,6 @@ inline int at_least_one(int threads) { return std::max(1, threads); }
 void bind_data(nb::module_& module);
 void bind_weights(nb::module_& module);
 void bind_operations(nb::module_& module);
+void bind_gradients(nb::module_& module);
 
 }  // namespace adadsr

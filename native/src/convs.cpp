@@ -18,19 +18,6 @@ std::string size_of(const Canvas& canvas) {
            std::to_string(g.width) + "x" + std::to_string(canvas.channels());
 }
 
-// Pixels along the side of what shares a depth.
-int depth_side(const Depths& depths, const Geometry& geometry) {
-    if (depths.batch == geometry.batch) {
-        if (depths.rows == geometry.height && depths.columns == geometry.width) return 1;
-        if (depths.rows == geometry.tile_rows && depths.columns == geometry.tile_columns) {
-            return kTile;
-        }
-    }
-    refuse(
-        "a depth map of ", depths.batch, "x", depths.rows, "x", depths.columns,
-        " has neither the pixels nor the tiles of the canvas");
-}
-
 void check(
     const Weights& weights, const Canvas& source, const Canvas& out, const Positions& positions,
     int count, const Canvas* plus) {
@@ -58,6 +45,11 @@ void check(
 ConvJob make_job(
     const Weights& weights, const Canvas& source, Canvas& out, const Positions& positions,
     const Finish& finish) {
+    if (const Canvas* passed = finish.passed) {
+        if (!passed->same_size(out) || passed->channels() != out.channels()) {
+            refuse("passed is ", size_of(*passed), ", not ", size_of(out), " as out is");
+        }
+    }
     const Geometry& to = out.geometry();
     Store store{};
     store.out = out.data();
@@ -72,6 +64,7 @@ ConvJob make_job(
     store.depth_side = finish.depths ? depth_side(*finish.depths, source.geometry()) : 1;
     store.block = finish.block;
     store.slope = finish.slope;
+    store.passed = finish.passed ? finish.passed->data() : nullptr;
     ConvJob job{};
     job.geometry = source.geometry();
     job.source = source.data();
@@ -100,6 +93,18 @@ void run_pieces(int count, int most, int step, int threads, const Run& run) {
 }
 
 }  // namespace
+
+int depth_side(const Depths& depths, const Geometry& geometry) {
+    if (depths.batch == geometry.batch) {
+        if (depths.rows == geometry.height && depths.columns == geometry.width) return 1;
+        if (depths.rows == geometry.tile_rows && depths.columns == geometry.tile_columns) {
+            return kTile;
+        }
+    }
+    refuse(
+        "a depth map of ", depths.batch, "x", depths.rows, "x", depths.columns,
+        " has neither the pixels nor the tiles of the canvas");
+}
 
 float* Scratch::reserve(std::size_t floats, int workers) {
     const std::size_t needed = floats * workers;

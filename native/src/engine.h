@@ -32,6 +32,7 @@ struct Finish {
     const Depths* depths = nullptr;
     float block = 0;  // the gate is clamp(depths - block, 0, 1); 1 without depths
     const Canvas* plus = nullptr;
+    const Canvas* passed = nullptr;  // sums become 0 where it is not above 0
 };
 
 // The conv at a list of tiles. Pixels that overhang the image are computed and not stored. `out`
@@ -39,6 +40,10 @@ struct Finish {
 void conv_tiles(
     const TileWeights& weights, const Canvas& source, Canvas& out, const Positions& tiles,
     const Finish& finish, Scratch& scratch, int threads);
+
+// Pixels along the side of what shares a depth: 1 or kTile. Raises std::invalid_argument if a depth
+// map has neither the pixels nor the tiles of a canvas.
+int depth_side(const Depths& depths, const Geometry& geometry);
 
 // The conv at a list of pixels.
 void conv_pixels(
@@ -64,6 +69,29 @@ void head(
 void patch_embed(
     const PatchWeights& weights, const Canvas& source, Canvas& out, float slope, Scratch& scratch,
     int threads);
+
+// Replaces the weights. weight: (out, 3, 3, in). adjoint: of the conv whose input gradient these
+// weights compute, so that it has as many out channels as they have in channels. bias: (out), null
+// to keep it.
+void repack(
+    TileWeights& weights, const float* weight, const float* bias, bool adjoint, int threads);
+
+// Gradients of a conv's weight, (out, 3, 3, in), and bias, (out), from the canvas that it read and
+// the gradient of what it returned, which counts as zero outside a list of tiles. The results do
+// not depend on the number of threads.
+void weight_gradient(
+    const Kernels& kernels, const Canvas& source, const Canvas& gradient, const Positions& tiles,
+    float* weight, float* bias, Scratch& scratch, int threads);
+
+// out = gate * source with the gate of a block, at every pixel. out may be source.
+void multiply_gate(
+    const Canvas& source, const Depths& depths, float block, Canvas& out, int threads);
+
+// Adds the sum of update * gradient over each tile of a list, or each of its pixels, to out
+// (batch, rows, columns, 1), which has the canvas's tiles or its pixels.
+void gate_gradient(
+    const Canvas& update, const Canvas& gradient, const Positions& tiles,
+    const ImageView<float>& out, int threads);
 
 // Sets a list of tiles to zero.
 void clear_tiles(Canvas& canvas, const Positions& tiles, int threads);

@@ -15,6 +15,7 @@
 #include "simd_avx512.h"
 // clang-format on
 #include "direct.h"
+#include "gradient.h"
 #include "row_conv.h"
 #include "upsample.h"
 #include "winograd.h"
@@ -28,7 +29,15 @@
 namespace adadsr {
 
 extern const Kernels kernels_avx512;
-const Kernels kernels_avx512 = {"avx512",   Vec::width,  kPanel,   Vec::min_rows,
-                                conv_tiles, conv_pixels, upsample, row_conv};
+const Kernels kernels_avx512 = {
+    "avx512",
+    Vec::width,
+    kPanel,
+    Vec::min_rows,
+    conv_tiles,
+    conv_pixels,
+    upsample,
+    row_conv,
+    {transform_taps, transform_back, load_gradients, multiply_gradients}};
 
 }  // namespace adadsr

@@ -5,6 +5,7 @@
 #include "simd_neon.h"
 // clang-format on
 #include "direct.h"
+#include "gradient.h"
 #include "row_conv.h"
 #include "upsample.h"
 #include "winograd.h"
@@ -12,7 +13,14 @@
 namespace adadsr {
 
 extern const Kernels kernels_neon;
-const Kernels kernels_neon = {"neon",     Vec::width,  kPanel,   Vec::min_rows,
-                              conv_tiles, conv_pixels, upsample, row_conv};
+const Kernels kernels_neon = {"neon",
+                              Vec::width,
+                              kPanel,
+                              Vec::min_rows,
+                              conv_tiles,
+                              conv_pixels,
+                              upsample,
+                              row_conv,
+                              {transform_taps, transform_back, load_gradients, multiply_gradients}};
 
 }  // namespace adadsr

@@ -47,6 +47,9 @@ struct Store {
     int depth_side;       // pixels along the side of what shares a depth: 1 or kTile
     float block;          // the gate is clamp(depth - block, 0, 1)
     float slope;          // slope of PReLU; 1 for none
+    // First pixel of a canvas like `out`: sums become 0 where it is not above 0, which is how a
+    // gradient passes a ReLU backwards; or null.
+    const float* passed;
 };
 
 // A 3x3 conv of a canvas at a list of positions, which are tiles or pixels numbered in raster order
@@ -88,6 +91,34 @@ struct RowConvJob {
     int pitch;                    // floats from one output to the next
 };
 
+// The gradient of a 3x3 conv's weights, summed over a list of tiles.
+struct GradientJob {
+    Geometry geometry;
+    const float* source;  // first pixel of the canvas that the conv read
+    int in_pitch;
+    const float* gradient;  // of what the conv returned, on a canvas of the same size
+    int out_pitch;
+    const std::int32_t* tiles;
+};
+
+// What training adds (`gradient.h`).
+struct GradientKernels {
+    // G g G^T of neighbouring pairs of channels. taps: [tap][floats]. to: points follow point_step
+    // floats apart.
+    void (*transform_taps)(const float* taps, int floats, float* to, std::ptrdiff_t point_step);
+    // G^T sums G, the adjoint: back to taps.
+    void (*transform_back)(const float* sums, std::ptrdiff_t point_step, int floats, float* taps);
+    // For the tiles first .. first + count - 1 of a job: the transformed windows, the transformed
+    // gradients, both laid out as `tile_step` says, and the gradients' totals, [tile][out channel].
+    void (*load)(
+        const GradientJob& job, int first, int count, float* windows, float* gradients,
+        float* totals);
+    // Adds the products of one point of these tiles to sums, [out channel][in channel].
+    void (*multiply)(
+        const GradientJob& job, int count, int point, const float* windows, const float* gradients,
+        float* sums);
+};
+
 // What one instruction set offers.
 struct Kernels {
     const char* name;
@@ -101,6 +132,7 @@ struct Kernels {
     void (*upsample)(const UpsampleJob& job, int image, int row, int first, int last);
     // Runs `count` outputs, the first of them at `to`. runs: starts of the first one's window.
     void (*row_conv)(const RowConvJob& job, const float* const* runs, int count, float* to);
+    GradientKernels gradient;
 };
 
 // Floats from one tile to the next in scratch, where a tile is [channels / 16][point][16 channels]:

@@ -144,6 +144,7 @@ ADADSR_INLINE void finish(
     sum = sum + Vec::load(store.bias + channel);
     if (store.relu) sum = positive(sum);
     if (store.slope != 1) sum = leaky(sum, store.slope);
+    if (store.passed) sum = where_positive(Vec::load(store.passed + at), sum);
     if (store.plus) {
         sum = fma(sum, Vec::fill(weight), Vec::load(store.plus + at));
     } else if (weight != 1) {

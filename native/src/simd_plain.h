@@ -33,6 +33,11 @@ inline Vec positive(Vec a) {
     for (int i = 0; i < Vec::width; ++i) a.lane[i] = a.lane[i] < 0 ? 0 : a.lane[i];
     return a;
 }
+// x where `of` is above 0, otherwise 0.
+inline Vec where_positive(Vec of, Vec x) {
+    for (int i = 0; i < Vec::width; ++i) x.lane[i] = of.lane[i] > 0 ? x.lane[i] : 0;
+    return x;
+}
 
 }  // namespace
 }  // namespace adadsr

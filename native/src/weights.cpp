@@ -51,6 +51,7 @@ Weights::Weights(const Kernels& kernels, const Layout& layout, const float* bias
     panels_ = round_up(packed, panel_) / panel_;
     packed_ = Buffer(static_cast<std::size_t>(layout.matrices) * k_ * panels_ * panel_);
     bias_ = Buffer(static_cast<std::size_t>(panels_) * panel_);
+    if (!bias) return;
     for (int out = 0; out < out_channels_; ++out) bias_.data()[packed_channel(out)] = bias[out];
 }
 
@@ -90,6 +91,9 @@ TileWeights::TileWeights(
         }
     }
 }
+
+TileWeights::TileWeights(const Kernels& kernels, int out_channels, int in_channels)
+    : Weights(kernels, {in_channels, out_channels, 1, true, kPoints, kernels.panel}, nullptr) {}
 
 int TileWeights::tiles_per_call() const {
     constexpr std::size_t fewest = 12, most = 24;  // multiples of every `Kernels::min_tiles`

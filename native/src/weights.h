@@ -47,6 +47,8 @@ protected:
     // A weight, in matrix `inner` of the `inners` inside a panel and `outer` of those around
     // panels.
     float& at(int outer, int inner, int inners, int in, int out);
+    float* packed_data() { return packed_.data(); }
+    float* bias_data() { return bias_.data(); }
 
 private:
     int packed_channel(int out) const;
@@ -66,8 +68,13 @@ public:
     // Most tiles of one call of the kernel: as many as fit into the second-level cache, but enough
     // to be worth a look at all weights. The sums of a tile do not depend on it.
     int tiles_per_call() const;
+    // Weights of zero, to be replaced (`repack`).
+    TileWeights(const Kernels& kernels, int out_channels, int in_channels);
     // Floats of scratch for one thread.
     std::size_t scratch() const { return tiles_per_call() * tile_floats(); }
+    // What `repack` writes.
+    float* packed_data() { return Weights::packed_data(); }
+    float* bias_data() { return Weights::bias_data(); }
 
 private:
     std::size_t tile_floats() const { return tile_step(k()) + tile_step(panels() * panel()); }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from adadsr.errors import AdaDSRError
+from adadsr.training.convs import CONVS
 from adadsr.training.log import Entry, as_line
 from adadsr.training.loop import Pace
 from adadsr.training.session import Session, default_cache, train
@@ -38,7 +39,15 @@ def parse(arguments: Sequence[str] | None, prog: str) -> Session:
     given = _parser(prog).parse_args(arguments)
     pace = Pace(given.every, given.look, given.minutes)
     return Session(
-        given.recipe, given.train, given.valid, given.out, pace, given.cache, given.device, given.tensorboard
+        given.recipe,
+        given.train,
+        given.valid,
+        given.out,
+        pace,
+        given.cache,
+        given.device,
+        given.tensorboard,
+        given.convs,
     )
 
 
@@ -55,6 +64,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--minutes", type=_not_negative, default=pace.minutes, help=f"minutes between saved states {default}")
     add("--cache", type=Path, metavar="DIR", default=default_cache(), help=f"cache folder for LR images {default}")
     add("--device", default="auto", help=f"torch device; auto picks CUDA if available {default}")
+    add("--convs", choices=CONVS, default=CONVS[0], help=f"what runs the body; auto is native where it can {default}")
     add("--tensorboard", action="store_true", help="write curves to OUT/board")
     return parser
 

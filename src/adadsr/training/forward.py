@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adadsr.graph import ConvWeights, NetworkWeights, ShuffleTail
+from adadsr.graph import BodyWeights, ConvWeights, NetworkWeights, ShuffleTail
 from adadsr.networks import Network
 from adadsr.networks.depth_maps import predicted_error
 from adadsr.tensor_ops import OPS
+from adadsr.training.convs import NativeBody
 from adadsr.training.depths import AdapterDepths, StepDepths, UniformDepth, shared_depth_maps
 from adadsr.training.recipe import Recipe
 
@@ -39,10 +40,10 @@ class TrainingForward(nn.Module):
       (`tests/test_training_precision.py`).
     """
 
-    def __init__(self, network: Network, *, bfloat16: bool) -> None:
-        """The parameters of the network may change from here on, but not be replaced."""
+    def __init__(self, network: Network, *, bfloat16: bool, native_body: NativeBody | None = None) -> None:
+        """The parameters of the network may change from here on, but not be replaced. native_body: None for torch."""
         super().__init__()
-        self.network, self.bfloat16_body = network, bfloat16
+        self.network, self.bfloat16_body, self.native_body = network, bfloat16, native_body
         self.weights = network.weights()
 
     def forward(self, lr: Tensor, depths: StepDepths = None) -> Trained:
@@ -54,11 +55,11 @@ class TrainingForward(nn.Module):
                 if weights.require_adapter().predicts_errors:
                     scores = self._scores(z0.detach(), None)
                     predicted = predicted_error(scores, torch.full_like(scores[:, :1], depths.blocks))
-                z = _run_uniform(weights, z0, depths.blocks)
+                z = self._run_uniform(z0, depths.blocks)
             else:
                 if depths is not None:
                     depth_map, predicted = self._map(z0, depths)
-                z = weights.body.run(OPS, z0, depth_map)
+                z = self._run_body(weights.body, z0, depth_map)
         return Trained(crop_border(_restore(weights, lr, z.float())), depth_map, predicted)
 
     def _map(self, z0: Tensor, depths: AdapterDepths) -> tuple[Tensor, Tensor | None]:
@@ -71,6 +72,20 @@ class TrainingForward(nn.Module):
         depth_map = shared_depth_maps(self.weights, scores, depths)
         return depth_map, predicted_error(scores, depth_map[:, :1]) if adapter.predicts_errors else None
 
+    def _run_body(self, body: BodyWeights, z0: Tensor, depth_map: Tensor | None = None) -> Tensor:
+        if self.native_body is not None:
+            return self.native_body.run(body, z0, depth_map)
+        features: Tensor = body.run(OPS, z0, depth_map)
+        return features
+
+    def _run_uniform(self, z0: Tensor, blocks: int) -> Tensor:
+        """The body with only its first blocks. Compiled it runs all times 0 or 1: one program for all numbers."""
+        body = self.weights.body
+        if not torch.compiler.is_compiling():
+            return self._run_body(body.shallow(blocks), z0)
+        size = self.weights.map_shape(*z0.shape[-2:])
+        return self._run_body(body, z0, torch.ones(len(z0), *size, device=z0.device) * blocks)
+
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _scores(self, z0: Tensor, desired_depth: Tensor | None) -> Tensor:
         """In float32, as depths have to be. Not compiled: torch 2.13 mistakes the layout of the padding's gradient.
@@ -82,23 +97,12 @@ class TrainingForward(nn.Module):
         return scores.float()
 
 
-def make_forward(network: Network, recipe: Recipe) -> TrainingForward:
-    """The forward pass with the precision and compilation of a recipe."""
-    forward = TrainingForward(network, bfloat16=recipe.precision == "bfloat16")
+def make_forward(network: Network, recipe: Recipe, native_body: NativeBody | None = None) -> TrainingForward:
+    """The forward pass with the precision and compilation of a recipe. native_body: None for torch."""
+    forward = TrainingForward(network, bfloat16=recipe.precision == "bfloat16", native_body=native_body)
     if recipe.compile:
         forward.compile(mode="reduce-overhead" if recipe.cuda_graphs else "default")
     return forward
-
-
-def _run_uniform(weights: NetworkWeights, z0: Tensor, blocks: int) -> Tensor:
-    """The body with only its first blocks. Compiled it runs all of them times 0 or 1: one program for all numbers."""
-    if not torch.compiler.is_compiling():
-        shallow: Tensor = weights.body.shallow(blocks).run(OPS, z0)
-        return shallow
-    size = weights.map_shape(*z0.shape[-2:])
-    depth_map = torch.ones(len(z0), *size, device=z0.device) * blocks
-    features: Tensor = weights.body.run(OPS, z0, depth_map)
-    return features
 
 
 def crop_border(sr: Tensor) -> Tensor:

@@ -20,7 +20,8 @@ class Progress:
     """Some steps were made; `step` is the next one.
 
     loss: mean L1 distance to the HR patches, in 0..255. images_per_second: patches. data_share: fraction of a step's
-    time spent on getting its patches. seconds_left: of the whole run, validation and saving included.
+    time spent on getting its patches. seconds_left: of the whole run, validation and saving included. convs: what ran
+    the body: torch, or native and its instruction set.
     """
 
     stage: int
@@ -31,6 +32,7 @@ class Progress:
     images_per_second: float
     data_share: float
     seconds_left: float
+    convs: str = "torch"
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Board:
         values = entry.psnr_y if isinstance(entry, Validation) else asdict(entry)
         group = type(entry).__name__.lower()
         for name, value in values.items():
-            if name not in ("stage", "step") and value is not None:
+            if name not in ("stage", "step", "convs") and value is not None:
                 self.writer.add_scalar(f"{group}/{name}", value, self.steps_before[entry.stage] + entry.step)
         self.writer.flush()
 

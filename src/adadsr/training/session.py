@@ -22,7 +22,7 @@ class Session:
 
     recipe: a file. train, valid: folders of HR images, searched recursively. out: folder for state, log and model.
     cache: folder for LR images and teachers' targets; None caches nothing. device: as torch names it, or auto.
-    tensorboard: whether to write curves to out/board.
+    tensorboard: whether to write curves to out/board. convs: what runs the body, one of `convs.CONVS`.
     """
 
     recipe: Path
@@ -33,6 +33,7 @@ class Session:
     cache: Path | None = None
     device: str = "auto"
     tensorboard: bool = False
+    convs: str = "auto"
 
 
 def default_cache() -> Path | None:
@@ -57,7 +58,7 @@ def train(session: Session, observers: Sequence[Observer] = ()) -> Path | None:
         valid: list[Pair] = []
         if world.writes:
             valid = load_pairs(session.valid, recipe.scale, session.cache, recipe.valid_reductions)
-        trainer = Trainer(recipe, images, world, session.cache)
+        trainer = Trainer(recipe, images, world, session.cache, session.convs)
         everybody = [*observers, *_boards(session, recipe, world)]
         return Run(trainer, valid, _made(session.out), session.pace, everybody).go()
     finally:

@@ -14,6 +14,7 @@ from adadsr.errors import InputError
 from adadsr.graph import BodyWeights, map_arrays
 from adadsr.losses import LOSSES, depth_excess, error_deviance, l1, tile_errors
 from adadsr.networks import Network
+from adadsr.training.convs import choose_convs
 from adadsr.training.depths import AdapterDepths, StepDepths, UniformDepth, draw_depths, part_of
 from adadsr.training.distributed import World
 from adadsr.training.forward import BORDER, Trained, crop_border, make_forward
@@ -40,8 +41,18 @@ class Trainer:
     learning rate was halved.
     """
 
-    def __init__(self, recipe: Recipe, images: TrainingImages, world: World, cache: Path | None = None) -> None:
-        """images: of the recipe's scale, on the world's device. cache: folder for a teacher's targets."""
+    def __init__(
+        self,
+        recipe: Recipe,
+        images: TrainingImages,
+        world: World,
+        cache: Path | None = None,
+        convs: str = "auto",
+    ) -> None:
+        """images: of the recipe's scale, on the world's device. cache: folder for a teacher's targets.
+
+        convs: what runs the body, one of `convs.CONVS`. Raises BackendError if it cannot.
+        """
         self.recipe, self.images, self.world, self.cache = recipe, images, world, cache
         self.clock = Clock(world.device)
         self.generator = torch.Generator().manual_seed(recipe.seed)
@@ -53,6 +64,7 @@ class Trainer:
             interpolating_init(network)
         self.network = network.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights = self.network.weights()
+        self.native_body = choose_convs(convs, self.weights.body, recipe, world.device)
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))  # type: ignore[no-untyped-call]
         self.optimizers = Optimizers(self.network, world.device, muon=recipe.optimizer == "muon")
         self.stage, self.step, self.rollbacks = 0, 0, 0
@@ -63,6 +75,11 @@ class Trainer:
         network = self.average.module
         assert isinstance(network, Network)
         return network
+
+    @property
+    def convs(self) -> str:
+        """What runs the body, for logs."""
+        return "torch" if self.native_body is None else self.native_body.label
 
     @property
     def rate(self) -> float:
@@ -101,14 +118,18 @@ class Trainer:
         """Prepare the steps of the current stage. Raises AdaDSRError if its images or teacher do not fit."""
         stage, images = self.recipe.stages[self.stage], self.images
         self.part = self.world.part(stage.batch, stage.shared_depth)
-        self.teacher = load_teacher(self.recipe, stage, self.world.device)
+        self.teacher = load_teacher(
+            self.recipe, stage, self.world.device, "torch" if self.native_body is None else "auto"
+        )
         if self.teacher is not None and stage.teacher_megapixels:
             images = TargetMaker(self.teacher, self.recipe.seed, self.world, self.cache).cut(images, stage)
         self.sampler = PatchSampler(images, stage.patch, self.generator)
         self.network.requires_grad_(stage.train == "all")
         map_arrays(self.weights.adapter, lambda parameter: parameter.requires_grad_(stage.adaptive))
         # A step at one depth everywhere leaves the adapter and the deeper blocks without gradients.
-        self.forward = self.world.shared(make_forward(self.network, self.recipe), unused=stage.uniform_share > 0)
+        self.forward = self.world.shared(
+            make_forward(self.network, self.recipe, self.native_body), unused=stage.uniform_share > 0
+        )
 
     def advance(self) -> Step:
         """One optimizer step of the current stage."""

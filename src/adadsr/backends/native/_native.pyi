@@ -176,11 +176,13 @@ def conv_tiles(
     depths: Depths | None = None,
     block: float = 0.0,
     plus: Canvas | None = None,
+    passed: Canvas | None = None,
 ) -> None:
     """out = clamp(depths - block, 0, 1) * relu(conv(source)) + plus at tiles; without depths the gate is 1.
 
     slope: if not 1, that of a PReLU instead of the ReLU.
     plus: may be `out`. Pixels whose gate is 0 are then unchanged.
+    passed: like `out`; sums become 0 where it is not above 0, which is how a gradient passes a ReLU.
 
     Only pixels of the image are stored.
     """
@@ -239,4 +241,37 @@ def upsample(weights: list[UpsamplingWeights], source: Canvas, out: Array, top: 
 
     weights: 16, for each edge case of a row (first, inner, last, only) and, within it, of a column.
     out: float32 (batch, factor * (bottom - top), factor * width, channels), writable, with any strides.
+    """
+
+def blank_weights(in_channels: int, out_channels: int, isa: str) -> TileWeights:
+    """Weights of zero, to be replaced by `repack`."""
+
+def repack(weights: TileWeights, weight: Array, bias: Array | None, adjoint: bool, threads: int) -> None:
+    """Replace weights that have no upscale factor. weight: (out, 3, 3, in). bias: (out,), None to keep it.
+
+    adjoint: make them those of the gradient of a conv's input, a conv of `out` to `in` channels; bias is then (in,).
+    """
+
+def weight_gradient(
+    isa: str,
+    source: Canvas,
+    gradient: Canvas,
+    tiles: Positions,
+    weight: Array,
+    bias: Array,
+    scratch: Scratch,
+    threads: int,
+) -> None:
+    """Gradients of a conv that read `source`, into weight (out, 3, 3, in) and bias (out,).
+
+    gradient: of what the conv returned; counts as zero outside `tiles`. Results do not depend on the number of threads.
+    """
+
+def multiply_gate(source: Canvas, depths: Depths, block: float, out: Canvas, threads: int) -> None:
+    """out = clamp(depths - block, 0, 1) * source at every pixel. out: may be `source`."""
+
+def gate_gradient(update: Canvas, gradient: Canvas, tiles: Positions, out: Array, threads: int) -> None:
+    """Add the sums of update * gradient over tiles, or over each of their pixels, to `out`.
+
+    out: (batch, rows, columns, 1), with as many rows and columns as the canvas has tiles or pixels.
     """

@@ -1,0 +1,223 @@
+// What training adds to convs at lists of tiles: weights that change, and their gradients.
+#include <algorithm>
+
+#include "engine.h"
+#include "pool.h"
+#include "refuse.h"
+
+namespace adadsr {
+namespace {
+
+// Tiles of a partial sum. It is fixed, so the result depends neither on threads nor on caches.
+constexpr int kTilesPerSum = 32;
+constexpr int kTilesPerLoad = 8;
+
+// Scratch of a gradient: what the kernel loads for some tiles, and the sums so far.
+struct GradientScratch {
+    std::size_t windows, gradients, totals, sums, bias;
+
+    GradientScratch(const GradientJob& job, int tiles) {
+        const auto floats = [&](std::ptrdiff_t each) { return static_cast<std::size_t>(each); };
+        windows = floats(tile_step(job.in_pitch)) * tiles;
+        gradients = floats(tile_step(job.out_pitch)) * tiles;
+        totals = floats(job.out_pitch) * tiles;
+        sums = floats(kPoints) * job.out_pitch * job.in_pitch;
+        bias = floats(job.out_pitch);
+    }
+    std::size_t size() const { return windows + gradients + totals + sums + bias; }
+};
+
+// A gradient in the making: a round loads some partial sums' tiles, then adds them up.
+class Rounds {
+public:
+    Rounds(const Kernels& kernels, const GradientJob& job, int tiles, Scratch& scratch, int threads)
+        : kernels_(kernels.gradient), job_(job), tiles_(tiles), threads_(threads) {
+        most_ = std::min(threads * kTilesPerSum, tiles);
+        const GradientScratch sizes(job, most_);
+        windows_ = scratch.reserve(sizes.size(), 1);
+        gradients_ = windows_ + sizes.windows;
+        totals_ = gradients_ + sizes.gradients;
+        sums_ = totals_ + sizes.totals;
+        bias_ = sums_ + sizes.sums;
+        std::fill_n(sums_, sizes.sums + sizes.bias, 0.0f);
+    }
+
+    void run() {
+        for (int first = 0; first < tiles_; first += most_) {
+            const int count = std::min(most_, tiles_ - first);
+            load(first, count);
+            Pool::instance().run(kPoints + 1, threads_, [&](int point, int) {
+                for (int from = 0; from < count; from += kTilesPerSum) {
+                    add(point, from, std::min(kTilesPerSum, count - from));
+                }
+            });
+        }
+    }
+
+    // Writes weights (out, 3, 3, in) and a bias (out).
+    void finish(int in_channels, int out_channels, float* weight, float* bias) const {
+        std::copy_n(bias_, out_channels, bias);
+        const std::ptrdiff_t point_step =
+            static_cast<std::ptrdiff_t>(job_.out_pitch) * job_.in_pitch;
+        // The windows are no longer needed; their memory has room for the taps of each thread.
+        std::vector<float> taps(static_cast<std::size_t>(threads_) * kTaps * job_.in_pitch);
+        Pool::instance().run(out_channels, threads_, [&](int out, int worker) {
+            float* rows = taps.data() + static_cast<std::size_t>(worker) * kTaps * job_.in_pitch;
+            const std::ptrdiff_t row = static_cast<std::ptrdiff_t>(out) * job_.in_pitch;
+            kernels_.transform_back(sums_ + row, point_step, job_.in_pitch, rows);
+            float* to = weight + static_cast<std::ptrdiff_t>(out) * kTaps * in_channels;
+            for (int tap = 0; tap < kTaps; ++tap, to += in_channels) {
+                std::copy_n(rows + tap * job_.in_pitch, in_channels, to);
+            }
+        });
+    }
+
+private:
+    void load(int first, int count) {
+        Pool::instance().run(
+            (count + kTilesPerLoad - 1) / kTilesPerLoad, threads_, [&](int piece, int) {
+                const int from = piece * kTilesPerLoad;
+                kernels_.load(
+                    job_, first + from, std::min(kTilesPerLoad, count - from),
+                    windows_ + from * tile_step(job_.in_pitch),
+                    gradients_ + from * tile_step(job_.out_pitch), totals_ + from * job_.out_pitch);
+            });
+    }
+
+    // Adds a partial sum of a point, or after the last point, of the bias.
+    void add(int point, int from, int count) {
+        if (point < kPoints) {
+            const std::size_t matrix = static_cast<std::size_t>(job_.out_pitch) * job_.in_pitch;
+            kernels_.multiply(
+                job_, count, point, windows_ + from * tile_step(job_.in_pitch),
+                gradients_ + from * tile_step(job_.out_pitch), sums_ + point * matrix);
+            return;
+        }
+        for (int channel = 0; channel < job_.out_pitch; ++channel) {
+            float sum = 0;
+            for (int i = 0; i < count; ++i) sum += totals_[(from + i) * job_.out_pitch + channel];
+            bias_[channel] += sum;
+        }
+    }
+
+    const GradientKernels& kernels_;
+    const GradientJob& job_;
+    int tiles_, threads_, most_;
+    float *windows_, *gradients_, *totals_, *sums_, *bias_;
+};
+
+void check_pair(const Canvas& first, const Canvas& second, const Positions& tiles) {
+    if (!first.same_size(second)) refuse("the two canvases differ in size");
+    tiles.check_below(first.tiles());
+}
+
+// Calls visit(image, row, column, depth) for each pixel of some rows of a canvas.
+template <class Visit>
+void visit_row(const Geometry& g, const Depths& depths, int task, const Visit& visit) {
+    const int image = task / g.height, row = task % g.height;
+    const bool per_pixel = depths.rows == g.height && depths.columns == g.width;
+    const int side = per_pixel ? 1 : kTile;
+    const float* line =
+        depths.values.data() +
+        (static_cast<std::ptrdiff_t>(image) * depths.rows + row / side) * depths.columns;
+    for (int column = 0; column < g.width; ++column) visit(image, row, column, line[column / side]);
+}
+
+}  // namespace
+
+void repack(
+    TileWeights& weights, const float* weight, const float* bias, bool adjoint, int threads) {
+    const Kernels& kernels = weights.kernels();
+    const int panel = weights.panel(), panels = weights.panels(), k = weights.k();
+    const int in = weights.in_channels(), out = weights.out_channels();
+    const std::ptrdiff_t panel_floats = static_cast<std::ptrdiff_t>(k) * panel;
+    // Floats from one in channel, tap and out channel of the weight to the next.
+    const std::ptrdiff_t in_step = adjoint ? kTaps * out : 1;
+    const std::ptrdiff_t tap_step = adjoint ? -out : in;
+    const std::ptrdiff_t out_step = adjoint ? 1 : kTaps * in;
+    const float* origin = adjoint ? weight + (kTaps - 1) * out : weight;
+    std::vector<float> taps(static_cast<std::size_t>(threads) * kTaps * panel);
+    Pool::instance().run(in, threads, [&](int row, int worker) {
+        float* staged = taps.data() + static_cast<std::size_t>(worker) * kTaps * panel;
+        for (int part = 0; part < panels; ++part) {
+            const int lanes = std::clamp(out - part * panel, 0, panel);
+            const float* from = origin + row * in_step + part * panel * out_step;
+            for (int tap = 0; tap < kTaps; ++tap) {
+                float* to = staged + tap * panel;
+                for (int lane = 0; lane < lanes; ++lane) {
+                    to[lane] = from[tap * tap_step + lane * out_step];
+                }
+                std::fill(to + lanes, to + panel, 0.0f);
+            }
+            float* to = weights.packed_data() + part * panel_floats + row * panel;
+            kernels.gradient.transform_taps(staged, panel, to, panels * panel_floats);
+        }
+    });
+    if (bias) std::copy_n(bias, out, weights.bias_data());
+}
+
+void weight_gradient(
+    const Kernels& kernels, const Canvas& source, const Canvas& gradient, const Positions& tiles,
+    float* weight, float* bias, Scratch& scratch, int threads) {
+    check_pair(source, gradient, tiles);
+    GradientJob job{};
+    job.geometry = source.geometry();
+    job.source = source.data();
+    job.in_pitch = source.pitch();
+    job.gradient = gradient.data();
+    job.out_pitch = gradient.pitch();
+    job.tiles = tiles.numbers.data();
+    const auto lock = scratch.lock();
+    Rounds rounds(kernels, job, tiles.size(), scratch, threads);
+    rounds.run();
+    rounds.finish(source.channels(), gradient.channels(), weight, bias);
+}
+
+void multiply_gate(
+    const Canvas& source, const Depths& depths, float block, Canvas& out, int threads) {
+    if (!source.same_size(out) || source.channels() != out.channels()) {
+        refuse("source and out differ in size");
+    }
+    depth_side(depths, source.geometry());
+    const Geometry& g = source.geometry();
+    const int pitch = source.pitch();
+    Pool::instance().run(g.batch * g.height, threads, [&](int task, int) {
+        visit_row(g, depths, task, [&](int image, int row, int column, float depth) {
+            const float weight = std::clamp(depth - block, 0.0f, 1.0f);
+            const float* from = source.pixel(image, row, column);
+            float* to = out.pixel(image, row, column);
+            for (int c = 0; c < pitch; ++c) to[c] = weight * from[c];
+        });
+    });
+}
+
+void gate_gradient(
+    const Canvas& update, const Canvas& gradient, const Positions& tiles,
+    const ImageView<float>& out, int threads) {
+    check_pair(update, gradient, tiles);
+    const Geometry& g = update.geometry();
+    const std::ptrdiff_t rows = out.size[1], columns = out.size[2];
+    const bool per_pixel = rows == g.height && columns == g.width;
+    if (out.size[0] != g.batch || out.size[3] != 1 ||
+        !(per_pixel || (rows == g.tile_rows && columns == g.tile_columns))) {
+        refuse("the gradient of the gates has neither the pixels nor the tiles of the canvas");
+    }
+    const int side = per_pixel ? 1 : kTile, pitch = update.pitch();
+    Pool::instance().run(tiles.size(), threads, [&](int task, int) {
+        const int tile = tiles.numbers[task], inside = tile % (g.tile_rows * g.tile_columns);
+        const int image = tile / (g.tile_rows * g.tile_columns);
+        const int top = inside / g.tile_columns * kTile, left = inside % g.tile_columns * kTile;
+        for (int y = top; y < std::min(g.height, top + kTile); ++y) {
+            for (int x = left; x < std::min(g.width, left + kTile); ++x) {
+                const float *a = update.pixel(image, y, x), *b = gradient.pixel(image, y, x);
+                float sum = 0;
+                for (int c = 0; c < pitch; ++c) sum += a[c] * b[c];
+                out.data
+                    [image * out.stride[0] + y / side * out.stride[1] + x / side * out.stride[2]] +=
+                    sum;
+            }
+        }
+    });
+}
+
+}  // namespace adadsr
