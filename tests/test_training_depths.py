@@ -6,7 +6,7 @@ import torch
 from adadsr.errors import InputError
 from adadsr.tensor_ops import OPS
 from adadsr.training import Recipe, Stage
-from adadsr.training.depths import AdapterDepths, UniformDepth, draw_depths, part_of, shared_depth_maps
+from adadsr.training.depths import AdapterDepths, UniformDepths, draw_depths, part_of, shared_depth_maps
 from adadsr.training.forward import TrainingForward
 from training_samples import build
 
@@ -54,7 +54,7 @@ def test_together_their_maps_meet_it(network, groups):
     assert abs(float(depth_map[1].mean() - wanted[0])) > 1 / 12  # one image alone need not meet it
 
 
-@pytest.mark.parametrize("depths", [UniformDepth(6), AdapterDepths(torch.full((4,), 6.0), group=4, full=1)])
+@pytest.mark.parametrize("depths", [UniformDepths((6,)), AdapterDepths(torch.full((4,), 6.0), group=4, full=1)])
 def test_an_adapter_that_predicts_errors_learns_from_nothing_else_and_the_network_not_from_it(depths):
     torch.manual_seed(0)
     network, lr = build("adaedsr-baseline", 2, 4), torch.rand(4, 3, 16, 16) * 255
@@ -93,7 +93,7 @@ def test_a_uniform_step_is_the_same_depth_everywhere(network):
     with torch.no_grad():
         everywhere = torch.full((2, network.config.n_groups, 3, 2), float(depth))
         expected = network.weights().run(OPS, lr, everywhere)[..., 1:-1, 1:-1]
-        result = TrainingForward(network, bfloat16=False)(lr, UniformDepth(depth))
+        result = TrainingForward(network, bfloat16=False)(lr, UniformDepths((depth,)))
     assert result.depth_map is None
     torch.testing.assert_close(result.sr, expected, atol=2e-3, rtol=0)
 
@@ -101,14 +101,33 @@ def test_a_uniform_step_is_the_same_depth_everywhere(network):
 def test_uniform_depths_are_as_frequent_as_requested_and_reach_every_block():
     generator = torch.Generator().manual_seed(0)
     depths = [draw_depths(shared(uniform_share=0.25), N_BLOCKS, generator) for _ in range(2000)]
-    drawn = [depth.blocks for depth in depths if isinstance(depth, UniformDepth)]
+    drawn = [depth.blocks[0] for depth in depths if isinstance(depth, UniformDepths)]
     assert 0.2 < len(drawn) / len(depths) < 0.3
     assert set(drawn) == set(range(1, N_BLOCKS + 1))
+
+
+def test_an_adapter_that_learns_alone_sees_tiles_at_several_depths():
+    stage = shared(uniform_share=0.9, train="adapter")
+    generator = torch.Generator().manual_seed(0)
+    drawn = [draw_depths(stage, N_BLOCKS, generator) for _ in range(200)]
+    several = [depth.blocks for depth in drawn if isinstance(depth, UniformDepths)]
+    assert all(len(set(blocks)) == len(blocks) > 1 for blocks in several)
+    assert {block for blocks in several for block in blocks} == set(range(N_BLOCKS + 1))
+
+
+@torch.no_grad()
+def test_several_depths_are_each_of_them_in_turn():
+    torch.manual_seed(0)
+    network, lr = build("adaedsr-baseline", 2, 4), torch.rand(2, 3, 12, 8) * 255
+    forward = TrainingForward(network, bfloat16=False)
+    together, alone = forward(lr, UniformDepths((5, 0))), [forward(lr, UniformDepths((n,))) for n in (5, 0)]
+    torch.testing.assert_close(together.sr, torch.cat([each.sr for each in alone]))
+    torch.testing.assert_close(together.predicted_error, torch.cat([each.predicted_error for each in alone]))
 
 
 def test_a_part_of_the_depths_is_that_of_the_images():
     whole = AdapterDepths(torch.arange(8.0), group=4, full=1)
     part = part_of(whole, slice(4, 8), torch.device("cpu"))
     assert (part.desired.tolist(), part.group, part.full) == ([4, 5, 6, 7], 4, 1)
-    for depths in (None, UniformDepth(3)):
+    for depths in (None, UniformDepths((3,))):
         assert part_of(depths, slice(4, 8), torch.device("cpu")) == depths

@@ -39,6 +39,8 @@ def test_an_unknown_or_missing_key_is_named(text: str, tmp_path: Path) -> None:
         ("learning_rate: .nan", "learning_rate=nan is not"),
         ("adaptive: 1", "adaptive=1 is not true or false"),
         ("depth_weight: -1", "depth_weight=-1 is not"),
+        ("train: tail", "train='tail' is not one of"),
+        ("train: adapter", "train: adapter needs an adaptive stage"),
         ("full_share: 2", "full_share=2 is not"),
         ("least_share: 0", "least_share=0 is not"),
         ("schedule: flat", "schedule='flat' is not one of ('cosine', 'step')"),
@@ -116,3 +118,11 @@ def test_a_file_that_is_not_a_recipe_is_named(tmp_path: Path) -> None:
         Recipe.from_yaml(tmp_path / "r.yaml")
     with pytest.raises(InputError, match=r"none\.yaml: cannot read \(No such file"):
         Recipe.from_yaml(tmp_path / "none.yaml")
+
+
+def test_what_only_one_kind_of_adapter_can_is_refused_for_the_other() -> None:
+    alone = Stage(1, 1, 8, 1.0, adaptive=True, train="adapter")
+    with pytest.raises(InputError, match="teacher=x has no effect with train: adapter"):
+        replace(alone, teacher="x")
+    with pytest.raises(InputError, match="depth_weight needs depth_tile: 1"):
+        Recipe("adatiny", 2, 4, (replace(alone, depth_weight=0.1),))

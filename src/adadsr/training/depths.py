@@ -10,6 +10,9 @@ from adadsr.graph import NetworkWeights
 from adadsr.networks.depth_maps import depths_at
 from adadsr.training.recipe import Stage
 
+COMPARED = 4
+"""Depths at which an adapter that learns alone sees the same tiles: what a block gains is a difference of errors."""
+
 
 @dataclass(frozen=True)
 class AdapterDepths:
@@ -25,13 +28,13 @@ class AdapterDepths:
 
 
 @dataclass(frozen=True)
-class UniformDepth:
-    """A number of blocks that run at every position of every image, without the adapter."""
+class UniformDepths:
+    """Numbers of blocks that run at every position of every image, without a map: the batch runs once with each."""
 
-    blocks: int
+    blocks: tuple[int, ...]
 
 
-StepDepths: TypeAlias = AdapterDepths | UniformDepth | None
+StepDepths: TypeAlias = AdapterDepths | UniformDepths | None
 """Depths of a step; None runs every block everywhere."""
 
 
@@ -44,8 +47,11 @@ def draw_depths(stage: Stage, n_blocks: int, generator: torch.Generator) -> Step
         return adapter
     # Two draws in either case, so that the patches of a run do not depend on the outcome.
     chance = float(torch.rand((), generator=generator))
-    blocks = int(torch.randint(0 if stage.train == "adapter" else 1, n_blocks + 1, (), generator=generator))
-    return UniformDepth(blocks) if chance < stage.uniform_share else adapter
+    if stage.train == "adapter":
+        drawn = torch.randperm(n_blocks + 1, generator=generator)[:COMPARED]
+    else:
+        drawn = torch.randint(1, n_blocks + 1, (1,), generator=generator)
+    return UniformDepths(tuple(drawn.tolist())) if chance < stage.uniform_share else adapter
 
 
 def _desired(stage: Stage, generator: torch.Generator) -> Tensor:

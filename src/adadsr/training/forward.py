@@ -11,7 +11,7 @@ from adadsr.networks import Network
 from adadsr.networks.depth_maps import predicted_error
 from adadsr.tensor_ops import OPS
 from adadsr.training.convs import NativeBody
-from adadsr.training.depths import AdapterDepths, StepDepths, UniformDepth, shared_depth_maps
+from adadsr.training.depths import AdapterDepths, StepDepths, UniformDepths, shared_depth_maps
 from adadsr.training.recipe import Recipe
 
 BORDER = 1
@@ -19,7 +19,7 @@ BORDER = 1
 
 
 class Trained(NamedTuple):
-    """Result of a forward pass.
+    """Result of a forward pass; the N images repeat for each of several uniform depths.
 
     sr: (N, 3, s*H - 2, s*W - 2) in 0..255. depth_map: (N, G, h, w) in blocks; None without one. predicted_error: of the
     tiles at the depth that ran, (N, 1, h, w), from an adapter that predicts errors; None otherwise.
@@ -51,16 +51,22 @@ class TrainingForward(nn.Module):
         weights, depth_map, predicted = self.weights, None, None
         z0: Tensor = weights.head.run(OPS, lr)
         with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.bfloat16_body):
-            if isinstance(depths, UniformDepth):
-                if weights.require_adapter().predicts_errors:
-                    scores = self._scores(z0.detach(), None)
-                    predicted = predicted_error(scores, torch.full_like(scores[:, :1], depths.blocks))
-                z = self._run_uniform(z0, depths.blocks)
+            if isinstance(depths, UniformDepths):
+                z = torch.cat([self._run_uniform(z0, blocks) for blocks in depths.blocks])
+                predicted = self._uniform_error(z0, depths)
+                lr = lr.repeat(len(depths.blocks), 1, 1, 1)
             else:
                 if depths is not None:
                     depth_map, predicted = self._map(z0, depths)
                 z = self._run_body(weights.body, z0, depth_map)
         return Trained(crop_border(_restore(weights, lr, z.float())), depth_map, predicted)
+
+    def _uniform_error(self, z0: Tensor, depths: UniformDepths) -> Tensor | None:
+        """The error that the adapter predicts for each of these depths; None if it predicts none."""
+        if not self.weights.require_adapter().predicts_errors:
+            return None
+        scores = self._scores(z0.detach(), None)
+        return torch.cat([predicted_error(scores, torch.full_like(scores[:, :1], n)) for n in depths.blocks])
 
     def _map(self, z0: Tensor, depths: AdapterDepths) -> tuple[Tensor, Tensor | None]:
         """The depth map of a step, and the error that the adapter predicts for it.

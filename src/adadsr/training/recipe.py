@@ -35,7 +35,8 @@ class Stage:
     shared_depth: this many images of a batch share one desired depth, which their maps meet together, like parts of
         one photo. The first `full_share` of them run at full depth. 1: each alone.
     uniform_share: fraction of steps that bypass the adapter and run one random number of blocks at every position, so
-        that each block also learns to be the last.
+        that each block also learns to be the last. With train: adapter they run several numbers, one after the other,
+        to see what a block gains.
     teacher: a network, by name or path, whose output at full depth is a second target; empty for none.
     teacher_weight: weight of the distance to it in the loss; the rest is the distance to the HR image.
     teacher_megapixels: LR megapixels of the photos whose targets are computed before the stage, cached, and used
@@ -77,6 +78,8 @@ class Stage:
         _check("train", self.train, f"one of {TRAINED}", lambda value: value in TRAINED, str)
         if self.train == "adapter" and not self.adaptive:
             raise InputError("train: adapter needs an adaptive stage; add adaptive: true")
+        if self.train == "adapter" and self.teacher:
+            raise InputError(f"teacher={self.teacher} has no effect with train: adapter; drop one of the two")
         given = {field.name: getattr(self, field.name) != field.default for field in fields(self)}
         idle = [] if self.adaptive else [name for name in ADAPTIVE_ONLY if given[name]]
         if idle:

@@ -15,7 +15,7 @@ from adadsr.graph import BodyWeights, map_arrays
 from adadsr.losses import LOSSES, depth_excess, error_deviance, l1, tile_errors
 from adadsr.networks import Network
 from adadsr.training.convs import choose_convs
-from adadsr.training.depths import AdapterDepths, StepDepths, UniformDepth, draw_depths, part_of
+from adadsr.training.depths import AdapterDepths, StepDepths, UniformDepths, draw_depths, part_of
 from adadsr.training.distributed import World
 from adadsr.training.forward import BORDER, Trained, crop_border, make_forward
 from adadsr.training.log import Clock
@@ -142,8 +142,8 @@ class Trainer:
             loss, distance = self._losses(stage, batch, depths)
             self.optimizers.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            if isinstance(depths, UniformDepth):
-                _forget_beyond(self.weights.body, depths.blocks)
+            if isinstance(depths, UniformDepths):
+                _forget_beyond(self.weights.body, max(depths.blocks))
             norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
             self.optimizers.step(self.rate)
             self.average.update_parameters(self.network)
@@ -154,6 +154,7 @@ class Trainer:
         """What is minimised, and the L1 distance to the HR patches."""
         distance, hr = LOSSES[stage.loss], crop_border(batch.hr)
         result = self.forward(batch.lr, depths)
+        hr = hr.repeat(len(result.sr) // len(hr), 1, 1, 1)
         loss = distance(result.sr, hr)
         if self.teacher is not None:
             target = self.teacher.target(batch.lr) if batch.target is None else crop_border(batch.target)
