@@ -10,7 +10,7 @@ import pytest
 from adadsr import checkpoints
 from adadsr.datasets import load_pairs
 from adadsr.errors import InputError
-from adadsr.training import Recipe
+from adadsr.training import Recipe, Stage
 from training_samples import RECIPE, STAGES, build, trainer_of, write_photos
 
 
