@@ -77,7 +77,7 @@ def test_an_interpreted_engine_equals_the_definition_and_counts_its_price():
 def test_scores_equal_the_definition(name, backbone, tile, seed, batch, height, width, depth):
     engine, lr = engine_of(name, backbone, tile), lr_images(seed, batch, height, width)
     scores = engine.scores(engine.features(lr), depth)
-    assert scores.shape == (batch, *engine.network.map_shape(height, width))
+    assert scores.shape == (batch, engine.network.adapter.n_scores, *engine.network.map_shape(height, width)[1:])
     assert scores.dtype == np.float32
 
     def define(dtype):
