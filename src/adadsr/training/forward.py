@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adadsr.graph import BodyWeights, ConvWeights, NetworkWeights, ShuffleTail
+from adadsr.graph import ConvWeights, NetworkWeights, ShuffleTail
 from adadsr.networks import Network, Restoration
-from adadsr.tensor_ops import OPS
-from adadsr.training.convs import NativeBody
+from adadsr.tensor_ops import OPS, TensorOps
+from adadsr.training.convs import TorchConvs
 from adadsr.training.depths import StepDepths, UniformDepth, shared_depth_maps
 from adadsr.training.recipe import Recipe
 
@@ -25,10 +25,10 @@ class TrainingForward(nn.Module):
       (`tests/test_training_precision.py`).
     """
 
-    def __init__(self, network: Network, *, bfloat16: bool, native_body: NativeBody | None = None) -> None:
-        """The parameters of the network may change from here on, but not be replaced. native_body: None for torch."""
+    def __init__(self, network: Network, *, bfloat16: bool, convs: TorchConvs | None = None) -> None:
+        """The parameters of the network may change from here on, but not be replaced. convs: torch's by default."""
         super().__init__()
-        self.network, self.bfloat16_body, self.native_body = network, bfloat16, native_body
+        self.network, self.bfloat16_body, self.convs = network, bfloat16, convs or TorchConvs()
         self.weights = network.weights()
 
     def forward(self, lr: Tensor, depths: StepDepths = None) -> Restoration:
@@ -42,33 +42,27 @@ class TrainingForward(nn.Module):
                 if depths is not None:
                     scores = self._scores(z0, depths.desired)
                     depth_map = shared_depth_maps(weights.require_adapter(), scores, depths, weights.n_blocks)
-                z = self._run_body(weights.body, z0, depth_map)
-        return Restoration(crop_border(_restore(weights, lr, z.float())), depth_map)
-
-    def _run_body(self, body: BodyWeights, z0: Tensor, depth_map: Tensor | None = None) -> Tensor:
-        if self.native_body is not None:
-            return self.native_body.run(body, z0, depth_map)
-        features: Tensor = body.run(OPS, z0, depth_map)
-        return features
+                z = self.convs.run_body(weights.body, z0, depth_map)
+        return Restoration(crop_border(_restore(self.convs.ops, weights, lr, z.to(lr.dtype))), depth_map)
 
     def _run_uniform(self, z0: Tensor, blocks: int) -> Tensor:
         """The body with only its first blocks. Compiled it runs all times 0 or 1: one program for all numbers."""
         body = self.weights.body
         if not torch.compiler.is_compiling():
-            return self._run_body(body.shallow(blocks), z0)
+            return self.convs.run_body(body.shallow(blocks), z0)
         size = self.weights.map_shape(*z0.shape[-2:])
-        return self._run_body(body, z0, torch.ones(len(z0), *size, device=z0.device) * blocks)
+        return self.convs.run_body(body, z0, torch.ones(len(z0), *size, device=z0.device) * blocks)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _scores(self, z0: Tensor, desired_depth: Tensor) -> Tensor:
         """In float32, as depths have to be. Not compiled: torch 2.13 mistakes the layout of the padding's gradient."""
-        scores: Tensor = self.weights.require_adapter().run(OPS, z0, desired_depth)
-        return scores.float()
+        scores: Tensor = self.weights.require_adapter().run(self.convs.ops, z0, desired_depth)
+        return scores.to(z0.dtype)
 
 
-def make_forward(network: Network, recipe: Recipe, native_body: NativeBody | None = None) -> TrainingForward:
-    """The forward pass with the precision and compilation of a recipe. native_body: None for torch."""
-    forward = TrainingForward(network, bfloat16=recipe.precision == "bfloat16", native_body=native_body)
+def make_forward(network: Network, recipe: Recipe, convs: TorchConvs | None = None) -> TrainingForward:
+    """The forward pass with the precision and compilation of a recipe. convs: torch's by default."""
+    forward = TrainingForward(network, bfloat16=recipe.precision == "bfloat16", convs=convs)
     if recipe.compile:
         forward.compile(mode="reduce-overhead" if recipe.cuda_graphs else "default")
     return forward
@@ -79,23 +73,23 @@ def crop_border(sr: Tensor) -> Tensor:
     return sr[..., BORDER:-BORDER, BORDER:-BORDER]
 
 
-def _restore(weights: NetworkWeights, lr: Tensor, z: Tensor) -> Tensor:
+def _restore(ops: TensorOps, weights: NetworkWeights, lr: Tensor, z: Tensor) -> Tensor:
     """`NetworkWeights.restore`, with a folded tail if it can be folded."""
     if not isinstance(weights.tail, ShuffleTail):
-        defined: Tensor = weights.restore(OPS, lr, z)
+        defined: Tensor = weights.restore(ops, lr, z)
         return defined
-    sr: Tensor = weights.head.denormalise(OPS, run_folded(weights.tail, z))
+    sr: Tensor = weights.head.denormalise(OPS, run_folded(weights.tail, z, ops))
     return sr
 
 
-def run_folded(tail: ShuffleTail, z: Tensor) -> Tensor:
+def run_folded(tail: ShuffleTail, z: Tensor, ops: TensorOps = OPS) -> Tensor:
     """`ShuffleTail.run`, except for the outermost BORDER pixels, with the same weights and gradients.
 
     Between the last two convs lies only PixelShuffle, so together they are one 5x5 conv: an eighth of the
     multiply-accumulates with 64 features. z: (N, C, H, W). Returns (N, 3, s*H, s*W).
     """
     for conv, factor in zip(tail.convs[:-1], tail.factors[:-1], strict=True):
-        z = F.pixel_shuffle(conv.run(OPS, z), factor)
+        z = F.pixel_shuffle(conv.run(ops, z), factor)
     folded = fold(tail.convs[-1], tail.factors[-1], tail.last)
     return F.pixel_shuffle(folded.run(OPS, z), tail.factors[-1])
 
