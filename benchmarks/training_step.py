@@ -1,4 +1,4 @@
-"""A training step on the CPU: convs of the body on the native engine against torch's, in turns, and its parts.
+"""A training step on the CPU: 3x3 convs on the native engine against torch's, in turns, and its parts.
 
 `python benchmarks/training_step.py [--network edsr-baseline] [--scale 2] [--batch 8] [--patch 32] [--rounds 9]
 [--threads 1]`
@@ -114,7 +114,7 @@ def main() -> None:
         print(f"{name:7} {medians[name]:7.1f} ms ({1000 * min(taken):.1f} to {1000 * max(taken):.1f})")
     for part, value in parts.items():
         print(f"    {part:16} {value:7.1f} ms")
-    print(f"{ratio:.2f} times as fast, on {trainers['native'].convs}")
+    print(f"{ratio:.2f} times as fast, on {trainers['native'].convs.label}")
     result = {"milliseconds": medians, "parts": parts, "ratio": round(ratio, 3), "goal": GOAL, "met": ratio >= GOAL}
     print(json.dumps(result | vars(given) | {"environment": describe_environment(Execution(threads=given.threads))}))
 

@@ -64,7 +64,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--minutes", type=_not_negative, default=pace.minutes, help=f"minutes between saved states {default}")
     add("--cache", type=Path, metavar="DIR", default=default_cache(), help=f"cache folder for LR images {default}")
     add("--device", default="auto", help=f"torch device; auto picks CUDA if available {default}")
-    add("--convs", choices=CONVS, default=CONVS[0], help=f"what runs the body; auto is native where it can {default}")
+    add(
+        "--convs",
+        choices=CONVS,
+        default=CONVS[0],
+        help=f"what runs 3x3 convs; auto: native where it can {default}",
+    )
     add("--tensorboard", action="store_true", help="write curves to OUT/board")
     return parser
 

@@ -1,6 +1,6 @@
-"""What runs the convs of the body in training: torch, or the native engine's Winograd kernels on the CPU."""
+"""What runs the 3x3 convs of training: torch, or the native engine's Winograd kernels on the CPU."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -9,63 +9,107 @@ from torch.autograd.function import once_differentiable
 from adadsr.backends import native
 from adadsr.errors import BackendError
 from adadsr.graph import BodyWeights, ResidualBlock
+from adadsr.tensor_ops import OPS, TensorOps
 from adadsr.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from adadsr.backends.native.gradients import Conv, Convs
 
 CONVS = ("auto", "native", "torch")
 """Values of the option; auto is native where it can run."""
+FEWEST_CHANNELS = 16
+"""Convs with fewer channels stay in torch: the kernels pad channels to a multiple of this."""
 
 
-class NativeBody:
-    """`BodyWeights.run` with the native engine's kernels, differentiable; in float32, on the CPU.
+class TorchConvs:
+    """How torch runs the convs of a network."""
 
-    Passes share memory, so they run one after the other.
+    label = "torch"
+    """Name in logs."""
+    ops: TensorOps = OPS
+    """Operations for parts of a network."""
+
+    def run_body(self, body: BodyWeights, z0: Tensor, depth_map: Tensor | None = None) -> Tensor:
+        """See `BodyWeights.run`."""
+        features: Tensor = body.run(self.ops, z0, depth_map)
+        return features
+
+
+class NativeConvs(TorchConvs):
+    """How the native engine runs them, in float32 on the CPU, with as many threads as torch.
+
+    Plain residual bodies run as one operation; other 3x3 convs run one by one. Passes share memory, so they run one
+    after the other.
     """
 
     def __init__(self) -> None:
-        """As many threads as torch uses."""
         from adadsr.backends.native.gradients import Convs
         from adadsr.backends.native.workspaces import chosen_isa
 
         self.convs = Convs(chosen_isa(None), torch.get_num_threads())
+        self.label = f"native ({self.convs.isa})"
+        self.ops = _NativeOps(self.convs)
 
-    @property
-    def label(self) -> str:
-        """Name in logs."""
-        return f"native ({self.convs.isa})"
-
-    def run(self, body: BodyWeights, z0: Tensor, depth_map: Tensor | None = None) -> Tensor:
-        """As `BodyWeights.run`, for bodies that `why_not` does not refuse."""
-        assert body.conv is not None
-        convs = [
-            conv for block in body.blocks if isinstance(block, ResidualBlock) for conv in (block.conv1, block.conv2)
-        ]
+    def run_body(self, body: BodyWeights, z0: Tensor, depth_map: Tensor | None = None) -> Tensor:
+        """See `BodyWeights.run`."""
+        blocks = body.groups[0].blocks
+        plain = [block for block in blocks if isinstance(block, ResidualBlock) and block.attention is None]
+        if len(body.groups) > 1 or body.groups[0].conv is not None or body.conv is None or len(plain) < len(blocks):
+            return super().run_body(body, z0, depth_map)
+        convs = [conv for block in plain for conv in (block.conv1, block.conv2)]
         parameters = [parameter for conv in (*convs, body.conv) for parameter in conv]
         features: Tensor = _Body.apply(self.convs, body.depth_tile, z0, depth_map, *parameters)  # type: ignore[no-untyped-call]
         return features
 
 
-def choose_convs(name: str, body: BodyWeights, recipe: Recipe, device: torch.device) -> NativeBody | None:
-    """What runs the body; None is torch. name: one of CONVS. Raises BackendError for native where it cannot run."""
-    reason = "it was not asked for" if name == "torch" else why_not(body, recipe, device)
-    if reason is None:
-        return NativeBody()
-    if name == "native":
+def choose_convs(name: str, recipe: Recipe, device: torch.device) -> TorchConvs:
+    """What runs the convs of a network. name: one of CONVS. Raises BackendError for native where it cannot run."""
+    reason = None if name == "torch" else why_not(recipe, device)
+    if name == "torch" or (name == "auto" and reason is not None):
+        return TorchConvs()
+    if reason is not None:
         raise BackendError(f"the native engine cannot train here: {reason}; choose --convs torch")
-    return None
+    return NativeConvs()
 
 
-def why_not(body: BodyWeights, recipe: Recipe, device: torch.device) -> str | None:
-    """Why the native engine cannot train a body; None if it can."""
+def why_not(recipe: Recipe, device: torch.device) -> str | None:
+    """Why the native engine cannot train; None if it can."""
     if device.type != "cpu":
         return f"it runs on CPUs only, not on {device}"
     if recipe.precision != "float32" or recipe.compile:
         return "it trains in float32 without torch.compile only"
-    if len(body.groups) > 1 or body.groups[0].conv is not None or body.conv is None:
-        return "it trains bodies of one group and a closing conv only"
-    blocks = body.groups[0].blocks
-    if not all(isinstance(block, ResidualBlock) and block.attention is None for block in blocks):
-        return "it trains residual blocks of two 3x3 convs without attention only"
     return native.missing()
+
+
+class _NativeOps(TensorOps):
+    """The operations in torch, but 3x3 convs of enough channels on the native engine."""
+
+    def __init__(self, convs: "Convs") -> None:
+        self.convs = convs
+
+    def conv(self, x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1) -> Tensor:
+        if stride != 1 or weight.shape[-1] != 3 or min(weight.shape[:2]) < FEWEST_CHANNELS:
+            return super().conv(x, weight, bias, stride)
+        out: Tensor = _Conv.apply(self.convs, x, weight, bias)  # type: ignore[no-untyped-call]
+        return out
+
+
+class _Conv(torch.autograd.Function):
+    """One 3x3 conv."""
+
+    @staticmethod
+    def forward(ctx: Any, convs: "Convs", x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        from adadsr.backends.native.gradients import ConvPass
+
+        conv_pass = ConvPass(convs, _conv(weight, bias), _images(x))
+        _keep(ctx, conv_pass, weight, bias)
+        return _features(conv_pass.features)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        by_x, by_conv = _kept(ctx).backward(_images(gradient))
+        return None, _features(by_x), *_parameters(by_conv)
 
 
 class _Body(torch.autograd.Function):
@@ -73,37 +117,57 @@ class _Body(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, convs: Any, depth_tile: int, z0: Tensor, depth_map: Tensor | None, *parameters: Tensor
+        ctx: Any, convs: "Convs", depth_tile: int, z0: Tensor, depth_map: Tensor | None, *parameters: Tensor
     ) -> Tensor:
-        from adadsr.backends.native.gradients import BodyPass, Conv
+        from adadsr.backends.native.gradients import BodyPass
 
-        weights = [
-            Conv(_channels_last(weight), bias.detach().numpy())
-            for weight, bias in zip(parameters[::2], parameters[1::2], strict=True)
-        ]
+        weights = [_conv(*pair) for pair in zip(parameters[::2], parameters[1::2], strict=True)]
         depths = None if depth_map is None else depth_map.detach()[:, 0].numpy()
-        body_pass = BodyPass(convs, weights, z0.detach().permute(0, 2, 3, 1).numpy(), depths, depth_tile)
-        if any(ctx.needs_input_grad):
-            ctx.body_pass = body_pass
-            ctx.save_for_backward(*parameters)  # so that torch notices if they change before the backward pass
-        else:
-            body_pass.discard()
-        return torch.from_numpy(body_pass.features).permute(0, 3, 1, 2)
+        body_pass = BodyPass(convs, weights, _images(z0), depths, depth_tile)
+        _keep(ctx, body_pass, *parameters)
+        return _features(body_pass.features)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        assert ctx.saved_tensors
-        by_z0, by_depth, by_weights = ctx.body_pass.backward(gradient.permute(0, 2, 3, 1).numpy())
-        by_parameters = [
-            found
-            for weight, bias in by_weights
-            for found in (torch.from_numpy(weight).permute(0, 3, 1, 2), torch.from_numpy(bias))
-        ]
+        by_z0, by_depth, by_weights = _kept(ctx).backward(_images(gradient))
         by_map = None if by_depth is None else torch.from_numpy(by_depth)[:, None]
-        return None, None, torch.from_numpy(by_z0).permute(0, 3, 1, 2), by_map, *by_parameters
+        by_parameters = [part for by_conv in by_weights for part in _parameters(by_conv)]
+        return None, None, _features(by_z0), by_map, *by_parameters
 
 
-def _channels_last(weight: Tensor) -> Any:
-    """A weight (out, in, 3, 3) as an array (out, 3, 3, in); a view if its channels lie innermost in memory."""
-    return weight.detach().permute(0, 2, 3, 1).contiguous().numpy()
+def _keep(ctx: Any, forward_pass: Any, *parameters: Tensor) -> None:
+    """Keep a pass for its gradients. Torch keeps the parameters, too, and notices if they change meanwhile."""
+    if any(ctx.needs_input_grad):
+        ctx.forward_pass = forward_pass
+        ctx.save_for_backward(*parameters)
+    else:
+        forward_pass.discard()
+
+
+def _kept(ctx: Any) -> Any:
+    """The pass that `_keep` kept. Raises RuntimeError if the parameters have changed, or at a second time."""
+    assert ctx.saved_tensors
+    return ctx.forward_pass
+
+
+def _conv(weight: Tensor, bias: Tensor) -> "Conv":
+    """Parameters as arrays; views if the channels of the weight lie innermost in memory."""
+    from adadsr.backends.native.gradients import Conv
+
+    return Conv(weight.detach().permute(0, 2, 3, 1).contiguous().numpy(), bias.detach().contiguous().numpy())
+
+
+def _parameters(conv: "Conv") -> tuple[Tensor, Tensor]:
+    """The inverse of `_conv`."""
+    return torch.from_numpy(conv.weight).permute(0, 3, 1, 2), torch.from_numpy(conv.bias)
+
+
+def _images(features: Tensor) -> Any:
+    """(N, C, H, W) as an array (N, H, W, C), a view."""
+    return features.detach().permute(0, 2, 3, 1).numpy()
+
+
+def _features(images: Any) -> Tensor:
+    """The inverse of `_images`."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2)

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adadsr.graph import BodyWeights, ConvWeights, NetworkWeights, ShuffleTail
+from adadsr.graph import ConvWeights, NetworkWeights, ShuffleTail
 from adadsr.networks import Network
 from adadsr.networks.depth_maps import predicted_error
-from adadsr.tensor_ops import OPS
-from adadsr.training.convs import NativeBody
+from adadsr.tensor_ops import OPS, TensorOps
+from adadsr.training.convs import TorchConvs
 from adadsr.training.depths import AdapterDepths, StepDepths, UniformDepths, shared_depth_maps
 from adadsr.training.recipe import Recipe
 
@@ -40,10 +40,10 @@ class TrainingForward(nn.Module):
       (`tests/test_training_precision.py`).
     """
 
-    def __init__(self, network: Network, *, bfloat16: bool, native_body: NativeBody | None = None) -> None:
-        """The parameters of the network may change from here on, but not be replaced. native_body: None for torch."""
+    def __init__(self, network: Network, *, bfloat16: bool, convs: TorchConvs | None = None) -> None:
+        """The parameters of the network may change from here on, but not be replaced. convs: torch's by default."""
         super().__init__()
-        self.network, self.bfloat16_body, self.native_body = network, bfloat16, native_body
+        self.network, self.bfloat16_body, self.convs = network, bfloat16, convs or TorchConvs()
         self.weights = network.weights()
 
     def forward(self, lr: Tensor, depths: StepDepths = None) -> Trained:
@@ -58,8 +58,8 @@ class TrainingForward(nn.Module):
             else:
                 if depths is not None:
                     depth_map, predicted = self._map(z0, depths)
-                z = self._run_body(weights.body, z0, depth_map)
-        return Trained(crop_border(_restore(weights, lr, z.float())), depth_map, predicted)
+                z = self.convs.run_body(weights.body, z0, depth_map)
+        return Trained(crop_border(_restore(self.convs.ops, weights, lr, z.to(lr.dtype))), depth_map, predicted)
 
     def _uniform_error(self, z0: Tensor, depths: UniformDepths) -> Tensor | None:
         """The error that the adapter predicts for each of these depths; None if it predicts none."""
@@ -78,19 +78,13 @@ class TrainingForward(nn.Module):
         depth_map = shared_depth_maps(self.weights, scores, depths)
         return depth_map, predicted_error(scores, depth_map[:, :1]) if adapter.predicts_errors else None
 
-    def _run_body(self, body: BodyWeights, z0: Tensor, depth_map: Tensor | None = None) -> Tensor:
-        if self.native_body is not None:
-            return self.native_body.run(body, z0, depth_map)
-        features: Tensor = body.run(OPS, z0, depth_map)
-        return features
-
     def _run_uniform(self, z0: Tensor, blocks: int) -> Tensor:
         """The body with only its first blocks. Compiled it runs all times 0 or 1: one program for all numbers."""
         body = self.weights.body
         if not torch.compiler.is_compiling():
-            return self._run_body(body.shallow(blocks), z0)
+            return self.convs.run_body(body.shallow(blocks), z0)
         size = self.weights.map_shape(*z0.shape[-2:])
-        return self._run_body(body, z0, torch.ones(len(z0), *size, device=z0.device) * blocks)
+        return self.convs.run_body(body, z0, torch.ones(len(z0), *size, device=z0.device) * blocks)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _scores(self, z0: Tensor, desired_depth: Tensor | None) -> Tensor:
@@ -99,13 +93,13 @@ class TrainingForward(nn.Module):
         desired_depth: None for an adapter that does not use it.
         """
         desired = z0.new_zeros(len(z0)) if desired_depth is None else desired_depth
-        scores: Tensor = self.weights.require_adapter().run(OPS, z0, desired)
-        return scores.float()
+        scores: Tensor = self.weights.require_adapter().run(self.convs.ops, z0, desired)
+        return scores.to(z0.dtype)
 
 
-def make_forward(network: Network, recipe: Recipe, native_body: NativeBody | None = None) -> TrainingForward:
-    """The forward pass with the precision and compilation of a recipe. native_body: None for torch."""
-    forward = TrainingForward(network, bfloat16=recipe.precision == "bfloat16", native_body=native_body)
+def make_forward(network: Network, recipe: Recipe, convs: TorchConvs | None = None) -> TrainingForward:
+    """The forward pass with the precision and compilation of a recipe. convs: torch's by default."""
+    forward = TrainingForward(network, bfloat16=recipe.precision == "bfloat16", convs=convs)
     if recipe.compile:
         forward.compile(mode="reduce-overhead" if recipe.cuda_graphs else "default")
     return forward
@@ -116,23 +110,23 @@ def crop_border(sr: Tensor) -> Tensor:
     return sr[..., BORDER:-BORDER, BORDER:-BORDER]
 
 
-def _restore(weights: NetworkWeights, lr: Tensor, z: Tensor) -> Tensor:
+def _restore(ops: TensorOps, weights: NetworkWeights, lr: Tensor, z: Tensor) -> Tensor:
     """`NetworkWeights.restore`, with a folded tail if it can be folded."""
     if not isinstance(weights.tail, ShuffleTail):
-        defined: Tensor = weights.restore(OPS, lr, z)
+        defined: Tensor = weights.restore(ops, lr, z)
         return defined
-    sr: Tensor = weights.head.denormalise(OPS, run_folded(weights.tail, z))
+    sr: Tensor = weights.head.denormalise(OPS, run_folded(weights.tail, z, ops))
     return sr
 
 
-def run_folded(tail: ShuffleTail, z: Tensor) -> Tensor:
+def run_folded(tail: ShuffleTail, z: Tensor, ops: TensorOps = OPS) -> Tensor:
     """`ShuffleTail.run`, except for the outermost BORDER pixels, with the same weights and gradients.
 
     Between the last two convs lies only PixelShuffle, so together they are one 5x5 conv: an eighth of the
     multiply-accumulates with 64 features. z: (N, C, H, W). Returns (N, 3, s*H, s*W).
     """
     for conv, factor in zip(tail.convs[:-1], tail.factors[:-1], strict=True):
-        z = F.pixel_shuffle(conv.run(OPS, z), factor)
+        z = F.pixel_shuffle(conv.run(ops, z), factor)
     folded = fold(tail.convs[-1], tail.factors[-1], tail.last)
     return F.pixel_shuffle(folded.run(OPS, z), tail.factors[-1])
 

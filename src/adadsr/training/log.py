@@ -21,7 +21,7 @@ class Progress:
 
     loss: mean L1 distance to the HR patches, in 0..255. images_per_second: patches. data_share: fraction of a step's
     time spent on getting its patches. seconds_left: of the whole run, validation and saving included. convs: what ran
-    the body: torch, or native and its instruction set.
+    the 3x3 convs: torch, or native and its instruction set.
     """
 
     stage: int

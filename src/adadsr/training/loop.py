@@ -114,7 +114,7 @@ class Run:
                 images_per_second=round(stage.batch * count / total, 2),
                 data_share=round(spent["data"] / total, 5),
                 seconds_left=round(self._work_left() * (now - self.began) / self.trained, 1),
-                convs=trainer.convs,
+                convs=trainer.convs.label,
             )
         )
 

@@ -22,7 +22,7 @@ class Session:
 
     recipe: a file. train, valid: folders of HR images, searched recursively. out: folder for state, log and model.
     cache: folder for LR images and teachers' targets; None caches nothing. device: as torch names it, or auto.
-    tensorboard: whether to write curves to out/board. convs: what runs the body, one of `convs.CONVS`.
+    tensorboard: whether to write curves to out/board. convs: what runs the 3x3 convs, one of `convs.CONVS`.
     """
 
     recipe: Path

@@ -13,7 +13,7 @@ from adadsr import checkpoints
 from adadsr.errors import InputError
 from adadsr.geometry import Box
 from adadsr.networks import Network
-from adadsr.training.convs import choose_convs
+from adadsr.training.convs import TorchConvs
 from adadsr.training.forward import TrainingForward, make_forward
 from adadsr.training.liif import Liif, is_liif
 from adadsr.training.recipe import Recipe, Stage
@@ -39,10 +39,10 @@ class Teacher:
         return sr
 
 
-def load_teacher(recipe: Recipe, stage: Stage, device: torch.device, convs: str = "torch") -> Teacher | None:
+def load_teacher(recipe: Recipe, stage: Stage, device: torch.device, convs: TorchConvs | None = None) -> Teacher | None:
     """The teacher of a stage, or None if it has none.
 
-    convs: what runs its body in every step, one of `convs.CONVS`. Raises InputError for a teacher that the stage cannot
+    convs: what runs its convs in every step, torch's by default. Raises InputError for a teacher that the stage cannot
     use, and CheckpointError, which names the file, for one that is corrupt.
     """
     if not stage.teacher:
@@ -57,8 +57,7 @@ def load_teacher(recipe: Recipe, stage: Stage, device: torch.device, convs: str 
         raise InputError(f"teacher={stage.teacher} is x{model.config.scale}, the recipe x{recipe.scale}")
     network = Network.of(model).requires_grad_(False)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    native_body = choose_convs(convs, network.weights().body, recipe, device)
-    forward = make_forward(network, recipe, native_body)
+    forward = make_forward(network, recipe, convs)
     return Teacher(partial(_upscale, network), forward, _digest(network.state_dict()))
 
 

@@ -51,9 +51,10 @@ class Trainer:
     ) -> None:
         """images: of the recipe's scale, on the world's device. cache: folder for a teacher's targets.
 
-        convs: what runs the body, one of `convs.CONVS`. Raises BackendError if it cannot.
+        convs: what runs the 3x3 convs, one of `convs.CONVS`. Raises BackendError for native where it cannot run.
         """
         self.recipe, self.images, self.world, self.cache = recipe, images, world, cache
+        self.chosen, self.convs = convs, choose_convs(convs, recipe, world.device)
         self.clock = Clock(world.device)
         self.generator = torch.Generator().manual_seed(recipe.seed)
         network = Network(recipe.config, torch.Generator().manual_seed(recipe.seed))
@@ -64,7 +65,6 @@ class Trainer:
             interpolating_init(network)
         self.network = network.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights = self.network.weights()
-        self.native_body = choose_convs(convs, self.weights.body, recipe, world.device)
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))  # type: ignore[no-untyped-call]
         self.optimizers = Optimizers(self.network, world.device, muon=recipe.optimizer == "muon")
         self.stage, self.step, self.rollbacks = 0, 0, 0
@@ -75,11 +75,6 @@ class Trainer:
         network = self.average.module
         assert isinstance(network, Network)
         return network
-
-    @property
-    def convs(self) -> str:
-        """What runs the body, for logs."""
-        return "torch" if self.native_body is None else self.native_body.label
 
     @property
     def rate(self) -> float:
@@ -118,9 +113,9 @@ class Trainer:
         """Prepare the steps of the current stage. Raises AdaDSRError if its images or teacher do not fit."""
         stage, images = self.recipe.stages[self.stage], self.images
         self.part = self.world.part(stage.batch, stage.shared_depth)
-        self.teacher = load_teacher(
-            self.recipe, stage, self.world.device, "torch" if self.native_body is None else "auto"
-        )
+        # Anew, without the memory that an earlier stage needed.
+        self.convs = choose_convs(self.chosen, self.recipe, self.world.device)
+        self.teacher = load_teacher(self.recipe, stage, self.world.device, self.convs)
         if self.teacher is not None and stage.teacher_megapixels:
             images = TargetMaker(self.teacher, self.recipe.seed, self.world, self.cache).cut(images, stage)
         self.sampler = PatchSampler(images, stage.patch, self.generator)
@@ -128,7 +123,7 @@ class Trainer:
         map_arrays(self.weights.adapter, lambda parameter: parameter.requires_grad_(stage.adaptive))
         # A step at one depth everywhere leaves the adapter and the deeper blocks without gradients.
         self.forward = self.world.shared(
-            make_forward(self.network, self.recipe, self.native_body), unused=stage.uniform_share > 0
+            make_forward(self.network, self.recipe, self.convs), unused=stage.uniform_share > 0
         )
 
     def advance(self) -> Step:

@@ -5,6 +5,7 @@ packing         the weights as the kernels read them, and what the engine cannot
 body            which positions each conv of a body runs at, and by which algorithm
 tail            the tail, some rows at a time
 tail_folding    the last two convs of a tail as one
+gradients       convs whose weights change, forwards and backwards, for training
 workspaces      memory that is reused
 tile_threshold  number of active pixels above which a tile runs whole
 

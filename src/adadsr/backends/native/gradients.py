@@ -16,6 +16,7 @@ from adadsr.backends.native.workspaces import TILE, Size
 from adadsr.graph.depth import dilate
 
 Floats: TypeAlias = npt.NDArray[np.float32]
+USED_UP = "the gradients of this pass were already computed; run the forward pass again"
 
 
 class Conv(NamedTuple):
@@ -101,6 +102,40 @@ class Convs:
         return self._packed[inputs, outputs]
 
 
+class ConvPass:
+    """A conv, and once its gradients. features: what it returned, (N, H, W, out)."""
+
+    def __init__(self, convs: Convs, conv: Conv, images: Floats) -> None:
+        """images: (N, H, W, in) with any strides."""
+        self.convs, self.conv = convs, conv
+        self._source: _native.Canvas | None = convs.filled(images)
+        self.everywhere = _native.Positions.all(self._source.tiles)
+        out = convs.canvas((*images.shape[:3], len(conv.bias)))
+        convs.run(conv, self._source, out, self.everywhere)
+        self.features: Floats = out.view().copy()
+        convs.give_back(out)
+
+    def backward(self, gradient: Floats) -> tuple[Floats, Conv]:
+        """From the gradient of `features` to those of the images and the conv. To be called once."""
+        source = self._take_source()
+        end = self.convs.filled(gradient)
+        by_conv = self.convs.weight_gradient(source, end, self.everywhere)
+        self.convs.input_gradient(self.conv, end, source, self.everywhere)
+        by_images = source.view().copy()
+        self.convs.give_back(source, end)
+        return by_images, by_conv
+
+    def discard(self) -> None:
+        """Give the memory back in place of a backward pass."""
+        self.convs.give_back(self._take_source())
+
+    def _take_source(self) -> _native.Canvas:
+        source, self._source = self._source, None
+        if source is None:
+            raise RuntimeError(USED_UP)
+        return source
+
+
 class _Step(NamedTuple):
     """What the backward pass needs of a block. tiles: where it ran."""
 
@@ -116,7 +151,7 @@ class BodyPass:
     """
 
     def __init__(
-        self, convs: Convs, weights: list[Conv], z0: Floats, depth_map: Floats | None, depth_tile: int
+        self, convs: Convs, weights: list[Conv], z0: Floats, depth_map: Floats | None = None, depth_tile: int = 1
     ) -> None:
         """weights: of two convs per block and the closing one. z0: (N, H, W, C). depth_map: (N, h, w), in blocks."""
         self.convs, self.weights, self.depth_map, self.depth_tile = convs, weights, depth_map, depth_tile
@@ -129,7 +164,7 @@ class BodyPass:
         z = start
         for block in range(len(weights) // 2):
             z = self._forward(block, z)
-        self.z = z
+        self.z: _native.Canvas | None = z
         out = convs.canvas(self.size)
         convs.run(weights[-1], z, out, self.everywhere, plus=start)
         self.features: Floats = out.view().copy()
@@ -157,10 +192,11 @@ class BodyPass:
         """From the gradient of `features` to those of z0, the depth map and the weights. To be called once."""
         convs = self.convs
         end, moving = convs.filled(gradient), convs.canvas(self.size)
-        found = [convs.weight_gradient(self.z, end, self.everywhere)]
+        z = self._take_z()
+        found = [convs.weight_gradient(z, end, self.everywhere)]
         convs.input_gradient(self.weights[-1], end, moving, self.everywhere)
         by_depth = None if self.depth_map is None else np.zeros(self.depth_map.shape, np.float32)
-        convs.give_back(self.z)
+        convs.give_back(z)
         while self.steps:
             found += self._backward(len(self.steps) - 1, self.steps.pop(), moving, by_depth)
         by_z0 = moving.view() + gradient
@@ -172,7 +208,13 @@ class BodyPass:
         while self.steps:
             step = self.steps.pop()
             self.convs.give_back(step.source, step.hidden)
-        self.convs.give_back(self.z)
+        self.convs.give_back(self._take_z())
+
+    def _take_z(self) -> _native.Canvas:
+        z, self.z = self.z, None
+        if z is None:
+            raise RuntimeError(USED_UP)
+        return z
 
     def _backward(self, block: int, step: _Step, moving: _native.Canvas, by_depth: Floats | None) -> list[Conv]:
         """Turn `moving`, the gradient of a block's output, into that of its input. Returns those of conv2 and conv1."""

@@ -1,0 +1,103 @@
+"""Which convs a training runs on, and that the native engine's give the gradients of the definition."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from adadsr.backends import native
+from adadsr.datasets import load_pairs
+from adadsr.errors import BackendError
+from adadsr.networks import Network, NetworkConfig
+from adadsr.training import Pace, Recipe, Run
+from adadsr.training.convs import NativeConvs, TorchConvs, choose_convs
+from adadsr.training.depths import AdapterDepths, StepDepths, UniformDepths
+from adadsr.training.forward import TrainingForward
+from training_samples import RECIPE, STAGES, trainer_of, write_photos
+
+CPU = torch.device("cpu")
+needs_native = pytest.mark.skipif(native.missing() is not None, reason="the native engine was not built")
+SOME = AdapterDepths(torch.tensor([0.6, 1.5]))
+CASES: dict[str, tuple[NetworkConfig, StepDepths]] = {
+    "edsr": (NetworkConfig("edsr", 2, 16, 2), None),
+    "edsr-x4": (NetworkConfig("edsr", 4, 16, 2), None),
+    "adaedsr, one depth": (NetworkConfig("edsr", 2, 16, 2, adaptive=True, depth_tile=4), UniformDepths((1,))),
+    "adaedsr, tiles": (NetworkConfig("edsr", 2, 16, 2, adaptive=True, depth_tile=4), SOME),
+    "adaedsr, pixels": (NetworkConfig("edsr", 2, 32, 2, adaptive=True), SOME),
+    "adarcan, tiles": (NetworkConfig("rcan", 2, 16, 2, n_groups=2, adaptive=True, depth_tile=4), SOME),
+    "esrgan": (NetworkConfig("esrgan", 4, 16, 1, growth=16), None),
+    "compact": (NetworkConfig("compact", 2, 16, 2), None),
+}
+
+
+def gradients(network: Network, convs: TorchConvs, lr: Tensor, depths: StepDepths) -> Tensor:
+    """All gradients of the mean squared SR pixel, which has no kink. Those of a parameter without one count as 0."""
+    network.zero_grad()
+    TrainingForward(network, bfloat16=False, convs=convs)(lr, depths).sr.square().mean().backward()
+    found = [torch.zeros_like(each) if each.grad is None else each.grad for each in network.parameters()]
+    return torch.cat([gradient.double().flatten() for gradient in found])
+
+
+@needs_native
+@pytest.mark.parametrize("name", CASES)
+def test_gradients_of_every_network(name: str) -> None:
+    """Error against float64 at most ten times that of torch's float32, all parameters together."""
+    config, depths = CASES[name]
+    network = Network(config, torch.Generator().manual_seed(1))
+    lr = torch.rand(2, 3, 9, 14, generator=torch.Generator().manual_seed(2)) * 255
+    convs = NativeConvs()
+    ours, single = (gradients(network, each, lr, depths) for each in (convs, TorchConvs()))
+    assert any(convs.convs._free.values()), "nothing ran on the native engine"
+    wide = replace(depths, desired=depths.desired.double()) if isinstance(depths, AdapterDepths) else depths
+    exact = gradients(network.double(), TorchConvs(), lr.double(), wide)
+    assert (ours - exact).norm() <= 10 * max((single - exact).norm(), 2.0**-24 * exact.norm())
+
+
+def test_the_default_is_native_where_it_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bare PyTorch machine trains, too, with torch."""
+    assert choose_convs("torch", RECIPE, CPU).label == "torch"
+    if native.missing() is None:
+        assert choose_convs("auto", RECIPE, CPU).label.startswith("native (")
+    assert choose_convs("auto", RECIPE, torch.device("cuda")).label == "torch"
+    monkeypatch.setattr(native, "missing", lambda: "its extension is missing")
+    assert choose_convs("auto", RECIPE, CPU).label == "torch"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "device", "reason"),
+    [
+        (RECIPE, torch.device("cuda"), "it runs on CPUs only, not on cuda"),
+        (replace(RECIPE, precision="bfloat16"), CPU, "it trains in float32 without torch.compile only"),
+        (replace(RECIPE, compile=True), CPU, "it trains in float32 without torch.compile only"),
+        (RECIPE, CPU, "its extension is missing"),
+    ],
+)
+def test_native_where_it_cannot_run_is_an_error(
+    recipe: Recipe, device: torch.device, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "missing", lambda: "its extension is missing")
+    with pytest.raises(BackendError, match=f"cannot train here: {reason}; choose --convs torch"):
+        choose_convs("native", recipe, device)
+
+
+def test_the_log_names_what_ran(tmp_path: Path) -> None:
+    pairs = load_pairs(write_photos(tmp_path / "photos"), RECIPE.scale)
+    trainer = trainer_of(replace(RECIPE, stages=(replace(STAGES[0], steps=1),)), pairs)
+    Run(trainer, pairs, tmp_path, Pace(every=1)).go()
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["convs"] for line in lines if line["kind"] == "progress"] == [trainer.convs.label]
+    assert trainer.convs.label == choose_convs("auto", RECIPE, CPU).label
+
+
+@needs_native
+def test_parameters_that_changed_before_the_backward_pass_are_an_error() -> None:
+    """As in torch: the gradient would be that of other weights."""
+    network = Network(CASES["edsr"][0], torch.Generator().manual_seed(1))
+    loss = TrainingForward(network, bfloat16=False, convs=NativeConvs())(torch.zeros(1, 3, 8, 8)).sr.sum()
+    with torch.no_grad():
+        network.weights().body.blocks[0].conv1.weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
