@@ -395,7 +395,8 @@ def test_any_size_and_what_ran_for_it(here):
     (image,) = json.loads((here / "run.json").read_text())["images"]
     assert (image["networks"], image["reduced_from"], image["scale"]) == ([2, 2], [40, 48], 3)
     planned = upscale("in", "--long-side", "30", "-o", "out", "--dry-run").stdout
-    assert " to 25x30 by x2, x2, reduced from 40x48, the first network with mean depth " in planned
+    assert " to 25x30 by x2, x2, reduced from 40x48, x2 with mean depth " in planned
+    assert "; x2 with " in planned
     assert upscale("in", "--width", "15", "-o", "x", "--depth-map", "--format", "jpeg").exit_code == 0
     assert images.read_size("x/a.jpeg") == (18, 15)
     assert (here / "x/a.depth.png").exists()

@@ -68,6 +68,10 @@ LongSide: TypeAlias = Annotated[
 Megapixels: TypeAlias = Annotated[
     float | None, typer.Option(metavar="COUNT", help="Width times height, in millions.", rich_help_panel=_SIZE)
 ]
+LinearLight: TypeAlias = Annotated[
+    bool,
+    typer.Option("--linear-light", help="Average light instead of samples in the reduction.", rich_help_panel=_SIZE),
+]
 OutputFormat: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -83,6 +87,7 @@ Quality: TypeAlias = Annotated[
     typer.Option(
         min=1,
         max=100,
+        metavar="1-100",
         help=f"Quality of {joined(each.name for each in _LOSSY)} files. 100 is lossless for "
         f"{joined(each.name for each in _LOSSY if each.is_lossless_at_100)}. "
         f"[dim]\\[default: {', '.join(f'{each.name} {each.default_quality}' for each in _LOSSY)}][/dim]",

@@ -96,10 +96,13 @@ def _as_samples(array: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint16]:
 
 @dataclass(frozen=True, eq=False)
 class PictureSource:
-    """A picture. given: the user's input, which determines the form of the result."""
+    """A picture. given: the user's input, which determines the form of the result. held: bytes of other pictures that
+    are in memory meanwhile.
+    """
 
     given: Any
     picture: Picture
+    held: int = 0
 
     def lr(self) -> npt.NDArray[np.float32]:
         color, alpha = images.to_planes(self.picture)
@@ -119,7 +122,7 @@ class PictureSource:
         pixels = self.picture.height * self.picture.width
         alpha = 4 * pixels * (4 + scale**2) if self.picture.has_alpha else 0
         floats = 2 * 8 * self.given.size * scale**2 if _is_floating(self.given) else 0  # float64, then the result
-        return self.picture.pixels.nbytes * (1 + scale**2) + 4 * 3 * pixels + alpha + floats
+        return self.held + self.picture.pixels.nbytes * (1 + scale**2) + 4 * 3 * pixels + alpha + floats
 
     def sink(self, scale: int) -> "PictureSink":
         return PictureSink(self, scale)

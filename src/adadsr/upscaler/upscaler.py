@@ -18,10 +18,9 @@ from adadsr.images import Picture
 from adadsr.networks import Model
 from adadsr.upscaler.execution import Execution
 from adadsr.upscaler.frame import Frame
-from adadsr.upscaler.memory import SharedMemory, lay_out, shared_limit
+from adadsr.upscaler.memory import Layout, SharedMemory, lay_out, shared_limit
 from adadsr.upscaler.plan import Plan
 from adadsr.upscaler.report import Report, Target
-from adadsr.upscaler.size import Size
 from adadsr.upscaler.sources import Sink, Source, open_source
 from adadsr.upscaler.tiled_run import Executed, TiledRun
 
@@ -109,15 +108,6 @@ class Upscaler:
         """Scale factor of width and height."""
         return self.config.scale
 
-    @property
-    def size(self) -> Size:
-        """Size of its outputs."""
-        return Size(scale=self.scale)
-
-    def steps(self, height: int, width: int) -> tuple[int, ...]:
-        """Scales of the networks that an image takes, as of `Chain.steps`: this one."""
-        return (self.scale,)
-
     def prepare(self, image: Any, *, score: bool = True, max_pixels: int = images.DEFAULT_MAX_PIXELS) -> "Prepared":
         """Read an image, and run head and adapter on it.
 
@@ -165,6 +155,15 @@ class Upscaler:
         result = prepared.run(prepared.plan(depth=depth, budget=budget, depth_map=depth_map), progress=progress)
         return replace(result, report=replace(result.report, seconds=time.perf_counter() - start))
 
+    def layout(self, height: int, width: int, held: int) -> Layout:
+        """How an image of this size is cut. held: see `Source.held_bytes`. Raises InputError if it does not fit."""
+        network = self.engine.network
+        frame = Frame.of(height, width, self.execution.border, network.depth_tile)
+        held += 4 * 3 * (frame.box.area - height * width)
+        if network.adapter is not None:
+            held += DEPTH_COPIES * 4 * network.n_groups * frame.box.area
+        return lay_out(self.engine, frame, held, self.execution)
+
     def full_precision(self) -> Engine:
         """The engine in float32, for tiles that overflow in half precision; made on first use."""
         with self._lock:
@@ -185,12 +184,7 @@ class Prepared:
         engine, lr = upscaler.engine, source.lr()
         if not np.isfinite(to_numpy(lr)).all():
             raise InputError("image contains NaN or infinity; values must be finite and in 0..255")
-        height, width, network = int(lr.shape[0]), int(lr.shape[1]), engine.network
-        frame = Frame.of(height, width, upscaler.execution.border, network.depth_tile)
-        held = source.held_bytes(upscaler.scale) + 4 * 3 * (frame.box.area - height * width)
-        if network.adapter is not None:
-            held += DEPTH_COPIES * 4 * network.n_groups * frame.box.area
-        layout = lay_out(engine, frame, held, upscaler.execution)
+        layout = upscaler.layout(int(lr.shape[0]), int(lr.shape[1]), source.held_bytes(upscaler.scale))
         self._color = TiledRun(engine, upscaler.full_precision, lr, layout, upscaler.memory)
         alpha = source.alpha()
         self._alpha = (
@@ -202,6 +196,11 @@ class Prepared:
         """(width, height) in LR pixels."""
         frame = self._color.layout.frame
         return frame.width, frame.height
+
+    @property
+    def layout(self) -> Layout:
+        """How the image is cut, and the bytes of a run."""
+        return self._color.layout
 
     def score(self) -> None:
         """Run head and adapter now rather than with the first plan; see `Upscaler.prepare`."""
