@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -267,3 +268,68 @@ def test_the_target_is_checked_against_the_network(chain):
     batch.check_target(chain, Options(Target(budget=0.5)))
     with pytest.raises(InputError, match=r"outside 0\.\.2"):
         batch.check_target(chain, Options(Target(depth=3)))
+
+
+def animation(path):
+    """Four frames of which the third is equal to the second."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    frames = [images.picture_from_array(rng.integers(0, 256, (12, 10, 3), np.uint8)) for _ in range(4)]
+    frames[2] = frames[1]
+    images.write_frames(path, frames, images.Facts(12, 10, (100, 50, 70, 30), 0), quality=100)
+
+
+def test_animations_run_frame_by_frame_between_stills(here, chain):
+    write(here / "in/a.png")
+    animation(here / "in/b.webp")
+    write(here / "in/c.png")
+    jobs = batch.find_jobs(["in"], "out", depth_views=True).to_run
+    measured, failed = batch.measure(jobs, 2, Options())
+    assert not failed
+    assert [pixels for _, pixels in measured] == [120, 480, 120]
+    (planned,) = (each for each in batch.dry_run(chain, measured, Options()) if each.frames > 1)
+    assert planned.frames == 4
+    seen = []
+    run = batch.run(chain, measured, Options(Target(budget=0.7), quality=100), progress=seen.append)
+    assert [result.status for result in run.results] == [Status.DONE] * 3
+    assert seen == sorted(seen)
+    report = run.results[1].report
+    assert (report.frames, report.output_size) == (3, (20, 24))
+    assert sorted(os.listdir("out")) == ["a.depth.png", "a.png", "b.depth.png", "b.webp", "c.depth.png", "c.png"]
+    with images.open_frames("out/b.webp") as frames:
+        pictures = [picture.pixels for picture in frames]
+        assert (frames.facts.delays, frames.facts.plays) == ((100, 50, 70, 30), 0)
+    np.testing.assert_array_equal(pictures[1], pictures[2])
+    with images.open_frames("in/b.webp") as frames:
+        alone = [chain(frame, budget=0.7).image for frame in frames]
+    for got, expected in zip(pictures, alone, strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "reason"), [(".jpg", "has 4 frames; write an animation as PNG or WebP"), (".png", None)]
+)
+def test_what_holds_no_frames_is_refused(here, chain, suffix, reason):
+    animation(here / "in/a.webp")
+    jobs = batch.find_jobs(["in"], "out", suffix=suffix).to_run
+    measured, failed = batch.measure(jobs, 2, Options())
+    assert bool(failed) == (reason is not None)
+    if reason is not None:
+        assert reason in failed[0].reason
+    measured, failed = batch.measure(jobs, 2, Options(page=2))
+    assert not failed
+    (result,) = batch.run(chain, measured, Options(page=2)).results
+    assert (result.status, result.report.frames) == (Status.DONE, 1)
+
+
+def test_an_interrupted_animation_leaves_no_file(here, chain):
+    animation(here / "in/a.webp")
+    measured, _ = batch.measure(batch.find_jobs(["in"], "out").to_run, 2, Options())
+
+    def interrupt(pixels):
+        if pixels > 200:
+            raise KeyboardInterrupt
+
+    run = batch.run(chain, measured, Options(), progress=interrupt)
+    assert run.interrupted
+    assert os.listdir("out") == []

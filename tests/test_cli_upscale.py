@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from adadsr import backends, batch, checkpoints, images
@@ -417,3 +418,16 @@ def test_the_help_fits_two_screens(monkeypatch):
     lines = call("upscale", "--help").stdout.splitlines()
     assert len(lines) <= 100
     assert max(map(len, lines)) <= 100
+
+
+def test_a_page_and_all_frames(here):
+    frames = [images.picture_from_array(np.full((8, 8, 3), 60 * number, np.uint8)) for number in range(3)]
+    images.write_frames("in.webp", frames, images.Facts(8, 8, (100, 70, 30), 2), quality=100)
+    assert " to 16x16 (3 frames) in " in upscale("in.webp", "-o", "all.png").stdout
+    with images.open_frames("all.png") as found:
+        assert (found.facts.delays, found.facts.plays) == ((100, 70, 30), 2)
+    assert upscale("in.webp", "-o", "one.jpg", "--page", "2").exit_code == 0
+    assert abs(int(images.read_image("one.jpg").pixels.mean()) - 60) < 8
+    assert "page 4 does not exist; the file has 3" in upscale("in.webp", "-o", "x.png", "--page", "4").stderr
+    assert ", for the first of 3 frames" in upscale("in.webp", "-o", "y.png", "--dry-run").stdout
+    assert "has 3 frames; write an animation as PNG or WebP" in upscale("in.webp", "-o", "x.jpg").stderr

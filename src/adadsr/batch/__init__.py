@@ -7,6 +7,8 @@ jobs       inputs and output path -> jobs
 pipes      standard input and output as a job
 results    what is asked for, and what became of each image
 checking   checks of all jobs before anything runs
+steps      one job: read, plan, write
+animating  one animation, frame by frame
 running    jobs -> results: reading, upscaling and writing overlap
 interrupts Ctrl-C during a run
 reporting  results -> JSON

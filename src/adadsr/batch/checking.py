@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from adadsr import atomic, images
+from adadsr.batch.animating import facts_of
 from adadsr.batch.jobs import Job, Jobs
 from adadsr.batch.pipes import readable
 from adadsr.batch.results import Measured, Options, Result, Status, named, result_of
@@ -43,7 +44,11 @@ def measure(
     size = Size(scale=size) if isinstance(size, int) else size
     for job in jobs:
         try:
-            height, width = images.read_size(readable(job), max_pixels=options.max_pixels)
+            facts = facts_of(job, options)
+            if facts is None:
+                height, width = images.read_size(readable(job), max_pixels=options.max_pixels, page=options.page)
+            else:
+                height, width = facts.height, facts.width
             after = size.of(height, width)
         except ImageFileError as error:
             failed.append(result_of(job, Status.FAILED, str(error)))
@@ -62,7 +67,8 @@ def measure(
         except ImageFileError as error:
             failed.append(result_of(job, Status.FAILED, str(error)))
         else:
-            measured.append(Measured(job, height * width))
+            frames = 1 if facts is None else len(facts.delays)
+            measured.append(Measured(job, height * width * frames))
     return measured, failed
 
 

@@ -26,7 +26,7 @@ class Options:
     target: how much of the network runs. quality, max_pixels, overwrite, accept_damaged: as for `images`. background:
     the colour onto which transparent images are flattened; None keeps transparency. keep_time: give outputs the
     modification time of their inputs. clamp_budget: raise a budget that is too small for an image to the smallest one,
-    with a note, instead of refusing the image.
+    with a note, instead of refusing the image. page: of files that have several, from 1; None upscales animations.
     """
 
     target: Target = field(default_factory=Target)
@@ -37,6 +37,7 @@ class Options:
     background: images.Color | None = None
     keep_time: bool = False
     clamp_budget: bool = False
+    page: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,17 +60,18 @@ class Result:
 
 
 class Measured(NamedTuple):
-    """A job that passed all checks, and the number of pixels of its input."""
+    """A job that passed all checks, and the number of pixels of its input, in all frames of an animation."""
 
     job: Job
     pixels: int
 
 
 class Planned(NamedTuple):
-    """What a run would do."""
+    """What a run would do. plan: of an image, or of the first of the frames of an animation."""
 
     job: Job
     plan: ChainPlan
+    frames: int = 1
 
 
 class Run(NamedTuple):

@@ -94,7 +94,7 @@ def show_failures(results: Sequence[Result]) -> None:
 
 def describe_plan(planned: Planned) -> str:
     """One line about what a run would do."""
-    job, plan = planned
+    job, plan, frames = planned
     frame, (height, width) = plan.first.layout.frame, plan.after
     chain = _chain(plan.scales, None if plan.reduced_from is None else plan.reduced_from[::-1])
     networks = [_network(plan, index) for index in range(len(plan.scales))]
@@ -103,6 +103,7 @@ def describe_plan(planned: Planned) -> str:
     return (
         f"{job.source} -> {job.target}: {frame.width}x{frame.height} to {width}x{height}{chain}, "
         f"{'; '.join(networks)}, {plan.bytes / 2**20:.0f} MiB"
+        + (f", for the first of {frames} frames" if frames > 1 else "")
     )
 
 
@@ -163,8 +164,9 @@ def describe(result: Result) -> str:
         return f"{place}: {about}: {reason}"
     before, after = ("x".join(map(str, size)) for size in (report.input_size, report.output_size))
     chain = _chain(report.networks, report.reduced_from)
+    frames = f" ({report.frames} frames)" if report.frames > 1 else ""
     return (
-        f"{result.source} -> {result.target}: {before} to {after}{chain} in {duration(result.seconds)} "
+        f"{result.source} -> {result.target}: {before} to {after}{frames}{chain} in {duration(result.seconds)} "
         f"on {report.device}, mean depth {report.mean_depth:.1f}, "
         f"{report.achieved_budget:.1%} of the full network's cost"
     )

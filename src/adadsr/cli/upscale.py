@@ -42,6 +42,7 @@ from adadsr.cli.upscale_options import (
     Output,
     OutputFormat,
     Overwrite,
+    Page,
     Quality,
     Quiet,
     ReportFile,
@@ -88,6 +89,7 @@ def upscale(
     report: ReportFile = None,
     keep_time: KeepTime = False,
     accept_damaged: AcceptDamaged = False,
+    page: Page = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
@@ -139,7 +141,7 @@ def upscale(
     limit = max_pixels or images.DEFAULT_MAX_PIXELS
     is_single = len(inputs) == 1 and not os.path.isdir(inputs[0]) and not glob.has_magic(inputs[0])
     options = batch.Options(
-        target, quality, limit, overwrite, accept_damaged, color, keep_time, clamp_budget=not is_single
+        target, quality, limit, overwrite, accept_damaged, color, keep_time, clamp_budget=not is_single, page=page
     )
     if dry_run:
         _show_plans(jobs, options, load)

@@ -150,6 +150,10 @@ AcceptDamaged: TypeAlias = Annotated[
         rich_help_panel=_RARE,
     ),
 ]
+Page: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="NUMBER", help="Page of a TIFF, or frame of an animation.", rich_help_panel=_RARE),
+]
 Verbose: TypeAlias = Annotated[
     bool, typer.Option("--verbose", "-v", help="Print a line per image.", rich_help_panel=_RARE)
 ]

@@ -1,6 +1,7 @@
 """Chunks of a PNG that libvips does not carry: colour, resolution without a unit, text (PNG, third edition)."""
 
 import os
+import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
@@ -75,6 +76,18 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         at += 12 + size
 
 
+def frame_delays(file: BinaryIO) -> tuple[tuple[int, ...], int]:
+    """The delay of each frame of an animated PNG in milliseconds, and how often it is shown (0 for ever)."""
+    delays, plays = [], 0
+    for kind, size in _chunks(file):
+        if kind == b"acTL" and size == 8:
+            plays = int.from_bytes(file.read(8)[4:], "big")
+        elif kind == b"fcTL" and size == 26:
+            above, below = struct.unpack(">20xHH2x", file.read(26))
+            delays.append(round(1000 * above / (below or 100)))
+    return tuple(delays), plays
+
+
 def _resolution(data: bytes) -> Resolution | None:
     horizontal, vertical = int.from_bytes(data[:4], "big"), int.from_bytes(data[4:8], "big")
     if data[8] == 1:
@@ -105,6 +118,15 @@ def _read_text(kind: bytes, data: bytes, most: int) -> Text | None:
 def chunk(kind: bytes, data: bytes) -> bytes:
     """One chunk as in a file."""
     return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+
+def chunks_of(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and data of each chunk of a whole PNG."""
+    at = len(_SIGNATURE)
+    while at < len(content):
+        size = int.from_bytes(content[at : at + 4], "big")
+        yield content[at + 4 : at + 8], content[at + 8 : at + 8 + size]
+        at += 12 + size
 
 
 def text_chunk(keyword: str, text: str) -> bytes:
