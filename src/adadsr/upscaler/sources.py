@@ -55,20 +55,21 @@ class Source(Protocol):
         """A new sink for a result."""
 
 
-def open_source(image: Any, max_pixels: int) -> Source:
+def open_source(image: Any, max_pixels: int, *, accept_damaged: bool = False, page: int | None = None) -> Source:
     """The source for an image in any form; see `Upscaler.prepare`. Raises InputError and ImageFileError."""
     if isinstance(image, Source):
         return image
     if hasattr(image, "detach") and hasattr(image, "dim"):  # without importing torch
         return TensorSource(image)
-    return PictureSource(image, _as_picture(image, max_pixels))
+    if isinstance(image, str | bytes | os.PathLike) or hasattr(image, "read"):
+        read = images.read_image(image, max_pixels=max_pixels, accept_damaged=accept_damaged, page=page)
+        return PictureSource(image, read)
+    return PictureSource(image, _as_picture(image))
 
 
-def _as_picture(image: Any, max_pixels: int) -> Picture:
+def _as_picture(image: Any) -> Picture:
     if isinstance(image, Picture):
         return image
-    if isinstance(image, str | bytes | os.PathLike) or hasattr(image, "read"):
-        return images.read_image(image, max_pixels=max_pixels)
     if isinstance(image, np.ndarray):
         return images.picture_from_array(_as_samples(image) if _is_floating(image) else image)
     if hasattr(image, "getbands"):

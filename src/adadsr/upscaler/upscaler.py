@@ -108,7 +108,15 @@ class Upscaler:
         """Scale factor of width and height."""
         return self.config.scale
 
-    def prepare(self, image: Any, *, score: bool = True, max_pixels: int = images.DEFAULT_MAX_PIXELS) -> "Prepared":
+    def prepare(
+        self,
+        image: Any,
+        *,
+        score: bool = True,
+        max_pixels: int = images.DEFAULT_MAX_PIXELS,
+        accept_damaged: bool = False,
+        page: int | None = None,
+    ) -> "Prepared":
         """Read an image, and run head and adapter on it.
 
         Args:
@@ -118,12 +126,14 @@ class Upscaler:
             score: Run head and adapter now rather than with the first plan that needs them. Makes no difference if the
                 network has no adapter, or one that runs again for every desired depth.
             max_pixels: Limit on the pixels of an image file.
+            accept_damaged: Take what can be decoded of a damaged file; `result.picture.damage` says what is wrong.
+            page: Of a file with several pages or frames, from 1.
 
         Raises:
             ImageFileError: A file cannot be read.
             InputError: The image is of another kind, contains NaN or infinity, or does not fit into the memory limit.
         """
-        prepared = Prepared(self, open_source(image, max_pixels))
+        prepared = Prepared(self, open_source(image, max_pixels, accept_damaged=accept_damaged, page=page))
         if score:
             prepared.score()
         return prepared
@@ -136,6 +146,8 @@ class Upscaler:
         budget: float | None = None,
         depth_map: npt.NDArray[Any] | None = None,
         max_pixels: int = images.DEFAULT_MAX_PIXELS,
+        accept_damaged: bool = False,
+        page: int | None = None,
         progress: Callable[[float], None] = lambda share: None,
     ) -> Upscaled:
         """Upscale one image: prepare, plan and run. Full depth is the default.
@@ -143,14 +155,15 @@ class Upscaler:
         Args:
             image: See `prepare`.
             depth: See `Prepared.plan`, also for `budget` and `depth_map`.
-            max_pixels: See `prepare`.
+            max_pixels: See `prepare`, also for `accept_damaged` and `page`.
             progress: See `Prepared.run`.
 
         Raises:
             ImageFileError, InputError: See `prepare` and `Prepared.plan`.
         """
         Target(depth, budget).check(self._weights)  # before a large file is read
-        source, start = open_source(image, max_pixels), time.perf_counter()
+        source = open_source(image, max_pixels, accept_damaged=accept_damaged, page=page)
+        start = time.perf_counter()
         prepared = Prepared(self, source)
         result = prepared.run(prepared.plan(depth=depth, budget=budget, depth_map=depth_map), progress=progress)
         return replace(result, report=replace(result.report, seconds=time.perf_counter() - start))
