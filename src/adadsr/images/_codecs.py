@@ -5,6 +5,7 @@ from typing import BinaryIO, NamedTuple
 
 from adadsr.images._cicp import Cicp
 from adadsr.images._picture import Pixels
+from adadsr.images._resolution import Resolution
 
 
 class Header(NamedTuple):
@@ -24,6 +25,7 @@ class Decoded(NamedTuple):
     xmp: bytes | None = None
     cicp: Cicp | None = None
     notes: tuple[str, ...] = ()
+    resolution: Resolution | None = None
 
 
 class Codec(NamedTuple):

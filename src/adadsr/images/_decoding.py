@@ -127,6 +127,10 @@ def _picture(found: Decoded, *, may_be_gray: bool) -> Picture:
     before = stored[::-1] if (facts.orientation or 1) >= 5 else stored
     packet, exif = _xmp.cleaned(found.xmp, facts.orientation, before), _exif.cleaned(found.exif, before)
     notes = (*found.notes, *packet.notes, *((DAMAGED_EXIF_NOTE,) if found.exif and exif is None else ()))
-    resolution = None if facts.resolution is None else Resolution.of(*facts.resolution)
+    resolution = found.resolution
+    if resolution is None and facts.resolution is not None:
+        resolution = Resolution.of(*facts.resolution)
     dpi = None if resolution is None else resolution.dpi
-    return Picture(pixels, profile, exif, packet.xmp, dpi, Extra(cicp=cicp, described_size=stored), notes)
+    aspect = resolution[:2] if resolution is not None and dpi is None else None
+    extra = Extra(aspect=aspect, cicp=cicp, described_size=stored)
+    return Picture(pixels, profile, exif, packet.xmp, dpi, extra, notes)

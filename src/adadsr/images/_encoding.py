@@ -62,8 +62,10 @@ class _Job(NamedTuple):
         splice = Splice(file, rewrite)
         try:
             self.encode(codec, splice.target, keep)
-        finally:
+        except pyvips.Error:
             splice.raise_lost()
+            raise
+        splice.finish()
 
 
 def save(picture: Picture, target: Format, quality: int, file: BinaryIO) -> None:
@@ -91,8 +93,11 @@ def lost_metadata(picture: Picture, target: Format) -> dict[str, bool]:
         "the resolution": says_size
         and codec in ("webp", "heif")
         and _exif.read_exif_facts(picture.exif).resolution is None,
+        "16-bit samples": picture.bits == 16 and target.bits == 8,
+        "narrow-range samples": extra.cicp is not None and not extra.cicp.full_range and codec != "png",
+        "HDR light levels": bool(extra.png_light) and codec != "png",
         "GeoTIFF tags": extra.geotiff is not None and codec != "tiff",
-        "IPTC and Photoshop data": extra.photoshop is not None and codec not in ("jpeg", "tiff"),
+        "IPTC and Photoshop data": extra.photoshop is not None and codec in ("webp", "heif"),
         "comments and texts": any(not keyword.startswith(_FILE_DATES) for keyword, _ in extra.texts)
         and (codec in ("webp", "heif") or (codec == "tiff" and _texts_for_tiff(picture) is None)),
         "EXIF this long": codec == "jpeg" and picture.exif is not None and not _jpegmetadata.exif_fits(picture.exif),
@@ -164,8 +169,9 @@ def _write_jpeg(job: _Job, file: BinaryIO) -> None:
 
 def _write_png(job: _Job, file: BinaryIO) -> None:
     picture, before, after = job.picture, [], []
-    if (cicp := picture.extra.cicp) is not None:
-        before.append(_pngchunks.chunk(b"cICP", bytes((cicp.primaries, cicp.transfer, 0, 1))))
+    if (cicp := _cicp_of(picture)) is not None:
+        before.append(_pngchunks.chunk(b"cICP", bytes((cicp.primaries, cicp.transfer, 0, cicp.full_range))))
+        before += [_pngchunks.chunk(*each) for each in picture.extra.png_light]
     color = picture.extra.png_color
     if color is not None and picture.icc_profile == color.profile(picture.is_gray):
         before += color.chunks()
@@ -174,6 +180,8 @@ def _write_png(job: _Job, file: BinaryIO) -> None:
     if picture.exif is not None:
         after.append(_pngchunks.chunk(b"eXIf", picture.exif.removeprefix(_exif.PREFIX)))
     after += [_pngchunks.text_chunk(*text) for text in picture.extra.texts]
+    if picture.extra.photoshop is not None:
+        after.append(_pngchunks.photoshop_chunk(picture.extra.photoshop))
     keep = _KEEP_ICC | _KEEP_XMP
     job.spliced("png", file, keep, lambda head: _pngchunks.with_chunks(head, before, after))
 

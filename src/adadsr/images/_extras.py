@@ -45,7 +45,9 @@ def read_tiff(file: BinaryIO, what: str) -> Pixels:
                 raise Unsupported
             samples = page.asarray(maxworkers=1)
             planar = page.planarconfig == 2 and page.samplesperpixel > 1
-            inverted = page.photometric == _WHITE_IS_ZERO
+            inverted = 0
+            if page.photometric == _WHITE_IS_ZERO:
+                inverted = page.samplesperpixel - len(page.extrasamples)
             if page.photometric == _PALETTE:
                 samples = _looked_up(samples, page.colormap)
     except (MemoryError, Unsupported):
@@ -57,7 +59,9 @@ def read_tiff(file: BinaryIO, what: str) -> Pixels:
     elif planar:
         samples = np.moveaxis(samples, 0, -1)
     pixels: Pixels = np.ascontiguousarray(samples.astype(samples.dtype.newbyteorder("="), copy=False))
-    return ~pixels if inverted else pixels
+    if inverted:
+        np.invert(pixels[..., :inverted], out=pixels[..., :inverted])
+    return pixels
 
 
 def _looked_up(indices: Pixels, colors: Pixels | None) -> Pixels:

@@ -36,6 +36,7 @@ class Extra:
         geotiff: GeoTIFF tags, as a TIFF without pixels.
         cicp: colour by code points, if they are not those of sRGB. `icc_profile` is an equivalent.
         png_color: gAMA and cHRM of a PNG, if they count and are not those of sRGB. `icc_profile` is an equivalent.
+        png_light: kinds and data of chunks about the light of an HDR picture, mDCV and cLLI.
         described_size: width and height that the metadata describe; None for those of the picture.
     """
 
@@ -45,6 +46,7 @@ class Extra:
     geotiff: bytes | None = None
     cicp: Cicp | None = None
     png_color: PngColor | None = None
+    png_light: tuple[tuple[bytes, bytes], ...] = ()
     described_size: tuple[int, int] | None = None
 
 

@@ -8,13 +8,14 @@ _NOTE = "http://ns.adobe.com/xmp/note/"
 
 
 def merged(standard: bytes | None, extension: bytes) -> bytes | None:
-    """The packet of a JPEG with the part that did not fit into its segment (XMP specification, part 3, 1.1.3.1)."""
+    """The packet of a JPEG with the part that did not fit into its segment (XMP specification, part 3, 1.1.3.1).
+
+    None if one of them is damaged or too long.
+    """
     document, more = parsed(standard), parsed(extension)
-    if document is None or more is None:
-        return standard
-    root = _root(document)
-    if root is None:
-        return standard
+    root = None if document is None else _root(document)
+    if document is None or more is None or root is None:
+        return None
     for each in list(properties(document)):
         if each.name == (_NOTE, "HasExtendedXMP"):
             remove(each)
