@@ -13,8 +13,8 @@ from adadsr.errors import ImageFileError
 from adadsr.images import Picture, encode, losses, read_image
 from adadsr.images._cicp import Cicp, profile_of
 from adadsr.images._iccprofile import Chromaticities, rgb_profile, srgb_curve
+from adadsr.images._jpegmetadata import guid
 from adadsr.images._pngchunks import chunks_of
-from adadsr.images._xmpextension import guid
 from file_tools import exiftool
 from image_samples import exif_of, jpeg_with, png_with, smooth
 

@@ -5,8 +5,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from adadsr.images._codecs import Codec, Decoded, Header, content_of
-from adadsr.images._extras import Undecodable, decoded, load
+from adadsr.images._codecs import Codec, Decoded, Header, Undecodable, content_of, decoded, load
 from adadsr.images._picture import Pixels
 from adadsr.images._resolution import Resolution
 

@@ -3,13 +3,12 @@
 from adadsr.errors import ImageFileError
 from adadsr.images import _bmp, _exif, _heic, _jpeg2000, _jpegxl, _pnm, _xmp
 from adadsr.images._cicp import profile_of
-from adadsr.images._codecs import Codec, Decoded
+from adadsr.images._codecs import Codec, Decoded, Undecodable, Unsupported
 from adadsr.images._deep import gray_if_equal
-from adadsr.images._extras import Undecodable, Unsupported
 from adadsr.images._frames import Frames, frames_of
-from adadsr.images._metadata import fitting_profile
 from adadsr.images._opened import Decoder, Opened, several
 from adadsr.images._picture import Extra, Picture
+from adadsr.images._profiles import fitting_profile
 from adadsr.images._readmetadata import DAMAGED_EXIF_NOTE
 from adadsr.images._resolution import Resolution
 from adadsr.images._tiffcheck import read_facts

@@ -9,11 +9,10 @@ import numpy as np
 import pyvips
 
 from adadsr.formats import Encoding, Format
-from adadsr.images import _exif, _geotiff, _heifexif, _jpegmetadata, _pngchunks, _xmp
+from adadsr.images import _exif, _geotiff, _heifwriting, _jpegmetadata, _pngchunks, _xmp
 from adadsr.images._cicp import Cicp, profile_of
-from adadsr.images._heifnclx import with_nclx
-from adadsr.images._metadata import fitting_profile, gray_to_srgb
 from adadsr.images._picture import Picture, Pixels
+from adadsr.images._profiles import fitting_profile, gray_to_srgb
 from adadsr.images._resolution import Resolution
 from adadsr.images._splice import Splice
 from adadsr.images._tiffmetadata import TiffMetadata, append_tiff_metadata, has_comment
@@ -201,8 +200,8 @@ def _write_heif(job: _Job, file: BinaryIO) -> None:
     keep = _KEEP_ICC | _KEEP_XMP | (_KEEP_EXIF if picture.exif is not None else _KEEP_NONE)
     content = job.encoded("heif", keep)
     if picture.exif is not None:
-        content = _heifexif.with_exif(content, picture.exif.removeprefix(_exif.PREFIX))
-    file.write(content if cicp is None else with_nclx(content, cicp))
+        content = _heifwriting.with_exif(content, picture.exif.removeprefix(_exif.PREFIX))
+    file.write(content if cicp is None else _heifwriting.with_nclx(content, cicp))
 
 
 def _with_matrix(job: _Job, cicp: Cicp) -> tuple[_Job, Cicp]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from adadsr.images._tiffdir import DAMAGE, SIZES, read_entries, read_header
-from adadsr.images._xmp import Size, turned_point
+from adadsr.images._turning import Size, turned_point
 
 PREFIX = b"Exif\0\0"
 

@@ -12,13 +12,14 @@ import numpy as np
 import pyvips
 
 from adadsr.images._cicp import profile_of
-from adadsr.images._extras import Undecodable, decoded, load
+from adadsr.images._codecs import Undecodable, decoded, load
 from adadsr.images._gifcheck import wrong_animation
-from adadsr.images._metadata import fitting_profile
 from adadsr.images._opened import Opened
-from adadsr.images._picture import Picture, Pixels, upright
+from adadsr.images._picture import Picture, Pixels
 from adadsr.images._pngchunks import frame_delays
+from adadsr.images._profiles import fitting_profile
 from adadsr.images._readmetadata import read_metadata
+from adadsr.images._turning import upright
 from adadsr.images._vips import field, reason, vips_source
 
 DEFAULT_DELAY = 100

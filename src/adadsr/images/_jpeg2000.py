@@ -3,11 +3,10 @@
 import struct
 from typing import BinaryIO, NamedTuple
 
-from adadsr.images._codecs import Codec, Decoded, Header, content_of
+from adadsr.images._codecs import Codec, Decoded, Header, Undecodable, Unsupported, content_of, decoded, load
 from adadsr.images._deep import full_range
 from adadsr.images._exif import PREFIX
-from adadsr.images._extras import Undecodable, Unsupported, decoded, load
-from adadsr.images._heifboxes import Box, boxes, first_of
+from adadsr.images._isoboxes import Box, boxes, first_of
 from adadsr.images._resolution import Resolution
 
 _HEAD_BYTES = 1 << 22  # boxes before the code stream, such as a profile

@@ -1,5 +1,6 @@
 """Metadata in the segments of a JPEG that libvips does not carry, and the segments of one that is written."""
 
+import hashlib
 import io
 from typing import BinaryIO, NamedTuple
 
@@ -7,9 +8,11 @@ from adadsr.images import _photoshop
 from adadsr.images._jpegsegments import APP0, APP1, APP2, APP13, COMMENT, Segment, packed, segments
 from adadsr.images._resolution import Resolution
 from adadsr.images._tiffdir import DAMAGE, numbers, read_directory, read_header
-from adadsr.images._xmpextension import guid, merged, split
+from adadsr.images._xmpdom import RDF, Node, parsed, properties, remove
+from adadsr.images._xmpdom import packed as packed_xmp
 
 COMMENT_KEYWORD = "Comment"
+_NOTE = "http://ns.adobe.com/xmp/note/"
 _LOST_EXTENSION = "the extended part of the XMP, which is damaged or over 2 MiB, was left out"
 _MPF, _MPF_COUNT, _MPF_BYTES = b"MPF\0", 0xB001, 1 << 16
 
@@ -173,3 +176,68 @@ def with_header(head: bytes, first: bytes) -> bytes | None:
     profile = [each for each in kept if each.marker == APP2 and each.data.startswith(_ICC)]
     rest = [each for each in kept if each not in profile]
     return b"\xff\xd8" + first + b"".join(each.packed() for each in (*profile, *rest)) + head[found[-1].start :]
+
+
+def merged(standard: bytes | None, extension: bytes) -> bytes | None:
+    """The packet of a JPEG with the part that did not fit into its segment (XMP specification, part 3, 1.1.3.1).
+
+    None if one of them is damaged or too long.
+    """
+    document, more = parsed(standard), parsed(extension)
+    root = None if document is None else _root(document)
+    if document is None or more is None or root is None:
+        return None
+    for each in list(properties(document)):
+        if each.name == (_NOTE, "HasExtendedXMP"):
+            remove(each)
+    for found in more.getElementsByTagNameNS(RDF, "Description"):
+        if found.parentNode.namespaceURI == RDF and found.parentNode.localName == "RDF":
+            root.appendChild(document.importNode(found, True))
+    return packed_xmp(document)
+
+
+def split(xmp: bytes, limit: int) -> tuple[bytes, bytes | None] | None:
+    """A packet of at most `limit` bytes and the extension that holds the rest, if any; None if that fails."""
+    if len(xmp) <= limit:
+        return xmp, None
+    document = parsed(xmp)
+    root = None if document is None else _root(document)
+    if document is None or root is None:
+        return None
+    rest = root.cloneNode(False)
+    for description in list(root.childNodes):
+        if description.nodeType == description.ELEMENT_NODE and (moved := _without_long(description, limit // 8)):
+            rest.appendChild(moved)
+    extension: bytes = rest.toxml().encode()
+    note = document.createElementNS(RDF, "rdf:Description")
+    for name, value in (
+        ("rdf:about", ""),
+        ("xmlns:xmpNote", _NOTE),
+        ("xmpNote:HasExtendedXMP", guid(extension)),
+    ):
+        note.setAttribute(name, value)
+    root.appendChild(note)
+    standard = packed_xmp(document)
+    return (standard, extension) if len(standard) <= limit else None
+
+
+def guid(extension: bytes) -> str:
+    """The name of an extension: its MD5."""
+    return hashlib.md5(extension, usedforsecurity=False).hexdigest().upper()
+
+
+def _root(document: Node) -> Node | None:
+    return next(iter(document.getElementsByTagNameNS(RDF, "RDF")), None)
+
+
+def _without_long(description: Node, most: int) -> Node | None:
+    """Move the properties longer than `most` from a description to a new one; None if there are none."""
+    moved = description.cloneNode(False)
+    names = [name for name in list(description.attributes.keys()) if not name.startswith(("xmlns", "rdf:"))]
+    long = [name for name in names if len(description.getAttribute(name)) > most]
+    for name in names:
+        (description if name in long else moved).removeAttribute(name)
+    for child in [each for each in description.childNodes if each.nodeType == each.ELEMENT_NODE]:
+        if len(child.toxml()) > most:
+            moved.appendChild(child)
+    return moved if long or moved.hasChildNodes() else None

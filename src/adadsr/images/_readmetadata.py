@@ -5,7 +5,7 @@ from typing import Any, BinaryIO, NamedTuple
 from adadsr.formats import InputFormat
 from adadsr.images import _exif, _photoshop, _xmp
 from adadsr.images._cicp import Cicp
-from adadsr.images._heifboxes import read_heif_facts
+from adadsr.images._isoboxes import read_heif_facts
 from adadsr.images._jpegmetadata import COMMENT_KEYWORD, read_jpeg_facts
 from adadsr.images._picture import Extra
 from adadsr.images._pngchunks import read_png_facts

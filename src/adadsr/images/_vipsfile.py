@@ -8,18 +8,19 @@ import pyvips
 
 from adadsr.errors import ImageFileError
 from adadsr.images._cicp import profile_of
+from adadsr.images._codecs import Undecodable, Unsupported, read_tiff
 from adadsr.images._deep import divide_by_alpha, gray_if_equal, spread
-from adadsr.images._extras import Undecodable, Unsupported, read_tiff
 from adadsr.images._gifcheck import wrong_codes
-from adadsr.images._heifboxes import names_alpha
+from adadsr.images._isoboxes import names_alpha
 from adadsr.images._jpegsegments import without_harmless_faults
 from adadsr.images._jpegsource import JpegSource
-from adadsr.images._metadata import cmyk_to_srgb, fitting_profile, lab_to_srgb
 from adadsr.images._opened import Opened, several
-from adadsr.images._picture import Picture, Pixels, upright
+from adadsr.images._picture import Picture, Pixels
 from adadsr.images._pngchunks import frame_delays
+from adadsr.images._profiles import cmyk_to_srgb, fitting_profile, lab_to_srgb
 from adadsr.images._readmetadata import read_metadata
 from adadsr.images._tiffcheck import TiffFacts, as_rgb, is_cut_off, wrong_checksum
+from adadsr.images._turning import upright
 from adadsr.images._vips import field, image_of, reason, vips_source, with_fields_of
 
 _MAX_SEGMENT = 1 << 24  # bytes of a tile that may be larger than the picture
