@@ -307,7 +307,7 @@ def test_animations_run_frame_by_frame_between_stills(here, chain):
 
 
 @pytest.mark.parametrize(
-    ("suffix", "reason"), [(".jpg", "has 4 frames; write an animation as PNG or WebP"), (".png", None)]
+    ("suffix", "reason"), [(".jpg", "has 4 frames; write an animation as PNG, WebP or GIF"), (".png", None)]
 )
 def test_what_holds_no_frames_is_refused(here, chain, suffix, reason):
     animation(here / "in/a.webp")

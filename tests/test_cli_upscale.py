@@ -426,8 +426,13 @@ def test_a_page_and_all_frames(here):
     assert " to 16x16 (3 frames) in " in upscale("in.webp", "-o", "all.png").stdout
     with images.open_frames("all.png") as found:
         assert (found.facts.delays, found.facts.plays) == ((100, 70, 30), 2)
+    assert upscale("in.webp", "-o", "all.gif").exit_code == 0
+    with images.open_frames("all.gif") as found:
+        assert (found.facts.delays, found.facts.plays) == ((100, 70, 30), 2)
+    assert upscale("all.gif", "-o", "again").exit_code == 0
+    assert os.listdir("again") == ["all.png"]
     assert upscale("in.webp", "-o", "one.jpg", "--page", "2").exit_code == 0
     assert images.read_size("one.jpg") == (16, 16)
     assert "page 4 does not exist; the file has 3" in upscale("in.webp", "-o", "x.png", "--page", "4").stderr
     assert ", for the first of 3 frames" in upscale("in.webp", "-o", "y.png", "--dry-run").stdout
-    assert "has 3 frames; write an animation as PNG or WebP" in upscale("in.webp", "-o", "x.jpg").stderr
+    assert "has 3 frames; write an animation as PNG, WebP or GIF" in upscale("in.webp", "-o", "x.jpg").stderr

@@ -164,8 +164,8 @@ def test_the_limit_is_inclusive_and_adjustable(tmp_path, suffix):
 @pytest.mark.parametrize(
     ("suffix", "message"),
     [
-        (".webp", "has 3 frames; write an animation as PNG or WebP"),
-        (".png", "has 3 frames; write an animation as PNG or WebP"),
+        (".webp", "has 3 frames; write an animation as PNG, WebP or GIF"),
+        (".png", "has 3 frames; write an animation as PNG, WebP or GIF"),
         (".tif", "has 3 pages; pass --page to choose one"),
         (".avif", "is animated; only still images are supported"),
     ],

@@ -111,6 +111,43 @@ def test_what_is_written_is_what_pillow_shows(kind, numbers, channels, size, pla
             np.testing.assert_array_equal(got[..., :channels][opaque], frame[opaque])
 
 
+@given(
+    numbers=st.lists(st.integers(0, 3), min_size=2, max_size=5),
+    channels=st.sampled_from([3, 4]),
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    plays=st.integers(0, 5),
+)
+@settings(max_examples=25, deadline=None)
+def test_gifs_are_what_pillow_shows(numbers, channels, size, plays):
+    """In their own colours, of which few pictures have more than 256; with every delay, count and hole."""
+    frames = [noise(number, *size, channels) // 64 * 85 for number in numbers]
+    for frame in frames:
+        frame[..., 3:] = np.where(frame[..., 3:] > 127, 255, 0)
+    delays = tuple(20 + 10 * index for index in range(len(frames)))
+    content = encode_frames([Picture(frame) for frame in frames], Facts(*size, delays, plays), "gif")
+    pixels, facts = read_all(content)
+    assert (facts.delays, facts.plays) == (delays, plays)
+    shown, _, _ = decoded(content)  # which joins equal frames
+    assert len(shown) <= len(frames)
+    for got, frame in zip(pixels, frames, strict=True):
+        opaque = np.ones(size, bool) if channels == 3 else frame[..., 3] > 0
+        if channels == 4 and got.shape[2] == 4:
+            np.testing.assert_array_equal(got[..., 3] > 0, opaque)
+        assert _mean_error(got, frame, opaque) < 3
+
+
+def _mean_error(got, frame, where):
+    return np.abs(got[..., :3].astype(int) - frame[..., :3])[where].sum() / max(1, 3 * where.sum())
+
+
+def test_a_gif_of_a_still_picture_is_refused(tmp_path):
+    with pytest.raises(ImageFileError, match="GIF has 256 colors, so only animations are written"):
+        images.write_image(tmp_path / "a.gif", Picture(noise(0)))
+    with pytest.raises(ImageFileError, match="only animations are written"):
+        images.encode(Picture(noise(0)), "gif")
+    assert images.losses("a.gif", Picture(noise(0))) == ("GIF cannot hold more than 256 colors",)
+
+
 @pytest.mark.parametrize("kind", ["png", "webp"])
 def test_metadata_is_that_of_the_first_frame(kind):
     exif = Image.Exif()
@@ -138,7 +175,7 @@ def test_a_frame_can_be_chosen_and_is_otherwise_refused(kind):
     pixels, _ = read_all(content)
     for page in (1, 4):
         np.testing.assert_array_equal(read_image(content, page=page).pixels, pixels[page - 1])
-    with pytest.raises(ImageFileError, match="has 4 frames; write an animation as PNG or WebP, or pass --page"):
+    with pytest.raises(ImageFileError, match="has 4 frames; write an animation as PNG, WebP or GIF, or pass --page"):
         read_image(content)
     with pytest.raises(ImageFileError, match="page 5 does not exist; the file has 4"):
         read_size(content, page=5)

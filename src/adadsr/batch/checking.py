@@ -60,7 +60,7 @@ def measure(
             (_check_folder if dry_run else make_folder)(job.target.parent)
             folders.add(job.target.parent)
         try:
-            images.check_fits(job.target, *after, quality=options.quality)
+            images.check_fits(job.target, *after, quality=options.quality, animated=facts is not None)
             for output in () if job.to_stdout else job.outputs:
                 if output.parent.exists():  # in a dry run it may not
                     images.check_writable(output)

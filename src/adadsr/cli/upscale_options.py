@@ -77,7 +77,7 @@ OutputFormat: TypeAlias = Annotated[
     typer.Option(
         metavar="FORMAT",
         callback=_check_format,
-        help=f"Format of the output files: {', '.join(each.suffixes[0][1:] for each in FORMATS)}. "
+        help=f"Format of the output files: {', '.join(each.suffixes[0][1:] for each in FORMATS)}; gif for animations. "
         "[dim]\\[default: that of each input][/dim]",
         rich_help_panel=_OUTPUT,
     ),

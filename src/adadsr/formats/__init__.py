@@ -14,6 +14,7 @@ from adadsr.formats._save_options import (
     Encoding,
     Options,
     avif_options,
+    gif_options,
     jpeg_options,
     png_options,
     tiff_options,
@@ -36,6 +37,7 @@ from adadsr.formats._signatures import (
 )
 
 __all__ = [
+    "ANIMATED_FORMATS",
     "FORMATS",
     "HEAD_BYTES",
     "INPUT_FORMATS",
@@ -94,6 +96,7 @@ class Format(InputFormat):
         has_alpha: whether alpha can be stored.
         default_quality: 1..100; None if files are lossless at any quality.
         is_lossless_at_100: whether quality 100 makes a file lossless.
+        has_palette: whether a picture has at most 256 colours and no partial transparency. Stills are not written then.
         encoder_copies: memory that encoding takes besides the samples, as a multiple of their bytes.
     """
 
@@ -104,11 +107,12 @@ class Format(InputFormat):
     encoder_copies: float
     default_quality: int | None = None
     is_lossless_at_100: bool = False
+    has_palette: bool = False
 
     @property
     def is_lossless(self) -> bool:
         """Whether every file of this format is lossless."""
-        return self.default_quality is None
+        return self.default_quality is None and not self.has_palette
 
 
 FORMATS = (
@@ -187,16 +191,27 @@ FORMATS = (
 )
 """Formats that can be written, in the order that messages and help texts list them."""
 
-INPUT_FORMATS: tuple[InputFormat, ...] = (
-    *FORMATS,
-    InputFormat(
+ANIMATED_FORMATS = (
+    Format(
         name="GIF",
         suffixes=(".gif",),
         matches=begins_with(b"GIF87a", b"GIF89a"),
         codec="gif",
+        save_options=gif_options,
+        encoder_copies=2,
+        bits=8,
+        max_side=65535,
         has_gray=False,
+        has_alpha=True,
         strictness="warning",
+        has_palette=True,
     ),
+)
+"""Formats that are written for animations only."""
+
+INPUT_FORMATS: tuple[InputFormat, ...] = (
+    *FORMATS,
+    *ANIMATED_FORMATS,
     InputFormat(
         name="PPM",
         suffixes=(".ppm", ".pgm", ".pbm", ".pnm"),
@@ -233,7 +248,7 @@ INPUT_FORMATS: tuple[InputFormat, ...] = (
 )
 """Formats that can be read."""
 
-_BY_SUFFIX = {suffix: each for each in FORMATS for suffix in each.suffixes}
+_BY_SUFFIX = {suffix: each for each in (*FORMATS, *ANIMATED_FORMATS) for suffix in each.suffixes}
 _INPUTS_BY_SUFFIX = {suffix: each for each in INPUT_FORMATS for suffix in each.suffixes}
 SUPPORTED_SUFFIXES: tuple[str, ...] = tuple(_BY_SUFFIX)
 """Lower-case suffixes, with the dot, of files that can be written."""

@@ -15,7 +15,7 @@ class Encoding(NamedTuple):
     nbytes: int
 
 
-Options = Mapping[str, bool | int | str]
+Options = Mapping[str, bool | int | float | str]
 
 
 def png_options(encoding: Encoding) -> Options:
@@ -42,6 +42,10 @@ def avif_options(encoding: Encoding) -> Options:
     if encoding.quality == 100:
         return {**common, "lossless": True}
     return {**common, "Q": encoding.quality, "subsample_mode": _subsampling(encoding.quality)}
+
+
+def gif_options(encoding: Encoding) -> Options:
+    return {"dither": 1.0, "effort": 7, "bitdepth": 8}
 
 
 def _subsampling(quality: int) -> str:

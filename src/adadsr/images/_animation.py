@@ -1,6 +1,6 @@
-"""Animated PNG and WebP, written frame by frame: libvips encodes each frame, this module joins them.
+"""Animated PNG, WebP and GIF, written frame by frame: libvips encodes each frame, this module joins them.
 
-A frame holds the rectangle that changed since the one before, which it replaces.
+A frame holds the rectangle that changed since the one before, which it replaces; in a GIF it holds everything.
 """
 
 import io
@@ -10,11 +10,13 @@ from typing import BinaryIO, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from adadsr.formats import Format
+from adadsr.formats import Encoding, Format
 from adadsr.images._encoding import save
 from adadsr.images._frames import Facts
+from adadsr.images._gifcheck import gif_still
 from adadsr.images._picture import Picture, Pixels
 from adadsr.images._pngchunks import chunk, chunks_of
+from adadsr.images._vips import image_of
 from adadsr.images._webpchunks import (
     ALPHA_FLAG,
     ANIMATION_FLAG,
@@ -129,6 +131,38 @@ class _WebpWriter:
         self._after = [(kind, found[kind]) for kind in (b"EXIF", b"XMP ") if kind in found]
 
 
+class _GifWriter:
+    """GIF89a. Each frame has a palette of its own."""
+
+    def __init__(self, file: BinaryIO, target: Format, quality: int, facts: Facts) -> None:
+        self._file, self._target, self._facts = file, target, facts
+        self._delays = iter(facts.delays)
+
+    def add(self, picture: Picture) -> None:
+        if self._file.tell() == 0:
+            sides = b"".join(side.to_bytes(2, "little") for side in (picture.width, picture.height))
+            self._file.write(b"GIF89a" + sides + bytes(3))
+            if self._facts.plays != 1:  # it counts repetitions
+                repeats = min(max(self._facts.plays - 1, 0), 65535)
+                self._file.write(b"\x21\xff\x0bNETSCAPE2.0\x03\x01" + repeats.to_bytes(2, "little") + b"\0")
+        still = gif_still(_encoded_gif(picture, self._target))
+        disposal = 2 if picture.has_alpha else 1  # cleared, or left in place
+        flags = disposal << 2 | (still.transparent is not None)
+        delay = min(round(next(self._delays) / 10), 65535).to_bytes(2, "little")
+        self._file.write(b"\x21\xf9\x04" + bytes((flags,)) + delay + bytes((still.transparent or 0, 0)))
+        self._file.write(still.picture)
+
+    def close(self) -> None:
+        self._file.write(b"\x3b")
+
+
+def _encoded_gif(picture: Picture, target: Format) -> bytes:
+    image = image_of(np.ascontiguousarray(picture.pixels), "srgb" if picture.pixels.shape[2] >= 3 else "b-w")
+    options = target.save_options(Encoding(100, 8, picture.pixels.nbytes))
+    content: bytes = image.gifsave_buffer(**options)
+    return content
+
+
 class _Changes:
     """What changes from frame to frame. step: rectangles begin at multiples of it."""
 
@@ -171,5 +205,9 @@ def _fraction(milliseconds: int) -> tuple[int, int]:
     return min(round(milliseconds / 1000), 65535), 1
 
 
-WRITERS: dict[str, Callable[[BinaryIO, Format, int, Facts], Writer]] = {"png": _PngWriter, "webp": _WebpWriter}
+WRITERS: dict[str, Callable[[BinaryIO, Format, int, Facts], Writer]] = {
+    "png": _PngWriter,
+    "webp": _WebpWriter,
+    "gif": _GifWriter,
+}
 """By codec."""

@@ -89,8 +89,10 @@ def lost_metadata(picture: Picture, target: Format) -> dict[str, bool]:
     resolution = _resolution_of(picture)
     says_size = resolution is not None and resolution.dpi not in _SCREENS
     return {
+        "more than 256 colors": target.has_palette,
+        "metadata": target.has_palette and any((picture.icc_profile, picture.exif, picture.xmp, extra.texts)),
         "the resolution": says_size
-        and codec in ("webp", "heif")
+        and codec in ("webp", "heif", "gif")
         and _exif.read_exif_facts(picture.exif).resolution is None,
         "16-bit samples": picture.bits == 16 and target.bits == 8,
         "narrow-range samples": extra.cicp is not None and not extra.cicp.full_range and codec != "png",

@@ -1,14 +1,40 @@
-"""Whether the compressed pixels of a GIF are complete: libvips' decoder fills up what is missing, without a word.
+"""The blocks of a GIF, and whether its pixels are complete: libvips fills up what is missing, without a word.
 
 Source: the GIF89a specification, appendix F. Only the lengths of codes are followed, not their pixels.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 _MOST_PIXELS = 1 << 24
 """Larger pictures are not checked: Python follows about a million codes a second."""
 _MOST_CODES = 4096
 _EXTENSION, _PICTURE, _END = 0x21, 0x2C, 0x3B
+_CONTROL = 0xF9
+
+
+class Still(NamedTuple):
+    """The picture of a GIF, from its descriptor on, with a palette of its own; index of its transparent colour."""
+
+    picture: bytes
+    transparent: int | None
+
+
+def gif_still(data: bytes) -> Still:
+    """The first picture of a healthy GIF."""
+    table = _table_bytes(data[10])
+    at, transparent = 13 + table, None
+    while data[at] == _EXTENSION:
+        if data[at + 1] == _CONTROL and data[at + 3] & 1:
+            transparent = data[at + 6]
+        at = _after_blocks(data, at + 2)[0]
+    own = _table_bytes(data[at + 9])
+    colors, flags = data[13 : 13 + table], data[at + 9] & 0x40 | 0x80 | data[10] & 7
+    if own:
+        colors, flags = data[at + 10 : at + 10 + own], data[at + 9]
+    codes_at = at + 10 + own
+    end = _after_blocks(data, codes_at + 1)[0]
+    return Still(data[at : at + 9] + bytes((flags,)) + colors + data[codes_at:end], transparent)
 
 
 def wrong_codes(data: bytes) -> str | None:

@@ -53,5 +53,5 @@ def several(opened: Opened, count: int) -> ImageFileError:
     if opened.content.codec == "tiff":
         return ImageFileError(f"{opened.name}: has {count} pages; pass --page to choose one, from 1")
     return ImageFileError(
-        f"{opened.name}: has {count} frames; write an animation as PNG or WebP, or pass --page to choose one frame"
+        f"{opened.name}: has {count} frames; write an animation as PNG, WebP or GIF, or pass --page to choose one frame"
     )

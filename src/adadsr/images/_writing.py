@@ -137,7 +137,9 @@ def _save_frames(
     writer: Writer | None = None
     for picture in frames:
         if writer is None:
-            _check_fits(prefix, target, picture.height, picture.width, transparent=False, quality=quality)
+            _check_fits(
+                prefix, target, picture.height, picture.width, transparent=False, quality=quality, animated=True
+            )
             writer = WRITERS[target.codec](file, target, _quality(quality, target), facts)
         writer.add(picture)
     if writer is not None:
@@ -157,7 +159,13 @@ def _replacing(name: str) -> Iterator[BinaryIO]:
 
 
 def check_fits(
-    path: str | os.PathLike[str], height: int, width: int, *, transparent: bool = False, quality: int | None = None
+    path: str | os.PathLike[str],
+    height: int,
+    width: int,
+    *,
+    transparent: bool = False,
+    quality: int | None = None,
+    animated: bool = False,
 ) -> None:
     """Check, before any long work, whether the format of the suffix can store a picture. Accesses no file.
 
@@ -166,13 +174,16 @@ def check_fits(
         height, width: in pixels.
         transparent: whether a pixel is not fully opaque.
         quality: as for `encode`.
+        animated: whether it is an animation.
 
     Raises:
         InputError: a quality outside 1..100.
-        ImageFileError: an unknown suffix, a side over the format's limit, or transparency that it cannot store.
+        ImageFileError: an unknown suffix, one for animations only, a side over the format's limit, or transparency that
+            it cannot store.
     """
     name = os.fspath(path)
-    _check_fits(f"{name}: ", format_for_writing(name), height, width, transparent=transparent, quality=quality)
+    target = format_for_writing(name)
+    _check_fits(f"{name}: ", target, height, width, transparent=transparent, quality=quality, animated=animated)
 
 
 def check_writable(path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
@@ -203,11 +214,20 @@ def losses(path: str | os.PathLike[str], picture: Picture) -> tuple[str, ...]:
 
 
 def _check_fits(
-    prefix: str, target: Format, height: int, width: int, *, transparent: bool, quality: int | None
+    prefix: str,
+    target: Format,
+    height: int,
+    width: int,
+    *,
+    transparent: bool,
+    quality: int | None,
+    animated: bool = False,
 ) -> None:
     """prefix: start of every message about the picture."""
     if quality is not None and not 1 <= quality <= _BEST_QUALITY:
         raise InputError(f"quality={quality} must be from 1 (smallest file) to {_BEST_QUALITY} (best)")
+    if target.has_palette and not animated:
+        raise ImageFileError(f"{prefix}{target.name} has 256 colors, so only animations are written; write PNG or WebP")
     if (longest := max(height, width)) > target.max_side:
         others = joined(each.name for each in FORMATS if each.is_lossless and longest <= each.max_side)
         raise ImageFileError(
