@@ -48,6 +48,7 @@ def seeds(cases: Path | None) -> dict[str, bytes]:
             suffix = row.suffixes[0]
             found[f"{channels}{suffix}"] = images.encode(images.picture_from_array(pixels), suffix)
     found |= dict(_other_formats())
+    found |= dict(_several_pictures())
     for path in sorted(cases.iterdir()) if cases else ():
         if path.suffix.lower() in READABLE_SUFFIXES and path.stat().st_size < 200_000:
             found[path.name] = path.read_bytes()
@@ -83,6 +84,30 @@ def _other_formats() -> Iterator[tuple[str, bytes]]:
         content = io.BytesIO()
         picture.save(content, kind, **options)
         yield f"pillow{suffix}", content.getvalue()
+
+
+def _several_pictures() -> Iterator[tuple[str, bytes]]:
+    """Animations, a TIFF of two pages and a JPEG of two pictures."""
+    from PIL import Image
+
+    rows, columns = np.mgrid[:30, :36]
+    frames = []
+    for number in range(3):
+        pixels = np.stack([rows * 5, columns * 4, 200 - rows], -1).astype(np.uint8)
+        pixels[4 : 12 + 4 * number, 6:20] = 80 * number
+        frames.append(Image.fromarray(pixels))
+    more = {"save_all": True, "append_images": frames[1:]}
+    timed = {"duration": [40, 90, 30], "loop": 2}
+    for suffix, kind, options in (
+        (".gif", "GIF", timed),
+        (".webp", "WEBP", timed),
+        (".png", "PNG", timed),
+        (".tif", "TIFF", {}),
+        (".jpg", "MPO", {}),
+    ):
+        content = io.BytesIO()
+        frames[0].save(content, kind, **more, **options)
+        yield f"several{suffix}", content.getvalue()
 
 
 def flip(data: bytearray, rng: random.Random) -> None:
@@ -216,7 +241,7 @@ def check(path: Path, original: Path, folder: Path) -> str:
     try:
         picture = images.read_image(path, max_pixels=4_000_000)
     except AdaDSRError:
-        return "refused"
+        return check_frames(path, original, folder)
     written = folder / "written.png"
     images.write_image(written, picture, overwrite=True)
     again = images.read_image(written).pixels
@@ -232,6 +257,57 @@ def check(path: Path, original: Path, folder: Path) -> str:
     if any(agrees(rgba(picture.pixels), other) for other in opinions):
         return "agreed"
     return f"unvouched: none of {len(opinions)} other results has these pixels"
+
+
+def check_frames(path: Path, original: Path, folder: Path) -> str:
+    """The same for a file that is no still picture."""
+    from adadsr import images
+    from adadsr.errors import AdaDSRError
+
+    try:
+        frames = frames_of(path)
+        written = folder / "written.webp"
+        with images.open_frames(path, max_pixels=4_000_000) as opened:
+            images.write_frames(written, opened, opened.facts, quality=100)
+    except AdaDSRError:
+        with contextlib.suppress(AdaDSRError):
+            images.read_image(path, max_pixels=4_000_000, page=2)
+        return "refused"
+    again = frames_of(written) if len(frames) > 1 else frames
+    if len(again) != len(frames) or not all(map(agrees, again, frames)):
+        return "half: the written animation shows something else"
+    opinions = []
+    with contextlib.suppress(Exception):  # whatever it is, this decoder does not vouch
+        opinions.append(_frames_by_pillow(path.read_bytes(), frames))
+    with contextlib.suppress(AdaDSRError):
+        opinions.append(frames_of(original))
+    for opinion in opinions:
+        if len(opinion) == len(frames) and all(map(agrees, frames, opinion)):
+            return "agreed"
+    return f"unvouched: none of {len(opinions)} other results has these frames"
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    """All frames of an animation as 8-bit RGBA. Raises AdaDSRError, also if it is none."""
+    from adadsr import images
+    from adadsr.errors import ImageFileError
+
+    with images.open_frames(path, max_pixels=4_000_000) as frames:
+        if frames is None:
+            raise ImageFileError("no animation")
+        return [rgba(picture.pixels) for picture in frames]
+
+
+def _frames_by_pillow(content: bytes, ours: list[np.ndarray]) -> list[np.ndarray]:
+    """Pillow's frames. Alpha counts as ours where it goes by a WebP's header, which says that there is none."""
+    from PIL import Image, ImageSequence
+
+    with Image.open(io.BytesIO(content)) as image:
+        found = [np.asarray(frame.convert("RGBA")) for frame in ImageSequence.Iterator(image)]
+        if image.format == "WEBP" and image.mode == "RGB":
+            pairs = zip(found, ours, strict=True)
+            return [np.concatenate([frame[..., :3], own[..., 3:]], axis=2) for frame, own in pairs]
+        return found
 
 
 def work(folder: Path) -> None:

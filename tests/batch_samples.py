@@ -5,7 +5,7 @@ import torch
 
 from adadsr import images
 from adadsr.networks import Model, Network, NetworkConfig
-from adadsr.upscaler import Upscaler
+from adadsr.upscaler import Chain, Upscaler
 
 TINY = NetworkConfig("edsr", 2, n_feats=8, n_resblocks=2, adaptive=True, depth_tile=4)
 
@@ -25,5 +25,5 @@ def tiny_model() -> Model:
     return Network(TINY).model()
 
 
-def tiny_upscaler():
-    return Upscaler(tiny_model(), name="tiny")
+def tiny_chain():
+    return Chain.of(Upscaler(tiny_model(), name="tiny"))

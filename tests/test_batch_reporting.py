@@ -10,7 +10,7 @@ from adadsr import batch
 from adadsr.batch import Options
 from adadsr.errors import InputError
 from adadsr.upscaler import Target
-from batch_samples import tiny_upscaler, write
+from batch_samples import tiny_chain, write
 
 
 def test_the_report_tells_all_and_is_written_whole(here):
@@ -22,8 +22,8 @@ def test_the_report_tells_all_and_is_written_whole(here):
     path = here / "reports/run.json"
     batch.prepare_json(path, jobs)
     measured, _ = batch.measure(jobs.to_run, 2, Options())
-    upscaler = tiny_upscaler()
-    run = batch.run(upscaler, measured, Options(Target(budget=0.7)))
+    chain = tiny_chain()
+    run = batch.run(chain, measured, Options(Target(budget=0.7)))
     batch.write_json(path, batch.as_json(batch.settled(jobs) + run.results, jobs))
     report = json.loads(path.read_text())
     assert os.listdir(path.parent) == ["run.json"]
@@ -36,7 +36,7 @@ def test_the_report_tells_all_and_is_written_whole(here):
     assert (done["input_size"], done["output_size"], done["status"]) == ([12, 8], [24, 16], "done")
     assert (done["model"], done["backend"], done["device"], done["scale"]) == (
         "tiny",
-        upscaler.engine.backend,
+        chain.engine.backend,
         "cpu",
         2,
     )

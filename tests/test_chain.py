@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from adadsr import images
-from adadsr.errors import InputError
+from adadsr.errors import BudgetError, InputError
 from adadsr.networks import NetworkConfig
 from adadsr.resize import imresize, reduce_samples
 from adadsr.upscaler import Chain, Size, Upscaler
@@ -129,7 +129,7 @@ def test_a_report_of_several_networks_adds_up():
     assert report.networks == (2, 4)
     assert (report.input_size, report.output_size, report.scale) == ((20, 24), (140, 168), 7)
     assert report.executed_gmacs == pytest.approx(sum(part.executed_gmacs for part in parts))
-    assert report.memory_bytes == max(part.memory_bytes for part in parts)
+    assert report.memory_bytes == max(part.memory_bytes for part in parts) + picture.pixels.nbytes
     assert report.achieved_budget == pytest.approx(0.9, abs=0.02)
     assert report.model == "x2, x4"
     assert seen == sorted(seen)
@@ -168,3 +168,51 @@ def test_a_reduction_to_the_same_size_keeps_every_sample():
 def test_reductions_that_cannot_be(image, out, message):
     with pytest.raises(InputError, match=message):
         reduce_samples(np.zeros(image, np.uint8), np.zeros(out, np.uint8))
+
+
+def test_a_plan_tells_what_all_networks_do():
+    chain, picture = chain_of(Size(scale=7)), picture_of(24, 20)
+    prepared = chain.prepare(picture)
+    plan = prepared.plan()
+    assert (plan.scales, plan.after, plan.reduced_from) == ((2, 4), (168, 140), (192, 160))
+    result = prepared.run(plan)
+    planned = sum(each.cost.total for each in plan.networks) / 1e9
+    assert result.report.executed_gmacs == pytest.approx(planned)
+    assert result.report.memory_bytes == plan.bytes == prepared.bytes
+    budget = (prepared.least_budget + 1) / 2
+    within = prepared.run(prepared.plan(budget=budget)).report
+    assert within.executed_gmacs < result.report.executed_gmacs
+    assert within.achieved_budget <= budget
+
+
+def test_a_budget_too_small_for_any_network_is_refused_before_one_runs():
+    chain, picture = chain_of(Size(scale=7)), picture_of(24, 20)
+    prepared = chain.prepare(picture)
+    least = prepared.least_budget
+    with pytest.raises(BudgetError, match="use at least"):
+        prepared.plan(budget=least - 0.01)
+    report = prepared.run(prepared.plan(budget=least)).report
+    assert report.achieved_budget <= least
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_reduction_in_linear_light_averages_light(dtype):
+    """A board of black and white is half as bright as white: sRGB 188. Alpha is not light."""
+    largest = np.iinfo(dtype).max
+    image = np.zeros((40, 40, 4), dtype)
+    image[:, ::2] = largest
+    out = np.empty((20, 20, 4), dtype)
+    reduce_samples(image, out, linear_colors=3)
+    inner = out[5:-5, 5:-5] / largest
+    assert np.abs(inner[..., :3] - 0.7354).max() < 0.003
+    assert np.abs(inner[..., 3] - 0.5).max() < 0.003
+    for value in (0, 1, largest // 3, largest):
+        reduce_samples(np.full((7, 9, 3), value, dtype), flat := np.empty((5, 4, 3), dtype), linear_colors=3)
+        assert (flat == value).all()
+
+
+def test_a_chain_reduces_in_linear_light_where_that_is_asked():
+    picture = images.picture_from_array(np.random.default_rng(0).integers(0, 2, (16, 16, 3), np.uint8) * 255)
+    plain = chain_of(Size(scale=1))
+    linear = Chain(plain.upscaler, plain.scales, plain.size, linear_light=True)
+    assert linear(picture).image.mean() > plain(picture).image.mean() + 3

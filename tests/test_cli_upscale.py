@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from adadsr import backends, batch, checkpoints, images
@@ -395,7 +396,8 @@ def test_any_size_and_what_ran_for_it(here):
     (image,) = json.loads((here / "run.json").read_text())["images"]
     assert (image["networks"], image["reduced_from"], image["scale"]) == ([2, 2], [40, 48], 3)
     planned = upscale("in", "--long-side", "30", "-o", "out", "--dry-run").stdout
-    assert " to 25x30 by x2, x2, reduced from 40x48, the first network with mean depth " in planned
+    assert " to 25x30 by x2, x2, reduced from 40x48, x2 with mean depth " in planned
+    assert "; x2 with " in planned
     assert upscale("in", "--width", "15", "-o", "x", "--depth-map", "--format", "jpeg").exit_code == 0
     assert images.read_size("x/a.jpeg") == (18, 15)
     assert (here / "x/a.depth.png").exists()
@@ -416,3 +418,21 @@ def test_the_help_fits_two_screens(monkeypatch):
     lines = call("upscale", "--help").stdout.splitlines()
     assert len(lines) <= 100
     assert max(map(len, lines)) <= 100
+
+
+def test_a_page_and_all_frames(here):
+    frames = [images.picture_from_array(np.full((8, 8, 3), 60 * number, np.uint8)) for number in range(3)]
+    images.write_frames("in.webp", frames, images.Facts(8, 8, (100, 70, 30), 2), quality=100)
+    assert " to 16x16 (3 frames) in " in upscale("in.webp", "-o", "all.png").stdout
+    with images.open_frames("all.png") as found:
+        assert (found.facts.delays, found.facts.plays) == ((100, 70, 30), 2)
+    assert upscale("in.webp", "-o", "all.gif").exit_code == 0
+    with images.open_frames("all.gif") as found:
+        assert (found.facts.delays, found.facts.plays) == ((100, 70, 30), 2)
+    assert upscale("all.gif", "-o", "again").exit_code == 0
+    assert os.listdir("again") == ["all.png"]
+    assert upscale("in.webp", "-o", "one.jpg", "--page", "2").exit_code == 0
+    assert images.read_size("one.jpg") == (16, 16)
+    assert "page 4 does not exist; the file has 3" in upscale("in.webp", "-o", "x.png", "--page", "4").stderr
+    assert ", for the first of 3 frames" in upscale("in.webp", "-o", "y.png", "--dry-run").stdout
+    assert "has 3 frames; write an animation as PNG, WebP or GIF" in upscale("in.webp", "-o", "x.jpg").stderr

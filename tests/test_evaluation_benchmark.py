@@ -120,6 +120,14 @@ def test_lr_that_is_missing_or_left_over(tmp_path):
     write(lr_folder / "zx2.png", pixels(20, 20))
     fails(folder, f"{lr_folder / 'zx2.png'}: no HR image belongs to it;")
     (lr_folder / "bx2.png").unlink()
+    with pytest.raises(DatasetError) as caught:
+        open_benchmark(folder, 2)
+    assert str(caught.value).splitlines() == [
+        f"{lr_folder}: does not match its HR images:",
+        f"  {lr_folder}: no LR image for b, such as bx2.png; add it",
+        f"  {lr_folder / 'zx2.png'}: no HR image belongs to it; remove it, or add the HR image",
+    ]
+    (lr_folder / "zx2.png").unlink()
     fails(folder, f"{lr_folder}: no LR image for b, such as bx2.png;")
 
 

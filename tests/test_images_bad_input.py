@@ -161,12 +161,20 @@ def test_the_limit_is_inclusive_and_adjustable(tmp_path, suffix):
         read_image(path, max_pixels=0)
 
 
-@pytest.mark.parametrize("suffix", [".webp", ".png", ".tif", ".avif"])
-def test_animated_files_are_refused(tmp_path, suffix):
+@pytest.mark.parametrize(
+    ("suffix", "message"),
+    [
+        (".webp", "has 3 frames; write an animation as PNG, WebP or GIF"),
+        (".png", "has 3 frames; write an animation as PNG, WebP or GIF"),
+        (".tif", "has 3 pages; pass --page to choose one"),
+        (".avif", "is animated; only still images are supported"),
+    ],
+)
+def test_animated_files_are_refused(tmp_path, suffix, message):
     path = tmp_path / f"a{suffix}"
     frames = [Image.fromarray(noise((8, 8, 3)) // n) for n in (1, 2, 3)]
     frames[0].save(path, save_all=True, append_images=frames[1:])
-    assert "only still images are supported" in refusal(path)
+    assert message in refusal(path)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from adadsr.images import Picture, encode, read_image, write_image
 from adadsr.images._cicp import PRIMARIES, Cicp, hlg_to_light, pq_to_light, profile_of
-from adadsr.images._heifboxes import read_heif_facts
+from adadsr.images._isoboxes import read_heif_facts
 from file_tools import avif_codes, avifdec, tool
 from image_samples import SRGB, exif_block, noise, smooth, xmp_packet
 

@@ -151,7 +151,7 @@ ROWS = {
     "aspect ratio without a unit": aspect,
     "colour codes (PNG cICP, AVIF nclx)": codes,
     "PNG gAMA and cHRM": gamma,
-    "GeoTIFF": geo,
+    "GeoTIFF, RPC and GDAL tags": geo,
 }
 
 
@@ -175,7 +175,7 @@ def test_what_the_table_says_is_lost_is_warned_of(row):
     for title, words, picture in (
         ("IPTC and Photoshop data", "IPTC and Photoshop data", Picture(PIXELS, extra=Extra(photoshop=PHOTOSHOP))),
         ("comments, PNG text", "comments and texts", Picture(PIXELS, extra=Extra(texts=(("a", "b"),)))),
-        ("GeoTIFF", "GeoTIFF tags", geotiff()),
+        ("GeoTIFF, RPC and GDAL tags", "GeoTIFF tags", geotiff()),
         ("resolution", "the resolution", Picture(PIXELS, dpi=(300.0, 300.0))),
         ("aspect ratio without a unit", "the resolution", Picture(PIXELS, extra=Extra(aspect=(2.0, 1.0)))),
     ):

@@ -275,3 +275,14 @@ def test_a_saved_checkpoint_gives_the_same_upscaler(tmp_path):
     assert loaded.name == "mine"
     np.testing.assert_array_equal(loaded(image, depth=2).image, Upscaler(model)(image, depth=2).image)
     assert Upscaler(model).name == "adaedsr"
+
+
+def test_files_that_are_damaged_or_have_pages_are_taken_where_asked(upscaler):
+    content = images.encode(images.picture_from_array(photo(40, 40)), "png")
+    with pytest.raises(ImageFileError, match="truncated or corrupt"):
+        upscaler(content[:-300])
+    assert upscaler(content[:-300], accept_damaged=True).picture.damage
+    frames = [images.picture_from_array(photo(12, 12)), images.picture_from_array(photo(12, 12)[::-1])]
+    animation = images.encode_frames(frames, images.Facts(12, 12, (50, 50), 0), "webp", quality=100)
+    second = upscaler(np.ascontiguousarray(photo(12, 12)[::-1])).image
+    np.testing.assert_array_equal(upscaler(animation, page=2).image[..., :3], second)

@@ -95,7 +95,9 @@ def imresize(
     return np.ascontiguousarray(result, image.dtype)
 
 
-def reduce_samples(image: npt.NDArray[np.unsignedinteger[Any]], out: npt.NDArray[np.unsignedinteger[Any]]) -> None:
+def reduce_samples(
+    image: npt.NDArray[np.unsignedinteger[Any]], out: npt.NDArray[np.unsignedinteger[Any]], *, linear_colors: int = 0
+) -> None:
     """Reduce an image to the exact size of `out`, antialiased as `imresize` does, and round once.
 
     Works on bands of rows, so that no copy of the image is made.
@@ -103,6 +105,8 @@ def reduce_samples(image: npt.NDArray[np.unsignedinteger[Any]], out: npt.NDArray
     Args:
         image: (H, W, C) uint8 or uint16.
         out: (h, w, C) with h <= H and w <= W, of the same type, or uint8 for a uint16 image.
+        linear_colors: this many channels, the first ones, are averaged as light instead of as samples, by the curve of
+            sRGB.
 
     Raises:
         InputError: another shape, or a side over 300,000 pixels.
@@ -115,8 +119,8 @@ def reduce_samples(image: npt.NDArray[np.unsignedinteger[Any]], out: npt.NDArray
             f"{width}x{height} cannot be reduced to {columns}x{rows}: sides are over {_LONGEST_SIDE} pixels; choose a "
             "scale that one network has"
         )
-    largest = np.iinfo(out.dtype).max
-    unit = np.float32(np.iinfo(image.dtype).max / largest)
+    largest, top_sample = np.iinfo(out.dtype).max, np.iinfo(image.dtype).max
+    light = _srgb_to_light(np.linspace(0, 1, top_sample + 1)).astype(np.float32) if linear_colors else None
     row_index, row_weights = _normalised(height, rows)
     column_index, column_weights = _normalised(width, columns)
     band_rows = max(1, _BAND_SAMPLES * rows // (height * width * channels))
@@ -124,10 +128,25 @@ def reduce_samples(image: npt.NDArray[np.unsignedinteger[Any]], out: npt.NDArray
         band = slice(top, top + band_rows)
         low, high = row_index[band].min(), row_index[band].max() + 1
         part = image[low:high].astype(np.float32)
+        part /= np.float32(top_sample / largest)
+        if light is not None:
+            part[..., :linear_colors] = light[image[low:high, :, :linear_colors]]
         part = _resize_axis(part, 0, row_index[band] - low, row_weights[band], finish=lambda sums: sums)
         part = _resize_axis(part, 1, column_index, column_weights, finish=lambda sums: sums)
-        part /= unit
+        if light is not None:
+            part[..., :linear_colors] = largest * _light_to_srgb(part[..., :linear_colors])
         out[band] = np.clip(np.rint(part, out=part), 0, largest, out=part)
+
+
+def _srgb_to_light(signal: Floats) -> Floats:
+    """Light of sRGB signals, both 0..1 (IEC 61966-2-1)."""
+    return np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4)
+
+
+def _light_to_srgb(light: Floats) -> Floats:
+    """The inverse of `_srgb_to_light`; negative light is 0."""
+    light = np.maximum(light, 0)
+    return np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
 def _normalised(size: int, result: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:

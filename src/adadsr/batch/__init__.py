@@ -5,28 +5,22 @@ leftout    its kinds
 naming     names of outputs
 jobs       inputs and output path -> jobs
 pipes      standard input and output as a job
-running    jobs -> results, one after the other
+results    what is asked for, and what became of each image
+checking   checks of all jobs before anything runs
+steps      one job: read, plan, write
+animating  one animation, frame by frame
+running    jobs -> results: reading, upscaling and writing overlap
 interrupts Ctrl-C during a run
 reporting  results -> JSON
 """
 
+from adadsr.batch.checking import check_target, measure, settled
 from adadsr.batch.jobs import Job, Jobs, find_jobs
 from adadsr.batch.naming import Naming
 from adadsr.batch.pipes import find_pipe, is_pipe
 from adadsr.batch.reporting import as_json, prepare_json, write_json
-from adadsr.batch.running import (
-    Measured,
-    Options,
-    Planned,
-    Result,
-    Run,
-    Status,
-    check_target,
-    dry_run,
-    measure,
-    run,
-    settled,
-)
+from adadsr.batch.results import Measured, Options, Planned, Result, Run, Status
+from adadsr.batch.running import dry_run, run
 
 __all__ = [
     "Job",

@@ -122,8 +122,9 @@ def _named(path: Path, suffix: str | None, naming: Naming | None) -> Path:
 
 
 def _writable(suffix: str) -> str:
-    """`suffix`, or the default where it is missing or its format is only read."""
-    return suffix if suffix.lower() in images.SUPPORTED_SUFFIXES else DEFAULT_SUFFIX
+    """`suffix`, or the default where it is missing, or its format is only read or has few colours."""
+    is_known = suffix.lower() in images.SUPPORTED_SUFFIXES
+    return suffix if is_known and not find_format(suffix).has_palette else DEFAULT_SUFFIX
 
 
 def output_file(out: str, suffix: str | None) -> Path:

@@ -71,7 +71,8 @@ def _head(path: Path) -> bytes:
 def _suffix_of(head: bytes) -> str:
     """Suffix of an output in the format of a file that begins with `head`."""
     content = recognise(head)
-    return content.suffixes[0] if isinstance(content, Format) else DEFAULT_SUFFIX
+    is_written = isinstance(content, Format) and not content.has_palette
+    return content.suffixes[0] if content is not None and is_written else DEFAULT_SUFFIX
 
 
 def readable(job: Job) -> Path | BinaryIO:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from adadsr import __version__, atomic
+from adadsr.batch.checking import make_folder
 from adadsr.batch.jobs import Jobs
-from adadsr.batch.running import Result, Status, make_folder
+from adadsr.batch.results import Result, Status
 from adadsr.errors import ImageFileError, InputError
 from adadsr.upscaler import Report
 

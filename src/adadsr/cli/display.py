@@ -1,6 +1,5 @@
 """What `adadsr upscale` shows: a progress bar on a terminal, one line of summary, and each failure."""
 
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgres
 from rich.text import Text
 
 from adadsr.batch import Jobs, Planned, Result, Status
+from adadsr.upscaler import ChainPlan
 
 
 class _TimeLeft(ProgressColumn):
@@ -55,10 +55,10 @@ def watch(images: int, pixels: int, *, verbose: bool, quiet: bool) -> Iterator[B
         yield Bar(bar, images, pixels, verbose=verbose)
 
 
-def show_end(results: Sequence[Result], jobs: Jobs, *, interrupted: bool, quiet: bool) -> None:
+def show_end(results: Sequence[Result], jobs: Jobs, seconds: float, *, interrupted: bool, quiet: bool) -> None:
     """The summary on stdout, unless an image goes there, then each failure and the interruption on stderr."""
     if not quiet and (len(results) != 1 or results[0].status is not Status.FAILED):
-        typer.echo(summary(results), err=any(job.to_stdout for job in jobs.to_run))
+        typer.echo(summary(results, seconds), err=any(job.to_stdout for job in jobs.to_run))
     if not quiet:
         _show_warnings(results)
         show_notes(jobs)
@@ -94,18 +94,35 @@ def show_failures(results: Sequence[Result]) -> None:
 
 def describe_plan(planned: Planned) -> str:
     """One line about what a run would do."""
-    job, plan, steps, (height, width) = planned
-    frame = plan.layout.frame
-    cut = "1 tile" if len(plan.tiles) == 1 else f"{len(plan.tiles)} tiles{'' if plan.exact else ', not exact'}"
-    last = frame.width * math.prod(steps), frame.height * math.prod(steps)
-    chain = _chain(steps, None if last == (width, height) else last)
-    first = ", the first network with" if len(steps) > 1 else ","
+    job, plan, frames = planned
+    frame, (height, width) = plan.first.layout.frame, plan.after
+    chain = _chain(plan.scales, None if plan.reduced_from is None else plan.reduced_from[::-1])
+    networks = [_network(plan, index) for index in range(len(plan.scales))]
+    if len(networks) > 1:
+        networks = [f"x{scale} with {network}" for scale, network in zip(plan.scales, networks, strict=True)]
     return (
-        f"{job.source} -> {job.target}: {frame.width}x{frame.height} to {width}x{height}{chain}{first} "
-        f"mean depth {plan.mean_depth:.1f}, {plan.budget:.1%} of the full network's cost"
-        f"{_loss(plan.predicted_loss)}, "
-        f"{plan.cost.total / 1e9:.1f} GMAC in {cut}, {plan.bytes / 2**20:.0f} MiB"
+        f"{job.source} -> {job.target}: {frame.width}x{frame.height} to {width}x{height}{chain}, "
+        f"{'; '.join(networks)}, {plan.bytes / 2**20:.0f} MiB"
+        + (f", for the first of {frames} frames" if frames > 1 else "")
     )
+
+
+def _network(plan: ChainPlan, index: int) -> str:
+    """What one network of a chain does. Depths after the first are unknown, but not what they cost with a budget."""
+    each, target = plan.networks[index], plan.first.target
+    cut = "1 tile" if len(each.tiles) == 1 else f"{len(each.tiles)} tiles{'' if each.exact else ', not exact'}"
+    if index == 0:
+        return (
+            f"mean depth {each.mean_depth:.1f}, {each.budget:.1%} of the full network's cost"
+            f"{_loss(each.predicted_loss)}, "
+            f"{each.cost.total / 1e9:.1f} GMAC in {cut}"
+        )
+    gmacs = each.dense_cost.total / 1e9
+    if target.is_full(each.network.n_blocks):
+        return f"{gmacs:.1f} GMAC in {cut}"
+    if target.budget is None:
+        return f"at most {gmacs:.1f} GMAC in {cut}"
+    return f"about {gmacs * target.budget:.1f} GMAC in {cut}"
 
 
 def _chain(steps: Sequence[int], reduced_from: tuple[int, int] | None) -> str:
@@ -116,8 +133,8 @@ def _chain(steps: Sequence[int], reduced_from: tuple[int, int] | None) -> str:
     return f" by {', '.join(f'x{scale}' for scale in steps)}{reduced}"
 
 
-def summary(results: Sequence[Result]) -> str:
-    """One line about all results."""
+def summary(results: Sequence[Result], seconds: float) -> str:
+    """One line about all results. seconds: that the run took."""
     if len(results) == 1:
         return describe(results[0])
     counts = {status: sum(result.status is status for result in results) for status in Status}
@@ -126,7 +143,7 @@ def summary(results: Sequence[Result]) -> str:
     if done:
         reports = [result.report for result in done if result.report is not None]
         share = sum(report.executed_gmacs for report in reports) / sum(report.dense_gmacs for report in reports)
-        text += f" in {duration(sum(result.seconds for result in done))}, at {share:.1%} of the full network's cost"
+        text += f" in {duration(seconds)}, at {share:.1%} of the full network's cost"
     if counts[Status.SKIPPED]:
         lacking = sum(_lacks_depth_map(result) for result in results)
         without = f", {lacking} of them without a depth map" if lacking else ""
@@ -148,8 +165,9 @@ def describe(result: Result) -> str:
         return f"{place}: {about}: {reason}"
     before, after = ("x".join(map(str, size)) for size in (report.input_size, report.output_size))
     chain = _chain(report.networks, report.reduced_from)
+    frames = f" ({report.frames} frames)" if report.frames > 1 else ""
     return (
-        f"{result.source} -> {result.target}: {before} to {after}{chain} in {duration(result.seconds)} "
+        f"{result.source} -> {result.target}: {before} to {after}{frames}{chain} in {duration(result.seconds)} "
         f"on {report.device}, mean depth {report.mean_depth:.1f}, "
         f"{report.achieved_budget:.1%} of the full network's cost{_loss(report.predicted_loss)}"
     )

@@ -36,12 +36,14 @@ from adadsr.cli.upscale_options import (
     Height,
     Inputs,
     KeepTime,
+    LinearLight,
     LongSide,
     Megapixels,
     Name,
     Output,
     OutputFormat,
     Overwrite,
+    Page,
     Quality,
     Quiet,
     ReportFile,
@@ -67,6 +69,7 @@ def upscale(
     height: Height = None,
     long_side: LongSide = None,
     megapixels: Megapixels = None,
+    linear_light: LinearLight = False,
     suffix: Suffix = None,
     name: Name = None,
     format: OutputFormat = None,
@@ -88,6 +91,7 @@ def upscale(
     report: ReportFile = None,
     keep_time: KeepTime = False,
     accept_damaged: AcceptDamaged = False,
+    page: Page = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
@@ -126,7 +130,7 @@ def upscale(
 
     @cache
     def load() -> "Chain":
-        return load_chain(model, size, on_device(execution))
+        return load_chain(model, size, on_device(execution), linear_light=linear_light)
 
     if batch.is_pipe(inputs, output):
         _check_pipe(output, files_only=depth_map or keep_time or suffix is not None or name is not None)
@@ -139,7 +143,7 @@ def upscale(
     limit = max_pixels or images.DEFAULT_MAX_PIXELS
     is_single = len(inputs) == 1 and not os.path.isdir(inputs[0]) and not glob.has_magic(inputs[0])
     options = batch.Options(
-        target, quality, limit, overwrite, accept_damaged, color, keep_time, clamp_budget=not is_single
+        target, quality, limit, overwrite, accept_damaged, color, keep_time, clamp_budget=not is_single, page=page
     )
     if dry_run:
         _show_plans(jobs, options, load)
@@ -205,7 +209,7 @@ def _run_and_report(
     upscaler = load() if jobs.to_run else None
     if report is not None:
         batch.prepare_json(report, jobs)
-    results, interrupted = batch.settled(jobs), False
+    results, interrupted, seconds = batch.settled(jobs), False, 0.0
     if upscaler is not None:
         batch.check_target(upscaler, options)
         if not quiet:
@@ -215,8 +219,8 @@ def _run_and_report(
         pixels = sum(each.pixels for each in measured)
         with display.watch(len(measured), pixels, verbose=verbose, quiet=quiet) as bar:
             run = batch.run(upscaler, measured, options, progress=bar.progress, finished=bar.finished)
-        results, interrupted = results + run.results, run.interrupted
-    display.show_end(results, jobs, interrupted=interrupted, quiet=quiet)
+        results, interrupted, seconds = results + run.results, run.interrupted, run.seconds
+    display.show_end(results, jobs, seconds, interrupted=interrupted, quiet=quiet)
     if report is not None:  # last, since it may fail, and nobody else says which images failed
         batch.write_json(report, batch.as_json(results, jobs, interrupted=interrupted))
     if interrupted:

@@ -68,12 +68,16 @@ LongSide: TypeAlias = Annotated[
 Megapixels: TypeAlias = Annotated[
     float | None, typer.Option(metavar="COUNT", help="Width times height, in millions.", rich_help_panel=_SIZE)
 ]
+LinearLight: TypeAlias = Annotated[
+    bool,
+    typer.Option("--linear-light", help="Average light instead of samples in the reduction.", rich_help_panel=_SIZE),
+]
 OutputFormat: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="FORMAT",
         callback=_check_format,
-        help=f"Format of the output files: {', '.join(each.suffixes[0][1:] for each in FORMATS)}. "
+        help=f"Format of the output files: {', '.join(each.suffixes[0][1:] for each in FORMATS)}; gif for animations. "
         "[dim]\\[default: that of each input][/dim]",
         rich_help_panel=_OUTPUT,
     ),
@@ -83,6 +87,7 @@ Quality: TypeAlias = Annotated[
     typer.Option(
         min=1,
         max=100,
+        metavar="1-100",
         help=f"Quality of {joined(each.name for each in _LOSSY)} files. 100 is lossless for "
         f"{joined(each.name for each in _LOSSY if each.is_lossless_at_100)}. "
         f"[dim]\\[default: {', '.join(f'{each.name} {each.default_quality}' for each in _LOSSY)}][/dim]",
@@ -144,6 +149,10 @@ AcceptDamaged: TypeAlias = Annotated[
         help="Take what can be decoded of damaged PNG, JPEG and TIFF files, with a warning.",
         rich_help_panel=_RARE,
     ),
+]
+Page: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="NUMBER", help="Page of a TIFF, or frame of an animation.", rich_help_panel=_RARE),
 ]
 Verbose: TypeAlias = Annotated[
     bool, typer.Option("--verbose", "-v", help="Print a line per image.", rich_help_panel=_RARE)

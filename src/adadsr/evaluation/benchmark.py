@@ -140,16 +140,19 @@ def _lr_paths(folder: Path, scale: int, stems: list[str]) -> dict[str, Path]:
     lr_folder = folder / LR_FOLDER / f"X{scale}"
     if not lr_folder.is_dir():
         return {}
-    left, found = _by_stem(lr_folder), {}
+    left, found, errors = _by_stem(lr_folder), {}, []
     for stem in stems:
         marked = [name for name in left if name.startswith(f"{stem}_LR")]
         name = next((name for name in (f"{stem}x{scale}", stem, *marked) if name in left), None)
         if name is None:
-            raise DatasetError(f"{lr_folder}: no LR image for {stem}, such as {stem}x{scale}.png; add it")
-        found[stem] = left.pop(name)
-    if left:
-        extra = next(iter(left.values()))
-        raise DatasetError(f"{extra}: no HR image belongs to it; remove it, or add the HR image")
+            errors.append(f"{lr_folder}: no LR image for {stem}, such as {stem}x{scale}.png; add it")
+        else:
+            found[stem] = left.pop(name)
+    errors += [f"{extra}: no HR image belongs to it; remove it, or add the HR image" for extra in left.values()]
+    if len(errors) == 1:
+        raise DatasetError(errors[0])
+    if errors:
+        raise DatasetError(f"{lr_folder}: does not match its HR images:" + "".join(f"\n  {each}" for each in errors))
     return found
 
 

@@ -5,11 +5,21 @@ choices and the tests follow from it.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from adadsr.errors import ImageFileError, InputError
+from adadsr.formats._save_options import (
+    Encoding,
+    Options,
+    avif_options,
+    gif_options,
+    jpeg_options,
+    png_options,
+    tiff_options,
+    webp_options,
+)
 from adadsr.formats._signatures import (
     HEAD_BYTES,
     JP2_SIGNATURE,
@@ -27,6 +37,7 @@ from adadsr.formats._signatures import (
 )
 
 __all__ = [
+    "ANIMATED_FORMATS",
     "FORMATS",
     "HEAD_BYTES",
     "INPUT_FORMATS",
@@ -45,19 +56,6 @@ __all__ = [
 ]
 
 _ANY_SIDE = 2**31 - 1
-_CLASSIC_TIFF_BYTES = 2**32 - 2**25  # above it offsets need 64 bits; the margin is for metadata and overhead
-_FULL_CHROMA = 90  # quality from which colour keeps its full resolution
-
-
-class Encoding(NamedTuple):
-    """What to encode. quality: 1..100. bits: per sample. nbytes: of all samples, uncompressed."""
-
-    quality: int
-    bits: int
-    nbytes: int
-
-
-Options = Mapping[str, bool | int | str]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -98,49 +96,23 @@ class Format(InputFormat):
         has_alpha: whether alpha can be stored.
         default_quality: 1..100; None if files are lossless at any quality.
         is_lossless_at_100: whether quality 100 makes a file lossless.
+        has_palette: whether a picture has at most 256 colours and no partial transparency. Stills are not written then.
+        encoder_copies: memory that encoding takes besides the samples, as a multiple of their bytes.
     """
 
     save_options: Callable[[Encoding], Options]
     bits: int
     max_side: int
     has_alpha: bool
+    encoder_copies: float
     default_quality: int | None = None
     is_lossless_at_100: bool = False
+    has_palette: bool = False
 
     @property
     def is_lossless(self) -> bool:
         """Whether every file of this format is lossless."""
-        return self.default_quality is None
-
-
-def _png_options(encoding: Encoding) -> Options:
-    return {"compression": 6, "filter": "paeth"}
-
-
-def _tiff_options(encoding: Encoding) -> Options:
-    large = encoding.nbytes > _CLASSIC_TIFF_BYTES
-    return {"compression": "deflate", "predictor": "horizontal", "bigtiff": large}
-
-
-def _jpeg_options(encoding: Encoding) -> Options:
-    return {"Q": encoding.quality, "optimize_coding": True, "subsample_mode": _subsampling(encoding.quality)}
-
-
-def _webp_options(encoding: Encoding) -> Options:
-    if encoding.quality == 100:
-        return {"lossless": True, "exact": True, "effort": 1}
-    return {"Q": encoding.quality, "smart_subsample": True, "effort": 4}
-
-
-def _avif_options(encoding: Encoding) -> Options:
-    common: Options = {"compression": "av1", "bitdepth": encoding.bits, "effort": 2}
-    if encoding.quality == 100:
-        return {**common, "lossless": True}
-    return {**common, "Q": encoding.quality, "subsample_mode": _subsampling(encoding.quality)}
-
-
-def _subsampling(quality: int) -> str:
-    return "off" if quality >= _FULL_CHROMA else "on"
+        return self.default_quality is None and not self.has_palette
 
 
 FORMATS = (
@@ -150,7 +122,8 @@ FORMATS = (
         matches=begins_with(PNG_SIGNATURE),
         is_animated=has_animation_chunk,
         codec="png",
-        save_options=_png_options,
+        save_options=png_options,
+        encoder_copies=0.5,
         bits=16,
         max_side=_ANY_SIDE,
         has_gray=True,
@@ -162,7 +135,8 @@ FORMATS = (
         suffixes=(".jpg", ".jpeg", ".jpe", ".jfif"),
         matches=begins_with(b"\xff\xd8\xff"),
         codec="jpeg",
-        save_options=_jpeg_options,
+        save_options=jpeg_options,
+        encoder_copies=3.5,
         bits=8,
         max_side=65500,
         has_gray=True,
@@ -176,7 +150,8 @@ FORMATS = (
         suffixes=(".webp",),
         matches=is_webp,
         codec="webp",
-        save_options=_webp_options,
+        save_options=webp_options,
+        encoder_copies=10.5,
         bits=8,
         max_side=16383,
         has_gray=False,
@@ -189,7 +164,8 @@ FORMATS = (
         suffixes=(".tif", ".tiff"),
         matches=begins_with(*TIFF_SIGNATURES),
         codec="tiff",
-        save_options=_tiff_options,
+        save_options=tiff_options,
+        encoder_copies=0.5,
         bits=16,
         max_side=_ANY_SIDE,
         has_gray=True,
@@ -203,7 +179,8 @@ FORMATS = (
         matches=is_avif,
         is_animated=is_image_sequence,
         codec="heif",
-        save_options=_avif_options,
+        save_options=avif_options,
+        encoder_copies=11,
         bits=12,
         max_side=16384,
         has_gray=False,
@@ -214,16 +191,27 @@ FORMATS = (
 )
 """Formats that can be written, in the order that messages and help texts list them."""
 
-INPUT_FORMATS: tuple[InputFormat, ...] = (
-    *FORMATS,
-    InputFormat(
+ANIMATED_FORMATS = (
+    Format(
         name="GIF",
         suffixes=(".gif",),
         matches=begins_with(b"GIF87a", b"GIF89a"),
         codec="gif",
+        save_options=gif_options,
+        encoder_copies=2,
+        bits=8,
+        max_side=65535,
         has_gray=False,
+        has_alpha=True,
         strictness="warning",
+        has_palette=True,
     ),
+)
+"""Formats that are written for animations only."""
+
+INPUT_FORMATS: tuple[InputFormat, ...] = (
+    *FORMATS,
+    *ANIMATED_FORMATS,
     InputFormat(
         name="PPM",
         suffixes=(".ppm", ".pgm", ".pbm", ".pnm"),
@@ -260,7 +248,7 @@ INPUT_FORMATS: tuple[InputFormat, ...] = (
 )
 """Formats that can be read."""
 
-_BY_SUFFIX = {suffix: each for each in FORMATS for suffix in each.suffixes}
+_BY_SUFFIX = {suffix: each for each in (*FORMATS, *ANIMATED_FORMATS) for suffix in each.suffixes}
 _INPUTS_BY_SUFFIX = {suffix: each for each in INPUT_FORMATS for suffix in each.suffixes}
 SUPPORTED_SUFFIXES: tuple[str, ...] = tuple(_BY_SUFFIX)
 """Lower-case suffixes, with the dot, of files that can be written."""

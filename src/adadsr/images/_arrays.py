@@ -8,8 +8,9 @@ import pyvips
 
 from adadsr.errors import InputError
 from adadsr.images import _exif, _xmp
-from adadsr.images._metadata import cmyk_to_srgb, fitting_profile
-from adadsr.images._picture import Extra, Picture, Pixels, upright
+from adadsr.images._picture import Extra, Picture, Pixels
+from adadsr.images._profiles import cmyk_to_srgb, fitting_profile
+from adadsr.images._turning import upright
 from adadsr.images._vips import image_of, no_warnings
 
 _ORIENTATION_TAG = 0x0112

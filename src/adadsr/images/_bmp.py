@@ -5,11 +5,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from adadsr.images._codecs import Codec, Decoded, Header, content_of
-from adadsr.images._extras import Undecodable, decoded, load
+from adadsr.images._codecs import Codec, Decoded, Header, Undecodable, content_of, decoded, load
 from adadsr.images._picture import Pixels
+from adadsr.images._resolution import Resolution
 
-_CORE_HEADER, _MASKED_HEADER = 12, 56  # sizes of the oldest header, and of the first with a mask for alpha
+_CORE_HEADER, _INFO_HEADER, _MASKED_HEADER = 12, 40, 56  # the oldest; with a resolution; with a mask for alpha
 _BYTE_MASKS = (0xFF, 0xFF00, 0xFF0000, 0xFF000000)
 
 
@@ -29,13 +29,23 @@ def _header(file: BinaryIO, what: str) -> Header:
 
 def _decode(file: BinaryIO, what: str) -> Decoded:
     content = content_of(file)
+    resolution = _resolution(content)
     pixels = decoded(load("imagecodecs", what).bmp_decode, content)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.shape[2] == 4:
-        return Decoded(pixels if pixels[..., 3].any() else np.ascontiguousarray(pixels[..., :3]))
+        opaque = pixels if pixels[..., 3].any() else np.ascontiguousarray(pixels[..., :3])
+        return Decoded(opaque, resolution=resolution)
     alpha = _alpha(content, *pixels.shape[:2])
-    return Decoded(pixels if alpha is None else np.concatenate([pixels, alpha], 2))
+    return Decoded(pixels if alpha is None else np.concatenate([pixels, alpha], 2), resolution=resolution)
+
+
+def _resolution(content: bytes) -> Resolution | None:
+    """Of headers that have it, in pixels per metre."""
+    if len(content) < 46 or int.from_bytes(content[14:18], "little") < _INFO_HEADER:
+        return None
+    horizontal, vertical = struct.unpack("<ii", content[38:46])
+    return Resolution.per_metre(horizontal, vertical)
 
 
 def _alpha(content: bytes, height: int, width: int) -> Pixels | None:

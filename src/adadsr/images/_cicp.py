@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from adadsr.images._iccprofile import Chromaticities, gray_profile, rgb_profile
+from adadsr.images._iccprofile import Chromaticities, gray_profile, rgb_profile, srgb_curve
 
 _SRGB = Chromaticities((0.3127, 0.329), (0.64, 0.33), (0.3, 0.6), (0.15, 0.06))
 PRIMARIES = {
@@ -39,12 +39,14 @@ class Cicp(NamedTuple):
 
     @property
     def is_srgb(self) -> bool:
-        """Whether the colours are sRGB's or unspecified, which means the same."""
-        return self.primaries in (1, _UNSPECIFIED) and self.transfer in _NEAR_SRGB
+        """Whether the colours are sRGB's, or unspecified, which means the same."""
+        return self.primaries in (1, _UNSPECIFIED) and self.transfer in _NEAR_SRGB and bool(self.full_range)
 
 
 def profile_of(cicp: Cicp, gray: bool) -> bytes | None:
     """The ICC profile that shows the same colours; None if the codes are unknown or mean sRGB.
+
+    A profile cannot say that samples use a narrow range.
 
     Diffuse white of PQ (203 cd/m2) and of HLG (a signal of 0.75) becomes the profile's white. What is brighter is
     clipped by programs that do not know the codes, which the profile states, too.
@@ -66,7 +68,7 @@ def _curve(transfer: int) -> float | npt.NDArray[np.float64] | None:
         return powers[transfer]
     signal = np.linspace(0, 1, _CURVE_SAMPLES)
     if transfer in _NEAR_SRGB:
-        return np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4)
+        return srgb_curve()
     if transfer == _PQ:
         return np.clip(pq_to_light(signal) / _WHITE_OF_PQ, 0, 1)
     if transfer == _HLG:

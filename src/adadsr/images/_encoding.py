@@ -9,11 +9,10 @@ import numpy as np
 import pyvips
 
 from adadsr.formats import Encoding, Format
-from adadsr.images import _exif, _geotiff, _heifexif, _jpegmetadata, _pngchunks, _xmp
+from adadsr.images import _exif, _geotiff, _heifwriting, _jpegmetadata, _pngchunks, _xmp
 from adadsr.images._cicp import Cicp, profile_of
-from adadsr.images._heifnclx import with_nclx
-from adadsr.images._metadata import fitting_profile, gray_to_srgb
 from adadsr.images._picture import Picture, Pixels
+from adadsr.images._profiles import fitting_profile, gray_to_srgb
 from adadsr.images._resolution import Resolution
 from adadsr.images._splice import Splice
 from adadsr.images._tiffmetadata import TiffMetadata, append_tiff_metadata, has_comment
@@ -62,8 +61,10 @@ class _Job(NamedTuple):
         splice = Splice(file, rewrite)
         try:
             self.encode(codec, splice.target, keep)
-        finally:
+        except pyvips.Error:
             splice.raise_lost()
+            raise
+        splice.finish()
 
 
 def save(picture: Picture, target: Format, quality: int, file: BinaryIO) -> None:
@@ -88,11 +89,16 @@ def lost_metadata(picture: Picture, target: Format) -> dict[str, bool]:
     resolution = _resolution_of(picture)
     says_size = resolution is not None and resolution.dpi not in _SCREENS
     return {
+        "more than 256 colors": target.has_palette,
+        "metadata": target.has_palette and any((picture.icc_profile, picture.exif, picture.xmp, extra.texts)),
         "the resolution": says_size
-        and codec in ("webp", "heif")
+        and codec in ("webp", "heif", "gif")
         and _exif.read_exif_facts(picture.exif).resolution is None,
+        "16-bit samples": picture.bits == 16 and target.bits == 8,
+        "narrow-range samples": extra.cicp is not None and not extra.cicp.full_range and codec != "png",
+        "HDR light levels": bool(extra.png_light) and codec != "png",
         "GeoTIFF tags": extra.geotiff is not None and codec != "tiff",
-        "IPTC and Photoshop data": extra.photoshop is not None and codec not in ("jpeg", "tiff"),
+        "IPTC and Photoshop data": extra.photoshop is not None and codec in ("webp", "heif"),
         "comments and texts": any(not keyword.startswith(_FILE_DATES) for keyword, _ in extra.texts)
         and (codec in ("webp", "heif") or (codec == "tiff" and _texts_for_tiff(picture) is None)),
         "EXIF this long": codec == "jpeg" and picture.exif is not None and not _jpegmetadata.exif_fits(picture.exif),
@@ -164,8 +170,9 @@ def _write_jpeg(job: _Job, file: BinaryIO) -> None:
 
 def _write_png(job: _Job, file: BinaryIO) -> None:
     picture, before, after = job.picture, [], []
-    if (cicp := picture.extra.cicp) is not None:
-        before.append(_pngchunks.chunk(b"cICP", bytes((cicp.primaries, cicp.transfer, 0, 1))))
+    if (cicp := _cicp_of(picture)) is not None:
+        before.append(_pngchunks.chunk(b"cICP", bytes((cicp.primaries, cicp.transfer, 0, cicp.full_range))))
+        before += [_pngchunks.chunk(*each) for each in picture.extra.png_light]
     color = picture.extra.png_color
     if color is not None and picture.icc_profile == color.profile(picture.is_gray):
         before += color.chunks()
@@ -174,6 +181,8 @@ def _write_png(job: _Job, file: BinaryIO) -> None:
     if picture.exif is not None:
         after.append(_pngchunks.chunk(b"eXIf", picture.exif.removeprefix(_exif.PREFIX)))
     after += [_pngchunks.text_chunk(*text) for text in picture.extra.texts]
+    if picture.extra.photoshop is not None:
+        after.append(_pngchunks.photoshop_chunk(picture.extra.photoshop))
     keep = _KEEP_ICC | _KEEP_XMP
     job.spliced("png", file, keep, lambda head: _pngchunks.with_chunks(head, before, after))
 
@@ -193,8 +202,8 @@ def _write_heif(job: _Job, file: BinaryIO) -> None:
     keep = _KEEP_ICC | _KEEP_XMP | (_KEEP_EXIF if picture.exif is not None else _KEEP_NONE)
     content = job.encoded("heif", keep)
     if picture.exif is not None:
-        content = _heifexif.with_exif(content, picture.exif.removeprefix(_exif.PREFIX))
-    file.write(content if cicp is None else with_nclx(content, cicp))
+        content = _heifwriting.with_exif(content, picture.exif.removeprefix(_exif.PREFIX))
+    file.write(content if cicp is None else _heifwriting.with_nclx(content, cicp))
 
 
 def _with_matrix(job: _Job, cicp: Cicp) -> tuple[_Job, Cicp]:

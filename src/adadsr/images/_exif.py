@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from adadsr.images._tiffdir import DAMAGE, SIZES, read_entries, read_header
-from adadsr.images._xmp import Size, turned_point
+from adadsr.images._turning import Size, turned_point
 
 PREFIX = b"Exif\0\0"
 
@@ -128,13 +128,16 @@ def read_exif_facts(exif: bytes | None) -> ExifFacts:
         return ExifFacts()
 
 
-def cleaned(exif: bytes | None, stored: Size) -> bytes | None:
-    """The block of the upright picture whose stored size was `stored`, without thumbnail; None for a damaged block."""
+def cleaned(exif: bytes | None, stored: Size, applied: int = 1) -> bytes | None:
+    """The block of the upright picture whose stored size was `stored`, without thumbnail; None for a damaged block.
+
+    applied: the orientation that was applied, if it stands outside the block, as in a TIFF.
+    """
     if exif is None:
         return None
     try:
         block = _Block(exif)
-        orientation = block.numbers(block.tags[_ORIENTATION])[0] if _ORIENTATION in block.tags else 1
+        orientation = block.numbers(block.tags[_ORIENTATION])[0] if _ORIENTATION in block.tags else applied
         if _ORIENTATION in block.tags:
             block.write(block.tags[_ORIENTATION], (1,))
         if orientation >= 5:

@@ -7,8 +7,8 @@ from typing import TypeAlias
 import numpy as np
 
 from adadsr.errors import InputError
-from adadsr.images._metadata import gray_to_srgb
 from adadsr.images._picture import Picture
+from adadsr.images._profiles import gray_to_srgb
 from adadsr.images._vips import image_of
 
 Color: TypeAlias = tuple[int, int, int]

@@ -11,9 +11,11 @@ from adadsr.images._tiffdir import BLOCK_LAYOUT, DAMAGE, Directory, Value, read_
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
 
-_PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION, _KEYS = 33550, 33922, 34264, 34735
-TAGS = (_PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION, _KEYS, 34736, 34737, 42112, 42113)
-"""Those of GeoTIFF, and GDAL's metadata and value for no data."""
+_PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION, _KEYS, _RPC = 33550, 33922, 34264, 34735, 50844
+TAGS = (_PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION, _KEYS, 34736, 34737, 42112, 42113, _RPC)
+"""Those of GeoTIFF, GDAL's metadata and value for no data, and rational polynomial coefficients."""
+_RPC_NUMBERS = 92
+_RPC_OFFSETS, _RPC_SCALES = slice(2, 4), slice(7, 9)  # of line and sample: vertical, horizontal
 _DOUBLE = 12
 _RASTER_TYPE_KEY, _PIXEL_IS_POINT = 1025, 2
 _MAX_BYTES = 1 << 20
@@ -21,9 +23,9 @@ _HEADER = 8
 
 
 def packed(found: Directory) -> bytes | None:
-    """The tags of a directory as a small TIFF of their own; None without any that place the picture."""
+    """The tags of a directory as a small TIFF of their own; None without any."""
     tags = {tag: found[tag] for tag in TAGS if tag in found}
-    if not any(tag in tags for tag in TAGS[:4]):
+    if not tags:
         return None
     return b"II*\0" + struct.pack("<I", _HEADER) + serialised(tags, _HEADER, BLOCK_LAYOUT, [])
 
@@ -49,6 +51,11 @@ def scaled(block: bytes | None, horizontal: float, vertical: float) -> Directory
             matrix[:3, 3] += matrix[:3, :2] @ (half / factors[:2] - half)
             matrix[:3, :2] /= factors[:2]
             tags[_TRANSFORMATION] = _value(matrix)
+        if (terms := _doubles(tags, _RPC, _RPC_NUMBERS)) is not None:  # whose samples sit at the centres of pixels
+            across = np.array([vertical, horizontal])
+            terms[0, _RPC_OFFSETS] = (terms[0, _RPC_OFFSETS] + 0.5) * across - 0.5
+            terms[0, _RPC_SCALES] *= across
+            tags[_RPC] = _value(terms)
     except DAMAGE:
         return {}
     return tags

@@ -5,10 +5,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from adadsr.images._cicp import Cicp
-from adadsr.images._codecs import Codec, Decoded, Header
+from adadsr.images._codecs import Codec, Decoded, Header, Undecodable, decoded, load
 from adadsr.images._deep import divide_by_alpha, spread
-from adadsr.images._extras import Undecodable, decoded, load
-from adadsr.images._heifboxes import names_alpha, read_heif_facts
+from adadsr.images._isoboxes import names_alpha, read_heif_facts
 
 
 def _primary(file: BinaryIO, what: str) -> tuple[Any, int]:

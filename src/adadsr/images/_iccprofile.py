@@ -10,6 +10,7 @@ Curve: TypeAlias = float | npt.NDArray[np.float64]
 """Light by signal, both 0..1: a power, or samples at equal steps."""
 _Point: TypeAlias = tuple[float, float]
 _D50 = np.array([0.9642, 1.0, 0.8249])
+_CURVE_SAMPLES = 4096
 _VERSION = 0x04400000
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
@@ -28,6 +29,13 @@ class Chromaticities(NamedTuple):
         if min(y for _, y in self) <= 0 or abs(np.linalg.det(corners)) < 1e-4:
             return False
         return bool((np.linalg.solve(corners, _xyz(self.white)) > 0).all())
+
+
+def srgb_curve() -> npt.NDArray[np.float64]:
+    """Light by signal (IEC 61966-2-1)."""
+    signal = np.linspace(0, 1, _CURVE_SAMPLES)
+    light: npt.NDArray[np.float64] = np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4)
+    return light
 
 
 def rgb_profile(primaries: Chromaticities, curve: Curve, name: str, cicp: tuple[int, int] | None = None) -> bytes:

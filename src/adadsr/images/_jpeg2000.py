@@ -3,15 +3,18 @@
 import struct
 from typing import BinaryIO, NamedTuple
 
-from adadsr.images._codecs import Codec, Decoded, Header, content_of
+from adadsr.images._codecs import Codec, Decoded, Header, Undecodable, Unsupported, content_of, decoded, load
 from adadsr.images._deep import full_range
-from adadsr.images._extras import Undecodable, Unsupported, decoded, load
-from adadsr.images._heifboxes import Box, boxes, first_of
+from adadsr.images._exif import PREFIX
+from adadsr.images._isoboxes import Box, boxes, first_of
+from adadsr.images._resolution import Resolution
 
 _HEAD_BYTES = 1 << 22  # boxes before the code stream, such as a profile
 _CODE_STREAM = b"\xff\x4f\xff\x51"
 _SRGB, _GRAY = 16, 17
 _ENUMERATED, _PROFILE, _ANY_PROFILE = 1, 2, 3
+_XMP_ID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+_EXIF_IDS = (b"JpgTiffExif->JP2", bytes.fromhex("0537cdab9d0c4431a72afa561f2a113e"))
 _COLORS = {1: 1, 2: 1, 3: 3, 4: 3}  # channels -> those that are colours
 
 
@@ -37,7 +40,39 @@ def _decode(file: BinaryIO, what: str) -> Decoded:
     channels = pixels.shape[2]
     if channels not in _COLORS or (channels == 4 and not facts.has_alpha):
         raise Unsupported(f"{channels} channels")
-    return Decoded(pixels if facts.is_palette else full_range(pixels, (1 << facts.precision[0]) - 1), facts.profile)
+    samples = pixels if facts.is_palette else full_range(pixels, (1 << facts.precision[0]) - 1)
+    content = content_of(file)
+    exif, xmp = _metadata(content)
+    return Decoded(samples, facts.profile, exif, xmp, resolution=_resolution(content))
+
+
+def _metadata(content: bytes) -> tuple[bytes | None, bytes | None]:
+    """EXIF block and XMP, each in a box with an identifier."""
+    exif, xmp = None, None
+    if not content.startswith(_CODE_STREAM):
+        for box in boxes(content, 0, len(content)):
+            if box.kind == b"uuid":
+                kind, data = content[box.start : box.start + 16], content[box.start + 16 : box.end]
+                exif = PREFIX + data if kind in _EXIF_IDS and exif is None else exif
+                xmp = data if kind == _XMP_ID and xmp is None else xmp
+    return exif, xmp
+
+
+def _resolution(content: bytes) -> Resolution | None:
+    """That of the capture, otherwise of the display (annex I.5.3.7), which are in pixels per metre."""
+    if content.startswith(_CODE_STREAM):
+        return None
+    for outer in boxes(content, 0, len(content)):
+        for box in boxes(content, outer.start, outer.end) if outer.kind == b"jp2h" else ():
+            inner = sorted(boxes(content, box.start, box.end)) if box.kind == b"res " else ()
+            for each in inner:  # resc before resd
+                if each.kind in (b"resc", b"resd") and each.end - each.start >= 10:
+                    numbers = struct.unpack_from(">4H2b", content, each.start)
+                    vertical, horizontal = (
+                        numbers[2 * at] / max(numbers[2 * at + 1], 1) * 10.0 ** numbers[4 + at] for at in (0, 1)
+                    )
+                    return Resolution.per_metre(horizontal, vertical)
+    return None
 
 
 def _facts(file: BinaryIO) -> _Facts:

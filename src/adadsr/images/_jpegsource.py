@@ -10,7 +10,7 @@ import pyvips
 
 from adadsr.images._jpegsegments import SCAN, SEQUENTIAL, segments
 
-_HEADER_BYTES = 1 << 23  # profiles, EXIF, previews
+_HEADER_BYTES = 1 << 25
 _BLOCK = 1 << 20
 _SLOW, _SLOWEST = 4096, 64  # bytes before the end mark from which on the decoder gets small pieces
 _PADDING = b"\x00\xff"

@@ -5,11 +5,10 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from adadsr.images._codecs import Codec, Decoded, Header, content_of
+from adadsr.images._codecs import Codec, Decoded, Header, Undecodable, Unsupported, content_of, decoded, load
 from adadsr.images._deep import full_range
 from adadsr.images._exif import PREFIX
-from adadsr.images._extras import Undecodable, Unsupported, decoded, load
-from adadsr.images._heifboxes import boxes, first_of
+from adadsr.images._isoboxes import boxes, first_of
 
 _HEAD_BYTES = 1 << 22  # boxes before the code stream
 _STREAM_BYTES = 64  # of its headers that are read

@@ -46,6 +46,12 @@ class Decoder(Protocol):
         """Decode everything."""
 
 
-def several(name: str, pages: int) -> str:
-    what = f"has {pages} pages or frames" if pages > 1 else "is animated"
-    return f"{name}: {what}; only still images are supported; extract one frame"
+def several(opened: Opened, count: int) -> ImageFileError:
+    """The refusal of a file with several pages or frames. count: 0 if it is unknown."""
+    if not count:
+        return ImageFileError(f"{opened.name}: is animated; only still images are supported; extract one frame")
+    if opened.content.codec == "tiff":
+        return ImageFileError(f"{opened.name}: has {count} pages; pass --page to choose one, from 1")
+    return ImageFileError(
+        f"{opened.name}: has {count} frames; write an animation as PNG, WebP or GIF, or pass --page to choose one frame"
+    )

@@ -12,18 +12,6 @@ from adadsr.images._pngcolor import PngColor
 
 Pixels: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 
-# EXIF orientation -> (swap rows with columns, then reverse rows, then reverse columns)
-_ORIENTATIONS = {
-    1: (False, False, False),
-    2: (False, False, True),
-    3: (False, True, True),
-    4: (False, True, False),
-    5: (True, False, False),
-    6: (True, False, True),
-    7: (True, True, True),
-    8: (True, True, False),
-}
-
 
 @dataclass(frozen=True)
 class Extra:
@@ -36,6 +24,7 @@ class Extra:
         geotiff: GeoTIFF tags, as a TIFF without pixels.
         cicp: colour by code points, if they are not those of sRGB. `icc_profile` is an equivalent.
         png_color: gAMA and cHRM of a PNG, if they count and are not those of sRGB. `icc_profile` is an equivalent.
+        png_light: kinds and data of chunks about the light of an HDR picture, mDCV and cLLI.
         described_size: width and height that the metadata describe; None for those of the picture.
     """
 
@@ -45,6 +34,7 @@ class Extra:
     geotiff: bytes | None = None
     cicp: Cicp | None = None
     png_color: PngColor | None = None
+    png_light: tuple[tuple[bytes, bytes], ...] = ()
     described_size: tuple[int, int] | None = None
 
 
@@ -115,15 +105,3 @@ class Picture:
     def is_transparent(self) -> bool:
         """Whether at least one pixel is not fully opaque."""
         return self.has_alpha and int(self.pixels[..., -1].min()) < np.iinfo(self.pixels.dtype).max
-
-
-def upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Turn stored pixels (H, W, C) upright by the EXIF tag `orientation`; outside 1..8 it counts as 1."""
-    swap, reverse_rows, reverse_columns = _ORIENTATIONS.get(orientation, _ORIENTATIONS[1])
-    if swap:
-        pixels = pixels.swapaxes(0, 1)
-    if reverse_rows:
-        pixels = pixels[::-1]
-    if reverse_columns:
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)

@@ -1,10 +1,12 @@
 """Chunks of a PNG that libvips does not carry: colour, resolution without a unit, text (PNG, third edition)."""
 
 import os
+import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
+from adadsr.images import _photoshop
 from adadsr.images._cicp import Cicp
 from adadsr.images._resolution import Resolution
 
@@ -12,12 +14,21 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_CHUNKS = 1 << 16
 _MAX_TEXT = 1 << 23  # bytes of one text, and of all of them
 _XMP_KEYWORD = "XML:com.adobe.xmp"
-# Older programs put metadata into text; a copy of the orientation or the profile would be out of date.
-_OUT_OF_DATE = tuple(f"raw profile type {kind}" for kind in ("exif", "app1", "xmp", "icc", "icm"))
+_IPTC_PROFILE, _RAW_LINE = "iptc", 72
+_RAW_PROFILE = "raw profile type "  # hexadecimal digits behind a name and a length
+_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _INCHES_PER_METRE = 1 / 0.0254
 _LONG_TEXT = 1024
 Text = tuple[str, str]
 """Keyword and text."""
+
+
+class RawProfiles(NamedTuple):
+    """Metadata in texts of ImageMagick: EXIF block, XMP, Photoshop resources."""
+
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    photoshop: bytes | None = None
 
 
 class PngFacts(NamedTuple):
@@ -30,6 +41,8 @@ class PngFacts(NamedTuple):
     chromaticities: tuple[int, ...] | None = None
     resolution: Resolution | None = None
     texts: tuple[Text, ...] = ()
+    light: tuple[tuple[bytes, bytes], ...] = ()
+    raw_profiles: RawProfiles = RawProfiles()
     notes: tuple[str, ...] = ()
 
 
@@ -42,7 +55,10 @@ def read_png_facts(file: BinaryIO) -> PngFacts:
             if text is None:
                 left = 0  # more of them would only cost time
                 facts = facts._replace(notes=("a damaged or very long PNG text was left out",))
-            elif text[0] != _XMP_KEYWORD and text[0].lower() not in _OUT_OF_DATE:
+            elif text[0].lower().startswith(_RAW_PROFILE):
+                left -= len(text[1])
+                facts = facts._replace(raw_profiles=_with_raw(facts.raw_profiles, text))
+            elif text[0] != _XMP_KEYWORD:
                 left -= len(text[1])
                 texts.append(text)
         elif kind == b"cICP" and size == 4:
@@ -57,6 +73,8 @@ def read_png_facts(file: BinaryIO) -> PngFacts:
             data = file.read(32)
             numbers = tuple(int.from_bytes(data[at : at + 4], "big") for at in range(0, 32, 4))
             facts = facts._replace(chromaticities=numbers)
+        elif (kind, size) in ((b"mDCV", 24), (b"cLLI", 8)):
+            facts = facts._replace(light=(*facts.light, (kind, file.read(size))))
         elif kind == b"pHYs" and size == 9:
             facts = facts._replace(resolution=_resolution(file.read(9)))
     return facts._replace(texts=tuple(texts))
@@ -73,6 +91,18 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
             return
         yield header[4:], size
         at += 12 + size
+
+
+def frame_delays(file: BinaryIO) -> tuple[tuple[int, ...], int]:
+    """The delay of each frame of an animated PNG in milliseconds, and how often it is shown (0 for ever)."""
+    delays, plays = [], 0
+    for kind, size in _chunks(file):
+        if kind == b"acTL" and size == 8:
+            plays = int.from_bytes(file.read(8)[4:], "big")
+        elif kind == b"fcTL" and size == 26:
+            above, below = struct.unpack(">20xHH2x", file.read(26))
+            delays.append(round(1000 * above / (below or 100)))
+    return tuple(delays), plays
 
 
 def _resolution(data: bytes) -> Resolution | None:
@@ -102,9 +132,42 @@ def _read_text(kind: bytes, data: bytes, most: int) -> Text | None:
         return None
 
 
+def _with_raw(found: RawProfiles, text: Text) -> RawProfiles:
+    """With a text of ImageMagick; as it was if the text is damaged. A copy of the ICC profile is ignored."""
+    kind, words = text[0].lower().removeprefix(_RAW_PROFILE), text[1].split()
+    try:
+        data = bytes.fromhex("".join(words[2:]))[: int(words[1])]
+    except (ValueError, IndexError):
+        return found
+    if kind in ("exif", "app1") and data.startswith((_EXIF, b"II*\0", b"MM\0*")):
+        return found._replace(exif=_EXIF + data.removeprefix(_EXIF))
+    if kind in ("xmp", "app1"):
+        return found._replace(xmp=data.removeprefix(_XMP))
+    if kind in ("8bim", "iptc"):  # resources, or records alone
+        records = None if data.startswith(b"8BIM") else data
+        return found._replace(photoshop=_photoshop.with_iptc(data if records is None else None, records))
+    return found
+
+
+def photoshop_chunk(resources: bytes) -> bytes:
+    """Photoshop image resources, with IPTC, as ImageMagick writes them."""
+    digits = resources.hex()
+    lines = "\n".join(digits[at : at + _RAW_LINE] for at in range(0, len(digits), _RAW_LINE))
+    return text_chunk(f"Raw profile type {_IPTC_PROFILE}", f"\n{_IPTC_PROFILE}\n{len(resources):8}\n{lines}\n")
+
+
 def chunk(kind: bytes, data: bytes) -> bytes:
     """One chunk as in a file."""
     return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+
+def chunks_of(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and data of each chunk of a whole PNG."""
+    at = len(_SIGNATURE)
+    while at < len(content):
+        size = int.from_bytes(content[at : at + 4], "big")
+        yield content[at + 4 : at + 8], content[at + 8 : at + 8 + size]
+        at += 12 + size
 
 
 def text_chunk(keyword: str, text: str) -> bytes:

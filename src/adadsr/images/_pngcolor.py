@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from adadsr.images._iccprofile import Chromaticities, gray_profile, rgb_profile
+from adadsr.images._iccprofile import Chromaticities, Curve, gray_profile, rgb_profile, srgb_curve
 from adadsr.images._pngchunks import PngFacts, chunk
 
 _UNIT = 100000
@@ -32,12 +32,12 @@ class PngColor(NamedTuple):
         return None if is_srgb else cls(gamma, points)
 
     def profile(self, gray: bool) -> bytes:
-        """The equivalent profile."""
-        power = _UNIT / (self.gamma or _SRGB_GAMMA)
-        name = f"PNG gamma {1 / power:.5g}"
+        """The equivalent profile; without a gamma its curve is that of sRGB, as in browsers."""
+        curve: Curve = srgb_curve() if self.gamma is None else _UNIT / self.gamma
+        name = "PNG without gamma" if self.gamma is None else f"PNG gamma {self.gamma / _UNIT:.5g}"
         if gray:
-            return gray_profile(power, name)
-        return rgb_profile(_points(self.chromaticities or _SRGB), power, name)
+            return gray_profile(curve, name)
+        return rgb_profile(_points(self.chromaticities or _SRGB), curve, name)
 
     def chunks(self) -> list[bytes]:
         """As in the file that was read."""

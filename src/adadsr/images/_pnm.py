@@ -5,9 +5,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from adadsr.images._codecs import Codec, Decoded, Header
+from adadsr.images._codecs import Codec, Decoded, Header, Undecodable, Unsupported
 from adadsr.images._deep import full_range
-from adadsr.images._extras import Undecodable, Unsupported
 
 _HEADER_BYTES = 4096
 _GAP = rb"(?:\s|#[^\n]*\n)+"

@@ -11,7 +11,8 @@ from typing import BinaryIO, TypeAlias
 from adadsr.errors import ImageFileError, InputError
 from adadsr.formats import HEAD_BYTES, INPUT_FORMATS, InputFormat, input_format_of, joined, recognise, suffix_of
 from adadsr.images._decoding import decoder_of
-from adadsr.images._opened import Decoder, Opened
+from adadsr.images._frames import Frames, frames_of
+from adadsr.images._opened import Opened
 from adadsr.images._picture import Picture
 from adadsr.images._vips import no_warnings
 
@@ -21,7 +22,13 @@ DEFAULT_MAX_PIXELS = 178_000_000
 
 
 @no_warnings()
-def read_image(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS, accept_damaged: bool = False) -> Picture:
+def read_image(
+    source: ImageSource,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    accept_damaged: bool = False,
+    page: int | None = None,
+) -> Picture:
     """Read an image of one of `formats.INPUT_FORMATS` as an upright Picture.
 
     Samples of up to 8 bits become 8 bits, deeper ones 16 bits over the full range. Palettes become RGB(A), 1-bit pixels
@@ -33,34 +40,57 @@ def read_image(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS, acc
         source: a path, bytes, or an open binary file. If the suffix does not match the content, a note says so.
         max_pixels: limit on the declared height x width, checked before anything is decoded.
         accept_damaged: take what can be decoded of a damaged PNG, JPEG or TIFF; `Picture.damage` says what is wrong.
+        page: of a TIFF, not counting thumbnails, or frame of an animation, from 1. None refuses a file with several.
 
     Raises:
-        ImageFileError: the file is missing, empty, truncated, corrupt, animated or over the limit, needs a library that
-            is not installed, or has samples that are not 8- or 16-bit gray, RGB, CMYK or L*a*b*. The message names it.
-        InputError: max_pixels is below 1, or the source is of another type.
+        ImageFileError: the file is missing, empty, truncated, corrupt or over the limit, has several pages or frames,
+            needs a library that is not installed, or has samples that are not 8- or 16-bit gray, RGB, CMYK or L*a*b*.
+            The message names it.
+        InputError: max_pixels or page is below 1, or the source is of another type.
     """
-    with _opened(source, max_pixels) as (decoder, notes):
+    with _opened(source, max_pixels) as (opened, notes):
+        decoder = decoder_of(opened, _checked(page))
         picture = decoder.picture(accept_damaged)
         return replace(picture, notes=(*notes, *picture.notes))
 
 
 @no_warnings()
-def read_size(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
+def read_size(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS, page: int | None = None) -> tuple[int, int]:
     """Height and width in pixels of the upright picture, from the header: nothing is decoded.
 
     Args:
         source: as for `read_image`.
-        max_pixels: as for `read_image`.
+        max_pixels, page: as for `read_image`.
 
     Raises:
         ImageFileError, InputError: as for `read_image`, as far as the header tells.
     """
-    with _opened(source, max_pixels) as (decoder, _):
-        return decoder.size()
+    with _opened(source, max_pixels) as (opened, _):
+        return decoder_of(opened, _checked(page)).size()
 
 
 @contextlib.contextmanager
-def _opened(source: ImageSource, max_pixels: int) -> Iterator[tuple[Decoder, tuple[str, ...]]]:
+def open_frames(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Iterator[Frames | None]:
+    """An animation, whose frames are decoded one by one while the block runs; None for a still picture.
+
+    Args:
+        source, max_pixels: as for `read_image`.
+
+    Raises:
+        ImageFileError, InputError: as for `read_image`.
+    """
+    with no_warnings(), _opened(source, max_pixels) as (opened, _):
+        yield frames_of(opened)
+
+
+def _checked(page: int | None) -> int | None:
+    if page is not None and page < 1:
+        raise InputError(f"page={page} must be at least 1")
+    return page
+
+
+@contextlib.contextmanager
+def _opened(source: ImageSource, max_pixels: int) -> Iterator[tuple[Opened, tuple[str, ...]]]:
     """The one door for untrusted bytes."""
     if max_pixels < 1:
         raise InputError(f"max_pixels={max_pixels} must be at least 1")
@@ -70,7 +100,7 @@ def _opened(source: ImageSource, max_pixels: int) -> Iterator[tuple[Decoder, tup
         if not head:
             raise ImageFileError(f"{name}: empty file; pass an image")
         content, notes = _format(name, head, has_suffix=isinstance(source, str | os.PathLike))
-        yield decoder_of(Opened(name, content, file, max_pixels)), notes
+        yield Opened(name, content, file, max_pixels), notes
 
 
 def _open(source: ImageSource) -> tuple[str, BinaryIO]:

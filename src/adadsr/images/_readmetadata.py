@@ -5,7 +5,7 @@ from typing import Any, BinaryIO, NamedTuple
 from adadsr.formats import InputFormat
 from adadsr.images import _exif, _photoshop, _xmp
 from adadsr.images._cicp import Cicp
-from adadsr.images._heifboxes import read_heif_facts
+from adadsr.images._isoboxes import read_heif_facts
 from adadsr.images._jpegmetadata import COMMENT_KEYWORD, read_jpeg_facts
 from adadsr.images._picture import Extra
 from adadsr.images._pngchunks import read_png_facts
@@ -40,23 +40,28 @@ class _Found(NamedTuple):
     geotiff: bytes | None = None
     cicp: Cicp | None = None
     png_color: PngColor | None = None
+    png_light: tuple[tuple[bytes, bytes], ...] = ()
     notes: tuple[str, ...] = ()
     is_premultiplied: bool = False
+    profile: bytes | None = None
 
 
 def read_metadata(image: Any, content: InputFormat, file: BinaryIO, orientation: int) -> Metadata:
     """Metadata of a file of which `image` is the vips image. orientation: that which is applied to its pixels."""
     found = _READERS.get(content.codec, _read_any)(image, file)
     stored = (image.width, image.height)
-    profile = field(image, "icc-profile-data")
+    profile = found.profile or field(image, "icc-profile-data")
     facts = _exif.read_exif_facts(found.exif)
     applied = facts.orientation if orientation == 1 else orientation
     packet = _xmp.cleaned(found.xmp, applied, stored)
-    exif = _exif.cleaned(found.exif, stored)
+    exif = _exif.cleaned(found.exif, stored, orientation)
     notes = (*found.notes, *packet.notes)
     if found.exif is not None and exif is None:
         notes = (*notes, DAMAGED_EXIF_NOTE)
-    resolution = (Resolution.of(*facts.resolution) if facts.resolution else None) or found.resolution
+    # The format's own place comes first: programs that resize often leave the EXIF as it was.
+    resolution = found.resolution
+    if (resolution is None or resolution.dpi is None) and facts.resolution:
+        resolution = Resolution.of(*facts.resolution) or resolution
     if resolution is not None and orientation >= 5:
         resolution = resolution._replace(horizontal=resolution.vertical, vertical=resolution.horizontal)
     geotiff = found.geotiff
@@ -69,6 +74,7 @@ def read_metadata(image: Any, content: InputFormat, file: BinaryIO, orientation:
         geotiff=geotiff,
         cicp=None if found.cicp is None or found.cicp.is_srgb else found.cicp,
         png_color=found.png_color,
+        png_light=found.png_light,
         described_size=stored[::-1] if orientation >= 5 else stored,
     )
     dpi = None if resolution is None else resolution.dpi
@@ -82,8 +88,19 @@ def _read_any(image: Any, file: BinaryIO) -> _Found:
 def _read_png(image: Any, file: BinaryIO) -> _Found:
     facts = read_png_facts(file)
     color = PngColor.of(facts)
-    return _read_any(image, file)._replace(
-        resolution=facts.resolution, texts=facts.texts, cicp=facts.cicp, png_color=color, notes=facts.notes
+    found = _read_any(image, file)._replace(
+        resolution=facts.resolution,
+        texts=facts.texts,
+        cicp=facts.cicp,
+        png_color=color,
+        png_light=facts.light if facts.cicp is not None else (),
+        notes=facts.notes,
+    )
+    raw = facts.raw_profiles
+    return found._replace(
+        exif=found.exif or raw.exif,
+        xmp=found.xmp or raw.xmp,
+        photoshop=raw.photoshop,
     )
 
 
@@ -95,6 +112,8 @@ def _read_jpeg(image: Any, file: BinaryIO) -> _Found:
         facts.resolution,
         tuple((COMMENT_KEYWORD, text) for text in facts.comments),
         facts.photoshop,
+        notes=facts.notes,
+        profile=facts.profile,
     )
 
 
@@ -109,7 +128,9 @@ def _read_heif(image: Any, file: BinaryIO) -> _Found:
     facts = read_heif_facts(file)
     has_profile = field(image, "icc-profile-data") is not None
     return _read_any(image, file)._replace(
-        cicp=None if has_profile else facts.cicp, is_premultiplied=facts.premultiplied
+        # libheif gives RGB over the full range, whatever the file's YCbCr has.
+        cicp=None if has_profile or facts.cicp is None else facts.cicp._replace(full_range=1),
+        is_premultiplied=facts.premultiplied,
     )
 
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 _NONE, _INCH, _CENTIMETRE = 1, 2, 3
-_CM_PER_INCH = 2.54
+_CM_PER_INCH, _METRES_PER_INCH = 2.54, 0.0254
 
 
 class Resolution(NamedTuple):
@@ -19,6 +19,11 @@ class Resolution(NamedTuple):
         if not (0 < horizontal < 1e9 and 0 < vertical < 1e9 and _NONE <= unit <= _CENTIMETRE):
             return None
         return None if unit == _NONE and horizontal == vertical == 1 else cls(horizontal, vertical, unit)
+
+    @classmethod
+    def per_metre(cls, horizontal: float, vertical: float) -> "Resolution | None":
+        """Of pixels per metre, to a tenth of a pixel per inch; None as for `of`."""
+        return cls.of(round(horizontal * _METRES_PER_INCH, 1), round(vertical * _METRES_PER_INCH, 1), _INCH)
 
     @property
     def dpi(self) -> tuple[float, float] | None:

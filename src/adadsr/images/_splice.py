@@ -18,6 +18,7 @@ class Splice:
     def __init__(self, file: BinaryIO, rewrite: Callable[[bytes], bytes | None]) -> None:
         self._file, self._rewrite = file, rewrite
         self._head: bytearray | None = bytearray()
+        self._enough = 0  # bytes from which another attempt is worthwhile: a long head would be parsed again and again
         self._error: BaseException | None = None
         self.target = pyvips.TargetCustom()
         self.target.on_write(self._write)
@@ -31,13 +32,19 @@ class Splice:
             self._head += data
             if len(self._head) > _MAX_HEAD:
                 raise ValueError("no pixels found in an encoded file")
-            if (changed := self._rewrite(bytes(self._head))) is not None:
-                self._head = None
-                self._put(changed)
+            if len(self._head) >= self._enough:
+                self._attempt()
+                self._enough = 2 * len(self._head or b"")
         except BaseException as error:
             self._error = error
             return -1
         return size
+
+    def _attempt(self) -> None:
+        changed = self._rewrite(bytes(self._head or b""))
+        if changed is not None:
+            self._head = None
+            self._put(changed)
 
     def _put(self, data: bytes) -> None:
         view = memoryview(data)
@@ -48,3 +55,11 @@ class Splice:
         """Raise what went wrong in a callback."""
         if self._error is not None:
             raise self._error
+
+    def finish(self) -> None:
+        """Write what is still held back. Raises what went wrong in a callback."""
+        self.raise_lost()
+        if self._head:
+            self._attempt()
+        if self._head is not None:
+            raise ValueError("no pixels found in an encoded file")

@@ -31,6 +31,8 @@ _NAMES = {6: "old-style JPEG", 34887: "LERC", 34892: "lossy DNG JPEG", 34925: "L
 _NAMES |= dict.fromkeys((33003, 33004, 33005, 34712), "JPEG 2000") | dict.fromkeys((50002, 52546), "JPEG XL")
 _JPEGS = (6, 7, 34892)
 _RGB, _YCBCR, _CIELAB, _ICCLAB = 2, 6, 8, 9
+_LOG, _APERIO_YCBCR = (32844, 32845), 33003
+_DEPTHS = (1, 2, 4, 8, 16, 32)
 _SHORT = 3
 _BLOCK = 1 << 20
 _MOST_OVERLAP = 4
@@ -64,7 +66,16 @@ class TiffFacts:
 
     @property
     def unreadable(self) -> str | None:
-        """What no library turns into RGB, in words; None if there is nothing: JPEG is turned by its decoders."""
+        """What no library turns into RGB of 8 or 16 bits, in words; None if there is nothing.
+
+        JPEG is turned by its decoders. Samples of 32 bits are refused later, by their type.
+        """
+        if self.compression == _APERIO_YCBCR:
+            return "YCbCr compressed with JPEG 2000"
+        if self.photometric in _LOG:
+            return "LogLuv colours"
+        if self.bits not in _DEPTHS:
+            return f"{self.bits}-bit samples"
         if self.photometric == _YCBCR and self.compression not in _JPEGS:
             return "YCbCr that is not compressed with JPEG"
         return None

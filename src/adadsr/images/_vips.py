@@ -1,11 +1,12 @@
 """Access to libvips."""
 
 import contextlib
+import io
 import logging
 import threading
 import traceback
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyvips
@@ -56,6 +57,14 @@ def image_of(pixels: Pixels, interpretation: str) -> Any:
     sample = "ushort" if pixels.dtype == np.uint16 else "uchar"
     image = pyvips.Image.new_from_memory(pixels.data, width, height, bands, sample)
     return image.copy(interpretation=interpretation)
+
+
+def vips_source(file: BinaryIO) -> Any:
+    """A source of libvips that reads an open file from its beginning."""
+    if isinstance(file, io.BytesIO):
+        return pyvips.Source.new_from_memory(file.getvalue())
+    file.seek(0)
+    return pyvips.Source.new_from_descriptor(file.fileno())
 
 
 def field(image: Any, name: str) -> Any:

@@ -8,18 +8,20 @@ import pyvips
 
 from adadsr.errors import ImageFileError
 from adadsr.images._cicp import profile_of
+from adadsr.images._codecs import Undecodable, Unsupported, read_tiff
 from adadsr.images._deep import divide_by_alpha, gray_if_equal, spread
-from adadsr.images._extras import Undecodable, Unsupported, read_tiff
 from adadsr.images._gifcheck import wrong_codes
-from adadsr.images._heifboxes import names_alpha
+from adadsr.images._isoboxes import names_alpha
 from adadsr.images._jpegsegments import without_harmless_faults
 from adadsr.images._jpegsource import JpegSource
-from adadsr.images._metadata import cmyk_to_srgb, fitting_profile, lab_to_srgb
 from adadsr.images._opened import Opened, several
-from adadsr.images._picture import Picture, Pixels, upright
+from adadsr.images._picture import Picture, Pixels
+from adadsr.images._pngchunks import frame_delays
+from adadsr.images._profiles import cmyk_to_srgb, fitting_profile, lab_to_srgb
 from adadsr.images._readmetadata import read_metadata
 from adadsr.images._tiffcheck import TiffFacts, as_rgb, is_cut_off, wrong_checksum
-from adadsr.images._vips import field, image_of, reason, with_fields_of
+from adadsr.images._turning import upright
+from adadsr.images._vips import field, image_of, reason, vips_source, with_fields_of
 
 _MAX_SEGMENT = 1 << 24  # bytes of a tile that may be larger than the picture
 _DIVISIBLE = (1, 2)  # black is zero, RGB
@@ -85,7 +87,7 @@ class VipsFile:
     def _load(self, fail_on: str, source: Any = None) -> Any:
         """The image with a checked header. source: instead of the file. Raises pyvips.Error."""
         load = getattr(pyvips.Image, f"{self._opened.content.codec}load_source")
-        image = load(source or _vips_source(self._opened.file), access="sequential", fail_on=fail_on)
+        image = load(source or vips_source(self._opened.file), access="sequential", fail_on=fail_on)
         _check_header(self._opened, image, self._animated)
         return image
 
@@ -97,7 +99,7 @@ class RareTiff:
         self._opened, self._facts = opened, facts
         # libvips reads the pixels later, and does not keep the bytes alive until then.
         self._as_rgb = as_rgb(opened.bytes()) if facts.is_lab else None
-        source = _vips_source(opened.file) if self._as_rgb is None else pyvips.Source.new_from_memory(self._as_rgb)
+        source = vips_source(opened.file) if self._as_rgb is None else pyvips.Source.new_from_memory(self._as_rgb)
         try:
             self._image = pyvips.Image.tiffload_source(source, access="sequential", fail_on="warning")
         except pyvips.Error as error:
@@ -144,20 +146,16 @@ class RareTiff:
         return ImageFileError(f"{self._opened.name}: TIFF that cannot be read ({cause}); convert it")
 
 
-def _vips_source(file: BinaryIO) -> Any:
-    if isinstance(file, io.BytesIO):
-        return pyvips.Source.new_from_memory(file.getvalue())
-    file.seek(0)
-    return pyvips.Source.new_from_descriptor(file.fileno())
-
-
 def _check_header(opened: Opened, image: Any, animated: bool) -> None:
     """Refuse an image by its header, before any pixel is decoded."""
     name = opened.name
     opened.check_size(image.width, image.height)
-    pages = field(image, "n-pages") or 1
+    # Pages of a TIFF were chosen before.
+    pages = 1 if opened.content.codec == "tiff" else field(image, "n-pages") or 1
+    if opened.content.codec == "png" and animated:
+        pages = len(frame_delays(opened.file)[0])
     if animated or pages > 1:
-        raise ImageFileError(several(name, pages))
+        raise several(opened, pages if pages > 1 or not animated else 0)
     if image.format not in ("uchar", "ushort"):
         raise ImageFileError(
             f"{name}: has {image.format} samples; only unsigned 8- and 16-bit samples are supported; convert it"

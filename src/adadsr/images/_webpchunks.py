@@ -1,23 +1,38 @@
-"""EXIF in a WebP (RFC 9649): libvips writes it behind the header of a JPEG segment, which does not belong there."""
+"""Chunks of a WebP (RFC 9649), and EXIF in it: libvips writes it behind the header of a JPEG segment."""
 
-_EXTENDED, _EXIF_FLAG, _ALPHA_FLAG = b"VP8X", 0x08, 0x10
+EXTENDED = b"VP8X"
+ANIMATION_FLAG, XMP_FLAG, EXIF_FLAG, ALPHA_FLAG, ICC_FLAG = 0x02, 0x04, 0x08, 0x10, 0x20
 _HEADER = 12
 
 
-def with_exif(content: bytes, exif: bytes, width: int, height: int, alpha: bool) -> bytes:
-    """The WebP `content`, which has no EXIF, with the TIFF `exif`."""
+def parsed(content: bytes) -> list[tuple[bytes, bytes]]:
+    """Kind and data of each chunk of a WebP."""
     chunks, at = [], _HEADER
     while at + 8 <= len(content):
         size = int.from_bytes(content[at + 4 : at + 8], "little")
         chunks.append((content[at : at + 4], content[at + 8 : at + 8 + size]))
         at += 8 + size + size % 2
-    if chunks[0][0] != _EXTENDED:
-        flags = _ALPHA_FLAG if alpha else 0
-        sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-        chunks.insert(0, (_EXTENDED, bytes((flags, 0, 0, 0)) + sides))
+    return chunks
+
+
+def packed(kind: bytes, data: bytes) -> bytes:
+    """One chunk as in a file."""
+    return kind + len(data).to_bytes(4, "little") + data + bytes(len(data) % 2)
+
+
+def extended_header(flags: int, width: int, height: int) -> bytes:
+    """Data of the chunk that says what a file has."""
+    return bytes((flags, 0, 0, 0)) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+
+
+def with_exif(content: bytes, exif: bytes, width: int, height: int, alpha: bool) -> bytes:
+    """The WebP `content`, which has no EXIF, with the TIFF `exif`."""
+    chunks = parsed(content)
+    if chunks[0][0] != EXTENDED:
+        chunks.insert(0, (EXTENDED, extended_header(ALPHA_FLAG if alpha else 0, width, height)))
     extended = chunks[0][1]
-    chunks[0] = (_EXTENDED, bytes((extended[0] | _EXIF_FLAG,)) + extended[1:])
+    chunks[0] = (EXTENDED, bytes((extended[0] | EXIF_FLAG,)) + extended[1:])
     last = len(chunks) - 1 if chunks[-1][0] == b"XMP " else len(chunks)
     chunks.insert(last, (b"EXIF", exif))
-    body = b"".join(kind + len(data).to_bytes(4, "little") + data + bytes(len(data) % 2) for kind, data in chunks)
+    body = b"".join(packed(kind, data) for kind, data in chunks)
     return b"RIFF" + (len(body) + 4).to_bytes(4, "little") + b"WEBP" + body

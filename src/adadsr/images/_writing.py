@@ -1,14 +1,19 @@
 """Picture -> bytes or file. A file is written completely or not at all."""
 
+import contextlib
 import io
 import os
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 import pyvips
 
 from adadsr import atomic
 from adadsr.errors import ImageFileError, InputError
 from adadsr.formats import FORMATS, Format, find_format, format_for_writing, joined
+from adadsr.images._animation import WRITERS, Writer
 from adadsr.images._encoding import lost_metadata, save
+from adadsr.images._frames import Facts
 from adadsr.images._picture import Picture
 from adadsr.images._vips import no_warnings, reason
 
@@ -68,9 +73,85 @@ def write_image(
     check_fits(name, picture.height, picture.width, transparent=picture.is_transparent, quality=quality)
     check_writable(name, overwrite=overwrite)
     target = format_for_writing(name)
+    with _replacing(name) as file:
+        save(picture, target, _quality(quality, target), file)
+
+
+@no_warnings()
+def encode_frames(frames: Iterable[Picture], facts: Facts, format: str, *, quality: int | None = None) -> bytes:
+    """Encode an animation as the content of a file.
+
+    Args:
+        frames: pictures of one size; the next is taken once the one before is encoded.
+        facts: delays and plays; its size does not count.
+        format: one that `can_animate`.
+        quality: as for `encode`.
+
+    Raises:
+        InputError, ImageFileError: as for `encode`.
+    """
+    target, file = find_format(format), io.BytesIO()
+    try:
+        _save_frames(frames, facts, "", target, quality, file)
+    except pyvips.Error as error:
+        raise ImageFileError(
+            f"cannot encode the animation as {target.name} ({reason(error)}); try another format"
+        ) from error
+    return file.getvalue()
+
+
+@no_warnings()
+def write_frames(
+    path: str | os.PathLike[str],
+    frames: Iterable[Picture],
+    facts: Facts,
+    *,
+    quality: int | None = None,
+    overwrite: bool = True,
+) -> None:
+    """Write an animation as `write_image` writes a picture, frame by frame.
+
+    Args:
+        path: its suffix selects the format, one that `can_animate`.
+        frames, facts: as for `encode_frames`.
+        quality, overwrite: as for `write_image`.
+
+    Raises:
+        InputError, ImageFileError: as for `write_image`.
+    """
+    name = os.fspath(path)
+    check_writable(name, overwrite=overwrite)
+    target = format_for_writing(name)
+    with _replacing(name) as file:
+        _save_frames(frames, facts, f"{name}: ", target, quality, file)
+
+
+def can_animate(path: str | os.PathLike[str]) -> bool:
+    """Whether the format of the suffix holds animations."""
+    return format_for_writing(os.fspath(path)).codec in WRITERS
+
+
+def _save_frames(
+    frames: Iterable[Picture], facts: Facts, prefix: str, target: Format, quality: int | None, file: BinaryIO
+) -> None:
+    writer: Writer | None = None
+    for picture in frames:
+        if writer is None:
+            _check_fits(
+                prefix, target, picture.height, picture.width, transparent=False, quality=quality, animated=True
+            )
+            writer = WRITERS[target.codec](file, target, _quality(quality, target), facts)
+        writer.add(picture)
+    if writer is not None:
+        writer.close()
+
+
+@contextlib.contextmanager
+def _replacing(name: str) -> Iterator[BinaryIO]:
+    """A hidden file that takes the name when the block ends. Raises ImageFileError where that fails."""
     try:
         with atomic.replacing(name) as hidden, hidden.open("r+b") as file:
-            save(picture, target, _quality(quality, target), file)
+            yield file
     except pyvips.Error as error:
         raise ImageFileError(_failure(name, reason(error))) from error
     except OSError as error:
@@ -78,7 +159,13 @@ def write_image(
 
 
 def check_fits(
-    path: str | os.PathLike[str], height: int, width: int, *, transparent: bool = False, quality: int | None = None
+    path: str | os.PathLike[str],
+    height: int,
+    width: int,
+    *,
+    transparent: bool = False,
+    quality: int | None = None,
+    animated: bool = False,
 ) -> None:
     """Check, before any long work, whether the format of the suffix can store a picture. Accesses no file.
 
@@ -87,13 +174,16 @@ def check_fits(
         height, width: in pixels.
         transparent: whether a pixel is not fully opaque.
         quality: as for `encode`.
+        animated: whether it is an animation.
 
     Raises:
         InputError: a quality outside 1..100.
-        ImageFileError: an unknown suffix, a side over the format's limit, or transparency that it cannot store.
+        ImageFileError: an unknown suffix, one for animations only, a side over the format's limit, or transparency that
+            it cannot store.
     """
     name = os.fspath(path)
-    _check_fits(f"{name}: ", format_for_writing(name), height, width, transparent=transparent, quality=quality)
+    target = format_for_writing(name)
+    _check_fits(f"{name}: ", target, height, width, transparent=transparent, quality=quality, animated=animated)
 
 
 def check_writable(path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
@@ -124,11 +214,20 @@ def losses(path: str | os.PathLike[str], picture: Picture) -> tuple[str, ...]:
 
 
 def _check_fits(
-    prefix: str, target: Format, height: int, width: int, *, transparent: bool, quality: int | None
+    prefix: str,
+    target: Format,
+    height: int,
+    width: int,
+    *,
+    transparent: bool,
+    quality: int | None,
+    animated: bool = False,
 ) -> None:
     """prefix: start of every message about the picture."""
     if quality is not None and not 1 <= quality <= _BEST_QUALITY:
         raise InputError(f"quality={quality} must be from 1 (smallest file) to {_BEST_QUALITY} (best)")
+    if target.has_palette and not animated:
+        raise ImageFileError(f"{prefix}{target.name} has 256 colors, so only animations are written; write PNG or WebP")
     if (longest := max(height, width)) > target.max_side:
         others = joined(each.name for each in FORMATS if each.is_lossless and longest <= each.max_side)
         raise ImageFileError(

@@ -4,13 +4,11 @@ A packet is untrusted XML: one with a document type, beyond a size, or damaged i
 nothing is out of date keeps its bytes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
+from adadsr.images._turning import TURNS, Size, turned_point
 from adadsr.images._xmpdom import RDF, Node, Property, elements, own_properties, packed, parsed, properties, remove
-
-Size = tuple[int, int]
-"""Width and height."""
 
 GAIN_MAP_NOTE = "the HDR gain map was left out; the result is the picture without it"
 
@@ -25,22 +23,6 @@ _WIDTHS = ((_TIFF, "ImageWidth"), (_EXIF, "PixelXDimension"))
 _HEIGHTS = ((_TIFF, "ImageLength"), (_EXIF, "PixelYDimension"))
 _DIMENSION_NAMES = ((_DIMENSIONS, "w"), (_DIMENSIONS, "h"))
 _POSITIONS = ((_EXIF, "SubjectArea"), (_EXIF, "SubjectLocation"))
-# EXIF orientation -> (x, y) of the upright picture, from those of the stored one, all 0..1
-_TURNS: dict[int, Callable[[float, float], tuple[float, float]]] = {
-    2: lambda x, y: (1 - x, y),
-    3: lambda x, y: (1 - x, 1 - y),
-    4: lambda x, y: (x, 1 - y),
-    5: lambda x, y: (y, x),
-    6: lambda x, y: (1 - y, x),
-    7: lambda x, y: (1 - y, 1 - x),
-    8: lambda x, y: (y, 1 - x),
-}
-
-
-def turned_point(orientation: int, x: float, y: float) -> tuple[float, float]:
-    """A point of the stored picture in the upright one; both in 0..1."""
-    turn = _TURNS.get(orientation)
-    return turn(x, y) if turn else (x, y)
 
 
 class Cleaned(NamedTuple):
@@ -146,9 +128,9 @@ def _turned(document: Node, orientation: int, stored: Size) -> bool:
                 changed |= each.write(str(stored[0]))
             elif each.name in _DIMENSION_NAMES and not is_upright and units.are_pixels_of(each):
                 changed |= each.write(str(stored[each.name[1] == "w"]))
-    if orientation in _TURNS and not is_upright:
+    if orientation in TURNS and not is_upright:
         changed |= _turn_regions(document, orientation)
-    if orientation in _TURNS:
+    if orientation in TURNS:
         for numbers in _positions(document):
             values = [number.number() for number in numbers]
             x, y = values[:2] if len(values) >= 2 else (None, None)

@@ -12,7 +12,7 @@ tiled_run  an LR image on an engine: scores, then body and tail, tile by tile
 report     the target of a call, and the report of what it did
 """
 
-from adadsr.upscaler.chain import Chain
+from adadsr.upscaler.chain import Chain, ChainPlan, PreparedChain
 from adadsr.upscaler.execution import Execution
 from adadsr.upscaler.plan import Plan
 from adadsr.upscaler.report import Report, Target
@@ -20,4 +20,17 @@ from adadsr.upscaler.size import Size
 from adadsr.upscaler.sources import Source
 from adadsr.upscaler.upscaler import Prepared, Upscaled, Upscaler
 
-__all__ = ["Chain", "Execution", "Plan", "Prepared", "Report", "Size", "Source", "Target", "Upscaled", "Upscaler"]
+__all__ = [
+    "Chain",
+    "ChainPlan",
+    "Execution",
+    "Plan",
+    "Prepared",
+    "PreparedChain",
+    "Report",
+    "Size",
+    "Source",
+    "Target",
+    "Upscaled",
+    "Upscaler",
+]

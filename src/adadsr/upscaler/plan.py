@@ -19,6 +19,8 @@ from adadsr.upscaler.frame import Frame
 from adadsr.upscaler.memory import Layout
 from adadsr.upscaler.report import Target
 
+_BUDGET_ROUNDING = 5e-4  # so that messages can give three digits
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -139,6 +141,23 @@ def least_budget(network: NetworkWeights, frame: Frame) -> float:
     return budget_of(network, frame, np.zeros(network.map_shape(frame.height, frame.width), np.float32))
 
 
+def enough_budget(network: NetworkWeights, frame: Frame) -> float:
+    """A budget that an adaptive network surely meets."""
+    return min(1.0, least_budget(network, frame) + _BUDGET_ROUNDING)
+
+
+def check_budget(network: NetworkWeights, frame: Frame, budget: float) -> None:
+    """Raise BudgetError for a budget below the cost of the network without any block."""
+    least = least_budget(network, frame)
+    if budget < least:
+        enough = enough_budget(network, frame)
+        raise BudgetError(
+            f"budget={budget:g} is too small: everything but the residual blocks costs {least:.4f} of the full "
+            f"network on this image; use at least {enough:.3f}",
+            enough,
+        )
+
+
 def desired_depth(network: NetworkWeights, frame: Frame, target: Target) -> float:
     """Desired depth for the adapter, in blocks; for a budget, the depth that roughly spends it."""
     if target.depth is not None:
@@ -158,14 +177,7 @@ def map_for(network: NetworkWeights, frame: Frame, family: DepthFamily, target: 
         return fit_loss(family, target.max_loss)
     if target.budget is None:
         return family.at_depth(target.depth or 0.0)
-    least = least_budget(network, frame)
-    if target.budget < least:
-        enough = least + 5e-4
-        raise BudgetError(
-            f"budget={target.budget:g} is too small: everything but the residual blocks costs {least:.4f} of the full "
-            f"network on this image; use at least {enough:.3f}",
-            enough,
-        )
+    check_budget(network, frame, target.budget)
     return fit_cost(family, budgets(network, frame), target.budget)
 
 

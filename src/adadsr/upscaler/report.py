@@ -1,7 +1,8 @@
 """The target of one call, and the report of what it did."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from adadsr.errors import InputError
 from adadsr.graph import NetworkWeights
@@ -63,6 +64,7 @@ class Report:
         scale: Factor of the width.
         networks: Scales of the networks that ran, one after the other.
         reduced_from: Size of the last network's result, if that was reduced to the output's.
+        frames: Number of frames of an animation that ran; costs and depths are of all of them. 1 for an image.
         input_size: Size of the image.
         output_size: Size of the result.
         requested_depth: Requested depth in blocks; None if not given.
@@ -110,3 +112,27 @@ class Report:
     exact: bool
     memory_bytes: int
     seconds: float
+    frames: int = 1
+
+    @classmethod
+    def of_frames(cls, reports: Sequence["Report"]) -> "Report":
+        """One report of the frames of an animation, which all have the same size."""
+        count, first = len(reports), reports[0]
+
+        def mean(values: Iterable[float]) -> float:
+            return sum(values) / count
+
+        return replace(
+            first,
+            precision=first.precision if len({each.precision for each in reports}) == 1 else "float32",
+            achieved_budget=mean(each.achieved_budget for each in reports),
+            mean_depth=mean(each.mean_depth for each in reports),
+            executed_gmacs=sum(each.executed_gmacs for each in reports),
+            dense_gmacs=sum(each.dense_gmacs for each in reports),
+            parts={part: sum(each.parts[part] for each in reports) for part in first.parts},
+            tiles=sum(each.tiles for each in reports),
+            exact=all(each.exact for each in reports),
+            memory_bytes=max(each.memory_bytes for each in reports),
+            seconds=sum(each.seconds for each in reports),
+            frames=count,
+        )

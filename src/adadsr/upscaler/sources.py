@@ -55,20 +55,21 @@ class Source(Protocol):
         """A new sink for a result."""
 
 
-def open_source(image: Any, max_pixels: int) -> Source:
+def open_source(image: Any, max_pixels: int, *, accept_damaged: bool = False, page: int | None = None) -> Source:
     """The source for an image in any form; see `Upscaler.prepare`. Raises InputError and ImageFileError."""
     if isinstance(image, Source):
         return image
     if hasattr(image, "detach") and hasattr(image, "dim"):  # without importing torch
         return TensorSource(image)
-    return PictureSource(image, _as_picture(image, max_pixels))
+    if isinstance(image, str | bytes | os.PathLike) or hasattr(image, "read"):
+        read = images.read_image(image, max_pixels=max_pixels, accept_damaged=accept_damaged, page=page)
+        return PictureSource(image, read)
+    return PictureSource(image, _as_picture(image))
 
 
-def _as_picture(image: Any, max_pixels: int) -> Picture:
+def _as_picture(image: Any) -> Picture:
     if isinstance(image, Picture):
         return image
-    if isinstance(image, str | bytes | os.PathLike) or hasattr(image, "read"):
-        return images.read_image(image, max_pixels=max_pixels)
     if isinstance(image, np.ndarray):
         return images.picture_from_array(_as_samples(image) if _is_floating(image) else image)
     if hasattr(image, "getbands"):
@@ -96,10 +97,13 @@ def _as_samples(array: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint16]:
 
 @dataclass(frozen=True, eq=False)
 class PictureSource:
-    """A picture. given: the user's input, which determines the form of the result."""
+    """A picture. given: the user's input, which determines the form of the result. held: bytes of other pictures that
+    are in memory meanwhile.
+    """
 
     given: Any
     picture: Picture
+    held: int = 0
 
     def lr(self) -> npt.NDArray[np.float32]:
         color, alpha = images.to_planes(self.picture)
@@ -119,7 +123,7 @@ class PictureSource:
         pixels = self.picture.height * self.picture.width
         alpha = 4 * pixels * (4 + scale**2) if self.picture.has_alpha else 0
         floats = 2 * 8 * self.given.size * scale**2 if _is_floating(self.given) else 0  # float64, then the result
-        return self.picture.pixels.nbytes * (1 + scale**2) + 4 * 3 * pixels + alpha + floats
+        return self.held + self.picture.pixels.nbytes * (1 + scale**2) + 4 * 3 * pixels + alpha + floats
 
     def sink(self, scale: int) -> "PictureSink":
         return PictureSink(self, scale)

@@ -18,10 +18,9 @@ from adadsr.images import Picture
 from adadsr.networks import Model
 from adadsr.upscaler.execution import Execution
 from adadsr.upscaler.frame import Frame
-from adadsr.upscaler.memory import SharedMemory, lay_out, shared_limit
+from adadsr.upscaler.memory import Layout, SharedMemory, lay_out, shared_limit
 from adadsr.upscaler.plan import Plan
 from adadsr.upscaler.report import Report, Target
-from adadsr.upscaler.size import Size
 from adadsr.upscaler.sources import Sink, Source, open_source
 from adadsr.upscaler.tiled_run import Executed, TiledRun
 
@@ -111,16 +110,15 @@ class Upscaler:
         """Scale factor of width and height."""
         return self.config.scale
 
-    @property
-    def size(self) -> Size:
-        """Size of its outputs."""
-        return Size(scale=self.scale)
-
-    def steps(self, height: int, width: int) -> tuple[int, ...]:
-        """Scales of the networks that an image takes, as of `Chain.steps`: this one."""
-        return (self.scale,)
-
-    def prepare(self, image: Any, *, score: bool = True, max_pixels: int = images.DEFAULT_MAX_PIXELS) -> "Prepared":
+    def prepare(
+        self,
+        image: Any,
+        *,
+        score: bool = True,
+        max_pixels: int = images.DEFAULT_MAX_PIXELS,
+        accept_damaged: bool = False,
+        page: int | None = None,
+    ) -> "Prepared":
         """Read an image, and run head and adapter on it.
 
         Args:
@@ -130,12 +128,14 @@ class Upscaler:
             score: Run head and adapter now rather than with the first plan that needs them. Makes no difference if the
                 network has no adapter, or one that runs again for every desired depth.
             max_pixels: Limit on the pixels of an image file.
+            accept_damaged: Take what can be decoded of a damaged file; `result.picture.damage` says what is wrong.
+            page: Of a file with several pages or frames, from 1.
 
         Raises:
             ImageFileError: A file cannot be read.
             InputError: The image is of another kind, contains NaN or infinity, or does not fit into the memory limit.
         """
-        prepared = Prepared(self, open_source(image, max_pixels))
+        prepared = Prepared(self, open_source(image, max_pixels, accept_damaged=accept_damaged, page=page))
         if score:
             prepared.score()
         return prepared
@@ -149,6 +149,8 @@ class Upscaler:
         max_loss: float | None = None,
         depth_map: npt.NDArray[Any] | None = None,
         max_pixels: int = images.DEFAULT_MAX_PIXELS,
+        accept_damaged: bool = False,
+        page: int | None = None,
         progress: Callable[[float], None] = lambda share: None,
     ) -> Upscaled:
         """Upscale one image: prepare, plan and run. Full depth is the default.
@@ -156,18 +158,29 @@ class Upscaler:
         Args:
             image: See `prepare`.
             depth: See `Prepared.plan`, also for `budget`, `max_loss` and `depth_map`.
-            max_pixels: See `prepare`.
+            max_pixels: See `prepare`, also for `accept_damaged` and `page`.
             progress: See `Prepared.run`.
 
         Raises:
             ImageFileError, InputError: See `prepare` and `Prepared.plan`.
         """
         Target(depth, budget, max_loss).check(self._weights)  # before a large file is read
-        source, start = open_source(image, max_pixels), time.perf_counter()
+        source = open_source(image, max_pixels, accept_damaged=accept_damaged, page=page)
+        start = time.perf_counter()
         prepared = Prepared(self, source)
         plan = prepared.plan(depth=depth, budget=budget, max_loss=max_loss, depth_map=depth_map)
         result = prepared.run(plan, progress=progress)
         return replace(result, report=replace(result.report, seconds=time.perf_counter() - start))
+
+    def layout(self, height: int, width: int, held: int) -> Layout:
+        """How an image of this size is cut. held: see `Source.held_bytes`. Raises InputError if it does not fit."""
+        network = self.engine.network
+        frame = Frame.of(height, width, self.execution.border, network.depth_tile)
+        held += 4 * 3 * (frame.box.area - height * width)
+        if network.adapter is not None:
+            scores = SCORE_COPIES * network.adapter.n_scores / network.depth_tile**2
+            held += int(4 * frame.box.area * (DEPTH_COPIES * network.n_groups + scores))
+        return lay_out(self.engine, frame, held, self.execution)
 
     def full_precision(self) -> Engine:
         """The engine in float32, for tiles that overflow in half precision; made on first use."""
@@ -189,13 +202,7 @@ class Prepared:
         engine, lr = upscaler.engine, source.lr()
         if not np.isfinite(to_numpy(lr)).all():
             raise InputError("image contains NaN or infinity; values must be finite and in 0..255")
-        height, width, network = int(lr.shape[0]), int(lr.shape[1]), engine.network
-        frame = Frame.of(height, width, upscaler.execution.border, network.depth_tile)
-        held = source.held_bytes(upscaler.scale) + 4 * 3 * (frame.box.area - height * width)
-        if network.adapter is not None:
-            scores = SCORE_COPIES * network.adapter.n_scores / network.depth_tile**2
-            held += int(4 * frame.box.area * (DEPTH_COPIES * network.n_groups + scores))
-        layout = lay_out(engine, frame, held, upscaler.execution)
+        layout = upscaler.layout(int(lr.shape[0]), int(lr.shape[1]), source.held_bytes(upscaler.scale))
         self._color = TiledRun(engine, upscaler.full_precision, lr, layout, upscaler.memory)
         alpha = source.alpha()
         self._alpha = (
@@ -207,6 +214,11 @@ class Prepared:
         """(width, height) in LR pixels."""
         frame = self._color.layout.frame
         return frame.width, frame.height
+
+    @property
+    def layout(self) -> Layout:
+        """How the image is cut, and the bytes of a run."""
+        return self._color.layout
 
     def score(self) -> None:
         """Run head and adapter now rather than with the first plan; see `Upscaler.prepare`."""
