@@ -3,6 +3,7 @@
 execution  how networks run, one object
 upscaler   `Upscaler` and `Prepared`, the public interface
 size       the size that an output gets
+outlook    what an image will take, from its size alone
 chain      any size: networks one after the other, then a reduction
 sources    what can be upscaled, and where the result goes
 frame      how a picture is continued beyond its border
@@ -14,10 +15,25 @@ report     the target of a call, and the report of what it did
 
 from adadsr.upscaler.chain import Chain
 from adadsr.upscaler.execution import Execution
+from adadsr.upscaler.memory import SharedMemory
+from adadsr.upscaler.outlook import Outlook
 from adadsr.upscaler.plan import Plan
 from adadsr.upscaler.report import Report, Target
 from adadsr.upscaler.size import Size
 from adadsr.upscaler.sources import Source
 from adadsr.upscaler.upscaler import Prepared, Upscaled, Upscaler
 
-__all__ = ["Chain", "Execution", "Plan", "Prepared", "Report", "Size", "Source", "Target", "Upscaled", "Upscaler"]
+__all__ = [
+    "Chain",
+    "Execution",
+    "Outlook",
+    "Plan",
+    "Prepared",
+    "Report",
+    "SharedMemory",
+    "Size",
+    "Source",
+    "Target",
+    "Upscaled",
+    "Upscaler",
+]

@@ -1,5 +1,6 @@
 """`Upscaler`: a model that upscales files, arrays, Pillow images and tensors."""
 
+import copy
 import os
 import threading
 import time
@@ -17,16 +18,12 @@ from adadsr.graph.depth import expand_tiles
 from adadsr.images import Picture
 from adadsr.networks import Model
 from adadsr.upscaler.execution import Execution
-from adadsr.upscaler.frame import Frame
-from adadsr.upscaler.memory import SharedMemory, lay_out, shared_limit
+from adadsr.upscaler.memory import Layout, SharedMemory, lay_out_picture, shared_limit
 from adadsr.upscaler.plan import Plan
 from adadsr.upscaler.report import Report, Target
 from adadsr.upscaler.size import Size
 from adadsr.upscaler.sources import Sink, Source, open_source
 from adadsr.upscaler.tiled_run import Executed, TiledRun
-
-DEPTH_COPIES = 4
-"""LR-sized maps that are in memory at once while a depth map is planned and returned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +67,21 @@ class Upscaler:
         memory: What its runs share.
     """
 
-    def __init__(self, model: Model, execution: Execution | None = None, *, name: str = "") -> None:
+    def __init__(
+        self,
+        model: Model,
+        execution: Execution | None = None,
+        *,
+        name: str = "",
+        memory: SharedMemory | None = None,
+    ) -> None:
         """Prepare a model to run.
 
         Args:
             model: The network, as `checkpoints.load` gives it.
             execution: How it runs; None for the defaults.
             name: Name in reports; the kind of network if empty.
+            memory: Shared with other upscalers; None for its own.
 
         Raises:
             BackendError: The backend cannot run here, or cannot run this network.
@@ -86,9 +91,17 @@ class Upscaler:
         self.config, self.name = model.config, name or model.config.kind
         self._weights = model.weights()
         self.engine = self._prepare(self.execution.precision)
-        self.memory = SharedMemory(shared_limit(self.engine, self.execution))
+        self.memory = memory or SharedMemory(shared_limit(self.engine, self.execution))
         self._full_precision: Engine | None = None
         self._lock = threading.Lock()
+
+    def with_threads(self, threads: int) -> "Upscaler":
+        """The same on another number of threads; weights and memory limit are shared."""
+        other = copy.copy(self)
+        other.execution = replace(self.execution, threads=threads)
+        other.engine = backends.with_threads(self.engine, threads)
+        other._full_precision, other._lock = None, threading.Lock()
+        return other
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike[str], execution: Execution | None = None) -> "Upscaler":
@@ -117,6 +130,10 @@ class Upscaler:
     def steps(self, height: int, width: int) -> tuple[int, ...]:
         """Scales of the networks that an image takes, as of `Chain.steps`: this one."""
         return (self.scale,)
+
+    def layout(self, height: int, width: int, held: int) -> Layout:
+        """How an image of a size is cut; see `memory.lay_out_picture`."""
+        return lay_out_picture(self.engine, height, width, held, self.execution)
 
     def prepare(self, image: Any, *, score: bool = True, max_pixels: int = images.DEFAULT_MAX_PIXELS) -> "Prepared":
         """Read an image, and run head and adapter on it.
@@ -185,12 +202,7 @@ class Prepared:
         engine, lr = upscaler.engine, source.lr()
         if not np.isfinite(to_numpy(lr)).all():
             raise InputError("image contains NaN or infinity; values must be finite and in 0..255")
-        height, width, network = int(lr.shape[0]), int(lr.shape[1]), engine.network
-        frame = Frame.of(height, width, upscaler.execution.border, network.depth_tile)
-        held = source.held_bytes(upscaler.scale) + 4 * 3 * (frame.box.area - height * width)
-        if network.adapter is not None:
-            held += DEPTH_COPIES * 4 * network.n_groups * frame.box.area
-        layout = lay_out(engine, frame, held, upscaler.execution)
+        layout = upscaler.layout(int(lr.shape[0]), int(lr.shape[1]), source.held_bytes(upscaler.scale))
         self._color = TiledRun(engine, upscaler.full_precision, lr, layout, upscaler.memory)
         alpha = source.alpha()
         self._alpha = (
