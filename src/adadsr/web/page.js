@@ -91,6 +91,7 @@ class Page {
     const next = this.#items[Math.min(at, this.#items.length - 1)];
     if (!next) {
       this.#current = null;
+      this.viewer.clear();
       document.body.dataset.state = "empty";
       this.strip.update([], null);
       byId("choose").focus();

@@ -43,6 +43,12 @@ export class Viewer {
     this.#changed();
   }
 
+  /** Show nothing. */
+  clear() {
+    Object.assign(this, { before: null, after: null, depth: null, width: 0, height: 0 });
+    this.#changed();
+  }
+
   setDepth(canvas) {
     this.depth = canvas;
     this.draw();
