@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from adadsr.cli import FAILED, INTERRUPTED
+from adadsr.cli import FAILED, INTERRUPTED, remote
 from adadsr.cli.options import (
     Backend,
     Budget,
@@ -45,6 +45,7 @@ from adadsr.cli.upscale_options import (
     Quiet,
     ReportFile,
     Scale,
+    Server,
     Suffix,
     Verbose,
     Width,
@@ -86,6 +87,7 @@ def upscale(
     report: ReportFile = None,
     keep_time: KeepTime = False,
     accept_damaged: AcceptDamaged = False,
+    server: Server = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
@@ -110,6 +112,20 @@ def upscale(
     _check_together(verbose=verbose, quiet=quiet, dry_run=dry_run, report=report)
     if output is None and suffix is None and name is None:
         raise typer.BadParameter("pass -o OUT, or --suffix or --name to write beside the inputs")
+    if server is not None:
+        remote.check_options(
+            {
+                "backend": backend,
+                "precision": precision != "float32",
+                "tile": tile,
+                "memory": memory,
+                "threads": threads,
+                "max_pixels": max_pixels,
+                "dry_run": dry_run,
+                "accept_damaged": accept_damaged,
+                "keep_time": keep_time,
+            }
+        )
     from adadsr import batch, images
     from adadsr.cli.loading import load_chain
     from adadsr.upscaler import Target
@@ -134,6 +150,23 @@ def upscale(
         factor = (load().size if size is None else size).scale if asks_scale else None
         naming = naming_of(suffix, name, None if factor is None else f"{factor:g}")
         jobs = batch.find_jobs(inputs, output, suffix=ending, naming=naming, depth_views=depth_map, overwrite=overwrite)
+    if server is not None:
+        query = remote.query_of(
+            {
+                "model": model,
+                "scale": scale,
+                "width": width,
+                "height": height,
+                "long_side": long_side,
+                "megapixels": megapixels,
+                "budget": budget,
+                "depth": depth,
+                "quality": quality,
+                "background": background,
+            }
+        )
+        remote.run_and_report(jobs, server, query, report, overwrite=overwrite, verbose=verbose, quiet=quiet)
+        return
     limit = max_pixels or images.DEFAULT_MAX_PIXELS
     is_single = len(inputs) == 1 and not os.path.isdir(inputs[0]) and not glob.has_magic(inputs[0])
     options = batch.Options(

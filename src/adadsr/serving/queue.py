@@ -60,12 +60,9 @@ class Queue:
         """Taken by what runs."""
         return sum(ticket.bytes for ticket in self.running)
 
-    def wait(self, factor: float = 1.0, more: Iterable[Ticket] = ()) -> float:
-        """Seconds until a request that comes now would begin. more: tickets beside those that wait."""
-        now = time.monotonic()
-        left = sum(_left(ticket, now) for ticket in self.running)
-        tickets = [*(ticket for ticket, _ in self.waiting), *more]
-        return (left + sum(ticket.core_seconds(ticket.served(factor)) for ticket in tickets)) / self.cores
+    def wait(self, factor: float = 1.0) -> float:
+        """Seconds until a request that comes now would begin, if those before it are served at a common factor."""
+        return self._until((ticket for ticket, _ in self.waiting), factor)
 
     @asynccontextmanager
     async def turn(self, ticket: Ticket) -> AsyncIterator[Ticket]:
@@ -127,13 +124,20 @@ class Queue:
 
     def _factor(self) -> float:
         """The largest common factor at which the last in the queue begins within the target."""
-        if self.wait(1.0) <= self.target_wait:
+        ahead = [ticket for ticket, _ in self.waiting][:-1]
+        if self._until(ahead, 1.0) <= self.target_wait:
             return 1.0
         low, high = 0.0, 1.0
         for _ in range(FACTOR_STEPS):
             middle = (low + high) / 2
-            low, high = (middle, high) if self.wait(middle) <= self.target_wait else (low, middle)
+            low, high = (middle, high) if self._until(ahead, middle) <= self.target_wait else (low, middle)
         return low
+
+    def _until(self, ahead: Iterable[Ticket], factor: float) -> float:
+        """Seconds until everything that runs, and everything ahead at a factor, is done."""
+        now = time.monotonic()
+        left = sum(_left(ticket, now) for ticket in self.running)
+        return (left + sum(ticket.core_seconds(ticket.served(factor)) for ticket in ahead)) / self.cores
 
 
 def _left(ticket: Ticket, now: float) -> float:

@@ -1,7 +1,9 @@
 """The HTTP API: images in, images, plans and depth maps out."""
 
+import json
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from pathlib import PurePath
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -29,6 +31,7 @@ PROBLEM: dict[str, Any] = {"model": ProblemAnswer, "content": {"application/prob
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {**PROBLEM, "description": description}
     for status, description in {
+        400: "A broken form",
         401: "An API key is needed",
         403: "The origin may not call",
         404: "No such model or image",
@@ -190,6 +193,7 @@ def _headers(served: Served) -> dict[str, str]:
         "AdaDSR-Milliseconds": f"{served.seconds * 1e3:.1f}",
         "Server-Timing": f"wait;dur={served.waited * 1e3:.1f}, run;dur={report.seconds * 1e3:.1f}",
     }
+    headers["AdaDSR-Report"] = json.dumps(asdict(report), separators=(",", ":"))
     loss = getattr(report, "predicted_loss", None)
     if loss is not None:
         headers["AdaDSR-Predicted-Loss"] = f"{loss:.3f}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from adadsr import images
-from adadsr.errors import BudgetError
+from adadsr.errors import BudgetError, InputError
 from adadsr.formats import Format
 from adadsr.images import Color, Picture
 from adadsr.serving.metrics import Metrics
@@ -79,6 +79,8 @@ def plan(prepared: Prepared, order: Order, metrics: Metrics) -> Plan:
     """The plan of the first network, lowered by the order's factor. Raises InputError."""
     with metrics.stage("plan"):
         if order.max_loss is not None:
+            if not hasattr(Plan, "predicted_loss"):
+                raise InputError("max_loss needs a network that predicts its loss; pass a budget")
             wanted: Plan = prepared.plan(max_loss=order.max_loss)  # type: ignore[call-arg]
         else:
             wanted = prepared.plan(depth=order.target.depth, budget=order.target.budget)
