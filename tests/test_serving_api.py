@@ -129,6 +129,8 @@ REFUSED = [
     ("bugdet=0.5", "bugdet", 422),
     ("budget=nan", "budget", 422),
     ("background=mauvish", "mauvish", 422),
+    ("seconds=1", "run adadsr backends --measure once", 422),
+    ("seconds=1&budget=0.5", "budget, seconds: pass only one of", 422),
 ]
 
 

@@ -21,6 +21,7 @@ from adadsr.cli.options import (
     Memory,
     Model,
     Precision,
+    Seconds,
     Threads,
     Tile,
     execution_of,
@@ -76,6 +77,7 @@ def upscale(
     dry_run: DryRun = False,
     budget: Budget = None,
     depth: Depth = None,
+    seconds: Seconds = None,
     device: Device = "auto",
     backend: Backend = None,
     precision: Precision = "float32",
@@ -134,13 +136,15 @@ def upscale(
         target = Target(depth, budget)
         size = size_of(scale, width, height, long_side, megapixels)
         color = None if background is None else images.parse_color(background)
+    if seconds is not None and (budget is not None or depth is not None):
+        raise typer.BadParameter("pass only one of --seconds, --budget and --depth")
     execution = execution_of(device, backend, tile, memory, precision, threads)
 
     ending = None if format is None else f".{format}"
 
     @cache
     def load() -> "Chain":
-        return load_chain(model, size, on_device(execution))
+        return load_chain(model, size, on_device(execution), seconds)
 
     if batch.is_pipe(inputs, output):
         _check_pipe(output, files_only=depth_map or keep_time or suffix is not None or name is not None)
@@ -161,6 +165,7 @@ def upscale(
                 "megapixels": megapixels,
                 "budget": budget,
                 "depth": depth,
+                "seconds": seconds,
                 "quality": quality,
                 "background": background,
             }

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from adadsr.errors import InputError
 from adadsr.formats import FORMATS, Format, InputFormat, find_format
 from adadsr.images import Color, parse_color
 from adadsr.upscaler import Size, Target
@@ -65,7 +66,11 @@ class Asked(BaseModel):
         return None if given == (None,) * 5 else Size(*given)
 
     def target(self) -> Target:
-        """Depth or budget. Raises InputError."""
+        """Depth or budget. Raises InputError, also if several of the four are given."""
+        names = ("budget", "depth", "max_loss", "seconds")
+        given = [name for name in names if getattr(self, name) is not None]
+        if len(given) > 1 and given != ["budget", "depth"]:
+            raise InputError(f"{', '.join(given)}: pass only one of {', '.join(names)}")
         return Target(self.depth, self.budget)
 
 

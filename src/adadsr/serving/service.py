@@ -24,7 +24,7 @@ from adadsr.serving.queue import Queue, Ticket
 from adadsr.serving.settings import Settings
 from adadsr.serving.uploads import Upload
 from adadsr.serving.work import Cancel, Encoded, Order
-from adadsr.upscaler import Outlook, Plan, Prepared, Report
+from adadsr.upscaler import Outlook, Plan, Prepared, Report, Target, timing
 
 T = TypeVar("T")
 SMALL_MACS = 100e9
@@ -90,7 +90,7 @@ class Service:
         job = await self._job(asked, upload, cancel)
         output = asked.result_format(job.given)
         images.check_fits(f"x{output.suffixes[0]}", job.outlook.height, job.outlook.width, quality=asked.quality)
-        requested = _requested(asked, job)
+        requested = _requested(job)
         least = asked.least_budget or self.settings.least_budget
         ticket = self._ticket(job, requested, min(least, requested) if job.outlook.is_adaptive else requested)
         began = time.perf_counter()
@@ -236,7 +236,10 @@ class Service:
             outlook = Outlook.of(chain, height, width, *_depth(None if kept is None else kept.picture))
             if outlook.macs(1.0) <= SMALL_MACS:
                 break
-        order = Order(chain, asked.target(), asked.max_loss)
+        target = asked.target()
+        if asked.seconds is not None:
+            target = Target(budget=timing.budget_for(outlook, asked.seconds))
+        order = Order(chain, target, asked.max_loss)
         return Job(order, outlook, threads, (asked.model, asked.size()), kept, content, name, given)
 
     def _size(self, content: bytes) -> tuple[int, int]:
@@ -253,9 +256,10 @@ def _depth(picture: Picture | None) -> tuple[int, int]:
     return (4, 8) if picture is None else (picture.pixels.shape[2], picture.bits)
 
 
-def _requested(asked: Asked, job: Job) -> float:
+def _requested(job: Job) -> float:
     """Budget that a request asks for, as nearly as it shows without the image."""
-    if asked.budget is not None:
-        return asked.budget
+    target = job.order.target
+    if target.budget is not None:
+        return target.budget
     blocks = job.order.chain.engine.network.n_blocks
-    return 1.0 if asked.depth is None else min(1.0, max(LEAST_REQUEST, asked.depth / blocks))
+    return 1.0 if target.depth is None else min(1.0, max(LEAST_REQUEST, target.depth / blocks))

@@ -72,7 +72,8 @@ def prepare(chain: Chain, picture: Picture, metrics: Metrics, cancel: Cancel, *,
     """Head and adapter of the first network. Raises AdaDSRError and Cancelled."""
     cancel.check()
     with metrics.stage("prepare"):
-        return chain.prepare(picture, score=score)
+        first = chain.steps(picture.height, picture.width)[0]
+        return chain.upscaler(first).prepare(picture, score=score)
 
 
 def plan(prepared: Prepared, order: Order, metrics: Metrics) -> Plan:

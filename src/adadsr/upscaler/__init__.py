@@ -4,6 +4,7 @@ execution  how networks run, one object
 upscaler   `Upscaler` and `Prepared`, the public interface
 size       the size that an output gets
 outlook    what an image will take, from its size alone
+timing     seconds as a budget
 chain      any size: networks one after the other, then a reduction
 sources    what can be upscaled, and where the result goes
 frame      how a picture is continued beyond its border
