@@ -195,6 +195,20 @@ def overload(threads: int, seconds: float) -> dict[str, object]:
     }
 
 
+def planning(threads: int, runs: int = 20) -> dict[str, float]:
+    """Seconds of a plan with its depth map, for a prepared megapixel."""
+    pixels = np.tile(images.read_image(PHOTO).pixels, (2, 2, 1))[:1000, :1000]
+    content, found = images.encode(images.picture_from_array(np.ascontiguousarray(pixels)), "png"), []
+    with serving("--threads", str(threads)) as process:
+        connection = process.connection()
+        connection.request("POST", "/v1/images", content)
+        name = json.loads(connection.getresponse().read())["id"]
+        for index in range(runs + 1):
+            path = f"/v1/plan?image={name}&depth_map=true&budget={0.4 + 0.02 * index:.2f}"
+            found.append(post(connection, path, b"")[2])
+    return {"first_s": found[0], "median_s": statistics.median(found[1:]), "most_s": max(found[1:])}
+
+
 def leaving(threads: int, runs: int = 5) -> dict[str, float]:
     """Seconds until the engine is free after a client left in the middle of a 512x512 picture."""
     content, found = crop(512), []
@@ -234,6 +248,7 @@ def main() -> None:
         "ready": lambda: ready(options.threads),
         "overhead": lambda: overhead(options.threads),
         "throughput": lambda: throughput(options.threads, options.seconds / 2),
+        "planning": lambda: planning(options.threads),
         "leaving": lambda: leaving(options.threads),
         "clients": lambda: clients(options.threads, options.clients, options.seconds),
         "overload": lambda: overload(options.threads, options.seconds / 4),

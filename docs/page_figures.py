@@ -14,7 +14,7 @@ DOCS = Path(__file__).parent
 PHOTO = DOCS.parent / "assets" / "photo.png"
 COMMAND = "from adadsr.cli import main; main()"
 BUDGETS = (30, 50, 80)
-COLORS = 224
+COLORS = 256
 
 
 def shot(page: Page, name: str = "body") -> Image.Image:
@@ -64,8 +64,8 @@ def main() -> None:
             plan(page, 50)
             page.click("#run")
             page.locator("#download").wait_for()
-            for _ in range(5):
-                page.click("#zoom-in")
+            page.click("#zoom-in")
+            page.mouse.move(0, 0)
             page.wait_for_timeout(500)
             save(shot(page), "page.png")
             browser.close()

@@ -62,8 +62,8 @@ class Running(NamedTuple):
         finally:
             connection.close()
 
-    def post(self, path: str, body: bytes | None = None, **headers: str) -> Answer:
-        return self.call("POST", path, body, **headers)
+    def post(self, path: str, body: bytes | None = None, timeout: float = 60, **headers: str) -> Answer:
+        return self.call("POST", path, body, timeout, **headers)
 
     def get(self, path: str, **headers: str) -> Answer:
         return self.call("GET", path, **headers)

@@ -127,6 +127,15 @@ def test_slow_readers_hold_no_engine(service: Running):
         wait_until(lambda: not service.service.queue.running)
 
 
+def test_large_results_come_in_pieces():
+    content = photo(500, 500)
+    with running() as service:
+        answer = service.post("/v1/upscale?budget=0.2", content, timeout=120)
+    assert len(answer.body) > 2**20
+    assert images.read_size(answer.body) == (1000, 1000)
+    assert int(answer.headers["content-length"]) == len(answer.body)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"\0", b"%PDF-1.7\n", b"<svg xmlns='x'/>", b"GIF89a", b"II*\0", b"\xff\xd8\xff", os.urandom(999)],

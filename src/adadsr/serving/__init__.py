@@ -11,6 +11,7 @@ answers   the JSON of answers
 examples  examples in the OpenAPI document
 problems  refusals as problem documents
 uploads   bodies as files
+results   results on their way to clients
 calls     requests that clients may leave
 service   what is done with requests, apart from HTTP
 models    the networks that are offered

@@ -49,7 +49,11 @@ class Kept:
         """Keep a result on disk, in place of the last."""
         self.forget_result()
         file = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115
-        file.write(encoded.content)
+        try:
+            file.write(encoded.content)
+        except OSError:
+            file.close()
+            raise
         self.result = file
 
     def forget_result(self) -> None:

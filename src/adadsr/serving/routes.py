@@ -21,6 +21,7 @@ from adadsr.serving.asked import DEFAULT_FORMAT, Wanted, WantedPlan, WantedResul
 from adadsr.serving.calls import while_wanted
 from adadsr.serving.examples import BODY, with_curl
 from adadsr.serving.problems import INVALID, UNKNOWN_IMAGE, Problem
+from adadsr.serving.results import respond
 from adadsr.serving.service import Served, Service
 from adadsr.serving.uploads import Upload, receive
 from adadsr.serving.work import Cancel
@@ -83,7 +84,7 @@ def router(service: Service) -> APIRouter:
 
         cancel = Cancel(progress)
         served = await call(request, lambda upload, cancel: service.upscale(asked, upload, cancel), cancel)
-        return Response(served.encoded.content, headers=_headers(served), media_type=_media_type(served.format))
+        return await respond(served.encoded.content, _headers(served), _media_type(served.format))
 
     @routes.post("/plan", openapi_extra=with_curl(BODY, "/v1/plan?budget=0.5", ""))
     async def plan(request: Request, asked: WantedPlan) -> PlanAnswer:
@@ -144,7 +145,7 @@ def router(service: Service) -> APIRouter:
         """An uploaded image as PNG, for browsers that cannot show its format."""
         kept = service.kept.get(image)
         content = await service.in_thread(lambda: images.encode(kept.picture, ".png"), Cancel())
-        return Response(content, media_type="image/png")
+        return await respond(content, {}, "image/png")
 
     @routes.get("/images/{image}/result", response_class=Response, responses=IMAGE_RESULT)
     async def result(image: str) -> Response:
@@ -155,7 +156,7 @@ def router(service: Service) -> APIRouter:
         kept.result.seek(0)
         content = kept.result.read()
         shown = await service.in_thread(lambda: images.encode(images.read_image(content), ".png"), Cancel())
-        return Response(shown, media_type="image/png")
+        return await respond(shown, {}, "image/png")
 
     @routes.delete("/images/{image}", status_code=204)
     async def forget(image: str) -> Response:

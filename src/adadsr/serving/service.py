@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from adadsr import images
 from adadsr.formats import HEAD_BYTES, Format, InputFormat, recognise
-from adadsr.images import Picture
+from adadsr.images import Color, Picture
 from adadsr.machine import default_threads
 from adadsr.serving import work
 from adadsr.serving.answers import PlanAnswer
@@ -31,6 +31,10 @@ SMALL_MACS = 100e9
 """Runs up to this cost take one core each."""
 RESULT_BYTES = 4
 """Of a pixel of a result's file, at most, as a rule."""
+DECODED_BYTES = 4
+"""Of a pixel of an input."""
+DECODING_SECONDS = 1e-8
+"""Of a byte of a decoded picture, as a rule."""
 LEAST_REQUEST = 0.05
 """Budget that a request for a depth of 0 counts as."""
 SPARE_THREADS = 4
@@ -51,8 +55,8 @@ class Served(NamedTuple):
 class Job(NamedTuple):
     """A request whose networks are known.
 
-    key: names model and size. kept: the picture, if it was uploaded before. content: of the file, if it was not. name,
-    given: of the file.
+    key: names model and size. kept: the picture, if it was uploaded before. upload: the file, if it was not; those that
+    wait hold none of it in memory. name, given: of the file.
     """
 
     order: Order
@@ -60,7 +64,7 @@ class Job(NamedTuple):
     threads: int
     key: object
     kept: Kept | None
-    content: bytes
+    upload: Upload | None
     name: str
     given: InputFormat | None
 
@@ -125,7 +129,7 @@ class Service:
         """In a thread: everything from the upload to the file of the result."""
         color, kept, prepared = asked.color(), job.kept, None
         if kept is None:
-            picture = work.read(job.content, self.settings.max_pixels, color, self.metrics)
+            picture = self._read(job.upload, color)
         elif color is None:
             picture, prepared = kept.picture, kept.prepared.get(job.key)
         else:
@@ -169,25 +173,19 @@ class Service:
 
     def _prepared(self, job: Job, cancel: Cancel) -> tuple[Prepared, Plan]:
         """In a thread: an image of which nothing is prepared yet."""
-        if job.kept is not None:
-            picture = job.kept.picture
-        else:
-            picture = work.read(job.content, self.settings.max_pixels, None, self.metrics)
+        picture = job.kept.picture if job.kept is not None else self._read(job.upload, None)
         prepared = work.prepare(job.order.chain, picture, self.metrics, cancel, score=job.kept is not None)
         return prepared, work.plan(prepared, job.order, self.metrics)
 
     async def keep(self, upload: Upload, cancel: Cancel) -> Kept:
         """Decode a picture and keep it. Raises Problem and AdaDSRError."""
-        content = await self.in_thread(upload.content, cancel)
-        height, width = await self.in_thread(lambda: self._size(content), cancel)
+        height, width = await self.in_thread(lambda: self._size(upload.content()), cancel)
         self.kept.check(height, width)
-        pixels = height * width * 4
-        ticket = Ticket(min(pixels + len(content), self.queue.memory), 1, lambda budget: pixels * 1e-8)
+        pixels = height * width * DECODED_BYTES
+        ticket = Ticket(min(pixels + upload.size, self.queue.memory), 1, lambda budget: pixels * DECODING_SECONDS)
         async with self.queue.turn(ticket):
-            picture = await self.in_thread(
-                lambda: work.read(content, self.settings.max_pixels, None, self.metrics), cancel
-            )
-        given = recognise(content[:HEAD_BYTES])
+            picture = await self.in_thread(lambda: self._read(upload, None), cancel)
+        given = recognise(upload.head(HEAD_BYTES))
         assert isinstance(given, InputFormat)
         kept = Kept(upload.name, given, picture)
         self.kept.add(kept)
@@ -240,14 +238,19 @@ class Service:
         if asked.seconds is not None:
             target = Target(budget=timing.budget_for(outlook, asked.seconds))
         order = Order(chain, target, asked.max_loss)
-        return Job(order, outlook, threads, (asked.model, asked.size()), kept, content, name, given)
+        return Job(order, outlook, threads, (asked.model, asked.size()), kept, upload, name, given)
+
+    def _read(self, upload: Upload | None, background: Color | None) -> Picture:
+        assert upload is not None
+        return work.read(upload.content(), self.settings.max_pixels, background, self.metrics)
 
     def _size(self, content: bytes) -> tuple[int, int]:
         return images.read_size(content, max_pixels=self.settings.max_pixels)
 
     def _ticket(self, job: Job, budget: float, floor: float) -> Ticket:
         result = job.outlook.height * job.outlook.width * RESULT_BYTES
-        wanted = min(job.outlook.bytes + result + len(job.content), self.queue.memory)
+        upload = 0 if job.upload is None else job.upload.size
+        wanted = min(job.outlook.bytes + result + upload, self.queue.memory)
         return Ticket(wanted, job.threads, lambda share: self.pace.core_seconds(job.outlook.macs(share)), budget, floor)
 
 

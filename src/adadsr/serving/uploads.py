@@ -25,6 +25,11 @@ class Upload:
     def __init__(self, file: IO[bytes], name: str, size: int) -> None:
         self._file, self.name, self.size = file, name, size
 
+    def head(self, size: int) -> bytes:
+        """Its first bytes."""
+        self._file.seek(0)
+        return self._file.read(size)
+
     def content(self) -> bytes:
         """All of it. Takes its size in memory."""
         self._file.seek(0)

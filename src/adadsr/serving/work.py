@@ -80,7 +80,7 @@ def plan(prepared: Prepared, order: Order, metrics: Metrics) -> Plan:
     """The plan of the first network, lowered by the order's factor. Raises InputError."""
     with metrics.stage("plan"):
         if order.max_loss is not None:
-            if not hasattr(Plan, "predicted_loss"):
+            if "max_loss" not in Target.__dataclass_fields__:
                 raise InputError("max_loss needs a network that predicts its loss; pass a budget")
             wanted: Plan = prepared.plan(max_loss=order.max_loss)  # type: ignore[call-arg]
         else:
@@ -122,6 +122,8 @@ def run(
 def _run_chain(picture: Picture, order: Order, cancel: Cancel) -> Upscaled:
     """Several networks; where one needs more than the lowered budget, all get it."""
     depth, budget = order.target.depth, order.target.budget
+    if order.max_loss is not None:
+        raise InputError("max_loss is for one network; choose a size that one network makes, or pass a budget")
     lowered = lowered_budget(1.0 if budget is None else budget, order) if depth is None else None
     is_adaptive = order.chain.engine.network.adapter is not None
     if lowered is None or not is_adaptive:
