@@ -39,6 +39,8 @@ RANKS = {
     "training": 5,
     "evaluation": 5,
     "batch": 5,
+    "remote": 6,
+    "serving": 6,
     "cli": 7,
 }
 """A module imports only lower ranks, and siblings inside its own package."""
@@ -62,7 +64,7 @@ TORCH_IN_FUNCTIONS = {
 }
 """Modules that use torch where it is there."""
 MOST_LINES = 320
-INFERENCE = ("upscaler", "batch", "depthview")
+INFERENCE = ("upscaler", "batch", "depthview", "serving")
 TRAINING = {"training", "datasets", "losses"}
 ABSENT_WHERE_TRAINING = ("pyvips", "typer", "rich", "matplotlib", "tensorboard", "huggingface_hub")
 TINY = Path(__file__).parents[1] / "recipes" / "tiny.yaml"

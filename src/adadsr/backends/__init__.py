@@ -32,6 +32,7 @@ __all__ = [
     "device_name",
     "prepare",
     "to_numpy",
+    "with_threads",
 ]
 
 PRECISIONS = ("float32", "float16", "bfloat16")
@@ -140,6 +141,12 @@ def prepare(
         except BackendError as error:
             reasons.append(str(error))
     raise BackendError("; ".join(reasons))
+
+
+def with_threads(engine: Engine, threads: int) -> Engine:
+    """The engine with the same weights on another number of threads, if its backend counts threads."""
+    change = getattr(engine, "with_threads", None)
+    return engine if change is None else change(threads)
 
 
 def _prepare(name: str, network: NetworkWeights, device: str, precision: str, threads: int) -> Engine:

@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from adadsr import __version__
-from adadsr.cli import FAILED, INTERRUPTED, backends, convert, evaluate, models, train, upscale
+from adadsr.cli import FAILED, INTERRUPTED, backends, convert, evaluate, models, serve, train, upscale
 from adadsr.errors import AdaDSRError
 
 
@@ -38,6 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(upscale.upscale)
+app.command()(serve.serve)
 app.command()(evaluate.evaluate)
 app.command()(models.models)
 app.command()(backends.backends)

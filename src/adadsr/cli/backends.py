@@ -15,7 +15,9 @@ def backends(
     measure: Annotated[
         bool,
         typer.Option(
-            "--measure", help="Time the native engine's conv algorithms on this machine and store the result."
+            "--measure",
+            help="Time convs of the native engine and the bundled networks on this machine, which should be idle; "
+            "[b]--seconds[/b] needs it once.",
         ),
     ] = False,
 ) -> None:
@@ -64,5 +66,18 @@ def _measure() -> None:
                 f"{channels} channels, {isa}, {threads} threads: a 4x4 tile costs as much as {pixels:.1f} single pixels"
             )
         typer.echo(tile_threshold.cache_file())
+        _measure_times()
     except (OSError, RuntimeError) as error:
         raise BackendError(f"cannot store the result ({error}); set {CACHE_VARIABLE} to a writable folder") from error
+
+
+def _measure_times() -> None:
+    """Measure how long the bundled networks take, with the default threads."""
+    from adadsr.checkpoints import bundled_models
+    from adadsr.upscaler import Upscaler, timing
+
+    for model in bundled_models():
+        found = timing.measure(Upscaler.from_pretrained(model.name))
+        rate = 1 / (found.sparse or found.dense) / 1e9
+        typer.echo(f"{model.name}: {found.pixel * 1e6:.2f} s per megapixel, and {rate:.0f} GMAC of the body per second")
+    typer.echo(timing.cache_file())

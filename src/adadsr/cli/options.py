@@ -84,6 +84,14 @@ MaxLoss: TypeAlias = Annotated[
         rich_help_panel="Speed and memory",
     ),
 ]
+Seconds: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="Time for each image, instead of a budget; needs [b]adadsr backends --measure[/b] once.",
+        rich_help_panel="Speed and memory",
+    ),
+]
 Device: TypeAlias = Annotated[
     str,
     typer.Option(

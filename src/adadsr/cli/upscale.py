@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from adadsr.cli import FAILED, INTERRUPTED
+from adadsr.cli import FAILED, INTERRUPTED, remote
 from adadsr.cli.options import (
     Backend,
     Budget,
@@ -22,6 +22,7 @@ from adadsr.cli.options import (
     Memory,
     Model,
     Precision,
+    Seconds,
     Threads,
     Tile,
     execution_of,
@@ -48,6 +49,7 @@ from adadsr.cli.upscale_options import (
     Quiet,
     ReportFile,
     Scale,
+    Server,
     Suffix,
     Verbose,
     Width,
@@ -80,6 +82,7 @@ def upscale(
     budget: Budget = None,
     depth: Depth = None,
     max_loss: MaxLoss = None,
+    seconds: Seconds = None,
     device: Device = "auto",
     backend: Backend = None,
     precision: Precision = "float32",
@@ -92,6 +95,7 @@ def upscale(
     keep_time: KeepTime = False,
     accept_damaged: AcceptDamaged = False,
     page: Page = None,
+    server: Server = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
@@ -116,6 +120,22 @@ def upscale(
     _check_together(verbose=verbose, quiet=quiet, dry_run=dry_run, report=report)
     if output is None and suffix is None and name is None:
         raise typer.BadParameter("pass -o OUT, or --suffix or --name to write beside the inputs")
+    if server is not None:
+        remote.check_options(
+            {
+                "backend": backend,
+                "precision": precision != "float32",
+                "tile": tile,
+                "memory": memory,
+                "threads": threads,
+                "max_pixels": max_pixels,
+                "dry_run": dry_run,
+                "accept_damaged": accept_damaged,
+                "keep_time": keep_time,
+                "linear_light": linear_light,
+                "page": page,
+            }
+        )
     from adadsr import batch, images
     from adadsr.cli.loading import load_chain
     from adadsr.upscaler import Target
@@ -124,13 +144,15 @@ def upscale(
         target = Target(depth, budget, max_loss)
         size = size_of(scale, width, height, long_side, megapixels)
         color = None if background is None else images.parse_color(background)
+    if seconds is not None and target != Target():
+        raise typer.BadParameter("pass only one of --seconds, --budget, --max-loss and --depth")
     execution = execution_of(device, backend, tile, memory, precision, threads)
 
     ending = None if format is None else f".{format}"
 
     @cache
     def load() -> "Chain":
-        return load_chain(model, size, on_device(execution), linear_light=linear_light)
+        return load_chain(model, size, on_device(execution), linear_light=linear_light, seconds=seconds)
 
     if batch.is_pipe(inputs, output):
         _check_pipe(output, files_only=depth_map or keep_time or suffix is not None or name is not None)
@@ -140,6 +162,25 @@ def upscale(
         factor = (load().size if size is None else size).scale if asks_scale else None
         naming = naming_of(suffix, name, None if factor is None else f"{factor:g}")
         jobs = batch.find_jobs(inputs, output, suffix=ending, naming=naming, depth_views=depth_map, overwrite=overwrite)
+    if server is not None:
+        query = remote.query_of(
+            {
+                "model": model,
+                "scale": scale,
+                "width": width,
+                "height": height,
+                "long_side": long_side,
+                "megapixels": megapixels,
+                "budget": budget,
+                "depth": depth,
+                "max_loss": max_loss,
+                "seconds": seconds,
+                "quality": quality,
+                "background": background,
+            }
+        )
+        remote.run_and_report(jobs, server, query, report, overwrite=overwrite, verbose=verbose, quiet=quiet)
+        return
     limit = max_pixels or images.DEFAULT_MAX_PIXELS
     is_single = len(inputs) == 1 and not os.path.isdir(inputs[0]) and not glob.has_magic(inputs[0])
     options = batch.Options(

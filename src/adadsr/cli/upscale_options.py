@@ -154,6 +154,14 @@ Page: TypeAlias = Annotated[
     int | None,
     typer.Option(min=1, metavar="NUMBER", help="Page of a TIFF, or frame of an animation.", rich_help_panel=_RARE),
 ]
+Server: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Send the files to `adadsr serve` at URL; its key comes from ADADSR_API_KEY.",
+        rich_help_panel=_RARE,
+    ),
+]
 Verbose: TypeAlias = Annotated[
     bool, typer.Option("--verbose", "-v", help="Print a line per image.", rich_help_panel=_RARE)
 ]

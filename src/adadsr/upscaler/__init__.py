@@ -3,6 +3,8 @@
 execution  how networks run, one object
 upscaler   `Upscaler` and `Prepared`, the public interface
 size       the size that an output gets
+outlook    what an image will take, from its size alone
+timing     seconds as a budget
 chain      any size: networks one after the other, then a reduction
 sources    what can be upscaled, and where the result goes
 frame      how a picture is continued beyond its border
@@ -14,6 +16,8 @@ report     the target of a call, and the report of what it did
 
 from adadsr.upscaler.chain import Chain, ChainPlan, PreparedChain
 from adadsr.upscaler.execution import Execution
+from adadsr.upscaler.memory import SharedMemory
+from adadsr.upscaler.outlook import Outlook
 from adadsr.upscaler.plan import Plan
 from adadsr.upscaler.report import Report, Target
 from adadsr.upscaler.size import Size
@@ -24,10 +28,12 @@ __all__ = [
     "Chain",
     "ChainPlan",
     "Execution",
+    "Outlook",
     "Plan",
     "Prepared",
     "PreparedChain",
     "Report",
+    "SharedMemory",
     "Size",
     "Source",
     "Target",

@@ -25,6 +25,10 @@ SMALLEST_SIDE = 16
 """Minimum width and height of a tile's core, in LR pixels."""
 DEVICE_SHARE = 0.9
 """Share of a device's free memory to plan with; its libraries need the rest."""
+DEPTH_COPIES = 4
+"""LR-sized maps that are in memory at once while a depth map is planned and returned."""
+SCORE_COPIES = 4
+"""The same for scores."""
 ALIGNMENT = 4
 """Tiles start at multiples of this, in LR pixels: whole depth tiles, and whole tiles of convs."""
 
@@ -48,6 +52,17 @@ class Layout:
     def is_whole(self) -> bool:
         """Whether the image is one tile."""
         return len(self.tiles) == 1
+
+
+def lay_out_picture(engine: Engine, height: int, width: int, held: int, execution: Execution) -> Layout:
+    """How a picture of a size is cut. held: bytes as of `Source.held_bytes`. Raises InputError as `lay_out`."""
+    network = engine.network
+    frame = Frame.of(height, width, execution.border, network.depth_tile)
+    held += 4 * 3 * (frame.box.area - height * width)
+    if network.adapter is not None:
+        scores = SCORE_COPIES * network.adapter.n_scores / network.depth_tile**2
+        held += int(4 * frame.box.area * (DEPTH_COPIES * network.n_groups + scores))
+    return lay_out(engine, frame, held, execution)
 
 
 def lay_out(engine: Engine, frame: Frame, held: int, execution: Execution) -> Layout:

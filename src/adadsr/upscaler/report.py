@@ -85,6 +85,8 @@ class Report:
         exact: Whether the result equals that of the whole image; False if channel attention saw only tiles.
         memory_bytes: Planned working memory of the run.
         seconds: From the decoded input to the decoded output; for a plan run separately, body and tail only.
+        requested_seconds: Requested time; None if not given.
+        time_model: What turned it into a budget; None if not given.
     """
 
     model: str
@@ -113,6 +115,8 @@ class Report:
     memory_bytes: int
     seconds: float
     frames: int = 1
+    requested_seconds: float | None = None
+    time_model: str | None = None
 
     @classmethod
     def of_frames(cls, reports: Sequence["Report"]) -> "Report":

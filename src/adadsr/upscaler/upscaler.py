@@ -1,5 +1,6 @@
 """`Upscaler`: a model that upscales files, arrays, Pillow images and tensors."""
 
+import copy
 import os
 import threading
 import time
@@ -17,17 +18,11 @@ from adadsr.graph.depth import expand_tiles
 from adadsr.images import Picture
 from adadsr.networks import Model
 from adadsr.upscaler.execution import Execution
-from adadsr.upscaler.frame import Frame
-from adadsr.upscaler.memory import Layout, SharedMemory, lay_out, shared_limit
+from adadsr.upscaler.memory import Layout, SharedMemory, lay_out_picture, shared_limit
 from adadsr.upscaler.plan import Plan
 from adadsr.upscaler.report import Report, Target
 from adadsr.upscaler.sources import Sink, Source, open_source
 from adadsr.upscaler.tiled_run import Executed, TiledRun
-
-DEPTH_COPIES = 4
-"""LR-sized maps that are in memory at once while a depth map is planned and returned."""
-SCORE_COPIES = 4
-"""The same for scores."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +66,21 @@ class Upscaler:
         memory: What its runs share.
     """
 
-    def __init__(self, model: Model, execution: Execution | None = None, *, name: str = "") -> None:
+    def __init__(
+        self,
+        model: Model,
+        execution: Execution | None = None,
+        *,
+        name: str = "",
+        memory: SharedMemory | None = None,
+    ) -> None:
         """Prepare a model to run.
 
         Args:
             model: The network, as `checkpoints.load` gives it.
             execution: How it runs; None for the defaults.
             name: Name in reports; the kind of network if empty.
+            memory: Shared with other upscalers; None for its own.
 
         Raises:
             BackendError: The backend cannot run here, or cannot run this network.
@@ -87,9 +90,17 @@ class Upscaler:
         self.config, self.name = model.config, name or model.config.kind
         self._weights = model.weights()
         self.engine = self._prepare(self.execution.precision)
-        self.memory = SharedMemory(shared_limit(self.engine, self.execution))
+        self.memory = memory or SharedMemory(shared_limit(self.engine, self.execution))
         self._full_precision: Engine | None = None
         self._lock = threading.Lock()
+
+    def with_threads(self, threads: int) -> "Upscaler":
+        """The same on another number of threads; weights and memory limit are shared."""
+        other = copy.copy(self)
+        other.execution = replace(self.execution, threads=threads)
+        other.engine = backends.with_threads(self.engine, threads)
+        other._full_precision, other._lock = None, threading.Lock()
+        return other
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike[str], execution: Execution | None = None) -> "Upscaler":
@@ -109,6 +120,10 @@ class Upscaler:
     def scale(self) -> int:
         """Scale factor of width and height."""
         return self.config.scale
+
+    def layout(self, height: int, width: int, held: int) -> Layout:
+        """How an image of this size is cut. held: see `Source.held_bytes`. Raises InputError if it does not fit."""
+        return lay_out_picture(self.engine, height, width, held, self.execution)
 
     def prepare(
         self,
@@ -171,16 +186,6 @@ class Upscaler:
         plan = prepared.plan(depth=depth, budget=budget, max_loss=max_loss, depth_map=depth_map)
         result = prepared.run(plan, progress=progress)
         return replace(result, report=replace(result.report, seconds=time.perf_counter() - start))
-
-    def layout(self, height: int, width: int, held: int) -> Layout:
-        """How an image of this size is cut. held: see `Source.held_bytes`. Raises InputError if it does not fit."""
-        network = self.engine.network
-        frame = Frame.of(height, width, self.execution.border, network.depth_tile)
-        held += 4 * 3 * (frame.box.area - height * width)
-        if network.adapter is not None:
-            scores = SCORE_COPIES * network.adapter.n_scores / network.depth_tile**2
-            held += int(4 * frame.box.area * (DEPTH_COPIES * network.n_groups + scores))
-        return lay_out(self.engine, frame, held, self.execution)
 
     def full_precision(self) -> Engine:
         """The engine in float32, for tiles that overflow in half precision; made on first use."""

@@ -1,5 +1,7 @@
 """A network prepared on the native engine: weights packed once, channels innermost from LR to SR."""
 
+import copy
+
 import numpy as np
 import numpy.typing as npt
 
@@ -42,6 +44,13 @@ class NativeEngine:
         self.threshold = tile_threshold(self.packed.channels, self.isa, threads)
         self._mean = np.array(network.head.mean, np.float32)
         self._memory = Memory()
+
+    def with_threads(self, threads: int) -> "NativeEngine":
+        """The same weights on another number of threads, with memory of its own."""
+        other = copy.copy(self)
+        other.threads, other._memory = threads, Memory()
+        other.threshold = tile_threshold(self.packed.channels, self.isa, threads)
+        return other
 
     @property
     def variant(self) -> str:

@@ -1,0 +1,149 @@
+"""One queue for the process: whose turn it is, and at which budget, by bytes, cores and seconds.
+
+Requests run in the order in which they came. Small ones take a core each and run beside each other; a large one takes
+all. If the last in the queue would wait longer than the target, all budgets fall by one factor, each down to its floor.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from adadsr.serving.problems import OVERLOADED, SHUTTING_DOWN, Problem
+
+FACTOR_STEPS = 20
+"""Bisection steps for the common factor."""
+MOST_WAITING = 512
+
+
+@dataclass(eq=False)
+class Ticket:
+    """What a request takes.
+
+    Attributes:
+        bytes: Working memory, at most that of the queue.
+        threads: Cores.
+        core_seconds: Time on one core, by budget.
+        budget: Requested, as a share of the full network's cost.
+        floor: Budget below which it must not be served; at most `budget`.
+        served: Share of the requested budget, set when its turn comes.
+        started: Time at which it came.
+    """
+
+    bytes: int
+    threads: int
+    core_seconds: Callable[[float], float]
+    budget: float = 1.0
+    floor: float = 1.0
+    factor: float = 1.0
+    started: float = field(default=0.0, init=False)
+
+    def served(self, factor: float) -> float:
+        """Budget at a common factor."""
+        return max(self.floor, self.budget * factor)
+
+
+class Queue:
+    """Used from the event loop only."""
+
+    def __init__(self, cores: int, memory: int, target_wait: float) -> None:
+        """memory: in bytes. target_wait: in seconds."""
+        self.cores, self.memory, self.target_wait = cores, memory, target_wait
+        self.waiting: deque[tuple[Ticket, asyncio.Future[None]]] = deque()
+        self.running: list[Ticket] = []
+        self.is_closed = False
+
+    @property
+    def bytes(self) -> int:
+        """Taken by what runs."""
+        return sum(ticket.bytes for ticket in self.running)
+
+    def wait(self, factor: float = 1.0) -> float:
+        """Seconds until a request that comes now would begin, if those before it are served at a common factor."""
+        return self._until((ticket for ticket, _ in self.waiting), factor)
+
+    @asynccontextmanager
+    async def turn(self, ticket: Ticket) -> AsyncIterator[Ticket]:
+        """Wait for the turn of a ticket, and hold its bytes and cores for the block.
+
+        Raises Problem if the wait would pass the target even at the floors, or if the queue is closed.
+        """
+        self._check(ticket)
+        entry = (ticket, asyncio.get_running_loop().create_future())
+        self.waiting.append(entry)
+        self._start()
+        try:
+            await entry[1]
+            yield ticket
+        finally:
+            if entry in self.waiting:
+                self.waiting.remove(entry)
+            if ticket in self.running:
+                self.running.remove(ticket)
+            self._start()
+
+    def close(self) -> None:
+        """Refuse what waits and what comes; what runs may finish."""
+        self.is_closed = True
+        for _, future in self.waiting:
+            if not future.done():
+                future.set_exception(_closed())
+
+    def _check(self, ticket: Ticket) -> None:
+        if self.is_closed:
+            raise _closed()
+        if not self.running and not self.waiting:
+            return
+        wait = self.wait(0.0)
+        if wait > self.target_wait or len(self.waiting) >= MOST_WAITING:
+            raise Problem(
+                OVERLOADED,
+                f"the wait would be {wait:.1f} s, over the target of {self.target_wait:g} s, even at the smallest "
+                "budgets; try again later",
+                retry_after=max(1.0, wait - self.target_wait),
+            )
+
+    def _start(self) -> None:
+        """Start those at the head of the queue that fit."""
+        while self.waiting:
+            ticket, future = self.waiting[0]
+            if future.done():
+                self.waiting.popleft()
+                continue
+            threads = sum(each.threads for each in self.running)
+            fits = self.bytes + ticket.bytes <= self.memory and threads + ticket.threads <= self.cores
+            if self.running and not fits:
+                return
+            ticket.factor = self._factor()
+            self.waiting.popleft()
+            ticket.started = time.monotonic()
+            self.running.append(ticket)
+            future.set_result(None)
+
+    def _factor(self) -> float:
+        """The largest common factor at which the last in the queue begins within the target."""
+        ahead = [ticket for ticket, _ in self.waiting][:-1]
+        if self._until(ahead, 1.0) <= self.target_wait:
+            return 1.0
+        low, high = 0.0, 1.0
+        for _ in range(FACTOR_STEPS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self._until(ahead, middle) <= self.target_wait else (low, middle)
+        return low
+
+    def _until(self, ahead: Iterable[Ticket], factor: float) -> float:
+        """Seconds until everything that runs, and everything ahead at a factor, is done."""
+        now = time.monotonic()
+        left = sum(_left(ticket, now) for ticket in self.running)
+        return (left + sum(ticket.core_seconds(ticket.served(factor)) for ticket in ahead)) / self.cores
+
+
+def _left(ticket: Ticket, now: float) -> float:
+    """Core-seconds that a running ticket still takes."""
+    return max(0.0, ticket.core_seconds(ticket.served(ticket.factor)) - (now - ticket.started) * ticket.threads)
+
+
+def _closed() -> Problem:
+    return Problem(SHUTTING_DOWN, "the service is shutting down; try again later", retry_after=5.0)

@@ -1,0 +1,99 @@
+"""The process: sockets, signals and patience with clients. One process, since all share one queue."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from adadsr.errors import InputError
+from adadsr.serving.settings import Settings
+
+HEADER_BYTES = 32 * 2**10
+"""Limit on the request line and headers together."""
+HEADER_SECONDS = 15.0
+"""Within which a new connection must have sent its headers."""
+CONNECTIONS = 1000
+BACKLOG = 512
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP/1.1 that closes connections on which no request begins in time."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the clock."""
+        super().connection_made(transport)
+        self.loop.call_later(HEADER_SECONDS, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        cycle: object = self.cycle  # None before the first request
+        if cycle is None and not self.transport.is_closing():
+            self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """Ends on SIGINT and SIGTERM: what runs may finish, what waits is refused."""
+
+    def __init__(self, config: uvicorn.Config, closing: Callable[[], None], ready: Callable[[int], None]) -> None:
+        super().__init__(config)
+        self._closing, self._ready, self._sent_home = closing, ready, False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end; a second SIGINT ends at once."""
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Load, listen, and say where."""
+        await super().startup(sockets)
+        if not self.should_exit:
+            self._ready(self.servers[0].sockets[0].getsockname()[1])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Refuse what waits, finish what runs."""
+        self._closing()
+        await super().shutdown(sockets)
+
+
+def serve(app: FastAPI, settings: Settings, ready: Callable[[int], None] = lambda port: None) -> None:
+    """Run until a signal ends it. ready: called with the port. Raises InputError if the port is taken."""
+    with listening(settings.host, settings.port) as listener:
+        Server(config_of(app, settings), app.state.service.queue.close, ready).run([listener])
+
+
+def config_of(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How uvicorn runs the application."""
+    return uvicorn.Config(
+        app,
+        http=PatientProtocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        h11_max_incomplete_event_size=HEADER_BYTES,
+        limit_concurrency=CONNECTIONS,
+        backlog=BACKLOG,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=int(settings.time_limit) + 1,
+    )
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises InputError."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        cause = f"cannot listen at {host}:{port} ({error.strerror})"
+        raise InputError(f"{cause}; choose another --host or --port") from error
+    return listener

@@ -1,0 +1,173 @@
+/**
+ * The engine behind the page, as the service of `adadsr serve`.
+ *
+ * An engine is an object with
+ *   models()                       -> {default, models: [{name, family, scale, adaptive, blocks, summary}]}
+ *   prepare(file, watch)           -> prepared {name, width, height, resultFormat, warnings}
+ *   picture(prepared)              -> Blob that a browser can show, for files that it cannot
+ *   plan(prepared, choice)         -> {budget, least_budget, seconds, predicted_loss, mean_depth, blocks, gmacs,
+ *                                      dense_gmacs, output_size, adaptive, depth_map}
+ *   run(prepared, choice, watch)   -> {file: Blob, name, shown: Blob, notes: [text]}
+ *   forget(prepared)
+ * and, where it makes sense, command(prepared, choice) -> text, and unlock(key) after an error with `needsKey`.
+ *
+ * choice: {family, scale, budget}, budget in (0, 1]. watch: {signal, progress(share)}.
+ */
+
+const POLL_MILLISECONDS = 250;
+const SHOWN_TYPES = ["image/png", "image/jpeg", "image/webp", "image/avif", "image/gif", "image/bmp"];
+
+/** A refusal, in words for the user. needsKey: whether a key would help. */
+class Refusal extends Error {
+  constructor(message, { needsKey = false, kind = "", retryAfter = 0 } = {}) {
+    super(message);
+    Object.assign(this, { needsKey, kind, retryAfter });
+  }
+}
+
+export class HttpEngine {
+  #base;
+  #key = sessionStorage.getItem("key") ?? "";
+
+  /** base: address of the service, with a slash at its end. */
+  constructor(base) {
+    this.#base = base;
+  }
+
+  unlock(key) {
+    this.#key = key;
+    sessionStorage.setItem("key", key);
+  }
+
+  async models() {
+    return (await this.#call("GET", "v1/models")).json();
+  }
+
+  async prepare(file, watch = {}) {
+    const kept = await this.#upload(file, watch);
+    return { file, id: kept.id, ...shaped(kept, file) };
+  }
+
+  async picture(prepared) {
+    return (await this.#kept(prepared, (id) => this.#call("GET", `v1/images/${id}/picture`))).blob();
+  }
+
+  async plan(prepared, choice) {
+    const query = (id) => `v1/plan?${new URLSearchParams({ ...asked(choice), image: id, depth_map: "true" })}`;
+    return (await this.#kept(prepared, (id) => this.#call("POST", query(id)))).json();
+  }
+
+  async run(prepared, choice, { signal, progress = () => {} } = {}) {
+    const poll = setInterval(async () => {
+      try {
+        const state = await (await this.#call("GET", `v1/images/${prepared.id}`)).json();
+        progress(state.state === "waiting" ? 0 : state.progress);
+      } catch {
+        // The run itself says what is wrong.
+      }
+    }, POLL_MILLISECONDS);
+    try {
+      const answer = await this.#kept(prepared, (id) =>
+        this.#call("POST", `v1/upscale?${new URLSearchParams({ ...asked(choice), image: id })}`, { signal }),
+      );
+      const file = await answer.blob();
+      const shown = SHOWN_TYPES.includes(file.type)
+        ? file
+        : await (await this.#call("GET", `v1/images/${prepared.id}/result`, { signal })).blob();
+      return { file, shown, name: nameIn(answer.headers.get("content-disposition")), notes: notesIn(answer.headers) };
+    } finally {
+      clearInterval(poll);
+    }
+  }
+
+  async forget(prepared) {
+    await this.#call("DELETE", `v1/images/${prepared.id}`).catch(() => {});
+  }
+
+  command(prepared, choice) {
+    const address = new URL(`v1/upscale?${new URLSearchParams(asked(choice))}`, this.#base);
+    const key = this.#key ? " -H 'Authorization: Bearer YOUR_KEY'" : "";
+    const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+    return `curl -f${key} -F ${quoted(`image=@${prepared.name}`)} \\\n  ${quoted(address.href)} \\\n  -o ${quoted(
+      `large.${prepared.resultFormat}`,
+    )}`;
+  }
+
+  /** A call that names an uploaded picture; uploads it again if it was forgotten. */
+  async #kept(prepared, call) {
+    try {
+      return await call(prepared.id);
+    } catch (error) {
+      if (error.kind !== "unknown-image") throw error;
+      prepared.id = (await this.#upload(prepared.file, {})).id;
+      return call(prepared.id);
+    }
+  }
+
+  async #call(method, path, { signal } = {}) {
+    const headers = this.#key ? { Authorization: `Bearer ${this.#key}` } : {};
+    let answer;
+    try {
+      answer = await fetch(new URL(path, this.#base), { method, headers, signal });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new Refusal("The service cannot be reached. Is it still running?");
+    }
+    if (!answer.ok) throw refusalOf(answer.status, await answer.text());
+    return answer;
+  }
+
+  /** fetch does not tell how much of an upload is sent; XMLHttpRequest does. */
+  #upload(file, { signal, progress = () => {} }) {
+    return new Promise((resolve, reject) => {
+      const request = new XMLHttpRequest();
+      request.open("POST", new URL(`v1/images?${new URLSearchParams({ name: file.name || "image" })}`, this.#base));
+      if (this.#key) request.setRequestHeader("Authorization", `Bearer ${this.#key}`);
+      request.setRequestHeader("Content-Type", "application/octet-stream");
+      request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
+      request.onload = () =>
+        request.status === 201
+          ? resolve(JSON.parse(request.responseText))
+          : reject(refusalOf(request.status, request.responseText));
+      request.onerror = () => reject(new Refusal("The upload did not arrive. Is the service still running?"));
+      request.onabort = () => reject(new DOMException("cancelled", "AbortError"));
+      signal?.addEventListener("abort", () => request.abort());
+      request.send(file);
+    });
+  }
+}
+
+function shaped(kept, file) {
+  const { width, height, warnings, result_format: resultFormat } = kept;
+  return { name: file.name || `image.${resultFormat}`, width, height, warnings, resultFormat };
+}
+
+function asked({ family, scale, budget }) {
+  const query = { model: family, scale: String(scale) };
+  if (budget < 1) query.budget = String(Number(budget.toFixed(4)));
+  return query;
+}
+
+function refusalOf(status, text) {
+  try {
+    const problem = JSON.parse(text);
+    const kind = String(problem.type ?? "").split(":").pop();
+    return new Refusal(problem.detail || problem.title, { needsKey: status === 401, kind, retryAfter: problem.retry_after });
+  } catch {
+    return new Refusal(`The service answered with status ${status}.`);
+  }
+}
+
+function nameIn(disposition) {
+  const found = /filename\*=UTF-8''([^;]+)/.exec(disposition ?? "");
+  return found ? decodeURIComponent(found[1]) : "large.png";
+}
+
+function notesIn(headers) {
+  const notes = [];
+  const [requested, served] = ["requested", "served"].map((name) => Number(headers.get(`adadsr-${name}-budget`)));
+  if (served < requested - 0.02) notes.push(`The service is busy and ran at ${Math.round(served * 100)}%.`);
+  const warnings = headers.get("adadsr-warnings");
+  if (warnings) notes.push(decodeURIComponent(warnings));
+  return notes;
+}

@@ -1,0 +1,183 @@
+"""The queue: order, bytes, cores, and budgets that fall together before anything is refused."""
+
+import asyncio
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("fastapi", reason="needs the extra `serve`; .ci/run installs it")
+
+from adadsr.errors import InputError
+from adadsr.serving import Settings, read_keys
+from adadsr.serving.pace import Pace
+from adadsr.serving.problems import Problem
+from adadsr.serving.queue import Queue, Ticket
+
+GIB = 2**30
+
+
+def ticket(seconds: float = 1.0, bytes: int = 0, threads: int = 1, budget: float = 1.0, floor: float = 0.5) -> Ticket:
+    """A request that takes core-seconds in proportion to its budget."""
+    return Ticket(bytes, threads, lambda share: seconds * share, budget, floor)
+
+
+async def entered(queue: Queue, each: Ticket, order: list[Ticket], end: asyncio.Event) -> None:
+    async with queue.turn(each):
+        order.append(each)
+        await end.wait()
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def in_queue(tickets: list[Ticket], **options: float) -> tuple[Queue, list[Ticket], list[str]]:
+    """Tickets that came one after the other while nothing ended; those that began, and who was refused."""
+
+    async def run() -> tuple[Queue, list[Ticket], list[str]]:
+        queue = Queue(**{"cores": 2, "memory": GIB, "target_wait": 1e9, **options})
+        order, end, refused = [], asyncio.Event(), []
+        tasks = []
+        for each in tickets:
+            tasks.append(asyncio.ensure_future(entered(queue, each, order, end)))
+            await settle()
+        began = list(order)
+        refused = [task.exception().kind.name for task in tasks if task.done()]
+        end.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert (queue.running, list(queue.waiting)) == ([], [])
+        return queue, began, refused
+
+    return asyncio.run(run())
+
+
+def test_small_ones_run_beside_each_other_and_large_ones_alone():
+    small, other, large, last = ticket(), ticket(), ticket(threads=2), ticket()
+    assert in_queue([small, other, large])[1] == [small, other]
+    assert in_queue([large, small])[1] == [large]
+    assert in_queue([small, large, last])[1] == [small]  # nobody overtakes a large one forever
+
+
+def test_memory_is_shared_by_bytes():
+    half, other, little = ticket(bytes=GIB // 2), ticket(bytes=GIB // 2 + 1), ticket(bytes=1)
+    assert in_queue([half, other])[1] == [half]
+    assert in_queue([half, little])[1] == [half, little]
+
+
+def test_one_that_leaves_makes_room():
+    async def run() -> None:
+        queue, order, end = Queue(1, GIB, 1e9), [], asyncio.Event()
+        tasks = [asyncio.ensure_future(entered(queue, ticket(), order, end)) for _ in range(3)]
+        await settle()
+        for task in tasks[:2]:  # the first runs, the second waits
+            task.cancel()
+        await settle()
+        assert order[1:] == queue.running
+        assert len(order) == 2
+        end.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+@given(st.lists(st.floats(0.1, 5), min_size=1, max_size=30), st.floats(0.5, 20))
+def test_budgets_fall_only_as_far_as_the_target_asks(seconds: list[float], target: float):
+    _, began, refused = in_queue([ticket(each, budget=0.8, floor=0.4) for each in seconds], cores=1, target_wait=target)
+    assert began  # the first never waits
+    assert set(refused) <= {"overloaded"}
+    assert began[0].factor == 1
+
+
+def test_all_that_wait_are_served_by_one_factor():
+    async def run() -> list[float]:
+        queue, served = Queue(1, GIB, 2.0), []
+
+        async def one() -> None:
+            each = ticket(1.0, budget=1.0, floor=0.2)
+            with contextlib.suppress(Problem):
+                async with queue.turn(each):
+                    served.append(each.served(each.factor))
+                    await settle()
+
+        await asyncio.gather(*(one() for _ in range(8)))
+        return served
+
+    served = asyncio.run(run())
+    assert served[0] == 1  # came first, to an idle service
+    assert min(served) >= 0.2
+    assert served[1] < 0.5
+    assert served[-1] == 1  # nobody waits behind the last
+    assert served[1:] == sorted(served[1:])
+
+
+def test_a_wait_over_the_target_even_at_the_floors_is_refused_with_a_time():
+    async def run() -> Problem:
+        queue, order, end = Queue(1, GIB, 3.0), [], asyncio.Event()
+        tasks = [asyncio.ensure_future(entered(queue, ticket(2.0, floor=1.0), order, end)) for _ in range(4)]
+        await settle()
+        refused = [task.exception() for task in tasks if task.done()]
+        end.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert len(refused) == 2
+        return refused[0]
+
+    problem = asyncio.run(run())
+    assert problem.kind.status == 503
+    assert int(problem.headers()["Retry-After"]) >= 1
+    assert "even at the smallest budgets" in problem.detail
+
+
+def test_a_floor_of_its_own_refuses_rather_than_serves_less():
+    busy, proud = ticket(4.0, floor=1.0), ticket(4.0, budget=1.0, floor=1.0)
+    modest = ticket(4.0, budget=1.0, floor=0.1)
+    assert in_queue([busy, modest, proud], cores=1, target_wait=4.5)[2] == []
+    assert in_queue([busy, proud, modest], cores=1, target_wait=4.5)[2] == ["overloaded"]
+
+
+def test_a_closed_queue_refuses_what_waits_and_what_comes():
+    async def run() -> None:
+        queue, order, end = Queue(1, GIB, 1e9), [], asyncio.Event()
+        tasks = [asyncio.ensure_future(entered(queue, ticket(), order, end)) for _ in range(3)]
+        await settle()
+        queue.close()
+        await settle()
+        assert [task.done() for task in tasks] == [False, True, True]
+        end.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [getattr(each, "kind", None) and each.kind.name for each in results] == [None, *2 * ["shutting-down"]]
+        with pytest.raises(Problem):
+            await entered(queue, ticket(), order, end)
+
+    asyncio.run(run())
+
+
+@given(st.floats(1e6, 1e14), st.lists(st.floats(1e6, 1e12), min_size=1, max_size=20))
+def test_the_pace_comes_to_what_it_sees(rate: float, runs: list[float]):
+    pace = Pace()
+    for macs in runs:
+        pace.learn(macs, pace.core_seconds(0) + macs / rate)
+    assert pace.seconds_per_mac == pytest.approx(1 / rate, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"port": 70_000}, {"least_budget": 0}, {"target_wait": 0}, {"keys": ("short",)}, {"origins": ("photos.example",)}],
+)
+def test_settings_are_checked(wrong: dict[str, object]):
+    with pytest.raises(InputError):
+        Settings(**wrong)
+
+
+def test_keys_come_from_a_file_and_from_the_environment(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ADADSR_API_KEYS", "one-of-the-environment,")
+    (tmp_path / "keys").write_text("# ours\nfirst-key-of-the-file  # Ann\n\nsecond-key-of-the-file\n")
+    keys = ("one-of-the-environment", "first-key-of-the-file", "second-key-of-the-file")
+    assert read_keys(tmp_path / "keys") == keys
+    (tmp_path / "none").write_text("# nothing\n")
+    monkeypatch.delenv("ADADSR_API_KEYS")
+    for path in ("none", "missing"):
+        with pytest.raises(InputError, match="API key"):
+            read_keys(tmp_path / path)
