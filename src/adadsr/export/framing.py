@@ -1,0 +1,88 @@
+"""From an image to the frame that the network sees, and from its result to an image.
+
+A frame is the image continued by reflection, as in `upscaler.frame`, so that networks do not see zeros at its border.
+"""
+
+from typing import NamedTuple
+
+from adadsr.export.nodes import BYTE, FLOAT, Nodes, Value
+from adadsr.export.ops import NodeOps
+from adadsr.graph import NetworkWeights
+from adadsr.graph.parts import FULL_RANGE
+from adadsr.upscaler.frame import Frame
+
+
+class ImageType(NamedTuple):
+    """How images enter and leave a graph: channels last in uint8, or channels first in float32; both in 0..255."""
+
+    name: str
+    is_bytes: bool
+
+    def shape(self, height: int | str, width: int | str) -> tuple[int | str, ...]:
+        """Shape of an image of this size."""
+        return (1, height, width, 3) if self.is_bytes else (1, 3, height, width)
+
+
+IMAGE_TYPES = {each.name: each for each in (ImageType("uint8", True), ImageType("float32", False))}
+"""Name -> type of images."""
+
+
+class Framed(NamedTuple):
+    """An image in its frame. lr: (1, 3, h, w) in 0..255. height, width: of the image. border: of the frame."""
+
+    lr: Value
+    height: Value
+    width: Value
+    border: int
+
+    @property
+    def size(self) -> tuple[Value, Value]:
+        """(height, width) of the frame."""
+        return self.height + 2 * self.border, self.width + 2 * self.border
+
+    def map_size(self, depth_tile: int) -> tuple[Value, Value]:
+        """(height, width) of the image's depth map."""
+        rows, columns = ((side + (depth_tile - 1)) // depth_tile for side in (self.height, self.width))
+        return rows, columns
+
+    def extended_map(self, depth_map: Value, depth_tile: int) -> Value:
+        """A depth map of the image, (1, G, h, w), for the frame: the border is as deep as the tile next to it."""
+        tiles = self.border // depth_tile
+        for axis, side in zip((2, 3), self.map_size(depth_tile), strict=True):
+            number = depth_map.nodes.count(side + tiles, -tiles)
+            depth_map = depth_map.take(number.maximum(0).minimum(side - 1), axis)
+        return depth_map
+
+
+def frame_image(image: Value, kind: ImageType, depth_tile: int) -> Framed:
+    """The frame of an image that enters the graph."""
+    if kind.is_bytes:
+        image = image.transpose(0, 3, 1, 2)
+    border = Frame.of(1, 1, "reflect", depth_tile).border
+    height, width = image.size(2), image.size(3)
+    for axis, side in ((2, height), (3, width)):
+        image = image.take(_reflected(image.nodes, side, border), axis)
+    return Framed(image.cast(FLOAT), height, width, border)
+
+
+def _reflected(nodes: Nodes, side: Value, border: int) -> Value:
+    """Index of the pixel that is seen at -border, ..., side + border - 1, reflected as often as necessary."""
+    period = ((side - 1) * 2).maximum(1)
+    index = nodes.count(side + border, -border) % period
+    return index.minimum(period - index)
+
+
+def restore_image(network: NetworkWeights, framed: Framed, z: Value, lr: Value, kind: ImageType) -> Value:
+    """Tail, range and mean for the features of a frame, (1, C, h, w); the SR image as it leaves the graph.
+
+    lr: the input of the head, (1, 3, h, w).
+    """
+    context = min(network.tail.reach, framed.border)
+    start, ends = framed.border - context, [side + framed.border + context for side in (framed.height, framed.width)]
+    z, x = (value.slice([start, start], ends, [2, 3]) for value in (z, lr))
+    ops = NodeOps(z.nodes)
+    sr = network.head.denormalise(ops, network.tail.run(ops, z, x))
+    crop = context * network.scale
+    sizes = [side * network.scale + crop for side in (framed.height, framed.width)]
+    sr = sr.slice([crop, crop], sizes, [2, 3]).clip(0, FULL_RANGE)
+    return sr.nodes.op("Round", sr).cast(BYTE).transpose(0, 2, 3, 1) if kind.is_bytes else sr
