@@ -9,9 +9,9 @@ from adadsr.export.tiles import Active, TileOrder, order_tiles
 from adadsr.export.winograd import TileConv
 from adadsr.graph import Attention, BodyWeights, GroupWeights, ResidualBlock
 
-CHUNK_FLOATS = 8192
-"""Features per pixel of a chunk of tiles: small enough that its 36 products stay in a processor's cache."""
-LEAST_CHUNK, MOST_CHUNK = 64, 256
+CHUNK = 128
+"""Tiles that run at once: few enough that their products stay in a processor's cache, and enough that reading the
+weights for each chunk, and starting its operators, does not show."""
 OFF = -1e30
 """Bias that makes ReLU zero."""
 
@@ -24,7 +24,7 @@ def run_body(body: BodyWeights, z0: Value, depths: Value, height: Value, width: 
     ops, z = NodeOps(z0.nodes), z0
     for index, group in enumerate(body.groups):
         own = depths.slice([index], [index + 1], [1]).reshape(depths.size(2), depths.size(3))
-        order = order_tiles(own, height, width, chunk_of(group))
+        order = order_tiles(own, height, width, CHUNK)
         table = order.table(z)
         for number, block in enumerate(residual_blocks(group)):
             table = TileBlock(block, order, number).run(table)
@@ -32,12 +32,6 @@ def run_body(body: BodyWeights, z0: Value, depths: Value, height: Value, width: 
         if group.conv is not None:
             z = group.conv.run(ops, z) + start
     return z if body.conv is None else body.conv.run(ops, z) + z0
-
-
-def chunk_of(group: GroupWeights) -> int:
-    """Tiles that run at once."""
-    channels = max(len(conv.bias) for block in residual_blocks(group) for conv in (block.conv1, block.conv2))
-    return min(max(CHUNK_FLOATS // channels, LEAST_CHUNK), MOST_CHUNK)
 
 
 def residual_blocks(group: GroupWeights) -> Sequence[ResidualBlock]:
@@ -74,7 +68,7 @@ class TileBlock:
             bias = nodes.where(is_active.unsqueeze(1), conv.bias, OFF)
             return [nodes.op("Relu", conv.run(rows, windows) + bias)]
 
-        (hidden,) = nodes.scan([self._windows, self._active.tiles], step)
+        (hidden,) = nodes.map([self._windows, self._active.tiles], step)
         return hidden.reshape(-1, conv.outputs)
 
     def _changed(self, table: Value, hidden: Value) -> Value:
@@ -86,7 +80,7 @@ class TileBlock:
         def step(windows: Value, is_active: Value, number: Value) -> list[Value]:
             return [table.take(number, 0) + self._update(hidden, windows, is_active)]
 
-        (changed,) = nodes.scan([self._windows, active.tiles, active.numbers], step)
+        (changed,) = nodes.map([self._windows, active.tiles, active.numbers], step)
         return changed
 
     def _attended(self, table: Value, hidden: Value, attention: Attention) -> Value:
@@ -97,7 +91,7 @@ class TileBlock:
             update = self._update(hidden, windows, is_active)
             return [update, inside.reshape(1, -1) @ update.reshape(-1, self._conv2.outputs)]
 
-        update, sums = nodes.scan([self._windows, active.tiles, inside], step)
+        update, sums = nodes.map([self._windows, active.tiles, inside], step)
         mean = sums.sum(0) / self._order.pixels.cast(FLOAT)
         return table.first(active.chunks) + update * attention.scale(NodeOps(nodes), mean)
 

@@ -6,9 +6,6 @@ A frame is the image continued by reflection, as in `upscaler.frame`, so that ne
 from typing import NamedTuple
 
 from adadsr.export.nodes import BYTE, FLOAT, Nodes, Value
-from adadsr.export.ops import NodeOps
-from adadsr.graph import NetworkWeights
-from adadsr.graph.parts import FULL_RANGE
 from adadsr.upscaler.frame import Frame
 
 
@@ -70,19 +67,3 @@ def _reflected(nodes: Nodes, side: Value, border: int) -> Value:
     period = ((side - 1) * 2).maximum(1)
     index = nodes.count(side + border, -border) % period
     return index.minimum(period - index)
-
-
-def restore_image(network: NetworkWeights, framed: Framed, z: Value, lr: Value, kind: ImageType) -> Value:
-    """Tail, range and mean for the features of a frame, (1, C, h, w); the SR image as it leaves the graph.
-
-    lr: the input of the head, (1, 3, h, w).
-    """
-    context = min(network.tail.reach, framed.border)
-    start, ends = framed.border - context, [side + framed.border + context for side in (framed.height, framed.width)]
-    z, x = (value.slice([start, start], ends, [2, 3]) for value in (z, lr))
-    ops = NodeOps(z.nodes)
-    sr = network.head.denormalise(ops, network.tail.run(ops, z, x))
-    crop = context * network.scale
-    sizes = [side * network.scale + crop for side in (framed.height, framed.width)]
-    sr = sr.slice([crop, crop], sizes, [2, 3]).clip(0, FULL_RANGE)
-    return sr.nodes.op("Round", sr).cast(BYTE).transpose(0, 2, 3, 1) if kind.is_bytes else sr

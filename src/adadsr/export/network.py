@@ -11,10 +11,11 @@ from adadsr import __version__
 from adadsr.errors import ExportError, InputError
 from adadsr.export.body import run_body
 from adadsr.export.calibration import Calibrated, family_for, fit_budget
-from adadsr.export.framing import IMAGE_TYPES, Framed, frame_image, restore_image
+from adadsr.export.framing import IMAGE_TYPES, Framed, frame_image
 from adadsr.export.nodes import DOUBLE, FLOAT, INDEX, IR_VERSION, OPSET, Nodes, Port, Value
 from adadsr.export.ops import NodeOps
 from adadsr.export.pricing import FramePrice
+from adadsr.export.restoring import restore_image
 from adadsr.graph import NetworkWeights
 from adadsr.graph.calibration import family_of
 from adadsr.graph.parts import AdapterWeights

@@ -1,6 +1,6 @@
 """ONNX graphs as Python expressions: a `Value` is a tensor of the graph, and its operators add nodes.
 
-Operators of a subgraph (of `branch`, `scan`, `repeat`) may use all values outside it.
+Operators of a subgraph (of `branch`, `map`, `repeat`) may use all values outside it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -104,12 +104,19 @@ class Nodes:
         dtypes = [value.dtype for value in outputs]
         return self.ops("If", condition, dtypes=dtypes, then_branch=then, else_branch=other)
 
-    def scan(self, inputs: "Sequence[Value]", step: "Callable[..., Sequence[Value]]") -> "list[Value]":
-        """Results of `step` for each slice of the inputs along their first axis, stacked. At least one slice."""
-        slices = [Value(self, self._name("slice"), value.dtype) for value in inputs]
-        body, outputs = self._subgraph("step", slices, lambda: step(*slices))
-        dtypes = [value.dtype for value in outputs]
-        return self.ops("Scan", *inputs, dtypes=dtypes, body=body, num_scan_inputs=len(inputs))
+    def map(self, inputs: "Sequence[Value]", step: "Callable[..., Sequence[Value]]") -> "list[Value]":
+        """Results of `step` for each slice of the inputs along their first axis, stacked.
+
+        A Loop: for a Scan, OpenVINO cannot read steps that use values outside them.
+        """
+        number, going = Value(self, self._name("number"), INT), Value(self, self._name("going"), BOOL)
+
+        def body() -> "list[Value]":
+            return [going, *step(*(value.take(number, 0) for value in inputs))]
+
+        graph, outputs = self._subgraph("step", [number, going], body, shapes=[()])
+        dtypes = [value.dtype for value in outputs[1:]]
+        return self.ops("Loop", inputs[0].size(0), self.constant(True, BOOL), dtypes=dtypes, body=graph)
 
     def repeat(
         self,
@@ -125,10 +132,9 @@ class Nodes:
 
         def body() -> "list[Value]":
             after = list(step(*before))
-            goes_on = self.op("Identity", going) if condition is None else condition(*after)
-            return [goes_on, *after]
+            return [going if condition is None else condition(*after), *after]
 
-        graph, _ = self._subgraph("loop", [number, going, *before], body, shape=())
+        graph, _ = self._subgraph("loop", [number, going, *before], body, shapes=[()] * (len(states) + 1))
         most = np.iinfo(np.int64).max if times is None else times
         first = self.constant(True, BOOL) if condition is None else condition(*states)
         dtypes = [value.dtype for value in states]
@@ -155,13 +161,16 @@ class Nodes:
         name: str,
         inputs: "Sequence[Value]",
         body: "Callable[[], Sequence[Value]]",
-        shape: tuple[int, ...] | None = None,
+        shapes: Sequence[tuple[int, ...]] = (),
     ) -> "tuple[onnx.GraphProto, list[Value]]":
+        """A graph and its outputs. shapes: of the first outputs; all inputs are scalars."""
         with self._scope() as nodes:
             # An output must be made inside the subgraph.
             outputs = [self.op("Identity", value) for value in body()]
-        infos = [[_info(value.name, value.dtype, shape) for value in values] for values in (inputs, outputs)]
-        return helper.make_graph(nodes, self._name(name), *infos), outputs
+        before = [_info(value.name, value.dtype, ()) for value in inputs]
+        known = [*shapes, *[None] * (len(outputs) - len(shapes))]
+        after = [_info(value.name, value.dtype, shape) for value, shape in zip(outputs, known, strict=True)]
+        return helper.make_graph(nodes, self._name(name), before, after), outputs
 
     @contextmanager
     def _scope(self) -> "Iterator[list[onnx.NodeProto]]":

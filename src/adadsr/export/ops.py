@@ -14,11 +14,11 @@ class NodeOps:
     def __init__(self, nodes: Nodes) -> None:
         self.nodes = nodes
 
-    def conv(self, x: Value, weight: Array, bias: Array, stride: int = 1) -> Value:
+    def conv(self, x: Value, weight: Array, bias: Array, stride: int = 1, padding: int | None = None) -> Value:
         side = weight.shape[-1]
-        padding = [side // 2 if stride == 1 else 0] * 4
+        pads = [side // 2 if stride == 1 else 0] * 4 if padding is None else [padding] * 4
         given = x, self.nodes.weight(weight), self.nodes.weight(bias)
-        return self.nodes.op("Conv", *given, kernel_shape=[side, side], strides=[stride, stride], pads=padding)
+        return self.nodes.op("Conv", *given, kernel_shape=[side, side], strides=[stride, stride], pads=pads)
 
     def relu(self, x: Value) -> Value:
         return self.nodes.op("Relu", x)
@@ -55,10 +55,7 @@ class NodeOps:
         return copies.reshape(1, -1, x.size(2), x.size(3))
 
     def pad_edge(self, x: Value, bottom: Value, right: Value) -> Value:
-        for axis, extra in ((2, bottom), (3, right)):
-            size = x.size(axis)
-            x = x.take(self.nodes.count(size + extra).minimum(size - 1), axis)
-        return x
+        return self.nodes.op("Pad", x, self.nodes.ints(0, 0, 0, 0, 0, 0, bottom, right), mode="edge")
 
     def expand_tiles(self, x: Value, tile: int, height: Value, width: Value) -> Value:
         for axis, size in ((2, height), (3, width)):
