@@ -39,6 +39,7 @@ RANKS = {
     "training": 5,
     "evaluation": 5,
     "batch": 5,
+    "export": 5,
     "cli": 7,
 }
 """A module imports only lower ranks, and siblings inside its own package."""

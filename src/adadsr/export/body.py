@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from adadsr.errors import ExportError
-from adadsr.export.nodes import FLOAT, Value
 from adadsr.export.ops import NodeOps
 from adadsr.export.tiles import Active, TileOrder, order_tiles
+from adadsr.export.values import FLOAT, Value
 from adadsr.export.winograd import TileConv
 from adadsr.graph import Attention, BodyWeights, GroupWeights, ResidualBlock
 
@@ -93,7 +93,9 @@ class TileBlock:
 
         update, sums = nodes.map([self._windows, active.tiles, inside], step)
         mean = sums.sum(0) / self._order.pixels.cast(FLOAT)
-        return table.first(active.chunks) + update * attention.scale(NodeOps(nodes), mean)
+        z, scale = table.first(active.chunks), attention.scale(NodeOps(nodes), mean)
+        changed: Value = z + update * scale
+        return changed
 
     def _update(self, hidden: Value, windows: Value, is_active: Value) -> Value:
         """The change of a chunk, (16, m, C): zero at tiles that are not active."""

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from adadsr.errors import ExportError
-from adadsr.export.nodes import DOUBLE, FLOAT, INDEX, INT, Value
 from adadsr.export.pricing import FramePrice
+from adadsr.export.values import DOUBLE, FLOAT, INDEX, INT, Value
 from adadsr.graph import calibration
 from adadsr.graph.calibration import DepthFamily
 

@@ -3,10 +3,14 @@
 A frame is the image continued by reflection, as in `upscaler.frame`, so that networks do not see zeros at its border.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from adadsr.export.nodes import BYTE, FLOAT, Nodes, Value
-from adadsr.upscaler.frame import Frame
+from adadsr.export.nodes import Nodes
+from adadsr.export.values import FLOAT, INT, Value
+from adadsr.upscaler.frame import Frame, reflected
+
+Side: TypeAlias = Any
+"""A number of pixels or tiles: a `Value`, or an int if it is known."""
 
 
 class ImageType(NamedTuple):
@@ -28,16 +32,16 @@ class Framed(NamedTuple):
     """An image in its frame. lr: (1, 3, h, w) in 0..255. height, width: of the image. border: of the frame."""
 
     lr: Value
-    height: Value
-    width: Value
+    height: Side
+    width: Side
     border: int
 
     @property
-    def size(self) -> tuple[Value, Value]:
+    def size(self) -> tuple[Side, Side]:
         """(height, width) of the frame."""
         return self.height + 2 * self.border, self.width + 2 * self.border
 
-    def map_size(self, depth_tile: int) -> tuple[Value, Value]:
+    def map_size(self, depth_tile: int) -> tuple[Side, Side]:
         """(height, width) of the image's depth map."""
         rows, columns = ((side + (depth_tile - 1)) // depth_tile for side in (self.height, self.width))
         return rows, columns
@@ -51,19 +55,23 @@ class Framed(NamedTuple):
         return depth_map
 
 
-def frame_image(image: Value, kind: ImageType, depth_tile: int) -> Framed:
-    """The frame of an image that enters the graph."""
+def frame_image(
+    image: Value, kind: ImageType, depth_tile: int, height: int | None = None, width: int | None = None
+) -> Framed:
+    """The frame of an image that enters the graph; height, width: None if it may have any size."""
     if kind.is_bytes:
         image = image.transpose(0, 3, 1, 2)
     border = Frame.of(1, 1, "reflect", depth_tile).border
-    height, width = image.size(2), image.size(3)
-    for axis, side in ((2, height), (3, width)):
+    framed = Framed(image, height or image.size(2), width or image.size(3), border)
+    for axis, side in ((2, framed.height), (3, framed.width)):
         image = image.take(_reflected(image.nodes, side, border), axis)
-    return Framed(image.cast(FLOAT), height, width, border)
+    return framed._replace(lr=image.cast(FLOAT))
 
 
-def _reflected(nodes: Nodes, side: Value, border: int) -> Value:
+def _reflected(nodes: Nodes, side: Side, border: int) -> Value:
     """Index of the pixel that is seen at -border, ..., side + border - 1, reflected as often as necessary."""
+    if isinstance(side, int):
+        return nodes.constant(reflected(side, border), INT)
     period = ((side - 1) * 2).maximum(1)
-    index = nodes.count(side + border, -border) % period
+    index: Value = nodes.count(side + border, -border) % period
     return index.minimum(period - index)

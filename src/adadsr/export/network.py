@@ -12,10 +12,11 @@ from adadsr.errors import ExportError, InputError
 from adadsr.export.body import run_body
 from adadsr.export.calibration import Calibrated, family_for, fit_budget
 from adadsr.export.framing import IMAGE_TYPES, Framed, frame_image
-from adadsr.export.nodes import DOUBLE, FLOAT, INDEX, IR_VERSION, OPSET, Nodes, Port, Value
+from adadsr.export.nodes import IR_VERSION, OPSET, Nodes, Port
 from adadsr.export.ops import NodeOps
 from adadsr.export.pricing import FramePrice
 from adadsr.export.restoring import restore_image
+from adadsr.export.values import DOUBLE, FLOAT, INDEX, Value
 from adadsr.graph import NetworkWeights
 from adadsr.graph.calibration import family_of
 from adadsr.graph.parts import AdapterWeights
@@ -26,16 +27,22 @@ class Form:
     """The form of an exported network.
 
     image: type of images, a key of `IMAGE_TYPES`. half: store weights as float16; they are computed with in float32.
-    dense: at full depth only, even if there is an adapter.
+    dense: at full depth only, even if there is an adapter. size: (width, height) of the only image size that a dense
+    network takes, for runtimes without varying shapes; None for any.
     """
 
     image: str = "uint8"
     half: bool = False
     dense: bool = False
+    size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.image not in IMAGE_TYPES:
             raise InputError(f"image={self.image!r} is not one of {', '.join(IMAGE_TYPES)}")
+        if self.size is not None and not self.dense:
+            raise InputError("size without dense: only dense networks can be exported for one size")
+        if self.size is not None and min(self.size) < 1:
+            raise InputError(f"size={self.size[0]}x{self.size[1]} must be at least 1x1")
 
 
 def to_onnx(network: NetworkWeights, form: Form, metadata: Mapping[str, str]) -> onnx.ModelProto:
@@ -47,12 +54,13 @@ def to_onnx(network: NetworkWeights, form: Form, metadata: Mapping[str, str]) ->
     """
     nodes, kind = Nodes(half=form.half), IMAGE_TYPES[form.image]
     image = nodes.input("image", np.uint8 if kind.is_bytes else np.float32)
-    framed = frame_image(image, kind, network.depth_tile)
-    inputs = [Port("image", image, kind.shape("height", "width"))]
+    width, height = form.size or (None, None)
+    framed = frame_image(image, kind, network.depth_tile, height, width)
+    inputs = [Port("image", image, kind.shape(height or "height", width or "width"))]
     ops = NodeOps(nodes)
     lr = network.head.normalise(ops, framed.lr)
     z0 = network.head.run(ops, framed.lr)
-    outputs = []
+    outputs: list[Port] = []
     if network.adapter is None or form.dense:
         z = network.body.run(ops, z0)
     else:
@@ -60,7 +68,8 @@ def to_onnx(network: NetworkWeights, form: Form, metadata: Mapping[str, str]) ->
         inputs.append(Port("budget", budget, (1,)))
         z, outputs = _adaptive_body(network, network.adapter, framed, z0, budget.reshape())
     upscaled = restore_image(network, framed, z, lr, kind)
-    outputs.insert(0, Port("upscaled", upscaled, kind.shape("out_height", "out_width")))
+    scaled = [side and side * network.scale for side in (height, width)]
+    outputs.insert(0, Port("upscaled", upscaled, kind.shape(scaled[0] or "out_height", scaled[1] or "out_width")))
     graph = nodes.finish(network.kind, inputs, outputs)
     model = helper.make_model(
         graph,

@@ -1,27 +1,23 @@
-"""ONNX graphs as Python expressions: a `Value` is a tensor of the graph, and its operators add nodes.
+"""ONNX graphs in the making; their tensors are `values.Value`.
 
 Operators of a subgraph (of `branch`, `map`, `repeat`) may use all values outside it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from adadsr.export.values import BOOL, FLOAT, INT, Operand, Value
+
 OPSET = 18
 """Version of the operators: the first in which all reductions take their axes as an input."""
 IR_VERSION = 8
 """Version of the file format that came with it."""
-FLOAT, DOUBLE, INT, INDEX, BOOL, BYTE = (
-    np.dtype(name) for name in ("float32", "float64", "int64", "int32", "bool", "uint8")
-)
-"""INT is the type of shapes, INDEX that of large lists of indices."""
-
-Operand: TypeAlias = "Value | float | npt.NDArray[Any] | np.generic"
 
 
 class Nodes:
@@ -38,12 +34,12 @@ class Nodes:
         self._initializers: list[onnx.TensorProto] = []
         self._count = 0
 
-    def op(self, kind: str, *inputs: "Value", dtype: Any = None, **attributes: Any) -> "Value":
+    def op(self, kind: str, *inputs: Value, dtype: Any = None, **attributes: Any) -> Value:
         """The output of an operator; dtype: of the output, None for that of the first input."""
         (output,) = self.ops(kind, *inputs, dtypes=(inputs[0].dtype if dtype is None else dtype,), **attributes)
         return output
 
-    def ops(self, kind: str, *inputs: "Value", dtypes: Sequence[Any], **attributes: Any) -> "list[Value]":
+    def ops(self, kind: str, *inputs: Value, dtypes: Sequence[Any], **attributes: Any) -> list[Value]:
         """The outputs of an operator with several of them, of these types."""
         outputs = [Value(self, self._name(kind), np.dtype(dtype)) for dtype in dtypes]
         node = helper.make_node(
@@ -52,7 +48,7 @@ class Nodes:
         self._scopes[-1].append(node)
         return outputs
 
-    def constant(self, array: npt.ArrayLike, dtype: Any = None) -> "Value":
+    def constant(self, array: npt.ArrayLike, dtype: Any = None) -> Value:
         """A constant; equal ones are stored once."""
         stored = np.ascontiguousarray(array, dtype).reshape(np.shape(array))
         key = str(stored.dtype), stored.shape, stored.tobytes()
@@ -62,56 +58,56 @@ class Nodes:
             self._stored[key] = Value(self, name, stored.dtype)
         return self._stored[key]
 
-    def weight(self, array: npt.NDArray[np.float32]) -> "Value":
+    def weight(self, array: npt.NDArray[np.float32]) -> Value:
         """A constant of the network in float32, stored as float16 if the graph is."""
         return self.constant(array, np.float16).cast(FLOAT) if self.half else self.constant(array, np.float32)
 
-    def ints(self, *values: "int | Value") -> "Value":
+    def ints(self, *values: int | Value) -> Value:
         """A vector of integers, such as a shape."""
         if all(isinstance(value, int) for value in values):
             return self.constant(np.array(values, INT))
         parts = [self.constant([value], INT) if isinstance(value, int) else value.reshape(1) for value in values]
         return self.concatenate(parts, 0)
 
-    def concatenate(self, parts: "Sequence[Value]", axis: int) -> "Value":
+    def concatenate(self, parts: Sequence[Value], axis: int) -> Value:
         """Parts one after the other."""
         return self.op("Concat", *parts, axis=axis) if len(parts) > 1 else parts[0]
 
-    def count(self, stop: "Value | int", start: int = 0) -> "Value":
+    def count(self, stop: Value | int, start: int = 0) -> Value:
         """Integers from `start` to `stop` - 1."""
         one, first = self.constant(1, INT), self.constant(start, INT)
         return self.op("Range", first, stop if isinstance(stop, Value) else self.constant(stop, INT), one)
 
-    def full(self, value: "Value", *shape: "int | Value") -> "Value":
+    def full(self, value: Value, *shape: int | Value) -> Value:
         """A scalar repeated to a shape."""
         return self.op("Expand", value, self.ints(*shape))
 
-    def where(self, condition: "Value", yes: Operand, no: Operand) -> "Value":
+    def where(self, condition: Value, yes: Operand, no: Operand) -> Value:
         """`yes` where the condition holds, otherwise `no`; one of them is a value."""
         like = yes if isinstance(yes, Value) else no
         assert isinstance(like, Value)
         return self.op("Where", condition, self.like(yes, like), self.like(no, like), dtype=like.dtype)
 
-    def like(self, operand: Operand, value: "Value") -> "Value":
+    def like(self, operand: Operand, value: Value) -> Value:
         """An operand as a value, a number in the type of another value."""
         return operand if isinstance(operand, Value) else self.constant(np.asarray(operand, value.dtype))
 
     def branch(
-        self, condition: "Value", yes: "Callable[[], Sequence[Value]]", no: "Callable[[], Sequence[Value]]"
-    ) -> "list[Value]":
+        self, condition: Value, yes: Callable[[], Sequence[Value]], no: Callable[[], Sequence[Value]]
+    ) -> list[Value]:
         """The values of one of two subgraphs, which only then is computed."""
         (then, outputs), (other, _) = self._subgraph("yes", [], yes), self._subgraph("no", [], no)
         dtypes = [value.dtype for value in outputs]
         return self.ops("If", condition, dtypes=dtypes, then_branch=then, else_branch=other)
 
-    def map(self, inputs: "Sequence[Value]", step: "Callable[..., Sequence[Value]]") -> "list[Value]":
+    def map(self, inputs: Sequence[Value], step: Callable[..., Sequence[Value]]) -> list[Value]:
         """Results of `step` for each slice of the inputs along their first axis, stacked.
 
         A Loop: for a Scan, OpenVINO cannot read steps that use values outside them.
         """
         number, going = Value(self, self._name("number"), INT), Value(self, self._name("going"), BOOL)
 
-        def body() -> "list[Value]":
+        def body() -> list[Value]:
             return [going, *step(*(value.take(number, 0) for value in inputs))]
 
         graph, outputs = self._subgraph("step", [number, going], body, shapes=[()])
@@ -120,17 +116,17 @@ class Nodes:
 
     def repeat(
         self,
-        states: "Sequence[Value]",
-        step: "Callable[..., Sequence[Value]]",
+        states: Sequence[Value],
+        step: Callable[..., Sequence[Value]],
         *,
         times: int | None = None,
-        condition: "Callable[..., Value] | None" = None,
-    ) -> "list[Value]":
-        """The states, scalars, after `step` was applied to them `times` times, or while the condition holds for them."""
+        condition: Callable[..., Value] | None = None,
+    ) -> list[Value]:
+        """The states, which are scalars, after `step` ran `times` times, or while the condition holds for them."""
         number, going = Value(self, self._name("number"), INT), Value(self, self._name("going"), BOOL)
         before = [Value(self, self._name("state"), value.dtype) for value in states]
 
-        def body() -> "list[Value]":
+        def body() -> list[Value]:
             after = list(step(*before))
             return [going if condition is None else condition(*after), *after]
 
@@ -140,7 +136,7 @@ class Nodes:
         dtypes = [value.dtype for value in states]
         return self.ops("Loop", self.constant(most, INT), first, *states, dtypes=dtypes, body=graph)
 
-    def input(self, name: str, dtype: Any) -> "Value":
+    def input(self, name: str, dtype: Any) -> Value:
         """An input of the graph."""
         return Value(self, name, np.dtype(dtype))
 
@@ -159,10 +155,10 @@ class Nodes:
     def _subgraph(
         self,
         name: str,
-        inputs: "Sequence[Value]",
-        body: "Callable[[], Sequence[Value]]",
+        inputs: Sequence[Value],
+        body: Callable[[], Sequence[Value]],
         shapes: Sequence[tuple[int, ...]] = (),
-    ) -> "tuple[onnx.GraphProto, list[Value]]":
+    ) -> tuple[onnx.GraphProto, list[Value]]:
         """A graph and its outputs. shapes: of the first outputs; all inputs are scalars."""
         with self._scope() as nodes:
             # An output must be made inside the subgraph.
@@ -173,7 +169,7 @@ class Nodes:
         return helper.make_graph(nodes, self._name(name), before, after), outputs
 
     @contextmanager
-    def _scope(self) -> "Iterator[list[onnx.NodeProto]]":
+    def _scope(self) -> Iterator[list[onnx.NodeProto]]:
         self._scopes.append([])
         try:
             yield self._scopes[-1]
@@ -189,7 +185,7 @@ class Port(NamedTuple):
     """An input or output of the whole graph. shape: sizes, or names of those that vary."""
 
     name: str
-    value: "Value"
+    value: Value
     shape: tuple[int | str, ...]
 
     def info(self) -> onnx.ValueInfoProto:
@@ -199,148 +195,3 @@ class Port(NamedTuple):
 
 def _info(name: str, dtype: np.dtype[Any], shape: tuple[int | str, ...] | None) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(dtype), shape)
-
-
-class Value:
-    """A tensor of a graph. Numbers in an operation with it take its type."""
-
-    def __init__(self, nodes: Nodes, name: str, dtype: np.dtype[Any]) -> None:
-        self.nodes, self.name, self.dtype = nodes, name, dtype
-
-    def __add__(self, other: Operand) -> "Value":
-        return self._with("Add", other)
-
-    def __radd__(self, other: Operand) -> "Value":
-        return self._with("Add", other)
-
-    def __sub__(self, other: Operand) -> "Value":
-        return self._with("Sub", other)
-
-    def __rsub__(self, other: Operand) -> "Value":
-        return self.nodes.like(other, self) - self
-
-    def __mul__(self, other: Operand) -> "Value":
-        return self._with("Mul", other)
-
-    def __rmul__(self, other: Operand) -> "Value":
-        return self._with("Mul", other)
-
-    def __truediv__(self, other: Operand) -> "Value":
-        return self._with("Div", other)
-
-    def __floordiv__(self, other: Operand) -> "Value":
-        """Of integers that are at least 0."""
-        return self._with("Div", other)
-
-    def __mod__(self, other: Operand) -> "Value":
-        return self._with("Mod", other)
-
-    def __neg__(self) -> "Value":
-        return self.nodes.op("Neg", self)
-
-    def __lt__(self, other: Operand) -> "Value":
-        return self._with("Less", other, BOOL)
-
-    def __le__(self, other: Operand) -> "Value":
-        return self._with("LessOrEqual", other, BOOL)
-
-    def __gt__(self, other: Operand) -> "Value":
-        return self._with("Greater", other, BOOL)
-
-    def __ge__(self, other: Operand) -> "Value":
-        return self._with("GreaterOrEqual", other, BOOL)
-
-    def __and__(self, other: "Value") -> "Value":
-        return self.nodes.op("And", self, other)
-
-    def __matmul__(self, other: "Value") -> "Value":
-        return self.nodes.op("MatMul", self, other)
-
-    def __getitem__(self, axes: Any) -> "Value":
-        """An element of a vector, or new axes at the end: `value[..., None, None]`."""
-        if isinstance(axes, int):
-            return self.take(self.nodes.constant(axes, INT), 0)
-        assert axes[0] is Ellipsis
-        assert set(axes[1:]) == {None}
-        return self.unsqueeze(*range(-len(axes) + 1, 0))
-
-    def _with(self, kind: str, other: Operand, dtype: Any = None) -> "Value":
-        return self.nodes.op(kind, self, self.nodes.like(other, self), dtype=dtype)
-
-    def cast(self, dtype: Any) -> "Value":
-        """The same in another type."""
-        dtype = np.dtype(dtype)
-        if dtype == self.dtype:
-            return self
-        return self.nodes.op("Cast", self, dtype=dtype, to=helper.np_dtype_to_tensor_dtype(dtype))
-
-    @property
-    def shape(self) -> "Value":
-        """Sizes of the axes, a vector of INT."""
-        return self.nodes.op("Shape", self, dtype=INT)
-
-    def size(self, axis: int) -> "Value":
-        """Size of an axis, a scalar of INT."""
-        return self.shape[axis]
-
-    def reshape(self, *shape: "int | Value") -> "Value":
-        """The same elements in another shape, of which one size may be -1; no size makes a scalar."""
-        return self.nodes.op("Reshape", self, self.nodes.ints(*shape))
-
-    def unsqueeze(self, *axes: int) -> "Value":
-        """With axes of size 1 at these positions of the result."""
-        return self.nodes.op("Unsqueeze", self, self.nodes.ints(*axes))
-
-    def transpose(self, *order: int) -> "Value":
-        """With the axes in another order."""
-        return self.nodes.op("Transpose", self, perm=order)
-
-    def take(self, indices: "Value", axis: int) -> "Value":
-        """Elements along an axis."""
-        return self.nodes.op("Gather", self, indices, axis=axis)
-
-    def slice(self, starts: "Sequence[int | Value]", ends: "Sequence[int | Value]", axes: Sequence[int]) -> "Value":
-        """Parts along axes."""
-        ints = self.nodes.ints
-        return self.nodes.op("Slice", self, ints(*starts), ints(*ends), ints(*axes))
-
-    def first(self, count: "Value") -> "Value":
-        """The first elements along the first axis."""
-        return self.slice([0], [count], [0])
-
-    def pad(self, before: "Sequence[int | Value]", after: "Sequence[int | Value]", value: Operand = 0) -> "Value":
-        """With a constant around it, as wide as given for each axis."""
-        return self.nodes.op("Pad", self, self.nodes.ints(*before, *after), self.nodes.like(value, self))
-
-    def clip(self, low: float, high: float) -> "Value":
-        """Limited to [low, high]."""
-        like = self.nodes.like
-        return self.nodes.op("Clip", self, like(low, self), like(high, self))
-
-    def minimum(self, other: Operand) -> "Value":
-        """The smaller of two."""
-        return self._with("Min", other)
-
-    def maximum(self, other: Operand) -> "Value":
-        """The larger of two."""
-        return self._with("Max", other)
-
-    def sum(self, *axes: int) -> "Value":
-        """Sum over axes, which are dropped; over all without any."""
-        return self._reduce("ReduceSum", axes)
-
-    def mean(self, *axes: int) -> "Value":
-        """The same for the mean."""
-        return self._reduce("ReduceMean", axes)
-
-    def max(self, *axes: int) -> "Value":
-        """The same for the maximum."""
-        return self._reduce("ReduceMax", axes)
-
-    def min(self, *axes: int) -> "Value":
-        """The same for the minimum."""
-        return self._reduce("ReduceMin", axes)
-
-    def _reduce(self, kind: str, axes: Sequence[int]) -> "Value":
-        given = (self.nodes.ints(*axes),) if axes else ()
-        return self.nodes.op(kind, self, *given, keepdims=0)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from adadsr.export.nodes import Nodes, Value
+from adadsr.export.nodes import Nodes
+from adadsr.export.values import Value
 from adadsr.graph import Array
 
 
@@ -14,9 +15,9 @@ class NodeOps:
     def __init__(self, nodes: Nodes) -> None:
         self.nodes = nodes
 
-    def conv(self, x: Value, weight: Array, bias: Array, stride: int = 1, padding: int | None = None) -> Value:
+    def conv(self, x: Value, weight: Array, bias: Array, stride: int = 1) -> Value:
         side = weight.shape[-1]
-        pads = [side // 2 if stride == 1 else 0] * 4 if padding is None else [padding] * 4
+        pads = [side // 2 if stride == 1 else 0] * 4
         given = x, self.nodes.weight(weight), self.nodes.weight(bias)
         return self.nodes.op("Conv", *given, kernel_shape=[side, side], strides=[stride, stride], pads=pads)
 
@@ -54,10 +55,10 @@ class NodeOps:
         copies = self.nodes.concatenate([x.unsqueeze(2)] * times, 2)
         return copies.reshape(1, -1, x.size(2), x.size(3))
 
-    def pad_edge(self, x: Value, bottom: Value, right: Value) -> Value:
+    def pad_edge(self, x: Value, bottom: Array, right: Array) -> Value:
         return self.nodes.op("Pad", x, self.nodes.ints(0, 0, 0, 0, 0, 0, bottom, right), mode="edge")
 
-    def expand_tiles(self, x: Value, tile: int, height: Value, width: Value) -> Value:
+    def expand_tiles(self, x: Value, tile: int, height: Array, width: Array) -> Value:
         for axis, size in ((2, height), (3, width)):
             x = x.take(self.nodes.count(size) // tile, axis)
         return x

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from adadsr.errors import ExportError
 from adadsr.export.framing import Framed
-from adadsr.export.nodes import DOUBLE, INDEX, Value
+from adadsr.export.values import DOUBLE, INDEX, Value
 from adadsr.graph import Block, NetworkWeights
 
 
@@ -50,7 +50,8 @@ class FramePrice:
         saved = (tiles * self._tile**2 - self._pixels) * depths.min(0, 2, 3).cast(DOUBLE)
         per_pixel = (positions - saved) * self._per_group("pixel_macs")
         per_image = depths.max(0, 2, 3).cast(DOUBLE) * self._per_group("image_macs")
-        return (self._fixed + (per_pixel + per_image).sum()) / self._dense
+        share: Value = (self._fixed + (per_pixel + per_image).sum()) / self._dense
+        return share
 
     def _per_group(self, part: str) -> Value:
         """A cost of a block of each group, (G,) of DOUBLE."""
@@ -60,7 +61,8 @@ class FramePrice:
         """The tail enlarges the image only, with the surroundings that its convs read."""
         context = 2 * min(self._network.tail.reach, framed.border)
         height, width = ((side + context).cast(DOUBLE) for side in (framed.height, framed.width))
-        return height * width * self._network.tail.macs(1, 1)
+        macs: Value = height * width * self._network.tail.macs(1, 1)
+        return macs
 
     def _border_tiles(self, framed: Framed) -> Value:
         """How many tiles of the frame have the depth of each tile of the image, (h, w): the border repeats its edge."""

@@ -2,9 +2,9 @@
 
 from adadsr.backends.native.tail_folding import EDGE_CASES, fold_tail
 from adadsr.export.framing import Framed, ImageType
-from adadsr.export.nodes import BYTE, Value
 from adadsr.export.ops import NodeOps
-from adadsr.graph import ConvWeights, NetworkWeights, ShuffleTail
+from adadsr.export.values import BYTE, Value
+from adadsr.graph import NetworkWeights, ShuffleTail
 from adadsr.graph.parts import FULL_RANGE
 
 INNER = EDGE_CASES.index((5, 2)) * (len(EDGE_CASES) + 1)
@@ -21,13 +21,13 @@ def restore_image(network: NetworkWeights, framed: Framed, z: Value, lr: Value, 
     z = z.slice([start, start], ends, [2, 3])
     ops = NodeOps(z.nodes)
     if isinstance(network.tail, ShuffleTail) and network.tail.reach == context:
-        sr = _shuffled(ops, network.tail, z)
+        tail_output = _shuffled(ops, network.tail, z)
     else:
-        sr = network.tail.run(ops, z, lr.slice([start, start], ends, [2, 3]))
+        tail_output = network.tail.run(ops, z, lr.slice([start, start], ends, [2, 3]))
         crop = context * network.scale
         sizes = [side * network.scale + crop for side in (framed.height, framed.width)]
-        sr = sr.slice([crop, crop], sizes, [2, 3])
-    sr = network.head.denormalise(ops, sr).clip(0, FULL_RANGE)
+        tail_output = tail_output.slice([crop, crop], sizes, [2, 3])
+    sr: Value = network.head.denormalise(ops, tail_output).clip(0, FULL_RANGE)
     return sr.nodes.op("Round", sr).cast(BYTE).transpose(0, 2, 3, 1) if kind.is_bytes else sr
 
 
@@ -35,10 +35,7 @@ def _shuffled(ops: NodeOps, tail: ShuffleTail, z: Value) -> Value:
     """The tail of an image for features with its reach around it. Nothing is padded, and the last convs are one."""
     *earlier, (last_up, last_factor) = zip(tail.convs, tail.factors, strict=True)
     for conv, factor in earlier:
-        z = ops.pixel_shuffle(_unpadded(ops, conv, z), factor)
+        z = ops.pixel_shuffle(z.nodes.op("Conv", z, *map(z.nodes.weight, conv)), factor)
+    # Always stored as float32: float16 holds the two convs, but not what they make together.
     folded = fold_tail(last_up, last_factor, tail.last)[INNER]
-    return ops.pixel_shuffle(_unpadded(ops, folded, z), last_factor)
-
-
-def _unpadded(ops: NodeOps, conv: ConvWeights, x: Value) -> Value:
-    return ops.conv(x, conv.weight, conv.bias, padding=0)
+    return ops.pixel_shuffle(z.nodes.op("Conv", z, *map(z.nodes.constant, folded)), last_factor)

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adadsr.export.nodes import FLOAT, INDEX, INT, Nodes, Value
+from adadsr.export.nodes import Nodes
+from adadsr.export.values import FLOAT, INDEX, INT, Value
 
 TILE = 4
 """Side of a tile in pixels."""

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adadsr.export.nodes import Nodes, Value
+from adadsr.export.nodes import Nodes
 from adadsr.export.tiles import PIXELS, SEEN
+from adadsr.export.values import Value
 from adadsr.graph import ConvWeights
 
 # Of one dimension, for the points 0, 1, -1, 2, -2 and infinity.
