@@ -11,6 +11,7 @@ from adadsr.errors import BudgetError, ExportError, MissingDependencyError
 from adadsr.export.framing import IMAGE_TYPES
 from adadsr.export.network import Form
 from adadsr.graph.parts import FULL_RANGE
+from adadsr.machine import default_threads
 from adadsr.networks import Model
 from adadsr.upscaler import Plan, Prepared, Upscaler
 
@@ -44,21 +45,23 @@ class Difference(NamedTuple):
         return Difference(other.runtime, *largest, self.runs + other.runs)
 
 
-def _onnx_runtime(content: bytes) -> Run:
+def _onnx_runtime(content: bytes, threads: int) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
 
-def _openvino(content: bytes) -> Run:
+def _openvino(content: bytes, threads: int) -> Run:
     import openvino
 
     core = openvino.Core()
-    model = core.compile_model(core.read_model(io.BytesIO(content)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+    model = core.compile_model(core.read_model(io.BytesIO(content)), "CPU", settings)
 
     def run(inputs: Tensors) -> Tensors:
         results = model(dict(inputs))
@@ -67,7 +70,7 @@ def _openvino(content: bytes) -> Run:
     return run
 
 
-RUNTIMES: dict[str, Callable[[bytes], Run]] = {"onnxruntime": _onnx_runtime, "openvino": _openvino}
+RUNTIMES: dict[str, Callable[[bytes, int], Run]] = {"onnxruntime": _onnx_runtime, "openvino": _openvino}
 """Package -> how it loads a file."""
 
 
@@ -101,10 +104,13 @@ def verify(content: bytes, model: Model, form: Form, runtimes: Sequence[str]) ->
     return tuple(totals.values())
 
 
-def load(content: bytes, runtime: str) -> Run:
-    """A file in a runtime, a key of `RUNTIMES`. Raises ExportError if it does not load; MissingDependencyError."""
+def load(content: bytes, runtime: str, threads: int | None = None) -> Run:
+    """A file in a runtime, a key of `RUNTIMES`. threads: None for those that the process may use.
+
+    Raises ExportError if it does not load, MissingDependencyError if the runtime is not installed.
+    """
     try:
-        return RUNTIMES[runtime](content)
+        return RUNTIMES[runtime](content, threads or default_threads())
     except ImportError as missing:
         raise MissingDependencyError(
             f"verification needs the package {runtime}; pip install 'adadsr[export]'"
@@ -123,10 +129,10 @@ def inputs_of(image: npt.NDArray[np.uint8], form: Form, budget: float | None) ->
 def _cases(form: Form, *, is_adaptive: bool) -> Iterator[tuple[npt.NDArray[np.uint8], float | None]]:
     for width, height in SIZES if form.size is None else (form.size,):
         for budget in BUDGETS if is_adaptive else (None,):
-            yield _photo(height, width), budget
+            yield photo(height, width), budget
 
 
-def _photo(height: int, width: int) -> npt.NDArray[np.uint8]:
+def photo(height: int, width: int) -> npt.NDArray[np.uint8]:
     """A picture with smooth, rough and sharp parts."""
     rows, columns = np.mgrid[:height, :width]
     waves = 128 + 70 * np.sin(rows / 9) * np.cos(columns / 7)
