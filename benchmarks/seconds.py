@@ -31,7 +31,7 @@ def main() -> None:
     model = timing.measure(upscaler) if options.measure else timing.known(upscaler)
     if model is None:
         parser.error("this machine was not measured; pass --measure")
-    chain, errors = Chain(lambda scale: upscaler, [upscaler.scale], upscaler.size), []
+    chain, errors = Chain.of(upscaler), []
     files = [path for path in sorted(options.photos.iterdir()) if path.suffix in images.SUPPORTED_SUFFIXES]
     for path in files:
         pixels = images.read_image(path).pixels[..., :3]

@@ -39,6 +39,7 @@ RANKS = {
     "training": 5,
     "evaluation": 5,
     "batch": 5,
+    "export": 5,
     "remote": 6,
     "serving": 6,
     "cli": 7,

@@ -36,7 +36,7 @@ def measured(upscaler: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def chain_of(upscaler: Upscaler, size: Size | None = None) -> Chain:
-    return Chain(lambda scale: upscaler, [upscaler.scale], size or upscaler.size)
+    return Chain(lambda scale: upscaler, [upscaler.scale], size or Size(scale=upscaler.scale))
 
 
 @given(st.lists(st.floats(0.01, 1), min_size=4, max_size=4))
@@ -98,7 +98,7 @@ def test_a_chain_runs_at_the_budget_and_its_report_says_so(upscaler: Upscaler, m
     assert report.requested_seconds == seconds
     assert "measured" in str(report.time_model)
     prepared = timed.prepare(picture)
-    assert prepared.plan().target.budget == budget_for(outlook, seconds)
+    assert prepared.plan().first.target.budget == budget_for(outlook, seconds)
     assert timed(picture, budget=0.9).report.requested_budget == 0.9
 
 

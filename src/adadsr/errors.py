@@ -29,6 +29,10 @@ class BackendError(AdaDSRError):
     """A backend is unknown, not available here, or cannot run the network."""
 
 
+class ExportError(AdaDSRError):
+    """A network cannot be exported, an exported file differs from the network, or it cannot be written."""
+
+
 class DatasetError(AdaDSRError):
     """A folder of images lacks what training or evaluation needs."""
 

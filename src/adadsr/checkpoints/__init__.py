@@ -5,7 +5,7 @@
 
 from adadsr.checkpoints.format import Header, describe, load, read_header, save
 from adadsr.checkpoints.published import Conversion, convert, from_published, read_published
-from adadsr.checkpoints.sources import BundledModel, bundled_models, load_model, model_name
+from adadsr.checkpoints.sources import BundledModel, bundled_models, load_model, model_metadata, model_name
 
 __all__ = [
     "BundledModel",
@@ -17,6 +17,7 @@ __all__ = [
     "from_published",
     "load",
     "load_model",
+    "model_metadata",
     "model_name",
     "read_header",
     "read_published",

@@ -17,13 +17,18 @@ def from_hub(repo_id: str, *, revision: str | None = None) -> Model:
 
     Raises CheckpointError if it cannot be fetched or is not one of our checkpoints.
     """
+    return load(fetch(repo_id, revision=revision))
+
+
+def fetch(repo_id: str, *, revision: str | None = None) -> str:
+    """The path of its file in the local cache. Raises CheckpointError if it cannot be fetched."""
     try:
         if not isinstance(huggingface_hub.try_to_load_from_cache(repo_id, FILE_NAME, revision=revision), str):
             # A single request first: a download would retry for half a minute.
             huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repo_id, FILE_NAME, revision=revision))
-        path = huggingface_hub.hf_hub_download(repo_id, FILE_NAME, revision=revision)
+        path: str = huggingface_hub.hf_hub_download(repo_id, FILE_NAME, revision=revision)
     except Exception as error:  # errors of the transport differ between versions of huggingface_hub
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = " ".join(lines[:2]) or type(error).__name__
         raise CheckpointError(f"{repo_id}: cannot load from the hub: {reason}") from error
-    return load(path)
+    return path

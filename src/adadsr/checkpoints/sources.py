@@ -65,6 +65,19 @@ def load_model(source: str | os.PathLike[str]) -> Model:
         raise CheckpointError(f"{tried}; {error}") from error
 
 
+def model_metadata(source: str | os.PathLike[str]) -> dict[str, str]:
+    """Free text of the header of a model that `load_model` can load, such as its licence. Errors as for it."""
+    text, path = os.fspath(source), Path(source)
+    bundled = _bundled_files()
+    if text in bundled:
+        return read_header(bundled[text]).metadata
+    if path.exists():
+        return read_header(_in_folder(path) if path.is_dir() else path).metadata
+    from adadsr.checkpoints import hub
+
+    return read_header(hub.fetch(text)).metadata
+
+
 def _bundled_files() -> dict[str, Path]:
     return {path.stem: path for path in sorted(BUNDLED.glob("*.safetensors"))}
 

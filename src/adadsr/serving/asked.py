@@ -67,11 +67,10 @@ class Asked(BaseModel):
 
     def target(self) -> Target:
         """Depth, budget or loss. Raises InputError, also if several of the four are given."""
-        names = ("budget", "depth", "max_loss", "seconds")
-        given = [name for name in names if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise InputError(f"{', '.join(given)}: pass only one of {', '.join(names)}")
-        return Target(self.depth, self.budget, self.max_loss)
+        target = Target(self.depth, self.budget, self.max_loss)
+        if self.seconds is not None and target != Target():
+            raise InputError(f"seconds={self.seconds:g}: pass only one of seconds, budget, depth and max_loss")
+        return target
 
 
 class AskedResult(Asked):

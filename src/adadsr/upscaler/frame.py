@@ -50,7 +50,7 @@ class Frame(NamedTuple):
         """The picture, (H, W, 3), with its border."""
         if not self.border:
             return lr
-        rows, columns = (_reflected(side, self.border) for side in (self.height, self.width))
+        rows, columns = (reflected(side, self.border) for side in (self.height, self.width))
         return lr[rows][:, columns]
 
     def extended_map(self, depth_map: npt.NDArray[np.float32], depth_tile: int) -> npt.NDArray[np.float32]:
@@ -59,7 +59,7 @@ class Frame(NamedTuple):
         return np.pad(depth_map, ((0, 0), (tiles, tiles), (tiles, tiles)), mode="edge") if tiles else depth_map
 
 
-def _reflected(side: int, border: int) -> list[int]:
+def reflected(side: int, border: int) -> list[int]:
     """Index of the pixel that is seen at -border, ..., side + border - 1, reflected as often as necessary."""
     period = max(1, 2 * (side - 1))
     return [min(index % period, period - index % period) for index in range(-border, side + border)]

@@ -1,0 +1,90 @@
+"""Exported adaptive networks at three budgets against the same networks exported densely, in the same runtime.
+
+`python benchmarks/export.py [--rounds 7] [--threads N] [--cases NAME...] [--runtimes NAME...]`. Equality is checked
+first: the adaptive file at full budget against the dense one. Shares are of the body; the budget for a share also pays
+for head, adapter and tail. Figures are the dense file's median time over the adaptive one's. The last line is JSON.
+
+baseline is the bundled adaedsr-baseline-x2; adaedsr has 256 channels and 32 blocks of random weights.
+"""
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable
+
+import numpy as np
+from networks import random_model
+from peers import environment, spread, time_in_turns
+
+from adadsr import checkpoints, export
+from adadsr.export import verifying
+from adadsr.graph import NetworkWeights
+from adadsr.networks import Model, NetworkConfig
+from adadsr.upscaler.frame import Frame
+from adadsr.upscaler.plan import budget_of
+
+SHARES = (1.0, 0.5, 0.25)
+TOLERANCE = 1e-2
+"""Of 255, between the two files at full budget."""
+CASES: dict[str, tuple[Callable[[], Model], int, int]] = {
+    "baseline": (lambda: checkpoints.load_model("adaedsr-baseline-x2"), 320, 180),
+    "adaedsr": (lambda: random_model(NetworkConfig("edsr", 2, 256, 32, adaptive=True, depth_tile=4)), 160, 90),
+}
+"""Name -> network, and width and height of the image."""
+FORM = export.Form("float32")
+
+
+def budget_for(network: NetworkWeights, width: int, height: int, share: float) -> float:
+    """The budget at which a share of the body runs; full depth is 1 and runs no adapter."""
+    if share == 1:
+        return 1.0
+    frame = Frame.of(height, width, "reflect", network.depth_tile)
+    shape = network.map_shape(height, width)
+    least, most = (budget_of(network, frame, np.full(shape, depth, np.float32)) for depth in (0, network.n_blocks))
+    return least + share * (most - least)
+
+
+def measure(case: str, runtime: str, rounds: int, threads: int) -> list[dict]:
+    """The rows of a case in a runtime."""
+    build, width, height = CASES[case]
+    model = build()
+    network, image = model.weights(), verifying.photo(height, width)
+    contents = [
+        export.to_onnx(network, form, {}).SerializeToString() for form in (export.Form(FORM.image, dense=True), FORM)
+    ]
+    dense, adaptive = (verifying.load(content, runtime, threads) for content in contents)
+    runners = {"dense": lambda: dense(verifying.inputs_of(image, FORM, None))}
+    for share in SHARES:
+        inputs = verifying.inputs_of(image, FORM, budget_for(network, width, height, share))
+        runners[f"{share:.0%}"] = lambda inputs=inputs: adaptive(inputs)
+    error = float(np.abs(runners["100%"]()["upscaled"] - runners["dense"]()["upscaled"]).max())
+    if not error <= TOLERANCE:
+        raise SystemExit(f"{case} in {runtime}: the files differ by {error:.3g} of 255")
+    times = time_in_turns(runners, rounds)
+    rows = []
+    for name, taken in times.items():
+        ratio = statistics.median(times["dense"]) / statistics.median(taken)
+        print(f"{case:9} {width}x{height} {runtime:12} {name:6} {spread(taken):32} {ratio:.2f}x")
+        rows.append({"case": case, "runtime": runtime, "run": name, "ms": statistics.median(taken), "ratio": ratio})
+    return rows
+
+
+def main() -> None:
+    """Measure all cases in all runtimes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--runtimes", nargs="+", choices=export.RUNTIMES, default=list(export.RUNTIMES))
+    arguments = parser.parse_args()
+    rows = [
+        row
+        for runtime in arguments.runtimes
+        for case in arguments.cases
+        for row in measure(case, runtime, arguments.rounds, arguments.threads)
+    ]
+    print(json.dumps({"rows": rows, **environment(arguments.threads)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Networks as ONNX files of standard operators, which run at any size and budget in other runtimes.
+
+exporting     a model -> a checked file
+network       the whole graph
+framing       image -> frame;  restoring: features -> image
+calibration   budget -> depth map;  pricing: depth map -> share of the cost
+body          the body at the tiles that a depth map needs;  tiles, winograd: what it is made of
+nodes, ops    graphs as Python expressions
+verifying     the file in its runtimes against the package
+
+Needs the extra `export`.
+"""
+
+from adadsr.errors import MissingDependencyError
+
+try:
+    import onnx as onnx
+except ImportError as missing:
+    raise MissingDependencyError("export needs the package onnx; pip install 'adadsr[export]'") from missing
+
+from adadsr.export.exporting import Exported, export
+from adadsr.export.network import Form, to_onnx
+from adadsr.export.verifying import RUNTIMES, Difference, verify
+
+__all__ = ["RUNTIMES", "Difference", "Exported", "Form", "export", "to_onnx", "verify"]

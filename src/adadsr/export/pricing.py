@@ -1,0 +1,77 @@
+"""Price of a depth map inside a graph, as `upscaler.plan.budgets` has it: the share of the dense network's cost."""
+
+from typing import NamedTuple
+
+from adadsr.errors import ExportError
+from adadsr.export.framing import Framed
+from adadsr.export.values import DOUBLE, INDEX, Value
+from adadsr.graph import Block, NetworkWeights
+
+
+class BlockCost(NamedTuple):
+    """Multiply-accumulates of a block, per pixel and per image."""
+
+    pixel_macs: int
+    image_macs: int
+
+    @classmethod
+    def of(cls, blocks: tuple[Block, ...]) -> "BlockCost":
+        """That of every block of a group. Raises ExportError if they differ."""
+        costs = {cls(sum(stage.macs for stage in block.stages), block.image_macs) for block in blocks}
+        if len(costs) > 1:
+            raise ExportError(f"blocks of {len(costs)} costs in one group cannot be exported; they must be equal")
+        return costs.pop()
+
+
+class FramePrice:
+    """What depth maps of one image cost; maps are (1, G, h, w) of INDEX, without the frame's border."""
+
+    def __init__(self, network: NetworkWeights, framed: Framed, adapter_macs: Value) -> None:
+        """adapter_macs: of the image, DOUBLE."""
+        self._network = network
+        self._costs = [BlockCost.of(group.blocks) for group in network.body.groups]
+        self._tile = network.depth_tile
+        self._repeats = self._border_tiles(framed)
+        height, width = (side.cast(DOUBLE) for side in framed.size)
+        self._pixels = height * width
+        convs = [group.conv for group in network.body.groups] + [network.body.conv]
+        closing = sum(conv.macs for conv in convs if conv is not None)
+        self._fixed = self._pixels * (closing + network.head.macs(1, 1)) + self._tail_macs(framed)
+        blocks = self._per_group("pixel_macs").sum() * network.n_blocks
+        images = self._per_group("image_macs").sum() * network.n_blocks
+        self._dense = self._fixed + self._pixels * blocks + images
+        self._fixed = self._fixed + adapter_macs
+
+    def share(self, depths: Value) -> Value:
+        """Cost of a map as a share of the dense network's; a scalar of DOUBLE."""
+        positions = (depths * self._repeats).sum(0, 2, 3).cast(DOUBLE) * self._tile**2
+        tiles = self._repeats.sum().cast(DOUBLE)
+        # Blocks that are active everywhere run densely, so tiles that overhang the frame do not count whole.
+        saved = (tiles * self._tile**2 - self._pixels) * depths.min(0, 2, 3).cast(DOUBLE)
+        per_pixel = (positions - saved) * self._per_group("pixel_macs")
+        per_image = depths.max(0, 2, 3).cast(DOUBLE) * self._per_group("image_macs")
+        share: Value = (self._fixed + (per_pixel + per_image).sum()) / self._dense
+        return share
+
+    def _per_group(self, part: str) -> Value:
+        """A cost of a block of each group, (G,) of DOUBLE."""
+        return self._repeats.nodes.constant([getattr(cost, part) for cost in self._costs], DOUBLE)
+
+    def _tail_macs(self, framed: Framed) -> Value:
+        """The tail enlarges the image only, with the surroundings that its convs read."""
+        context = 2 * min(self._network.tail.reach, framed.border)
+        height, width = ((side + context).cast(DOUBLE) for side in (framed.height, framed.width))
+        macs: Value = height * width * self._network.tail.macs(1, 1)
+        return macs
+
+    def _border_tiles(self, framed: Framed) -> Value:
+        """How many tiles of the frame have the depth of each tile of the image, (h, w): the border repeats its edge."""
+        extra = framed.border // self._tile
+        rows, columns = (_edge_repeats(side, extra) for side in framed.map_size(self._tile))
+        return rows.unsqueeze(1) * columns
+
+
+def _edge_repeats(side: Value, extra: int) -> Value:
+    number = side.nodes.count(side)
+    is_first, is_last = (number < 1).cast(INDEX), (number >= side - 1).cast(INDEX)
+    return (is_first + is_last) * extra + 1

@@ -1,0 +1,194 @@
+"""Exported files in ONNX Runtime and OpenVINO against the package. `.ci/run` installs both."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adadsr import Upscaler
+from adadsr.errors import BudgetError, ExportError, InputError
+from adadsr.networks import Model, NetworkConfig, tensor_shapes
+from graph_samples import config_of, random_values
+from upscaler_samples import DEEP, photo
+
+REASON = "needs the extra `export`, which .ci/run installs"
+onnx = pytest.importorskip("onnx", reason=REASON)
+onnxruntime = pytest.importorskip("onnxruntime", reason=REASON)
+openvino = pytest.importorskip("openvino", reason=REASON)
+
+from adadsr import export  # noqa: E402  (needs onnx)
+from adadsr.export import verifying  # noqa: E402
+
+TILES = [config_of("edsr", 4), config_of("rcan", 4), config_of("edsr", 4, scale=3), config_of("edsr", 4, scale=4)]
+DENSE = [config_of("esrgan"), config_of("compact"), NetworkConfig("rcan", 4, 8, 2, 2)]
+SMALL = ((1, 1), (5, 2), (33, 18), (70, 52))
+"""(width, height) that cover one tile, part of one, and several chunks of tiles."""
+
+
+def model_of(config: NetworkConfig, seed: int = 0) -> Model:
+    draw = random_values(seed)
+    return Model(config, {name: draw(name, shape) for name, shape in tensor_shapes(config).items()})
+
+
+def content_of(model: Model, form: export.Form | None = None) -> bytes:
+    return export.to_onnx(model.weights(), form or export.Form(), {}).SerializeToString()
+
+
+@pytest.fixture(autouse=True)
+def small_images(monkeypatch):
+    monkeypatch.setattr(verifying, "SIZES", SMALL)
+
+
+@pytest.fixture(scope="module")
+def deep():
+    """A network whose fixed parts leave room for a budget: the model, `Upscaler`, and the file in ONNX Runtime."""
+    model = model_of(DEEP)
+    return model, Upscaler(model), verifying.load(content_of(model), "onnxruntime")
+
+
+def run(deep, image, budget):
+    return deep[2](verifying.inputs_of(image, export.Form(), budget))
+
+
+@pytest.mark.parametrize("config", TILES, ids=lambda config: f"{config.kind}-x{config.scale}")
+@pytest.mark.parametrize("image", ["uint8", "float32"])
+def test_an_adaptive_file_is_the_package(config, image):
+    model, form = model_of(config), export.Form(image)
+    runtimes = export.RUNTIMES if config.scale == 2 else ["onnxruntime"]
+    for difference in export.verify(content_of(model, form), model, form, list(runtimes)):
+        assert difference.pixel < verifying.TOLERANCE
+        assert difference.runs == len(SMALL) * len(verifying.BUDGETS)
+
+
+@pytest.mark.parametrize("config", DENSE, ids=lambda config: config.kind)
+def test_a_dense_file_is_the_package(config):
+    model, form = model_of(config), export.Form("float32")
+    export.verify(content_of(model, form), model, form, list(export.RUNTIMES))
+
+
+def test_an_adaptive_network_exports_densely():
+    model, form = model_of(TILES[0]), export.Form(dense=True)
+    content = content_of(model, form)
+    assert [each.name for each in onnx.load_from_string(content).graph.input] == ["image"]
+    export.verify(content, model, form, ["onnxruntime"])
+
+
+def test_a_fixed_size_has_no_varying_shapes():
+    model, form = model_of(TILES[0]), export.Form("float32", dense=True, size=(20, 12))
+    content = content_of(model, form)
+    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(content)).graph
+    for value in [*graph.input, *graph.output, *graph.value_info]:
+        assert all(dim.HasField("dim_value") for dim in value.type.tensor_type.shape.dim)
+    export.verify(content, model, form, list(export.RUNTIMES))
+
+
+@settings(max_examples=25)
+@given(budget=st.floats(0.05, 1.2), height=st.integers(1, 40), width=st.integers(1, 40))
+def test_the_budget_is_that_of_the_package(deep, budget, height, width):
+    image = photo(height, width)
+    outputs = run(deep, image, budget)
+    prepared = deep[1].prepare(image)
+    try:
+        plan = prepared.plan(budget=min(float(np.float32(budget)), 1.0))
+    except BudgetError as error:
+        assert not outputs["depth_map"].any()
+        plan = prepared.plan(budget=error.least)
+    differs = 0 if plan.depth_map is None else (outputs["depth_map"][0] != plan.depth_map).sum()
+    assert differs <= 1  # scores that differ by rounding only
+    assert outputs["share"][0] == pytest.approx(plan.budget, abs=1e-6 if differs == 0 else 0.01)
+
+
+@settings(max_examples=15)
+@given(budgets=st.tuples(st.floats(0.0, 1.1), st.floats(0.0, 1.1)))
+def test_a_larger_budget_never_goes_less_deep(deep, budgets):
+    shallow, deeper = (run(deep, photo(30, 22), budget) for budget in sorted(budgets))
+    assert (shallow["depth_map"] <= deeper["depth_map"]).all()
+    assert shallow["share"] <= deeper["share"]
+
+
+@pytest.mark.parametrize("budget", [-1.0, 0.0, 0.01, float("nan")])
+def test_a_budget_that_cannot_be_met_runs_no_block(deep, budget):
+    outputs, whole = run(deep, photo(16, 16), budget), run(deep, photo(16, 16), 1)
+    assert not outputs["depth_map"].any()
+    assert 0 < outputs["share"][0] < whole["share"][0]
+
+
+def test_a_budget_above_one_is_the_whole_network(deep):
+    outputs = run(deep, photo(16, 16), 7)
+    assert (outputs["depth_map"] == DEEP.n_resblocks).all()
+    assert outputs["share"][0] == 1
+
+
+@pytest.mark.parametrize("value", [0, 90, 255])
+def test_equal_scores_are_split_to_meet_the_budget(deep, value):
+    image = np.full((40, 40, 3), value, np.uint8)
+    expected = deep[1].prepare(image).plan(budget=0.6)
+    assert run(deep, image, 0.6)["share"][0] == pytest.approx(expected.budget, abs=0.003)
+
+
+def products(model: Model, budget: float) -> int:
+    """How many products a run makes."""
+    options = onnxruntime.SessionOptions()
+    options.enable_profiling = True
+    session = onnxruntime.InferenceSession(content_of(model), options, providers=["CPUExecutionProvider"])
+    session.run(None, dict(verifying.inputs_of(photo(120, 120), export.Form(), budget)))
+    with open(session.end_profiling()) as file:
+        events = json.load(file)
+    return Counter(event.get("args", {}).get("op_name") for event in events)["MatMul"]
+
+
+def test_a_smaller_budget_computes_less(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    counts = [products(model_of(DEEP), budget) for budget in (0.0, 0.5, 1.0)]
+    blocks, chunks = DEEP.n_resblocks, 32 * 32 // 128 + 1  # the last one has no tile, and stands for the border
+    assert counts[2] == blocks * 6 * chunks
+    assert counts[0] == blocks * 6  # one chunk without an active tile
+    assert counts[0] < counts[1] < 0.75 * counts[2]
+
+
+def test_half_stores_what_the_rounded_network_computes(tmp_path):
+    from adadsr import checkpoints
+
+    checkpoints.save(model_of(TILES[0]), tmp_path / "tiny.safetensors")
+    whole = export.export(tmp_path / "tiny.safetensors", tmp_path / "whole.onnx")
+    half = export.export(
+        tmp_path / "tiny.safetensors", tmp_path / "half.onnx", export.Form(half=True), runtimes=["onnxruntime"]
+    )
+    assert half.bytes < whole.bytes
+
+
+def test_a_file_that_differs_is_not_kept(tmp_path, monkeypatch):
+    from adadsr import checkpoints
+
+    checkpoints.save(model_of(TILES[0]), tmp_path / "tiny.safetensors")
+    other = export.to_onnx(model_of(TILES[0], seed=1).weights(), export.Form(), {})
+    monkeypatch.setattr("adadsr.export.exporting.to_onnx", lambda *_: other)
+    with pytest.raises(ExportError, match=r"onnxruntime at 1x1, budget 0\.3: .*the file is not kept"):
+        export.export(tmp_path / "tiny.safetensors", tmp_path / "out.onnx", runtimes=["onnxruntime"])
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_a_corrupt_file_is_refused():
+    with pytest.raises(ExportError, match="onnxruntime cannot load the file"):
+        verifying.load(b"no model", "onnxruntime")
+
+
+def test_one_depth_per_pixel_is_refused():
+    with pytest.raises(ExportError, match="one depth per pixel"):
+        content_of(model_of(config_of("edsr", 1)))
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ({"image": "int8"}, "image='int8' is not one of uint8, float32"),
+        ({"size": (8, 8)}, "size without dense"),
+        ({"dense": True, "size": (0, 8)}, "must be at least 1x1"),
+    ],
+)
+def test_forms_check_themselves(form, message):
+    with pytest.raises(InputError, match=message):
+        export.Form(**form)
