@@ -26,7 +26,7 @@ def write_refusal(path, picture, **options):
 
 
 def test_where_nothing_can_be_written(tmp_path):
-    assert "does not say which format" in write_refusal(tmp_path / "a.gif", SMALL)
+    assert "does not say which format" in write_refusal(tmp_path / "a.bmp", SMALL)
     assert "a name without a suffix" in write_refusal(tmp_path / "a", SMALL)
     assert "does not exist" in write_refusal(tmp_path / "nowhere" / "a.png", SMALL)
     (tmp_path / "b.png").mkdir()

@@ -3,7 +3,11 @@
 While a network runs, the next image is read and the last one is written, as far as the memory limit allows.
 """
 
+import contextlib
 import contextvars
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +24,7 @@ from adadsr.errors import AdaDSRError
 from adadsr.formats import format_for_writing
 from adadsr.upscaler import Chain, Upscaled
 
+_NICENESS = 10
 READING_BYTES = 20
 """Bytes per pixel of an image that is read: 16-bit RGBA, and a copy of the decoder or of the network."""
 
@@ -90,7 +95,9 @@ class _Stages:
 
     def __init__(self, chain: Chain, measured: Sequence[Measured], options: Options) -> None:
         self._chain, self._measured, self._options = chain, measured, options
-        self._reader, self._writer = (ThreadPoolExecutor(1, f"adadsr-{name}") for name in ("read", "write"))
+        self._reader, self._writer = (
+            ThreadPoolExecutor(1, f"adadsr-{name}", initializer=_give_way) for name in ("read", "write")
+        )
         self._reading: dict[int, Future[Outcome[images.Picture | images.Facts]]] = {}
         self._writing: _Writing | None = None
         self.results: list[Result] = []
@@ -194,3 +201,10 @@ class _Stages:
             return attempt(job, lambda: context.run(write, job, upscaled, blocks, self._options))
 
         self._writing = _Writing(job, upscaled, seconds, size, self._writer.submit(work))
+
+
+def _give_way() -> None:
+    """Let the network's threads go first: they wait for each other, so a disturbed one holds up all."""
+    if sys.platform == "linux":  # elsewhere it would be the whole process
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
