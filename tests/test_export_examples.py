@@ -1,9 +1,12 @@
 """The programs in `examples/` give what ONNX Runtime gives in Python. `.ci/run` installs what they need."""
 
+import http.server
 import os
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -20,6 +23,7 @@ from adadsr import export  # noqa: E402  (needs onnx)
 from adadsr.export import verifying  # noqa: E402
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+CHROMIUM = os.environ.get("ADADSR_CHROMIUM") or shutil.which("chromium")
 BUDGETS = (0.3, 0.6, 1.0)
 IMAGE = photo(37, 51)
 
@@ -101,3 +105,44 @@ def test_cpp_refuses_broken_files(compiled, exported, tmp_path, content):
     arguments = [str(compiled), str(exported), "in.ppm", "out.ppm", "0.5"]
     result = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stderr.partition(":")[0]) == (1, "upscale")
+
+
+@pytest.fixture
+def page_address(exported, tmp_path):
+    """The browser's example on a server of its own, with the exported file."""
+    require((EXAMPLES / "browser" / "node_modules").is_dir(), "needs `npm ci` in examples/browser")
+    require(CHROMIUM, "needs chromium")
+    for path in (EXAMPLES / "browser").iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "upscale.onnx").unlink(missing_ok=True)
+    (tmp_path / "upscale.onnx").symlink_to(exported)
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+PIXELS = """canvas => [canvas.height, canvas.width,
+    Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)]"""
+
+
+def test_browser(page_address, exported, tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    images.write_image(tmp_path / "in.png", images.picture_from_array(IMAGE))
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        foreign = []
+        page.on("request", lambda request: request.url.startswith(page_address) or foreign.append(request.url))
+        page.goto(page_address)
+        page.set_input_files("#photo", tmp_path / "in.png")
+        for budget in (0.5, 1.0):
+            page.locator("#budget").fill(str(budget))
+            share = f"{100 * expected(exported, budget)[1]:.1f}%"
+            page.wait_for_function(f"document.getElementById('status').value.startsWith('{share}')", timeout=60_000)
+            height, width, data = page.locator("#upscaled").evaluate(PIXELS)
+            found = np.array(data).reshape(height, width, 4)[..., :3]
+            assert np.abs(found - expected(exported, budget)[0]).max() <= 1
+        browser.close()
+    assert not [url for url in foreign if not url.startswith("blob:")]
