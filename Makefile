@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CPP := $(wildcard native/src/*.h native/src/*.cpp)
+EXAMPLES := $(wildcard examples/cpp/*.cpp)
 NATIVE := native/CMakeLists.txt $(CPP)
 
 .PHONY: demo test test-sanitize fuzz kill-test bench-cpu wheel lint format clean
@@ -55,12 +56,12 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(CPP)
+	$(BIN)/clang-format --dry-run --Werror $(CPP) $(EXAMPLES)
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(CPP)
+	$(BIN)/clang-format -i $(CPP) $(EXAMPLES)
 
 clean:
 	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

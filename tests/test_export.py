@@ -76,13 +76,21 @@ def test_an_adaptive_network_exports_densely():
     export.verify(content, model, form, ["onnxruntime"])
 
 
-def test_a_fixed_size_has_no_varying_shapes():
-    model, form = model_of(TILES[0]), export.Form("float32", dense=True, size=(20, 12))
+@pytest.mark.parametrize("image", ["uint8", "float32"])
+def test_a_fixed_size_has_no_varying_shapes(image):
+    model, form = model_of(TILES[0]), export.Form(image, dense=True, size=(20, 12))
     content = content_of(model, form)
     graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(content)).graph
+    assert {node.op_type for node in graph.node}.isdisjoint({"Gather", "Loop", "If", "Shape", "Range"})
     for value in [*graph.input, *graph.output, *graph.value_info]:
         assert all(dim.HasField("dim_value") for dim in value.type.tensor_type.shape.dim)
     export.verify(content, model, form, list(export.RUNTIMES))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 9), (3, 2)])
+def test_a_small_fixed_size_is_reflected_as_often_as_necessary(size):
+    model, form = model_of(TILES[0]), export.Form("float32", dense=True, size=size)
+    export.verify(content_of(model, form), model, form, ["onnxruntime"])
 
 
 @settings(max_examples=25)

@@ -63,6 +63,11 @@ def frame_image(
         image = image.transpose(0, 3, 1, 2)
     border = Frame.of(1, 1, "reflect", depth_tile).border
     framed = Framed(image, height or image.size(2), width or image.size(3), border)
+    if height is not None and width is not None and min(height, width) > border:
+        # An operator that runtimes with fixed shapes know; it cannot reflect a side more than once.
+        image = image.cast(FLOAT)
+        sides = image.nodes.ints(0, 0, border, border, 0, 0, border, border)
+        return framed._replace(lr=image.nodes.op("Pad", image, sides, mode="reflect"))
     for axis, side in ((2, framed.height), (3, framed.width)):
         image = image.take(_reflected(image.nodes, side, border), axis)
     return framed._replace(lr=image.cast(FLOAT))
