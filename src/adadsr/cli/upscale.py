@@ -131,6 +131,7 @@ def upscale(
     from adadsr import batch, images
     from adadsr.cli.loading import load_chain
     from adadsr.upscaler import Target
+    from adadsr.upscaler.timing import TimedChain
 
     with wrong_usage():
         target = Target(depth, budget)
@@ -144,7 +145,8 @@ def upscale(
 
     @cache
     def load() -> "Chain":
-        return load_chain(model, size, on_device(execution), seconds)
+        chain = load_chain(model, size, on_device(execution))
+        return chain if seconds is None else TimedChain(chain, seconds)
 
     if batch.is_pipe(inputs, output):
         _check_pipe(output, files_only=depth_map or keep_time or suffix is not None or name is not None)
