@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from adadsr import images
-from adadsr.upscaler import Chain, Execution, Outlook, Size, Upscaler, timing
+from adadsr.upscaler import Chain, Execution, Outlook, Upscaler, timing
 
 ASSETS = Path(__file__).parents[1] / "assets"
 CROPS = ((128, 128), (200, 320), (400, 300))
@@ -31,7 +31,7 @@ def main() -> None:
     model = timing.measure(upscaler) if options.measure else timing.known(upscaler)
     if model is None:
         parser.error("this machine was not measured; pass --measure")
-    chain, errors = Chain(lambda scale: upscaler, [upscaler.scale], Size(scale=upscaler.scale)), []
+    chain, errors = Chain(lambda scale: upscaler, [upscaler.scale], upscaler.size), []
     files = [path for path in sorted(options.photos.iterdir()) if path.suffix in images.SUPPORTED_SUFFIXES]
     for path in files:
         pixels = images.read_image(path).pixels[..., :3]

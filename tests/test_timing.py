@@ -36,7 +36,7 @@ def measured(upscaler: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def chain_of(upscaler: Upscaler, size: Size | None = None) -> Chain:
-    return Chain(lambda scale: upscaler, [upscaler.scale], size or Size(scale=upscaler.scale))
+    return Chain(lambda scale: upscaler, [upscaler.scale], size or upscaler.size)
 
 
 @given(st.lists(st.floats(0.01, 1), min_size=4, max_size=4))

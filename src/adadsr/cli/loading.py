@@ -3,18 +3,20 @@
 from adadsr import checkpoints
 from adadsr.errors import InputError
 from adadsr.networks import SCALES
-from adadsr.upscaler import Chain, Execution, Size, Upscaler
+from adadsr.upscaler import Chain, Execution, Size, Upscaler, timing
 
 DEFAULT_FAMILY = "adaedsr-baseline"
 DEFAULT_SCALE = 2
 
 
-def load_chain(model: str | None, size: Size | None, execution: Execution) -> Chain:
-    """The networks that the options name; each None is the default.
+def load_chain(model: str | None, size: Size | None, execution: Execution, seconds: float | None = None) -> Chain:
+    """The networks that the options name; each None is the default. seconds: time for each picture, None for any.
 
     model: a bundled name, a file or a hub id, of which all steps are; None for the bundled ones of all scales. size:
     None for the scale of the model. Raises AdaDSRError.
     """
+    if seconds is not None:
+        return timing.TimedChain(load_chain(model, size, execution), seconds)
     if model is not None:
         upscaler = Upscaler.from_pretrained(model, execution)
         return Chain(lambda scale: upscaler, [upscaler.scale], size or upscaler.size)

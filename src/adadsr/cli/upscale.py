@@ -131,7 +131,6 @@ def upscale(
     from adadsr import batch, images
     from adadsr.cli.loading import load_chain
     from adadsr.upscaler import Target
-    from adadsr.upscaler.timing import TimedChain
 
     with wrong_usage():
         target = Target(depth, budget)
@@ -145,8 +144,7 @@ def upscale(
 
     @cache
     def load() -> "Chain":
-        chain = load_chain(model, size, on_device(execution))
-        return chain if seconds is None else TimedChain(chain, seconds)
+        return load_chain(model, size, on_device(execution), seconds)
 
     if batch.is_pipe(inputs, output):
         _check_pipe(output, files_only=depth_map or keep_time or suffix is not None or name is not None)

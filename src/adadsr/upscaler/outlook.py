@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from adadsr.graph import Cost, NetworkWeights
-from adadsr.images import Picture
 from adadsr.upscaler.chain import Chain
 from adadsr.upscaler.memory import Layout
 from adadsr.upscaler.plan import tile_cost, window_depths
-from adadsr.upscaler.sources import PictureSource
+from adadsr.upscaler.sources import picture_bytes
 from adadsr.upscaler.upscaler import Upscaler
 
 DEEP_BITS = 16
@@ -82,7 +81,7 @@ class Outlook:
         steps, most, held = [], 0, 0 if is_single else height * width * channels * bits // 8
         for scale in scales:
             upscaler, depth = chain.upscaler(scale), bits if is_single else DEEP_BITS
-            layout = upscaler.layout(height, width, _blank(height, width, channels, depth).held_bytes(scale))
+            layout = upscaler.layout(height, width, picture_bytes(height, width, channels, depth, scale))
             least, dense = _costs(upscaler.engine.network, layout)
             steps.append(Step(upscaler, height, width, least, dense))
             most = max(most, layout.bytes)
@@ -91,13 +90,6 @@ class Outlook:
             last = (height * width * DEEP_BITS + after[0] * after[1] * bits) // 8 * channels
             most = held + max(most, last)
         return cls(tuple(steps), *after, most)
-
-
-def _blank(height: int, width: int, channels: int, bits: int) -> PictureSource:
-    """A picture that only states its size, without memory of its own."""
-    sample = np.uint8(0) if bits == 8 else np.uint16(0)
-    picture = Picture(np.broadcast_to(sample, (height, width, channels)))
-    return PictureSource(picture, picture)
 
 
 def _costs(network: NetworkWeights, layout: Layout) -> tuple[Cost, Cost]:

@@ -116,13 +116,19 @@ class PictureSource:
         return None if alpha is None else np.broadcast_to(alpha[..., None], (*alpha.shape, 3))
 
     def held_bytes(self, scale: int) -> int:
-        pixels = self.picture.height * self.picture.width
-        alpha = 4 * pixels * (4 + scale**2) if self.picture.has_alpha else 0
+        height, width, channels = self.picture.pixels.shape
         floats = 2 * 8 * self.given.size * scale**2 if _is_floating(self.given) else 0  # float64, then the result
-        return self.picture.pixels.nbytes * (1 + scale**2) + 4 * 3 * pixels + alpha + floats
+        return picture_bytes(height, width, channels, self.picture.bits, scale) + floats
 
     def sink(self, scale: int) -> "PictureSink":
         return PictureSink(self, scale)
+
+
+def picture_bytes(height: int, width: int, channels: int, bits: int, scale: int) -> int:
+    """Bytes of a picture and its result, and of the arrays between them."""
+    pixels = height * width
+    alpha = 4 * pixels * (4 + scale**2) if channels % 2 == 0 else 0
+    return pixels * channels * bits // 8 * (1 + scale**2) + 4 * 3 * pixels + alpha
 
 
 def _even(alpha: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:

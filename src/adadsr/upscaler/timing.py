@@ -23,7 +23,6 @@ from adadsr.images import Picture
 from adadsr.machine import cache_folder, processor_name
 from adadsr.upscaler.chain import Chain
 from adadsr.upscaler.outlook import Outlook, Step
-from adadsr.upscaler.size import Size
 from adadsr.upscaler.upscaler import Upscaled, Upscaler
 
 FILE_NAME = "seconds.json"
@@ -95,7 +94,7 @@ def known(upscaler: Upscaler) -> TimeModel | None:
 def measure(upscaler: Upscaler) -> TimeModel:
     """Measure a network on this machine, which should be idle, and store the result. Raises OSError."""
     rows, seconds = [], []
-    chain = Chain(lambda scale: upscaler, [upscaler.scale], Size(scale=upscaler.scale))
+    chain = Chain(lambda scale: upscaler, [upscaler.scale], upscaler.size)
     for side in SIDES:
         picture = _sample(side)
         outlook = Outlook.of(chain, side, side, channels=3)
@@ -203,7 +202,7 @@ class TimedChain(Chain):
     """
 
     def __init__(self, chain: Chain, seconds: float) -> None:
-        vars(self).update(vars(chain))
+        super().__init__(chain.upscaler, chain.scales, chain.size)
         self.seconds = seconds
 
     def budget_of(self, picture: Picture) -> float:
