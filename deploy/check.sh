@@ -41,6 +41,7 @@ for name in ("PYTHONPATH", "PYTHONHOME"):
     os.environ.pop(name, None)
 os.execv(sys.argv[1], sys.argv[1:])
 PY
+touch "$place/log"
 "$place/adadsr/bin/python" "$place/run.py" "$place/adadsr/bin/adadsr" serve --port 0 2>"$place/log" &
 for _ in $(seq 100); do
   address=$(sed -n 's/^adadsr: serving at //p' "$place/log")
