@@ -18,14 +18,30 @@ cp assets/photo.png "$place"
 chmod 644 "$place/photo.png"
 cat >"$place/run.py" <<'PY'
 import os, sys
+
+NOBODY = 65534
+
+
+def become_nobody():
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
 if os.getuid() == 0:
-    os.setgid(65534)
-    os.setuid(65534)
+    child = os.fork()
+    if not child:
+        become_nobody()
+        os._exit(not os.access(os.path.realpath(sys.executable), os.X_OK))
+    if os.waitpid(child, 0)[1]:
+        print("this Python is root's only, so the service runs as root here", file=sys.stderr)
+    else:
+        become_nobody()
 os.environ.update(ADADSR_CACHE_DIR="/nonexistent", HOME="/nonexistent", PYTHONDONTWRITEBYTECODE="1")
 for name in ("PYTHONPATH", "PYTHONHOME"):
     os.environ.pop(name, None)
 os.execv(sys.argv[1], sys.argv[1:])
 PY
+touch "$place/log"
 "$place/adadsr/bin/python" "$place/run.py" "$place/adadsr/bin/adadsr" serve --port 0 2>"$place/log" &
 for _ in $(seq 100); do
   address=$(sed -n 's/^adadsr: serving at //p' "$place/log")

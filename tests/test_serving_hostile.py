@@ -160,6 +160,12 @@ def test_header_floods(service: Running):
     assert service.get("/v1/models?" + "a=1&" * 3000).status in (200, 400, 414, 422)
 
 
+@pytest.mark.parametrize("value", ["[", "[::1", "a b", "127.0.0.1:x", "\xff", ""])
+def test_odd_hosts_and_origins(service: Running, value: str):
+    assert service.get("/v1/models", Host=value).status in ((200,) if value.startswith("127") else (400, 403))
+    assert service.get("/v1/models", Origin=value).status in (400, 403)
+
+
 def test_the_engine_is_free_soon_after_a_client_has_left(service: Running):
     content = photo(300, 300)
     queue = service.service.queue

@@ -25,6 +25,6 @@ def address():
 
 
 @schema.parametrize()
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_api_keeps_its_promises(case, address):
     case.call_and_validate(base_url=address, checks=CHECKS)

@@ -88,7 +88,7 @@ Seconds: TypeAlias = Annotated[
     float | None,
     typer.Option(
         metavar="SECONDS",
-        help="Time for each image, instead of a budget; needs [b]adadsr backends --measure[/b] once.",
+        help="Time of each image; see [b]backends --measure[/b].",
         rich_help_panel="Speed and memory",
     ),
 ]

@@ -158,7 +158,7 @@ Server: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="Send the files to `adadsr serve` at URL; its key comes from ADADSR_API_KEY.",
+        help="Run by `adadsr serve` at URL; key in ADADSR_API_KEY.",
         rich_help_panel=_RARE,
     ),
 ]

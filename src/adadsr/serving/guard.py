@@ -32,7 +32,7 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
         self.app, self.settings, self.metrics = app, settings, metrics
         self._keys = [key.encode() for key in settings.keys]
-        self._hosts = {*LOOPBACK_HOSTS, settings.host, *(urlsplit(each).hostname or "" for each in settings.origins)}
+        self._hosts = {*LOOPBACK_HOSTS, settings.host, *(_parts(each)[0] for each in settings.origins)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,9 +54,10 @@ class Guard:
     def check(self, scope: Scope, headers: Headers) -> None:
         """Raise Problem unless host, origin, key and declared length are all right."""
         host, origin = headers.get("host", ""), headers.get("origin")
-        if self.settings.is_loopback and urlsplit(f"//{host}").hostname not in self._hosts:
+        if self.settings.is_loopback and _parts(f"//{host}")[0] not in self._hosts:
             raise Problem(NOT_ALLOWED, f"host {host!r} is not this machine; pass --origin with the site's address")
-        if origin is not None and origin not in self.settings.origins and urlsplit(origin).netloc != host:
+        is_other = origin is not None and _parts(origin)[1] != host
+        if is_other and origin not in self.settings.origins:
             raise Problem(NOT_ALLOWED, f"pages of {origin} may not call; pass --origin {origin} to allow them")
         # The page itself has no secrets, and probes have no keys.
         is_open = not scope["path"].startswith(("/v1/", "/metrics"))
@@ -76,6 +77,15 @@ class Guard:
         """The refusal of a body over the limit."""
         limit = self.settings.max_upload / 2**20
         return Problem(TOO_LARGE, f"the request is over the limit of {limit:.4g} MiB; pass --max-upload to allow it")
+
+
+def _parts(address: str) -> tuple[str, str]:
+    """Host name, and host with port; empty for what is no address."""
+    try:
+        parts = urlsplit(address)
+        return parts.hostname or "", parts.netloc
+    except ValueError:
+        return "", ""
 
 
 class _Call:

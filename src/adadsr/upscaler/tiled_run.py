@@ -104,7 +104,7 @@ class TiledRun:
             for index, tile in enumerate(plan.tiles):
 
                 def within(share: float, index: int = index) -> None:
-                    progress((index + BODY_SHARE * share) / len(plan.tiles))
+                    progress((index + share) / len(plan.tiles))
 
                 executed = self._run_tile(plan, tile, write, within)
                 in_precision &= executed.in_precision
@@ -128,11 +128,14 @@ class TiledRun:
         kept = self._z0 if engine is self.engine else None
         depths = plan.depths_of(tile)
         z0 = kept or engine.features(self._window(tile))
-        z = engine.body(z0, None if depths is None else np.ascontiguousarray(depths[None]), progress)
+        depths = None if depths is None else np.ascontiguousarray(depths[None])
+        z = engine.body(z0, depths, lambda share: progress(BODY_SHARE * share))
         del z0
-        for band in tail_bands(tile):
+        bands = tail_bands(tile)
+        for number, band in enumerate(bands, start=1):
             sr = engine.tail(z, band.relative_to(tile.window))
             write(band.relative_to(self.layout.frame.picture).scaled(self.network.scale), sr[0])
+            progress(BODY_SHARE + (1 - BODY_SHARE) * number / len(bands))
         return z.macs
 
     def _window(self, tile: Tile) -> Array:

@@ -9,7 +9,7 @@
  *                                      dense_gmacs, output_size, adaptive, depth_map}
  *   run(prepared, choice, watch)   -> {file: Blob, name, shown: Blob, notes: [text]}
  *   forget(prepared)
- * and, where it makes sense, command(prepared, choice) -> text, and unlock(key) after an error with `needsKey`.
+ * and, where it makes sense, privacy: a sentence about where photos go, command(prepared, choice) -> text, and unlock(key) after an error with `needsKey`.
  *
  * choice: {family, scale, budget}, budget in (0, 1]. watch: {signal, progress(share)}.
  */
@@ -26,6 +26,7 @@ class Refusal extends Error {
 }
 
 export class HttpEngine {
+  privacy = "Photos go to this service only, and it soon forgets them.";
   #base;
   #key = sessionStorage.getItem("key") ?? "";
 

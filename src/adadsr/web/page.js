@@ -25,6 +25,7 @@ class Page {
 
   constructor(engine) {
     this.engine = engine;
+    byId("privacy").textContent = engine.privacy ?? "";
     this.panel = new Panel(byId, (reason) => this.#chosen(reason));
     const tags = [byId("tag-before"), byId("tag-after")];
     const parts = { stage: byId("stage"), canvas: byId("canvas"), divider: byId("divider"), tags };
