@@ -59,6 +59,11 @@ int Weights::packed_channel(int out) const {
     return out % parts_ * round_up(out_channels_ / parts_, kChannelStep) + out / parts_;
 }
 
+void Weights::set_slopes(const float* slopes) {
+    slopes_ = Buffer(bias_.size());
+    for (int out = 0; out < out_channels_; ++out) slopes_.data()[packed_channel(out)] = slopes[out];
+}
+
 float& Weights::at(int outer, int inner, int inners, int in, int out) {
     const int packed = packed_channel(out), panel = packed / panel_, lane = packed % panel_;
     const std::size_t matrix = (static_cast<std::size_t>(outer) * panels_ + panel) * inners + inner;
@@ -88,6 +93,10 @@ TileWeights::TileWeights(
                 at(point, 0, 1, in, out) = static_cast<float>(points[point]);
             }
         }
+    }
+    const std::size_t matrix = static_cast<std::size_t>(k()) * panel();
+    for (const float* from = packed(); from < packed() + packed_size(); from += matrix) {
+        is_zero_.push_back(std::all_of(from, from + matrix, [](float x) { return x == 0; }));
     }
 }
 

@@ -8,7 +8,9 @@ from adadsr.graph.ops import Array, Ops
 from adadsr.graph.parts import AdapterWeights, BodyWeights, HeadWeights, TailWeights
 
 GLOBAL_CONTEXT = 32
-"""LR pixels read around a tile if every pixel depends on the whole image, as in RCAN."""
+"""LR pixels read around a tile if every pixel depends on the whole image, as in RCAN, or on very much of it."""
+LARGEST_CONTEXT = 80
+"""LR pixels around a tile up to which tiles are exact: those of EDSR take 72, those of ESRGAN would take 350."""
 
 
 class NetworkWeights(NamedTuple):
@@ -22,8 +24,13 @@ class NetworkWeights(NamedTuple):
 
     @property
     def scale(self) -> int:
-        """Scale factor of height and width."""
+        """Scale factor of height and width, of what the head sees as a pixel."""
         return self.tail.scale
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of the images that the head sees: 3, or 3 * u * u for squares of u x u pixels."""
+        return int(self.head.conv.weight.shape[1])
 
     @property
     def channels(self) -> int:
@@ -51,11 +58,20 @@ class NetworkWeights(NamedTuple):
         return self.body.closing_reach + self.tail.reach
 
     @property
+    def reach(self) -> int:
+        """LR pixels around an LR pixel on which its SR pixels depend, not counting attention."""
+        blocks = sum(block.reach for group in self.body.groups for block in group.blocks)
+        return self.head.conv.reach + blocks + self.margin
+
+    @property
+    def has_exact_tiles(self) -> bool:
+        """Whether `context` pixels around a tile make it equal to that part of the whole image."""
+        return self.body.is_local and self.reach <= LARGEST_CONTEXT
+
+    @property
     def context(self) -> int:
-        """LR pixels to read around a tile; they make it exact if the body is local."""
-        if not self.body.is_local:
-            return GLOBAL_CONTEXT
-        return self.head.conv.reach + sum(block.reach for block in self.body.blocks) + self.margin
+        """LR pixels to read around a tile."""
+        return self.reach if self.has_exact_tiles else GLOBAL_CONTEXT
 
     def map_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Shape of a depth map of an image: (G, ceil(H/t), ceil(W/t))."""

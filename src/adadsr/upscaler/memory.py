@@ -61,7 +61,7 @@ def lay_out(engine: Engine, frame: Frame, held: int, execution: Execution) -> La
     tiles = plan_tiles(frame.height, frame.width, side, network.context, ALIGNMENT, frame.border)
     # Scores must equal those of the whole image to the last bit: a budget may separate two that are nearly equal.
     reach = 0 if network.adapter is None else network.adapter.reach + network.head.conv.reach
-    exact = len(tiles) == 1 or network.body.is_local
+    exact = len(tiles) == 1 or network.has_exact_tiles
     scored = tiles if len(tiles) == 1 else plan_tiles(frame.height, frame.width, side, reach, ALIGNMENT, frame.border)
     return Layout(frame, tiles, scored, exact, held + _window_bytes(engine, height, width, side))
 
@@ -74,7 +74,7 @@ def _limit(engine: Engine, height: int, width: int, held: int, execution: Execut
     if free is not None:
         return int(free * DEVICE_SHARE)
     network = engine.network
-    if network.body.is_local or _fits(engine, height, width, held, max(height, width), LOW_LIMIT):
+    if network.has_exact_tiles or _fits(engine, height, width, held, max(height, width), LOW_LIMIT):
         try:
             side = _largest_side(engine, height, width, held, LOW_LIMIT)
         except InputError:
