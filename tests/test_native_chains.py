@@ -158,5 +158,5 @@ def test_what_does_not_fit_is_refused() -> None:
     pixels = np.zeros((1, 5, 5, 16), np.float32)
     refused("leaves the canvas", lambda: _native.shuffle_pixels(narrow, pixels, 1, 0, 1, 1))
     refused("does not fit 16 channels", lambda: _native.shuffle_pixels(narrow, pixels, 0, 0, 3, 1))
-    refused("from 1 to 4, not 5", lambda: _native.shuffle_pixels(narrow, pixels, 0, 0, 5, 1))
+    refused("from 1 to 8, not 9", lambda: _native.shuffle_pixels(narrow, pixels, 0, 0, 9, 1))
     refused("the images have to be", lambda: _native.shuffle_pixels(narrow, pixels, 0, 0, 1, 1, pixels[:, :4]))

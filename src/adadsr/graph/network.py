@@ -1,5 +1,6 @@
 """The parts of a network together: everything an engine needs to know."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -31,6 +32,11 @@ class NetworkWeights(NamedTuple):
     def image_channels(self) -> int:
         """Channels of the images that the head sees: 3, or 3 * u * u for squares of u x u pixels."""
         return int(self.head.conv.weight.shape[1])
+
+    @property
+    def square(self) -> int:
+        """Side u of the squares of an image's pixels that the network sees as one pixel; 1 for most."""
+        return math.isqrt(self.image_channels // 3)
 
     @property
     def channels(self) -> int:

@@ -5,6 +5,10 @@ from dataclasses import dataclass, fields
 from adadsr.errors import InputError
 
 SCALES = (2, 3, 4)
+"""Scales of most networks; `layouts` checks each backbone's."""
+ALL_SCALES = (1, *SCALES, 8)
+ALL_SCALE_BACKBONES = ("esrgan", "compact")
+"""Backbones that people also train to restore pictures without enlarging them, and for a factor of 8."""
 UNSHUFFLES = (1, 2, 4)
 DEPTH_TILES = (1, 4)
 
@@ -14,7 +18,7 @@ class NetworkConfig:
     """Backbone and size of one network.
 
     backbone: a key of `layouts.BACKBONES`.
-    scale: upscale factor, one of 2, 3, 4; 1 only with unshuffle.
+    scale: upscale factor, 2, 3 or 4; also 1 or 8 for ESRGAN and Compact.
     n_feats: feature channels C.
     n_resblocks: blocks per group, B; the largest depth.
     n_groups: groups of blocks; only RCAN has more than one.
@@ -41,7 +45,7 @@ class NetworkConfig:
             if type(value) is not field.type:
                 raise InputError(f"{field.name}={value!r} must be of type {field.type}")
         _check_choice("unshuffle", self.unshuffle, UNSHUFFLES)
-        _check_choice("scale", self.scale, tuple(scale for scale in (1, *SCALES) if scale * self.unshuffle in SCALES))
+        _check_choice("scale", self.scale, ALL_SCALES if self.backbone in ALL_SCALE_BACKBONES else SCALES)
         _check_choice("depth_tile", self.depth_tile, DEPTH_TILES)
         if self.depth_tile != 1 and not self.adaptive:
             raise InputError(f"depth_tile={self.depth_tile} needs an adaptive network; pass adaptive=True")

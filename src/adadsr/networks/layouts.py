@@ -26,7 +26,7 @@ from adadsr.graph import (
     ResidualTail,
     ShuffleTail,
 )
-from adadsr.networks.config import NetworkConfig
+from adadsr.networks.config import ALL_SCALES, NetworkConfig
 
 RGB_MEAN = (0.4488 * 255, 0.4371 * 255, 0.4040 * 255)
 """Mean colour of DIV2K in 0..255."""
@@ -163,7 +163,7 @@ def _shuffle_tail(config: NetworkConfig, take: Take) -> ShuffleTail:
 
 def upscale_factors(scale: int) -> tuple[int, ...]:
     """Factors of the upsampling convs, in their order."""
-    return {2: (2,), 3: (3,), 4: (2, 2)}[scale]
+    return {1: (), 2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}[scale]
 
 
 def _esrgan(config: NetworkConfig, take: Take) -> NetworkWeights:
@@ -222,6 +222,11 @@ def _check_esrgan(config: NetworkConfig) -> None:
     if config.n_groups != 1 or config.growth < 1:
         raise InputError(
             f"n_groups={config.n_groups}, growth={config.growth}: esrgan has one group and a growth of at least 1"
+        )
+    if config.tail_scale not in ALL_SCALES:
+        raise InputError(
+            f"scale={config.scale}, unshuffle={config.unshuffle}: their product, by which features grow, has to "
+            f"be one of {', '.join(map(str, ALL_SCALES))}"
         )
     if config.adaptive and config.depth_tile == 1:
         raise InputError("depth_tile=1: an adaptive esrgan has one depth per tile; pass depth_tile=4")

@@ -10,6 +10,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 
 from adadsr.backends import Engine
+from adadsr.errors import InputError
 from adadsr.images import Picture
 from adadsr.networks import NetworkConfig
 from adadsr.resize import reduce_samples
@@ -24,9 +25,13 @@ def best_chain(scales: Sequence[int], before: tuple[int, int], after: tuple[int,
     """Scales of the networks that lead from a size to at least another one, (height, width).
 
     The smallest product that is large enough, so that the reduction discards least; of equal ones the fewest networks;
-    the smallest scale first, which costs least.
+    the smallest scale first, which costs least. Raises InputError if there is none.
     """
     factor = max(new / old for old, new in zip(before, after, strict=True))
+    if max(scales) == 1:
+        if factor > 1:
+            raise InputError("the model restores images at their size, x1; pass --model with one that enlarges them")
+        return (1,)
     most = math.ceil(math.log(max(factor, 2), min(scales))) + 1
     chains = [chain for number in range(1, most + 1) for chain in combinations_with_replacement(sorted(scales), number)]
     enough = [

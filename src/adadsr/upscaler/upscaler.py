@@ -178,7 +178,11 @@ class Upscaler:
 
 
 class Prepared:
-    """An image ready to run at any budget; further budgets reuse head and adapter. Made by `Upscaler.prepare`."""
+    """An image ready to run at any budget; further budgets reuse head and adapter. Made by `Upscaler.prepare`.
+
+    Attributes:
+        size: (width, height) of the image.
+    """
 
     def __init__(self, upscaler: Upscaler, source: Source) -> None:
         self._upscaler, self._source = upscaler, source
@@ -186,8 +190,9 @@ class Prepared:
         if not np.isfinite(to_numpy(lr)).all():
             raise InputError("image contains NaN or infinity; values must be finite and in 0..255")
         height, width, network = int(lr.shape[0]), int(lr.shape[1]), engine.network
-        frame = Frame.of(height, width, upscaler.execution.border, network.depth_tile)
-        held = source.held_bytes(upscaler.scale) + 4 * 3 * (frame.box.area - height * width)
+        self.size = width, height
+        frame = Frame.of(height, width, upscaler.execution.border, network)
+        held = source.held_bytes(upscaler.scale) + 4 * (network.image_channels * frame.box.area - 3 * height * width)
         if network.adapter is not None:
             held += DEPTH_COPIES * 4 * network.n_groups * frame.box.area
         layout = lay_out(engine, frame, held, upscaler.execution)
@@ -196,12 +201,6 @@ class Prepared:
         self._alpha = (
             None if alpha is None else TiledRun(engine, upscaler.full_precision, alpha, layout, upscaler.memory)
         )
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(width, height) in LR pixels."""
-        frame = self._color.layout.frame
-        return frame.width, frame.height
 
     def score(self) -> None:
         """Run head and adapter now rather than with the first plan; see `Upscaler.prepare`."""
@@ -266,7 +265,7 @@ class Prepared:
         network, (width, height) = self._color.network, self.size
         if plan.depth_map is None:
             return np.full((network.n_groups, height, width), network.n_blocks, np.float32)
-        depths = expand_tiles(plan.depth_map, network.depth_tile, height, width)
+        depths = expand_tiles(plan.depth_map, network.depth_tile * network.square, height, width)
         return np.ascontiguousarray(depths.clip(0, network.n_blocks), np.float32)
 
     def _report(self, plan: Plan, executed: Executed, seconds: float) -> Report:
