@@ -4,8 +4,9 @@
 does not depend on them. Equality is checked first. The last line is JSON.
 
 edsr-baseline-x2 is body and tail for features of 180x320 pixels; half the depth is a random map of mean 8 of 16.
-adaedsr-x2 and adarcan-x2 are whole networks on an LR image of 96x96, where half is a desired depth of half the blocks:
-ours then runs its adapter, too. The peers run the same network without an adapter, at full depth.
+The others are whole networks on an LR image, where half is a desired depth of half the blocks: ours then runs its
+adapter, too. The peers run the same network without an adapter, at full depth. esrgan-x4 has the form of Real-ESRGAN's
+x4plus, esrgan-anime-x4 that of its anime network, compact-x4 that of animevideov3.
 """
 
 import argparse
@@ -25,9 +26,13 @@ from adadsr.tensor_ops import OPS
 
 BASELINE = NetworkConfig("edsr", 2, 64, 16, 1, adaptive=True, depth_tile=4)
 WHOLE = {
-    "adaedsr-x2": NetworkConfig("edsr", 2, 256, 32, 1, adaptive=True, depth_tile=4),
-    "adarcan-x2": NetworkConfig("rcan", 2, 64, 20, 10, adaptive=True, depth_tile=4),
+    "adaedsr-x2": (NetworkConfig("edsr", 2, 256, 32, 1, adaptive=True, depth_tile=4), (96, 96)),
+    "adarcan-x2": (NetworkConfig("rcan", 2, 64, 20, 10, adaptive=True, depth_tile=4), (96, 96)),
+    "esrgan-x4": (NetworkConfig("esrgan", 4, 64, 23, 1, adaptive=True, depth_tile=4, growth=32), (96, 96)),
+    "esrgan-anime-x4": (NetworkConfig("esrgan", 4, 64, 6, 1, adaptive=True, depth_tile=4, growth=32), (128, 128)),
+    "compact-x4": (NetworkConfig("compact", 4, 64, 16), (180, 320)),
 }
+"""Configuration, height and width."""
 HEIGHT, WIDTH = 180, 320
 TOLERANCE = 1e-4
 Ours = dict[tuple[str, float], Callable[[], np.ndarray]]
@@ -81,18 +86,22 @@ def baseline(threads: int) -> tuple[nn.Module, Tensor, Ours]:
 
 def whole(case: str, threads: int) -> tuple[nn.Module, Tensor, Ours]:
     """The same for a network from LR to SR."""
-    model = random_model(WHOLE[case])
-    lr = torch.rand(1, 3, 96, 96) * 255
-    upscaler = Upscaler(model, Execution(backend="native", threads=threads))
-    half = WHOLE[case].n_resblocks / 2
-    return (
-        Dense(Network.of(model).requires_grad_(False)),
-        lr,
-        {
-            ("tiles", 1.0): lambda: upscaler(lr).image.numpy(),
-            ("tiles", 0.5): lambda: upscaler(lr, depth=half).image.numpy(),
-        },
-    )
+    config, size = WHOLE[case]
+    model, lr = random_model(config), torch.rand(1, 3, *size) * 255
+    # As the peers do, without a border, and without the clipping that would hide differences.
+    engine = backends.prepare(model.weights(), "native", threads=threads)
+    images = lr.permute(0, 2, 3, 1).contiguous().numpy()
+    upscaler = Upscaler(model, Execution(backend="native", threads=threads, border="zero"))
+
+    def full() -> np.ndarray:
+        sr = engine.tail(engine.body(engine.features(images)), Box(0, 0, *size))
+        return sr.transpose(0, 3, 1, 2)
+
+    ours: Ours = {("tiles", 1.0): full}
+    if config.adaptive:
+        half = config.n_resblocks / 2
+        ours["tiles", 0.5] = lambda: upscaler(lr, depth=half).image.numpy()
+    return Dense(Network.of(model).requires_grad_(False)), lr, ours
 
 
 def measure(case: str, rounds: int, threads: int) -> list[dict]:

@@ -15,7 +15,7 @@ from adadsr.tiling import bands
 
 Image = npt.NDArray[np.float32]
 
-REGION_BYTES = 192 * 2**20
+REGION_BYTES = 64 * 2**20
 """Approximate bytes of the canvases of one band of rows."""
 FEWEST_ROWS = 16
 """Rows of z in a band at least: the rows around it are computed again."""
