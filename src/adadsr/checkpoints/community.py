@@ -84,8 +84,8 @@ def recognise(path: Path, tensors: Mapping[str, Any]) -> Community | None:
 
 
 def _esrgan(path: Path, naming: EsrganNaming, tensors: Mapping[str, Any]) -> Community:
-    pattern = re.escape(naming.conv.format(b="B", c=1, k=1)).replace("B", "([0-9]{1,6})", 1)
-    numbers = _numbers(rf"{pattern}\.weight", tensors)
+    before, after = naming.conv.format(b="\n", c=1, k=1).split("\n")
+    numbers = _numbers(rf"{re.escape(before)}([0-9]{{1,6}}){re.escape(after)}\.weight", tensors)
     ups = 0
     while ups < MOST_UPSAMPLING and _up(naming, ups) + ".weight" in tensors:
         ups += 1
