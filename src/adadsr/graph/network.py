@@ -9,7 +9,9 @@ from adadsr.graph.ops import Array, Ops
 from adadsr.graph.parts import AdapterWeights, BodyWeights, HeadWeights, TailWeights
 
 GLOBAL_CONTEXT = 32
-"""LR pixels read around a tile if every pixel depends on the whole image, as in RCAN, or on very much of it."""
+"""LR pixels read around a tile if every pixel depends on the whole image, as in RCAN."""
+FAR_CONTEXT = 48
+"""The same if a pixel depends on more of it than `LARGEST_CONTEXT`, as in ESRGAN: what is further matters little."""
 LARGEST_CONTEXT = 80
 """LR pixels around a tile up to which tiles are exact: those of EDSR take 72, those of ESRGAN would take 350."""
 
@@ -77,7 +79,9 @@ class NetworkWeights(NamedTuple):
     @property
     def context(self) -> int:
         """LR pixels to read around a tile."""
-        return self.reach if self.has_exact_tiles else GLOBAL_CONTEXT
+        if self.has_exact_tiles:
+            return self.reach
+        return FAR_CONTEXT if self.body.is_local else GLOBAL_CONTEXT
 
     def map_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Shape of a depth map of an image: (G, ceil(H/t), ceil(W/t))."""
