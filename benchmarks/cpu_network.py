@@ -1,7 +1,7 @@
 """Whole networks on the native engine, at full and half depth, against dense runtimes with the same weights.
 
-`python benchmarks/cpu_network.py [--rounds 9] [--threads N] [--cases NAME...] [--avx2]`. The weights are random: time
-does not depend on them. Equality is checked first. The last line is JSON.
+`python benchmarks/cpu_network.py [--rounds 9] [--threads N] [--cases NAME...] [--peers NAME...] [--avx2]`.
+The weights are random: time does not depend on them. Equality is checked first. The last line is JSON.
 
 edsr-baseline-x2 is body and tail for features of 180x320 pixels; half the depth is a random map of mean 8 of 16.
 The others are whole networks on an LR image, where half is a desired depth of half the blocks: ours then runs its
@@ -16,7 +16,17 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from networks import random_model
-from peers import add_avx2_option, check_equal, environment, limit_to_avx2, open_peers, row, spread, time_in_turns
+from peers import (
+    PEERS,
+    add_avx2_option,
+    check_equal,
+    environment,
+    limit_to_avx2,
+    open_peers,
+    row,
+    spread,
+    time_in_turns,
+)
 from torch import Tensor, nn
 
 from adadsr import Execution, Upscaler, backends
@@ -104,11 +114,11 @@ def whole(case: str, threads: int) -> tuple[nn.Module, Tensor, Ours]:
     return Dense(Network.of(model).requires_grad_(False)), lr, ours
 
 
-def measure(case: str, rounds: int, threads: int) -> list[dict]:
+def measure(case: str, rounds: int, threads: int, names: list[str]) -> list[dict]:
     """The rows of one case."""
     module, example, ours = baseline(threads) if case == "edsr-baseline-x2" else whole(case, threads)
     with torch.inference_mode():
-        peers = open_peers(module, example.clone(), threads)
+        peers = open_peers(module, example.clone(), threads, names)
     check_equal(peers | {"ours": ours["tiles", 1.0]}, TOLERANCE)
     times = time_in_turns(peers | {f"{mask} {active}": run for (mask, active), run in ours.items()}, rounds)
     for name in peers:
@@ -123,12 +133,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--cases", nargs="+", choices=cases, default=cases)
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS)
     add_avx2_option(parser)
     arguments = parser.parse_args()
     if arguments.avx2:
         limit_to_avx2()
     torch.set_num_threads(arguments.threads)
-    rows = [entry for case in arguments.cases for entry in measure(case, arguments.rounds, arguments.threads)]
+    options = arguments.rounds, arguments.threads, arguments.peers
+    rows = [entry for case in arguments.cases for entry in measure(case, *options)]
     print(json.dumps({"rows": rows, **environment(arguments.threads)}))
 
 
