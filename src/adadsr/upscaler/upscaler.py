@@ -17,17 +17,11 @@ from adadsr.graph.depth import expand_tiles
 from adadsr.images import Picture
 from adadsr.networks import Model
 from adadsr.upscaler.execution import Execution
-from adadsr.upscaler.frame import Frame
-from adadsr.upscaler.memory import Layout, SharedMemory, lay_out, shared_limit
+from adadsr.upscaler.memory import Layout, SharedMemory, lay_out_picture, shared_limit
 from adadsr.upscaler.plan import Plan
 from adadsr.upscaler.report import Report, Target
 from adadsr.upscaler.sources import Sink, Source, open_source
 from adadsr.upscaler.tiled_run import Executed, TiledRun
-
-DEPTH_COPIES = 4
-"""LR-sized maps that are in memory at once while a depth map is planned and returned."""
-SCORE_COPIES = 4
-"""The same for scores."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +104,10 @@ class Upscaler:
         """Scale factor of width and height."""
         return self.config.scale
 
+    def layout(self, height: int, width: int, held: int) -> Layout:
+        """How an image of this size is cut. held: see `Source.held_bytes`. Raises InputError if it does not fit."""
+        return lay_out_picture(self.engine, height, width, held, self.execution)
+
     def prepare(
         self,
         image: Any,
@@ -172,16 +170,6 @@ class Upscaler:
         result = prepared.run(plan, progress=progress)
         return replace(result, report=replace(result.report, seconds=time.perf_counter() - start))
 
-    def layout(self, height: int, width: int, held: int) -> Layout:
-        """How an image of this size is cut. held: see `Source.held_bytes`. Raises InputError if it does not fit."""
-        network = self.engine.network
-        frame = Frame.of(height, width, self.execution.border, network.depth_tile)
-        held += 4 * 3 * (frame.box.area - height * width)
-        if network.adapter is not None:
-            scores = SCORE_COPIES * network.adapter.n_scores / network.depth_tile**2
-            held += int(4 * frame.box.area * (DEPTH_COPIES * network.n_groups + scores))
-        return lay_out(self.engine, frame, held, self.execution)
-
     def full_precision(self) -> Engine:
         """The engine in float32, for tiles that overflow in half precision; made on first use."""
         with self._lock:
@@ -195,25 +183,25 @@ class Upscaler:
 
 
 class Prepared:
-    """An image ready to run at any budget; further budgets reuse head and adapter. Made by `Upscaler.prepare`."""
+    """An image ready to run at any budget; further budgets reuse head and adapter. Made by `Upscaler.prepare`.
+
+    Attributes:
+        size: (width, height) of the image.
+    """
 
     def __init__(self, upscaler: Upscaler, source: Source) -> None:
         self._upscaler, self._source = upscaler, source
         engine, lr = upscaler.engine, source.lr()
         if not np.isfinite(to_numpy(lr)).all():
             raise InputError("image contains NaN or infinity; values must be finite and in 0..255")
-        layout = upscaler.layout(int(lr.shape[0]), int(lr.shape[1]), source.held_bytes(upscaler.scale))
+        height, width = int(lr.shape[0]), int(lr.shape[1])
+        self.size = width, height
+        layout = upscaler.layout(height, width, source.held_bytes(upscaler.scale))
         self._color = TiledRun(engine, upscaler.full_precision, lr, layout, upscaler.memory)
         alpha = source.alpha()
         self._alpha = (
             None if alpha is None else TiledRun(engine, upscaler.full_precision, alpha, layout, upscaler.memory)
         )
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(width, height) in LR pixels."""
-        frame = self._color.layout.frame
-        return frame.width, frame.height
 
     @property
     def layout(self) -> Layout:
@@ -290,7 +278,7 @@ class Prepared:
         network, (width, height) = self._color.network, self.size
         if plan.depth_map is None:
             return np.full((network.n_groups, height, width), network.n_blocks, np.float32)
-        depths = expand_tiles(plan.depth_map, network.depth_tile, height, width)
+        depths = expand_tiles(plan.depth_map, network.depth_tile * network.square, height, width)
         return np.ascontiguousarray(depths.clip(0, network.n_blocks), np.float32)
 
     def _report(self, plan: Plan, executed: Executed, seconds: float) -> Report:
