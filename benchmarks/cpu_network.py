@@ -1,11 +1,12 @@
 """Whole networks on the native engine, at full and half depth, against dense runtimes with the same weights.
 
-`python benchmarks/cpu_network.py [--rounds 9] [--threads N] [--cases NAME...] [--avx2]`. The weights are random: time
-does not depend on them. Equality is checked first. The last line is JSON.
+`python benchmarks/cpu_network.py [--rounds 9] [--threads N] [--cases NAME...] [--peers NAME...] [--avx2]`.
+The weights are random: time does not depend on them. Equality is checked first. The last line is JSON.
 
 edsr-baseline-x2 is body and tail for features of 180x320 pixels; half the depth is a random map of mean 8 of 16.
-adaedsr-x2 and adarcan-x2 are whole networks on an LR image of 96x96, where half is a desired depth of half the blocks:
-ours then runs its adapter, too. The peers run the same network without an adapter, at full depth.
+The others are whole networks on an LR image, where half is a desired depth of half the blocks: ours then runs its
+adapter, too. The peers run the same network without an adapter, at full depth. esrgan-x4 has the form of Real-ESRGAN's
+x4plus, esrgan-anime-x4 that of its anime network, compact-x4 that of animevideov3.
 """
 
 import argparse
@@ -15,7 +16,17 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from networks import random_model
-from peers import add_avx2_option, check_equal, environment, limit_to_avx2, open_peers, row, spread, time_in_turns
+from peers import (
+    PEERS,
+    add_avx2_option,
+    check_equal,
+    environment,
+    limit_to_avx2,
+    open_peers,
+    row,
+    spread,
+    time_in_turns,
+)
 from torch import Tensor, nn
 
 from adadsr import Execution, Upscaler, backends
@@ -25,9 +36,13 @@ from adadsr.tensor_ops import OPS
 
 BASELINE = NetworkConfig("edsr", 2, 64, 16, 1, adaptive=True, depth_tile=4)
 WHOLE = {
-    "adaedsr-x2": NetworkConfig("edsr", 2, 256, 32, 1, adaptive=True, depth_tile=4),
-    "adarcan-x2": NetworkConfig("rcan", 2, 64, 20, 10, adaptive=True, depth_tile=4),
+    "adaedsr-x2": (NetworkConfig("edsr", 2, 256, 32, 1, adaptive=True, depth_tile=4), (96, 96)),
+    "adarcan-x2": (NetworkConfig("rcan", 2, 64, 20, 10, adaptive=True, depth_tile=4), (96, 96)),
+    "esrgan-x4": (NetworkConfig("esrgan", 4, 64, 23, 1, adaptive=True, depth_tile=4, growth=32), (96, 96)),
+    "esrgan-anime-x4": (NetworkConfig("esrgan", 4, 64, 6, 1, adaptive=True, depth_tile=4, growth=32), (128, 128)),
+    "compact-x4": (NetworkConfig("compact", 4, 64, 16), (180, 320)),
 }
+"""Configuration, height and width."""
 HEIGHT, WIDTH = 180, 320
 TOLERANCE = 1e-4
 Ours = dict[tuple[str, float], Callable[[], np.ndarray]]
@@ -81,25 +96,29 @@ def baseline(threads: int) -> tuple[nn.Module, Tensor, Ours]:
 
 def whole(case: str, threads: int) -> tuple[nn.Module, Tensor, Ours]:
     """The same for a network from LR to SR."""
-    model = random_model(WHOLE[case])
-    lr = torch.rand(1, 3, 96, 96) * 255
-    upscaler = Upscaler(model, Execution(backend="native", threads=threads))
-    half = WHOLE[case].n_resblocks / 2
-    return (
-        Dense(Network.of(model).requires_grad_(False)),
-        lr,
-        {
-            ("tiles", 1.0): lambda: upscaler(lr).image.numpy(),
-            ("tiles", 0.5): lambda: upscaler(lr, depth=half).image.numpy(),
-        },
-    )
+    config, size = WHOLE[case]
+    model, lr = random_model(config), torch.rand(1, 3, *size) * 255
+    # As the peers do, without a border, and without the clipping that would hide differences.
+    engine = backends.prepare(model.weights(), "native", threads=threads)
+    images = lr.permute(0, 2, 3, 1).contiguous().numpy()
+    upscaler = Upscaler(model, Execution(backend="native", threads=threads, border="zero"))
+
+    def full() -> np.ndarray:
+        sr = engine.tail(engine.body(engine.features(images)), Box(0, 0, *size))
+        return sr.transpose(0, 3, 1, 2)
+
+    ours: Ours = {("tiles", 1.0): full}
+    if config.adaptive:
+        half = config.n_resblocks / 2
+        ours["tiles", 0.5] = lambda: upscaler(lr, depth=half).image.numpy()
+    return Dense(Network.of(model).requires_grad_(False)), lr, ours
 
 
-def measure(case: str, rounds: int, threads: int) -> list[dict]:
+def measure(case: str, rounds: int, threads: int, names: list[str]) -> list[dict]:
     """The rows of one case."""
     module, example, ours = baseline(threads) if case == "edsr-baseline-x2" else whole(case, threads)
     with torch.inference_mode():
-        peers = open_peers(module, example.clone(), threads)
+        peers = open_peers(module, example.clone(), threads, names)
     check_equal(peers | {"ours": ours["tiles", 1.0]}, TOLERANCE)
     times = time_in_turns(peers | {f"{mask} {active}": run for (mask, active), run in ours.items()}, rounds)
     for name in peers:
@@ -114,12 +133,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--cases", nargs="+", choices=cases, default=cases)
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS)
     add_avx2_option(parser)
     arguments = parser.parse_args()
     if arguments.avx2:
         limit_to_avx2()
     torch.set_num_threads(arguments.threads)
-    rows = [entry for case in arguments.cases for entry in measure(case, arguments.rounds, arguments.threads)]
+    options = arguments.rounds, arguments.threads, arguments.peers
+    rows = [entry for case in arguments.cases for entry in measure(case, *options)]
     print(json.dumps({"rows": rows, **environment(arguments.threads)}))
 
 

@@ -38,7 +38,7 @@ def budget_for(network: NetworkWeights, width: int, height: int, share: float) -
     """The budget at which a share of the body runs; full depth is 1 and runs no adapter."""
     if share == 1:
         return 1.0
-    frame = Frame.of(height, width, "reflect", network.depth_tile)
+    frame = Frame.of(height, width, "reflect", network)
     shape = network.map_shape(height, width)
     least, most = (budget_of(network, frame, np.full(shape, depth, np.float32)) for depth in (0, network.n_blocks))
     return least + share * (most - least)

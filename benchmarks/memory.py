@@ -31,6 +31,7 @@ NETWORKS = {
     "edsr x4": NetworkConfig("edsr", 4, n_resblocks=2, adaptive=True, depth_tile=4),
     "rcan": NetworkConfig("rcan", 2, n_resblocks=2, n_groups=2, adaptive=True, depth_tile=4),
     "rcan, pixels": NetworkConfig("rcan", 2, n_resblocks=2, n_groups=2, adaptive=True),
+    "esrgan x4": NetworkConfig("esrgan", 4, n_resblocks=2, adaptive=True, depth_tile=4, growth=32),
 }
 CASES = [
     (backend, name, active) for backend in ("native", "torch") for name in NETWORKS for active in ("all", "left half")

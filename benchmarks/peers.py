@@ -11,7 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,19 @@ def limit_to_avx2() -> None:
     print(f"AVX2 only: ours and all peers but {' and '.join(UNLIMITED)}, which cannot be limited")
 
 
-def open_peers(module: nn.Module, example: Tensor, threads: int) -> dict[str, Runner | None]:
-    """Each peer ready to run a module on an example (1, C, H, W); all give (1, C', H', W') as an array."""
+def open_peers(
+    module: nn.Module, example: Tensor, threads: int, names: Collection[str] = PEERS
+) -> dict[str, Runner | None]:
+    """Each peer ready to run a module on an example (1, C, H, W); all give (1, C', H', W') as an array.
+
+    names: those to run beside torch.
+    """
     opened: dict[str, Runner | None] = {"torch": open_torch(module, example)}
     with tempfile.TemporaryDirectory() as folder:
         for name, opener in (("onnxruntime", open_onnxruntime), ("openvino", open_openvino), ("ncnn", open_ncnn)):
+            if name not in names:
+                opened[name] = None
+                continue
             try:
                 opened[name] = opener(module, example, threads, Path(folder))
             except ImportError as error:

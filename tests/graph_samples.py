@@ -13,10 +13,11 @@ from adadsr.tensor_ops import OPS
 
 Array32 = npt.NDArray[np.float32]
 BLOCKS = 3
-KINDS = [("edsr", 1), ("edsr", 4), ("rcan", 1), ("rcan", 4)]
-"""Backbone and depth tile of the adaptive networks."""
+RESIDUAL_KINDS = [("edsr", 1), ("edsr", 4), ("rcan", 1), ("rcan", 4)]
+KINDS = [*RESIDUAL_KINDS, ("esrgan", 4)]
+"""Backbone and depth tile of the adaptive networks; the first ones have residual blocks of two convs."""
 OTHER_KINDS = [("esrgan", 1), ("compact", 1)]
-"""Networks whose blocks are not residual blocks of two convs."""
+"""Networks without an adapter."""
 
 
 def config_of(backbone: str, depth_tile: int = 1, n_feats: int = 8, scale: int = 2) -> NetworkConfig:
@@ -27,7 +28,7 @@ def config_of(backbone: str, depth_tile: int = 1, n_feats: int = 8, scale: int =
         n_feats,
         BLOCKS,
         n_groups=2 if backbone == "rcan" else 1,
-        adaptive=backbone in ("edsr", "rcan"),
+        adaptive=(backbone, depth_tile) in KINDS,
         depth_tile=depth_tile,
         growth=4 if backbone == "esrgan" else 0,
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from adadsr.graph.calibration import DepthFamily, ErrorDepths, PixelDepths, family_of, fit_cost, fit_loss
 from adadsr.graph.depth import active_counts, dilate
-from graph_samples import Array32, build
+from graph_samples import KINDS, Array32, build
 
 BLOCKS = 8
 Make: TypeAlias = Callable[..., DepthFamily]
@@ -159,10 +159,12 @@ def test_scores_out_of_range_give_finite_predictions() -> None:
         assert 18 - BLOCKS < family.at_depth(2.0).sum() <= 18
 
 
-@pytest.mark.parametrize(("depth_tile", "kind"), [(1, PixelDepths), (4, ErrorDepths)])
-@pytest.mark.parametrize("backbone", ["edsr", "rcan"])
-def test_the_family_of_an_adapter(backbone: str, depth_tile: int, kind: type) -> None:
+@pytest.mark.parametrize(("backbone", "depth_tile"), KINDS)
+def test_the_family_of_an_adapter(backbone: str, depth_tile: int) -> None:
+    """Published adapters give a depth for each group; those of tiles an error for each depth, 0 included."""
     network = build(backbone, depth_tile)
+    kind, n_scores = (PixelDepths, network.n_groups) if depth_tile == 1 else (ErrorDepths, network.n_blocks + 1)
+    assert network.require_adapter().n_scores == n_scores
     family = family_of(network, np.zeros((network.require_adapter().n_scores, 2, 3), np.float32))
     assert isinstance(family, kind)
     assert family.depths(1.0).shape == (network.n_groups, 2, 3)

@@ -185,6 +185,16 @@ def test_a_plan_tells_what_all_networks_do():
     assert within.achieved_budget <= budget
 
 
+def test_a_plan_counts_pixels_of_the_image_where_the_network_sees_squares():
+    upscaler = Upscaler(model_of(NetworkConfig("esrgan", 2, 4, 1, growth=4, unshuffle=2)))
+    prepared = Chain.of(upscaler).prepare(picture_of(13, 9))
+    plan = prepared.plan()
+    assert (plan.before, plan.after, plan.reduced_from) == ((13, 9), (26, 18), None)
+    result = prepared.run(plan)
+    assert (result.report.input_size, result.report.output_size) == ((9, 13), (18, 26))
+    assert result.report.memory_bytes == plan.bytes
+
+
 def test_a_budget_too_small_for_any_network_is_refused_before_one_runs():
     chain, picture = chain_of(Size(scale=7)), picture_of(24, 20)
     prepared = chain.prepare(picture)

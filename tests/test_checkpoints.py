@@ -156,7 +156,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
             {"config": '{"backbone": "srcnn", "scale": 3, "n_feats": 4}'},
             "backbone='srcnn' is not one of edsr, rcan, esrgan, compact",
         ),
-        ({"config": '{"backbone": "esrgan", "scale": 3, "adaptive": true, "growth": 4}'}, "esrgan has no adapter"),
+        ({"config": '{"backbone": "esrgan", "scale": 3, "adaptive": true, "growth": 4}'}, "esrgan has one depth per"),
         ({"config": '{"backbone": "esrgan", "scale": 3, "growth": 9000000000}'}, "misshapen"),
         ({"config": '{"backbone": "edsr", "scale": 3, "n_resblocks": 1000000000}'}, "tensors are too few"),
         ({"config": '{"backbone": "edsr", "scale": 3, "n_resblocks": 2, "n_feats": 9000000000}'}, "are too few"),

@@ -273,7 +273,7 @@ def test_every_backend_runs_the_published_networks(name):
 
 def test_by_default_the_first_of_the_table_that_can_runs():
     assert backends.prepare(build("edsr")).backend == AVAILABLE[0]
-    assert backends.prepare(build("esrgan")).backend == "torch"
+    assert backends.prepare(build("esrgan")).backend == AVAILABLE[0]
     assert backends.prepare(build("edsr"), precision="float16").backend == "torch"
     names = list(BACKENDS)
     assert names.index("torch") < names.index("triton")  # nobody gets what is experimental without asking

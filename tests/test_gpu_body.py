@@ -17,7 +17,7 @@ from adadsr.graph.price import body_macs
 from gpu_samples import DEVICE, HALF, UNTIMED, no_waiting
 from graph_samples import (
     BLOCKS,
-    KINDS,
+    RESIDUAL_KINDS,
     Array32,
     assert_as_exact_as_dense,
     build,
@@ -27,7 +27,7 @@ from graph_samples import (
     z0_of,
 )
 
-kinds = pytest.mark.parametrize(("backbone", "depth_tile"), KINDS)
+kinds = pytest.mark.parametrize(("backbone", "depth_tile"), RESIDUAL_KINDS)
 tiles = pytest.mark.parametrize("depth_tile", [1, 4])
 
 

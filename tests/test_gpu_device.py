@@ -15,7 +15,7 @@ from adadsr.graph import NetworkWeights
 from adadsr.networks import NetworkConfig
 from adadsr.tensor_ops import OPS
 from gpu_samples import DEVICE, HALF, UNTIMED, no_waiting
-from graph_samples import KINDS, depth_map_of, lr_images, network_of, tensors, z0_of
+from graph_samples import RESIDUAL_KINDS, depth_map_of, lr_images, network_of, tensors, z0_of
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -31,14 +31,14 @@ def build(backbone: str, depth_tile: int, n_feats: int = 64, n_resblocks: int = 
     return network_of(NetworkConfig(backbone, 2, n_feats, n_resblocks, groups, adaptive=True, depth_tile=depth_tile))
 
 
-@pytest.mark.parametrize(("backbone", "depth_tile"), KINDS)
+@pytest.mark.parametrize(("backbone", "depth_tile"), RESIDUAL_KINDS)
 def test_random_masks(backbone: str, depth_tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Error against float64 at most twice that of the dense float32 computation without tf32."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     network = build(backbone, depth_tile)
     body, exact_body = (tensors(network.body, dtype, "cuda") for dtype in (torch.float32, torch.float64))
     ours, rng = TritonBody(body, UNTIMED, "ieee"), np.random.default_rng(0)
-    for seed in range(MASKS // len(KINDS)):
+    for seed in range(MASKS // len(RESIDUAL_KINDS)):
         size = tuple(int(rng.integers(1, most)) for most in (4, 70, 70))
         z0, depths = (tensors(make(network, seed, *size), device="cuda") for make in (z0_of, depth_map_of))
         exact = exact_body.run(OPS, z0.double(), depths.double())
@@ -62,7 +62,7 @@ def test_half_precision_under_the_measured_plan(depth_tile: int, channels: int, 
     assert (z - exact).abs().max() <= 2 * dense
 
 
-@pytest.mark.parametrize(("backbone", "depth_tile"), KINDS)
+@pytest.mark.parametrize(("backbone", "depth_tile"), RESIDUAL_KINDS)
 def test_a_whole_forward_is_recorded_as_a_graph(backbone: str, depth_tile: int) -> None:
     """Replays follow the image and the depth that they are given; nothing in between waits for the device."""
     network = as_tensors(build(backbone, depth_tile), DEVICE, torch.float32)

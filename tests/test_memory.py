@@ -58,7 +58,7 @@ class Sketch:
 
 
 def frame_of(height, width):
-    return Frame.of(height, width, "reflect", 4)
+    return Frame.of(height, width, "reflect", Sketch(DEEP).network)
 
 
 @pytest.fixture(scope="module")

@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 from adadsr.backends import DepthMap
 from adadsr.errors import BackendError
 from adadsr.geometry import Box
-from adadsr.graph import Attention, ConvWeights, HeadWeights, NetworkWeights
+from adadsr.graph import Attention, ConvWeights, GroupWeights, HeadWeights, NetworkWeights
 from engine_samples import assert_as_exact_as_float32, defined, run
-from graph_samples import KINDS, Array32, build, config_of, depth_map_of, lr_images, network_of
+from graph_samples import KINDS, OTHER_KINDS, Array32, build, config_of, depth_map_of, lr_images, network_of
 from native_samples import ISAS, _native
 
 # isort: split
-from adadsr.backends.native import body as native_body
+from adadsr.backends.native import chain_tail, wavefront, workspaces
 from adadsr.backends.native import tail as native_tail
-from adadsr.backends.native import workspaces
 from adadsr.backends.native.engine import NativeEngine
 from adadsr.backends.native.tile_threshold import TileThreshold
 from adadsr.backends.native.workspaces import Lease, Needs, Size
 
-every_kind = pytest.mark.parametrize(("backbone", "tile"), KINDS)
+adaptive_kind = pytest.mark.parametrize(("backbone", "tile"), KINDS)
+every_kind = pytest.mark.parametrize(("backbone", "tile"), [*KINDS, *OTHER_KINDS])
 seeds = st.integers(0, 2**31)
 
 
@@ -49,29 +49,36 @@ def test_every_instruction_set_equals_the_definition(isa: str, backbone: str, ti
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("backbone", ["edsr", "esrgan", "compact"])
 @settings(max_examples=8)
 @given(seed=seeds, height=st.integers(1, 20), width=st.integers(1, 9), step=st.sampled_from([1, 200, 2**14]))
-def test_tails_of_every_scale(isa: str, scale: int, seed: int, height: int, width: int, step: int) -> None:
+def test_tails_of_every_scale(
+    isa: str, scale: int, backbone: str, seed: int, height: int, width: int, step: int
+) -> None:
     """However many rows their convs advance at a time."""
-    engine = NativeEngine(network_of(config_of("edsr", 4, 5, scale)), 2, isa)
+    engine = NativeEngine(network_of(config_of(backbone, 4 if backbone == "edsr" else 1, 5, scale)), 2, isa)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(native_tail, "STEP_PIXELS", step)
+        patch.setattr(chain_tail, "STEP_ROWS", 1 + step // 100)
+        patch.setattr(chain_tail, "FEWEST_ROWS", 4)
+        patch.setattr(chain_tail, "REGION_BYTES", 100 * step)
         check(engine, lr_images(seed, 2, height, width), None)
 
 
 @pytest.mark.parametrize("band", [1, 5000, 20_000])
+@pytest.mark.parametrize(("backbone", "tile"), [("edsr", 4), ("esrgan", 4), ("esrgan", 1), ("compact", 1)])
 @settings(max_examples=20)
 @given(seed=seeds, batch=st.integers(1, 2), height=st.integers(1, 45), width=st.integers(1, 18))
 def test_blocks_that_advance_together_equal_one_after_the_other(
-    band: int, seed: int, batch: int, height: int, width: int
+    band: int, backbone: str, tile: int, seed: int, batch: int, height: int, width: int
 ) -> None:
     """Bit for bit: a band changes the order of convs, not what they see."""
-    engine = engine_of("edsr", 4)
+    engine = engine_of(backbone, tile)
     lr = lr_images(seed, batch, height, width)
     for depth_map in (depth_map_of(engine.network, seed, batch, height, width), None):
         expected = run(engine, lr, depth_map)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(native_body, "BAND_BYTES", band)
+            patch.setattr(wavefront, "BAND_BYTES", band)
             np.testing.assert_array_equal(run(engine, lr, depth_map), expected)
 
 
@@ -101,7 +108,8 @@ def test_nothing_is_allocated_for_a_second_image_and_all_of_it_was_announced(bac
 
     def run_all(depths: DepthMap | None) -> None:
         z0 = engine.features(lr)
-        engine.scores(z0, 2.0)
+        if engine.adapter is not None:
+            engine.scores(z0, 2.0)
         engine.tail(engine.body(z0, depths), Box(0, 0, 37, 30))
 
     run_all(depth_map * np.float32(0.3))
@@ -132,7 +140,8 @@ def test_the_footprint_is_what_is_allocated(
 
     monkeypatch.setattr(engine._memory, "_canvas", recorded)
     z0 = engine.features(lr)
-    engine.scores(z0, 2.0)
+    if engine.adapter is not None:
+        engine.scores(z0, 2.0)
     z = engine.body(z0, depth_map_of(engine.network, 1, 2, 37, 30))
     sr = engine.tail(z, Box(0, 0, 37, 30))
     lists = [part for _, each in engine._memory._lists for part in (*each.positions, *each.depths, each.scratch)]
@@ -205,7 +214,7 @@ def test_threads_change_no_bit(backbone: str, tile: int) -> None:
     np.testing.assert_array_equal(results[2], results[0])
 
 
-@every_kind
+@adaptive_kind
 def test_the_scores_of_a_window_are_those_of_the_image_to_the_last_bit(backbone: str, tile: int) -> None:
     """Where it reaches as far as the adapter and the head do, and starts at a multiple of four pixels."""
     engine, lr = engine_of(backbone, tile), lr_images(2, 1, 77, 90)
@@ -243,7 +252,7 @@ def with_block(network: NetworkWeights, number: int, **parts: object) -> Network
     return network._replace(body=network.body._replace(groups=(group._replace(blocks=tuple(blocks)),)))
 
 
-EDSR, RCAN_TILES = build("edsr", 1), build("rcan", 4)
+EDSR, RCAN_TILES, ESRGAN, COMPACT = build("edsr", 1), build("rcan", 4), build("esrgan"), build("compact")
 REFUSED = {
     r"a conv of block 1 of group 0 has weights \(8, 8, 5, 5\)": with_block(EDSR, 1, conv2=conv(8, 8, 5, 5)),
     r"block 0 of group 0 has weights \(8, 7, 3, 3\); .* needs \(8, 8, 3, 3\)": with_block(
@@ -255,7 +264,7 @@ REFUSED = {
     r"a depth_tile of 1 or 4, not 2": EDSR._replace(body=EDSR.body._replace(depth_tile=2)),
     r"bodies that end in a 3x3 conv and a skip": EDSR._replace(body=EDSR.body._replace(conv=None)),
     r"the head's conv has weights \(8, 3, 5, 5\)": EDSR._replace(head=EDSR.head._replace(conv=conv(8, 3, 5, 5))),
-    r"heads of one 3x3 conv in 0\.\.255": EDSR._replace(head=HeadWeights(EDSR.head.conv, range=1.0)),
+    r"in 0\.\.255; choose another backend": EDSR._replace(head=HeadWeights(EDSR.head.conv, range=1.0)),
     r"conv 2 of the tail has weights \(3, 8, 1, 1\)": EDSR._replace(tail=EDSR.tail._replace(last=conv(3, 8, 1, 1))),
     r"the adapter's first conv has weights": EDSR._replace(adapter=EDSR.adapter._replace(tile=4)),
     r"multiplies the input of an adapter for single pixels only": RCAN_TILES._replace(
@@ -266,8 +275,17 @@ REFUSED = {
             rest=(EDSR.adapter.rest[0]._replace(slope=np.zeros(2, np.float32)), *EDSR.adapter.rest[1:])
         )
     ),
-    r"head": build("compact"),
-    r"choose another backend": build("esrgan"),
+    r"block 0 of group 0 is a ResidualDenseBlock": ESRGAN._replace(
+        body=ESRGAN.body._replace(groups=(GroupWeights((*ESRGAN.body.blocks, *EDSR.body.blocks)),))
+    ),
+    r"conv 2 of chain 1 of block 1 has weights \(4, 8, 3, 3\); .* needs \(8, 12, 3, 3\)": with_block(
+        ESRGAN, 1, chains=((conv(4, 8, 3, 3), conv(4, 8, 3, 3)),) * 3
+    ),
+    r"block 1 has 2 chains, block 0 has 3": with_block(ESRGAN, 1, chains=ESRGAN.body.blocks[1].chains[:2]),
+    r"the conv of block 1 has weights \(8, 9, 3, 3\)": with_block(COMPACT, 1, conv=conv(8, 9, 3, 3)),
+    r"the conv of block 2 has slopes \(1,\) of float32, not \(8,\)": with_block(
+        COMPACT, 2, slope=np.zeros(1, np.float32)
+    ),
 }
 
 

@@ -237,6 +237,20 @@ def test_repacked_weights_are_those_that_were_packed(isa: str, channels: int, ou
 
 
 @pytest.mark.parametrize("isa", ISAS)
+def test_weights_that_were_zero_run_once_they_are_replaced(isa: str) -> None:
+    """Points whose weights are all zero are left out, until others take their place."""
+    images, conv = random_conv(6, 1, 16, 16, 8, 8)
+    results = []
+    for packed in (_native.TileWeights(*map(torch.zeros_like, conv), isa), _native.blank_weights(16, 16, isa)):
+        result = _native.Canvas(1, 8, 8, 16)
+        _native.repack(packed, *arrays_of(conv), False, 1)
+        _native.conv_tiles(packed, canvas_of(images), result, _native.Positions.all(4), _native.Scratch(), 1)
+        results.append(images_of(result))
+    assert results[0].any()
+    assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("isa", ISAS)
 def test_a_gradient_passes_where_the_relu_did(isa: str) -> None:
     """Not where it returned zero, minus zero or NaN."""
     images, conv = random_conv(2, 1, 8, 8, 8, 8)

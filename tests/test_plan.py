@@ -16,6 +16,7 @@ from engine_samples import AVAILABLE
 from upscaler_samples import BLOCKS, CONFIGS, DEEP, model_of, photo, spied, tensor_photo
 
 every_network = pytest.mark.parametrize("name", CONFIGS)
+TILES = [name for name, config in CONFIGS.items() if config.depth_tile > 1]
 every_cut = pytest.mark.parametrize("tile", [None, 16])
 SPARSE = [name for name in AVAILABLE if name != "dense"]
 REQUESTS = [{}, {"depth": 1.5}, {"budget": 0.9}]
@@ -148,7 +149,7 @@ def test_a_budget_pays_for_whole_blocks(value):
     np.testing.assert_array_equal(depth_map, np.round(depth_map))
 
 
-@pytest.mark.parametrize("name", ["adaedsr-tiles", "adarcan-tiles"])
+@pytest.mark.parametrize("name", TILES)
 @given(depth=st.floats(0, BLOCKS), seed=st.integers(0, 99))
 @settings(max_examples=8)
 def test_the_mean_depth_is_the_desired_one(name, depth, seed):
@@ -314,7 +315,7 @@ def test_a_budget_prices_the_whole_image_whatever_the_tiles():
         np.testing.assert_array_equal(depth_map, maps[0])
 
 
-@pytest.mark.parametrize("name", ["adaedsr-tiles", "adarcan-tiles"])
+@pytest.mark.parametrize("name", TILES)
 @given(seed=st.integers(0, 99), losses=st.tuples(st.floats(0, 4), st.floats(0, 4)))
 @settings(max_examples=8)
 def test_a_larger_loss_never_goes_deeper_and_is_kept(name, seed, losses):
@@ -326,7 +327,7 @@ def test_a_larger_loss_never_goes_deeper_and_is_kept(name, seed, losses):
         assert (loose.depth_map <= strict.depth_map).all()
 
 
-@pytest.mark.parametrize("name", ["adaedsr-tiles", "adarcan-tiles"])
+@pytest.mark.parametrize("name", TILES)
 def test_less_budget_is_predicted_to_lose_more(name):
     prepared = Upscaler(model_of(CONFIGS[name])).prepare(photo(40, 33))
     losses = [prepared.plan(budget=budget).predicted_loss for budget in (1.0, 0.9, 0.8, 0.7)]

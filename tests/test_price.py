@@ -98,8 +98,11 @@ def test_the_body_by_looking_at_each_pixel(depth_tile: int) -> None:
 
 def test_a_conv_is_counted_where_later_convs_of_its_block_look() -> None:
     class Wide:
-        reach, image_macs, is_sparse = 3, 7, True
+        reach, image_macs = 3, 7
         stages = (Stage(macs=100, dilation=2), Stage(macs=10, dilation=0))
+
+        def is_sparse(self, depth_tile: int) -> bool:
+            return True
 
     body = BodyWeights((GroupWeights((Wide(), Wide())),), None)  # type: ignore[arg-type]
     depth_map: Array32 = np.zeros((1, 1, 9, 9), np.float32)

@@ -29,6 +29,7 @@ CASES: dict[str, tuple[NetworkConfig, StepDepths]] = {
     "adaedsr, pixels": (NetworkConfig("edsr", 2, 32, 2, adaptive=True), SOME),
     "adarcan, tiles": (NetworkConfig("rcan", 2, 16, 2, n_groups=2, adaptive=True, depth_tile=4), SOME),
     "esrgan": (NetworkConfig("esrgan", 4, 16, 1, growth=16), None),
+    "adaesrgan, tiles": (NetworkConfig("esrgan", 2, 16, 2, adaptive=True, depth_tile=4, growth=16), SOME),
     "compact": (NetworkConfig("compact", 2, 16, 2), None),
 }
 

@@ -9,7 +9,9 @@ import torch
 from PIL import Image, ImageCms
 
 from adadsr import Execution, Upscaler, checkpoints, images
+from adadsr.backends import BACKENDS
 from adadsr.errors import BackendError, CheckpointError, ImageFileError, InputError
+from adadsr.graph.network import FAR_CONTEXT
 from adadsr.images import Picture
 from adadsr.networks import Network, NetworkConfig
 from engine_samples import AVAILABLE
@@ -38,6 +40,9 @@ def test_a_depth_is_what_the_network_defines(name, depth):
         assert (result.depth_map == BLOCKS).all()
 
 
+DEFAULT_BACKEND = next(name for name, row in BACKENDS.items() if row.missing("cpu") is None)
+
+
 @pytest.mark.parametrize(
     "config", [NetworkConfig("esrgan", 4, 8, 2, growth=4), NetworkConfig("compact", 3, 8, 4)], ids=["esrgan", "compact"]
 )
@@ -48,8 +53,32 @@ def test_networks_of_another_form_run_through_the_same_door(config, tile):
     with torch.inference_mode():
         expected = Network.of(model)(lr).sr.clamp(0, 255)
     torch.testing.assert_close(result.image, expected, rtol=0, atol=EXPECTED_ERROR)
-    assert result.report.backend == "torch"
+    assert result.report.backend == DEFAULT_BACKEND
     assert result.report.exact
+
+
+@pytest.mark.parametrize("backend", [name for name in ("native", "torch") if BACKENDS[name].missing("cpu") is None])
+def test_an_adaptive_esrgan_runs_sparsely_and_exactly_in_tiles(backend):
+    """Its depth map is that of the whole image, and a block runs where the hidden features of the next are read."""
+    model = model_of(NetworkConfig("esrgan", 2, 8, 2, adaptive=True, depth_tile=4, growth=4))
+    lr = tensor_photo(61, 70)[None]
+    whole, tiled = (Upscaler(model, Execution(tile=tile, backend=backend))(lr, budget=0.7) for tile in (None, 24))
+    assert (whole.report.tiles, tiled.report.tiles) == (1, 9)
+    assert tiled.report.exact
+    assert abs(whole.report.achieved_budget - 0.7) < 0.01
+    assert whole.report.executed_gmacs < 0.71 * whole.report.dense_gmacs
+    assert 0 < whole.report.mean_depth < 2
+    np.testing.assert_array_equal(whole.depth_map, tiled.depth_map)
+    torch.testing.assert_close(whole.image, tiled.image, rtol=0, atol=EXPECTED_ERROR)
+
+
+def test_a_network_that_looks_very_far_is_not_exact_in_tiles():
+    model = model_of(NetworkConfig("esrgan", 2, 4, 6, growth=4))
+    network = model.weights()
+    assert (network.reach, network.context, network.has_exact_tiles) == (1 + 6 * 15 + 1 + 2, FAR_CONTEXT, False)
+    lr = tensor_photo(20, 90)[None]
+    reports = [Upscaler(model, Execution(tile=tile))(lr).report for tile in (None, 40)]
+    assert [(report.tiles, report.exact) for report in reports] == [(1, True), (3, False)]
 
 
 def test_the_result_is_of_the_kind_that_was_given(upscaler, tmp_path):

@@ -140,6 +140,23 @@ void clear_tiles(Canvas& canvas, const Positions& tiles, int threads) {
     });
 }
 
+void copy_tiles(const Canvas& source, Canvas& out, const Positions& tiles, int threads) {
+    const Positions no_pixels;
+    tiles.check_below(out.tiles());
+    if (!source.same_size(out) || source.pitch() != out.pitch()) {
+        refuse("source has to have the size and the channels of out");
+    }
+    const Lists lists{tiles, no_pixels};
+    Pool::instance().run(lists.pieces(), threads, [&](int piece, int) {
+        lists.visit_piece(out.geometry(), piece, [&](int image, int row, int column, int side) {
+            for (int y = 0; y < side; ++y) {
+                const float* from = source.pixel(image, row + y, column);
+                std::copy_n(from, side * out.pitch(), out.pixel(image, row + y, column));
+            }
+        });
+    });
+}
+
 std::size_t attention_floats(int batch, int channels, int positions) {
     const auto rows = static_cast<std::size_t>(std::max(1, pieces_of(positions)) + kRows);
     return rows * batch * round_up(channels, kChannelStep);

@@ -1,7 +1,9 @@
 // Python's operations. None holds the interpreter's lock while it computes.
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -16,19 +18,6 @@ namespace {
 
 using namespace nb::literals;
 using Unlocked = nb::call_guard<nb::gil_scoped_release>;
-
-Finish make_finish(
-    bool relu, float slope, const Depths* depths, float block, const Canvas* plus,
-    const Canvas* passed = nullptr) {
-    Finish finish;
-    finish.relu = relu;
-    finish.slope = slope;
-    finish.depths = depths;
-    finish.block = block;
-    finish.plus = plus;
-    finish.passed = passed;
-    return finish;
-}
 
 void bind_queries(nb::module_& module) {
     module.def("isas", [] {
@@ -71,19 +60,22 @@ void bind_convs(nb::module_& module) {
         "conv_tiles",
         [](const TileWeights& weights, const Canvas& source, Canvas& out, const Positions& tiles,
            Scratch& scratch, int threads, bool relu, float slope, const Depths* depths, float block,
-           const Canvas* plus, const Canvas* passed) {
-            const Finish finish = make_finish(relu, slope, depths, block, plus, passed);
-            conv_tiles(weights, source, out, tiles, finish, scratch, at_least_one(threads));
+           const Canvas* plus, const Canvas* passed, const Canvas* also, float also_factor,
+           const Canvas* second, int out_channel) {
+            const Finish finish{relu, slope, depths, block, plus, passed, also, also_factor};
+            const Slices slices{second, out_channel};
+            conv_tiles(weights, source, out, tiles, finish, slices, scratch, at_least_one(threads));
         },
         "weights"_a, "source"_a, "out"_a, "tiles"_a, "scratch"_a, "threads"_a, nb::kw_only(),
         "relu"_a = false, "slope"_a = 1.0f, "depths"_a = nb::none(), "block"_a = 0.0f,
-        "plus"_a = nb::none(), "passed"_a = nb::none(), Unlocked());
+        "plus"_a = nb::none(), "passed"_a = nb::none(), "also"_a = nb::none(),
+        "also_factor"_a = 1.0f, "second"_a = nb::none(), "out_channel"_a = -1, Unlocked());
     module.def(
         "conv_pixels",
         [](const PixelWeights& weights, const Canvas& source, Canvas& out, const Positions& pixels,
            int threads, bool relu, float slope, const Depths* depths, float block,
            const Canvas* plus) {
-            const Finish finish = make_finish(relu, slope, depths, block, plus);
+            const Finish finish{relu, slope, depths, block, plus};
             conv_pixels(weights, source, out, pixels, finish, at_least_one(threads));
         },
         "weights"_a, "source"_a, "out"_a, "pixels"_a, "threads"_a, nb::kw_only(), "relu"_a = false,
@@ -92,6 +84,12 @@ void bind_convs(nb::module_& module) {
 }
 
 void bind_attention(nb::module_& module) {
+    module.def(
+        "copy_tiles",
+        [](const Canvas& source, Canvas& out, const Positions& tiles, int threads) {
+            copy_tiles(source, out, tiles, at_least_one(threads));
+        },
+        "source"_a, "out"_a, "tiles"_a, "threads"_a, Unlocked());
     module.def(
         "clear_tiles",
         [](Canvas& canvas, const Positions& tiles, int threads) {
@@ -126,6 +124,18 @@ void bind_ends(nb::module_& module) {
         },
         "weights"_a, "source"_a, "out"_a, "scratch"_a, "threads"_a, nb::kw_only(), "slope"_a = 1.0f,
         Unlocked());
+    module.def(
+        "shuffle_pixels",
+        [](const Canvas& source, const Images<float>& out, int top, int left, int factor,
+           int threads, const std::optional<Images<const float>>& images) {
+            const auto to = view_images(out);
+            const auto from = images ? view_images(*images) : ImageView<const float>{};
+            const nb::gil_scoped_release unlocked;
+            shuffle_pixels(
+                source, images ? &from : nullptr, to, top, left, factor, at_least_one(threads));
+        },
+        "source"_a, nb::arg("out").noconvert(), "top"_a, "left"_a, "factor"_a, "threads"_a,
+        nb::arg("images").noconvert() = nb::none());
     module.def(
         "upsample",
         [](const std::vector<const UpsamplingWeights*>& weights, const Canvas& source,

@@ -1,6 +1,8 @@
 // Python's packed weights: what of an array's shape a kind of conv needs.
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
+#include <optional>
 #include <string>
 
 #include "bindings.h"
@@ -11,6 +13,8 @@ namespace adadsr {
 namespace {
 
 using namespace nb::literals;
+
+using Slopes = std::optional<Floats<1>>;
 
 constexpr std::size_t kMostChannels = 1 << 16, kMostImageChannels = 1 << 10, kMostSide = 16;
 
@@ -36,6 +40,17 @@ struct Shape {
     }
 };
 
+// Sets the slopes of a PReLU, one for each output channel.
+void add_slopes(Weights& weights, const Slopes& slopes) {
+    if (!slopes) return;
+    if (slopes->shape(0) != static_cast<std::size_t>(weights.out_channels())) {
+        refuse(
+            slopes->shape(0), " slopes for ", weights.out_channels(),
+            " channels; give one for each");
+    }
+    weights.set_slopes(slopes->data());
+}
+
 void check_upscale_factor(int factor, int out) {
     if (factor < 1 || factor > 4) {
         refuse("an upscale factor is from 1 to 4, not ", factor);
@@ -51,13 +66,14 @@ void check_upscale_factor(int factor, int out) {
 
 void make_tiles(
     TileWeights* self, const Floats<4>& weight, const Floats<1>& bias, const std::string& isa,
-    int upscale_factor) {
+    int upscale_factor, const Slopes& slopes) {
     const Shape shape(weight, bias, 3);
     check_upscale_factor(upscale_factor, shape.out);
     const Kernels& kernels = kernels_named(isa.c_str());
     const nb::gil_scoped_release unlocked;
     new (self)
         TileWeights(kernels, weight.data(), bias.data(), shape.out, shape.in, upscale_factor);
+    add_slopes(*self, slopes);
 }
 
 void make_pixels(
@@ -81,7 +97,7 @@ void make_upsampling(
 
 void make_head(
     HeadWeights* self, const Floats<4>& weight, const Floats<1>& bias, const Floats<1>& mean,
-    const std::string& isa) {
+    const std::string& isa, const Slopes& slopes) {
     const Shape shape(weight, bias, 3);
     if (mean.shape(0) != weight.shape(1)) {
         refuse("the mean has ", mean.shape(0), " channels, the images ", shape.in);
@@ -91,6 +107,7 @@ void make_head(
     }
     const Kernels& kernels = kernels_named(isa.c_str());
     new (self) HeadWeights(kernels, weight.data(), bias.data(), mean.data(), shape.out, shape.in);
+    add_slopes(*self, slopes);
 }
 
 void make_patches(
@@ -131,7 +148,9 @@ void bind_weights(nb::module_& module) {
     const auto weight = [] { return nb::arg("weight").noconvert(); };
     const auto bias = [] { return nb::arg("bias").noconvert(); };
     nb::class_<TileWeights>(module, "TileWeights")
-        .def("__init__", &make_tiles, weight(), bias(), "isa"_a, "upscale_factor"_a = 1)
+        .def(
+            "__init__", &make_tiles, weight(), bias(), "isa"_a, "upscale_factor"_a = 1,
+            nb::arg("slopes").noconvert() = nb::none())
         .def_prop_ro("bytes", &TileWeights::bytes)
         .def("scratch_bytes", &scratch_bytes<TileWeights>, "threads"_a);
     nb::class_<PixelWeights>(module, "PixelWeights")
@@ -141,7 +160,9 @@ void bind_weights(nb::module_& module) {
         .def("__init__", &make_upsampling, weight(), bias(), "isa"_a, "upscale_factor"_a)
         .def_prop_ro("bytes", &UpsamplingWeights::bytes);
     nb::class_<HeadWeights>(module, "HeadWeights")
-        .def("__init__", &make_head, weight(), bias(), nb::arg("mean").noconvert(), "isa"_a)
+        .def(
+            "__init__", &make_head, weight(), bias(), nb::arg("mean").noconvert(), "isa"_a,
+            nb::arg("slopes").noconvert() = nb::none())
         .def_prop_ro("bytes", &HeadWeights::bytes)
         .def(
             "scratch_bytes",

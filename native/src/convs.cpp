@@ -18,9 +18,44 @@ std::string size_of(const Canvas& canvas) {
            std::to_string(g.width) + "x" + std::to_string(canvas.channels());
 }
 
+// A conv that reads two canvases or writes some channels of one.
+void check_slices(
+    const Weights& weights, const Canvas& source, const Canvas& out, const Slices& slices) {
+    const Canvas* second = slices.second;
+    const int read = second ? weights.k() - source.pitch() : 0;
+    if (second && (!second->same_size(source) || read < 1 || read > second->pitch())) {
+        refuse(
+            "a conv of ", weights.in_channels(), " channels does not fit a source of ",
+            size_of(source), " and further channels of ", size_of(*second));
+    }
+    if (slices.out_channel < 0) {
+        if (second && second->shares_memory(out)) refuse("the conv reads what it writes");
+        return;
+    }
+    const int end = slices.out_channel + round_up(weights.out_channels(), kChannelStep);
+    if (slices.out_channel % kChannelStep || end > out.pitch() || weights.upscale_factor() != 1) {
+        refuse(
+            "a conv to ", weights.out_channels(), " channels cannot write those from ",
+            slices.out_channel, " on of ", size_of(out));
+    }
+    if (second && second->shares_memory(out) && read > slices.out_channel) {
+        refuse("the conv reads the channels that it writes");
+    }
+}
+
+// A canvas that is read where `out` is written. is_whole: whether the conv writes all channels, one
+// pixel for one.
+void check_like_out(const char* name, const Canvas* canvas, const Canvas& out, bool is_whole) {
+    if (!canvas) return;
+    if (!is_whole) refuse(name, " needs a conv to all channels, without an upscale factor");
+    if (!canvas->same_size(out) || canvas->channels() != out.channels()) {
+        refuse(name, " is ", size_of(*canvas), ", not ", size_of(out), " as out is");
+    }
+}
+
 void check(
     const Weights& weights, const Canvas& source, const Canvas& out, const Positions& positions,
-    int count, const Canvas* plus) {
+    int count, const Finish& finish, const Slices& slices) {
     const int f = weights.upscale_factor(), parts = f * f;
     const Geometry &from = source.geometry(), &to = out.geometry();
     if (from.batch != to.batch || from.height * f != to.height || from.width * f != to.width) {
@@ -29,46 +64,53 @@ void check(
             size_of(source));
     }
     if (source.shares_memory(out)) refuse("source and out are the same canvas; give two");
-    if (source.channels() != weights.in_channels() ||
-        out.channels() * parts != weights.out_channels()) {
+    const bool is_read = slices.second || source.channels() == weights.in_channels();
+    const bool is_written =
+        slices.out_channel >= 0 || out.channels() * parts == weights.out_channels();
+    if (!is_read || !is_written) {
         refuse(
             "a conv of ", weights.in_channels(), " to ", weights.out_channels(),
             " channels does not fit a source of ", size_of(source), " and out of ", size_of(out),
             " with an upscale factor of ", f);
     }
-    if (plus && !(plus->same_size(out) && plus->channels() == out.channels())) {
-        refuse("plus is ", size_of(*plus), ", not ", size_of(out), " as out is");
-    }
+    check_slices(weights, source, out, slices);
+    const bool is_whole = f == 1 && slices.out_channel < 0;
+    check_like_out("plus", finish.plus, out, is_whole);
+    check_like_out("passed", finish.passed, out, is_whole);
+    check_like_out("also", finish.also, out, is_whole);
     positions.check_below(count);
 }
 
 ConvJob make_job(
     const Weights& weights, const Canvas& source, Canvas& out, const Positions& positions,
-    const Finish& finish) {
-    if (const Canvas* passed = finish.passed) {
-        if (!passed->same_size(out) || passed->channels() != out.channels()) {
-            refuse("passed is ", size_of(*passed), ", not ", size_of(out), " as out is");
-        }
-    }
+    const Finish& finish, const Slices& slices) {
     const Geometry& to = out.geometry();
+    const bool is_slice = slices.out_channel >= 0;
     Store store{};
-    store.out = out.data();
+    store.out = out.data() + (is_slice ? slices.out_channel : 0);
     store.row = to.row;
     store.plane = to.plane;
     store.upscale_factor = weights.upscale_factor();
     store.plus = finish.plus ? finish.plus->data() : nullptr;
+    store.passed = finish.passed ? finish.passed->data() : nullptr;
+    store.also = finish.also ? finish.also->data() : nullptr;
+    store.also_factor = finish.also_factor;
     store.pitch = out.pitch();
+    store.channels = is_slice ? round_up(weights.out_channels(), kChannelStep) : out.pitch();
     store.bias = weights.bias();
+    store.slopes = weights.slopes();
     store.relu = finish.relu;
     store.depths = finish.depths ? finish.depths->values.data() : nullptr;
     store.depth_side = finish.depths ? depth_side(*finish.depths, source.geometry()) : 1;
     store.block = finish.block;
     store.slope = finish.slope;
-    store.passed = finish.passed ? finish.passed->data() : nullptr;
     ConvJob job{};
     job.geometry = source.geometry();
     job.source = source.data();
     job.in_pitch = source.pitch();
+    job.second = slices.second ? slices.second->data() : nullptr;
+    job.second_pitch = slices.second ? slices.second->pitch() : 0;
+    job.k = weights.k();
     job.weights = weights.packed();
     job.panels = weights.panels();
     job.positions = positions.numbers.data();
@@ -114,9 +156,10 @@ float* Scratch::reserve(std::size_t floats, int workers) {
 
 void conv_tiles(
     const TileWeights& weights, const Canvas& source, Canvas& out, const Positions& tiles,
-    const Finish& finish, Scratch& scratch, int threads) {
-    check(weights, source, out, tiles, source.tiles(), finish.plus);
-    const ConvJob job = make_job(weights, source, out, tiles, finish);
+    const Finish& finish, const Slices& slices, Scratch& scratch, int threads) {
+    check(weights, source, out, tiles, source.tiles(), finish, slices);
+    ConvJob job = make_job(weights, source, out, tiles, finish, slices);
+    job.is_zero = weights.is_zero();
     if (!tiles.size()) return;
     const Kernels& kernels = weights.kernels();
     const int most = weights.tiles_per_call();
@@ -132,8 +175,8 @@ void conv_tiles(
 void conv_pixels(
     const PixelWeights& weights, const Canvas& source, Canvas& out, const Positions& pixels,
     const Finish& finish, int threads) {
-    check(weights, source, out, pixels, source.pixels(), finish.plus);
-    const ConvJob job = make_job(weights, source, out, pixels, finish);
+    check(weights, source, out, pixels, source.pixels(), finish, {});
+    const ConvJob job = make_job(weights, source, out, pixels, finish, {});
     if (job.store.depth_side != 1) {
         refuse("a conv of pixels needs a depth for each pixel, not for each tile");
     }

@@ -25,21 +25,33 @@ private:
     Buffer memory_;
 };
 
-// What a conv does with its sums: out = gate * relu(sum) + plus, or with PReLU in place of ReLU.
+// What a conv does with its sums: out = gate * (relu(sum) + factor * also) + plus, or with PReLU in
+// place of ReLU. The weights may have slopes of their own.
 struct Finish {
     bool relu = false;
     float slope = 1;  // of PReLU; 1 for none
     const Depths* depths = nullptr;
     float block = 0;  // the gate is clamp(depths - block, 0, 1); 1 without depths
     const Canvas* plus = nullptr;
-    const Canvas* passed = nullptr;  // sums become 0 where it is not above 0
+    const Canvas* passed = nullptr;  // results of the ReLU become 0 where it is not above 0
+    const Canvas* also = nullptr;
+    float also_factor = 1;
+};
+
+// Which channels a conv of tiles reads and writes, for convs that see what earlier ones have made.
+struct Slices {
+    // Canvas of the input channels after those of `source`, which then count with their padding.
+    const Canvas* second = nullptr;
+    // First channel that is written, a multiple of kChannelStep; below 0 for all of `out`, which
+    // must not be `second` then.
+    int out_channel = -1;
 };
 
 // The conv at a list of tiles. Pixels that overhang the image are computed and not stored. `out`
 // must not be `source`, but may be `finish.plus`.
 void conv_tiles(
     const TileWeights& weights, const Canvas& source, Canvas& out, const Positions& tiles,
-    const Finish& finish, Scratch& scratch, int threads);
+    const Finish& finish, const Slices& slices, Scratch& scratch, int threads);
 
 // Pixels along the side of what shares a depth: 1 or kTile. Raises std::invalid_argument if a depth
 // map has neither the pixels nor the tiles of a canvas.
@@ -95,6 +107,15 @@ void gate_gradient(
 
 // Sets a list of tiles to zero.
 void clear_tiles(Canvas& canvas, const Positions& tiles, int threads);
+
+// Copies a list of tiles from one canvas to another of its size and channels.
+void copy_tiles(const Canvas& source, Canvas& out, const Positions& tiles, int threads);
+
+// out = PixelShuffle of the part of `source` that begins at (top, left), plus `images` enlarged by
+// nearest neighbour, unless null. The factor is that of the sizes of `out` and `images`, or 1.
+void shuffle_pixels(
+    const Canvas& source, const ImageView<const float>* images, const ImageView<float>& out,
+    int top, int left, int factor, int threads);
 
 // Floats of scratch that `attend` needs for this number of positions.
 std::size_t attention_floats(int batch, int channels, int positions);

@@ -136,6 +136,7 @@ void repack(
     const std::ptrdiff_t tap_step = adjoint ? -out : in;
     const std::ptrdiff_t out_step = adjoint ? 1 : kTaps * in;
     const float* origin = adjoint ? weight + (kTaps - 1) * out : weight;
+    float* packed = weights.replaced_weights();
     std::vector<float> taps(static_cast<std::size_t>(threads) * kTaps * panel);
     Pool::instance().run(in, threads, [&](int row, int worker) {
         float* staged = taps.data() + static_cast<std::size_t>(worker) * kTaps * panel;
@@ -149,11 +150,11 @@ void repack(
                 }
                 std::fill(to + lanes, to + panel, 0.0f);
             }
-            float* to = weights.packed_data() + part * panel_floats + row * panel;
+            float* to = packed + part * panel_floats + row * panel;
             kernels.gradient.transform_taps(staged, panel, to, panels * panel_floats);
         }
     });
-    if (bias) std::copy_n(bias, out, weights.bias_data());
+    if (bias) std::copy_n(bias, out, weights.replaced_bias());
 }
 
 void weight_gradient(

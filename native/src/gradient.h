@@ -121,7 +121,7 @@ void load_gradients(
     ConvJob conv{};
     conv.geometry = job.geometry;
     conv.source = job.source;
-    conv.in_pitch = job.in_pitch;
+    conv.in_pitch = conv.k = job.in_pitch;
     load_tiles(conv, job.tiles + first, count, windows);
     const int pixel = job.out_pitch;
     const std::ptrdiff_t row = job.geometry.row * pixel;

@@ -23,6 +23,7 @@ RowConvJob make_job(const Weights& weights, const Canvas& out) {
     job.panels = weights.panels();
     job.bias = weights.bias();
     job.slope = 1;
+    job.slopes = weights.slopes();
     job.pitch = out.pitch();
     return job;
 }

@@ -32,24 +32,29 @@ struct Geometry {
 static constexpr int tiles_of(const Geometry& g) { return g.batch * g.tile_rows * g.tile_columns; }
 static constexpr int pixels_of(const Geometry& g) { return g.batch * g.height * g.width; }
 
-// What happens to a finished sum at a pixel: out = gate * relu(sum + bias) + plus, or with PReLU in
-// place of ReLU. With an upscale factor f a pixel becomes f x f pixels of `out`, row by row, each
-// from its own `pitch` sums: PixelShuffle on channels that were packed in this order.
+// What happens to a finished sum at a pixel: out = gate * (relu(sum + bias) + factor * also) +
+// plus, or with PReLU in place of ReLU. With an upscale factor f a pixel becomes f x f pixels of
+// `out`, row by row, each from its own `channels` sums: PixelShuffle on channels packed in this
+// order.
 struct Store {
-    float* out;                 // first pixel of a canvas f times the size of the one that is read
+    float* out;  // what is stored of the first pixel of a canvas f times the size of the one read
     std::ptrdiff_t row, plane;  // of that canvas
     int upscale_factor;
     const float* plus;  // first pixel of a canvas like `out` to be added, may be `out`; or null
-    int pitch;          // floats of a pixel of `out` and `plus`
-    const float* bias;  // padded with zeros to whole panels
+    const float* also;  // another one, added before the gate; or null
+    float also_factor;  // what it is multiplied by
+    // Another one: results of the ReLU become 0 where it is not above 0, which is how a gradient
+    // passes a ReLU backwards; or null.
+    const float* passed;
+    int pitch;            // floats of a pixel of `out` and of the canvases like it
+    int channels;         // floats that are stored of a pixel, a multiple of kChannelStep
+    const float* bias;    // padded with zeros to whole panels
+    const float* slopes;  // slope of PReLU for each sum, padded in the same way; null for one slope
     bool relu;
     const float* depths;  // depth in blocks of each position; null for a gate of 1
     int depth_side;       // pixels along the side of what shares a depth: 1 or kTile
     float block;          // the gate is clamp(depth - block, 0, 1)
     float slope;          // slope of PReLU; 1 for none
-    // First pixel of a canvas like `out`: sums become 0 where it is not above 0, which is how a
-    // gradient passes a ReLU backwards; or null.
-    const float* passed;
 };
 
 // A 3x3 conv of a canvas at a list of positions, which are tiles or pixels numbered in raster order
@@ -58,8 +63,12 @@ struct ConvJob {
     Geometry geometry;
     const float* source;   // first pixel of the canvas
     int in_pitch;          // floats of a pixel of `source`
+    const float* second;   // first pixel of a canvas with further channels; null for none
+    int second_pitch;      // floats of a pixel of `second`
+    int k;                 // channels that are read: all of `source`, and the first of `second`
     const float* weights;  // as the kernel's `Weights` pack them, zeros for padded channels
     int panels;            // output channels in panels of `Kernels::panel`
+    const std::uint8_t* is_zero;  // of tiles, [point][panel]: whether all its weights are zero
     const std::int32_t* positions;
     Store store;
 };
@@ -88,6 +97,7 @@ struct RowConvJob {
     int panels;                   // output channels in panels of `Kernels::panel`
     const float* bias;            // padded with zeros to whole panels
     float slope;                  // slope of PReLU; 1 for none
+    const float* slopes;          // its slope for each channel; null for one slope
     int pitch;                    // floats from one output to the next
 };
 

@@ -133,9 +133,7 @@ inline float gate(float depth, float block) {
 }
 
 // PReLU. NaN stays NaN.
-inline Vec leaky(Vec x, float slope) {
-    return positive(x) - Vec::fill(slope) * positive(Vec::fill(0) - x);
-}
+inline Vec leaky(Vec x, Vec slope) { return positive(x) - slope * positive(Vec::fill(0) - x); }
 
 // Finishes the sums of one vector of channels at one pixel and stores them `at` floats into the
 // canvas. channel: the first of them, among all sums of the pixel.
@@ -143,10 +141,16 @@ ADADSR_INLINE void finish(
     const Store& store, Vec sum, int channel, std::ptrdiff_t at, float weight) {
     sum = sum + Vec::load(store.bias + channel);
     if (store.relu) sum = positive(sum);
-    if (store.slope != 1) sum = leaky(sum, store.slope);
+    if (store.slope != 1) sum = leaky(sum, Vec::fill(store.slope));
+    if (store.slopes) sum = leaky(sum, Vec::load(store.slopes + channel));
     if (store.passed) sum = where_positive(Vec::load(store.passed + at), sum);
+    if (store.also) {
+        sum = fma(Vec::load(store.also + at), Vec::fill(store.also_factor), sum);
+    }
     if (store.plus) {
-        sum = fma(sum, Vec::fill(weight), Vec::load(store.plus + at));
+        const Vec plus = Vec::load(store.plus + at);
+        // Behind a closed gate the sum need not be finite.
+        sum = weight == 0 ? plus : fma(sum, Vec::fill(weight), plus);
     } else if (weight != 1) {
         sum = sum * Vec::fill(weight);
     }

@@ -41,7 +41,7 @@ template <int Outputs>
 inline void row_conv_panel(
     const RowConvJob& job, const float* const* runs, std::ptrdiff_t shift, int panel, float* to) {
     const float* weights = job.weights + panel * job.panel_floats;
-    if (job.runs == 1 && job.length <= kRowPartialSum && job.slope == 1) {
+    if (job.runs == 1 && job.length <= kRowPartialSum && job.slope == 1 && !job.slopes) {
         const int channel = panel * kPanel;
         const bool whole = channel + Vec::width < job.pitch;
         short_panel<Outputs>(
@@ -63,9 +63,11 @@ inline void row_conv_panel(
         // The last panel may be half a one, since an output is not always whole panels.
         if (channel >= job.pitch) return;
         const Vec bias = Vec::load(job.bias + channel);
+        const Vec slope = job.slopes ? Vec::load(job.slopes + channel) : Vec::fill(job.slope);
+        const bool is_linear = job.slope == 1 && !job.slopes;
         for (int i = 0; i < Outputs; ++i) {
             const Vec sum = sums.of[i][side] + bias;
-            (job.slope == 1 ? sum : leaky(sum, job.slope)).store(to + i * job.pitch + channel);
+            (is_linear ? sum : leaky(sum, slope)).store(to + i * job.pitch + channel);
         }
     }
 }

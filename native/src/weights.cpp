@@ -60,6 +60,11 @@ int Weights::packed_channel(int out) const {
     return out % parts_ * round_up(out_channels_ / parts_, kChannelStep) + out / parts_;
 }
 
+void Weights::set_slopes(const float* slopes) {
+    slopes_ = Buffer(bias_.size());
+    for (int out = 0; out < out_channels_; ++out) slopes_.data()[packed_channel(out)] = slopes[out];
+}
+
 float& Weights::at(int outer, int inner, int inners, int in, int out) {
     const int packed = packed_channel(out), panel = packed / panel_, lane = packed % panel_;
     const std::size_t matrix = (static_cast<std::size_t>(outer) * panels_ + panel) * inners + inner;
@@ -90,15 +95,26 @@ TileWeights::TileWeights(
             }
         }
     }
+    const std::size_t matrix = static_cast<std::size_t>(k()) * panel();
+    for (const float* from = packed(); from < packed() + packed_size(); from += matrix) {
+        is_zero_.push_back(std::all_of(from, from + matrix, [](float x) { return x == 0; }));
+    }
 }
 
 TileWeights::TileWeights(const Kernels& kernels, int out_channels, int in_channels)
-    : Weights(kernels, {in_channels, out_channels, 1, true, kPoints, kernels.panel}, nullptr) {}
+    : Weights(kernels, {in_channels, out_channels, 1, true, kPoints, kernels.panel}, nullptr),
+      is_zero_(static_cast<std::size_t>(kPoints) * panels()) {}
+
+float* TileWeights::replaced_weights() {
+    std::fill(is_zero_.begin(), is_zero_.end(), std::uint8_t{0});
+    return packed_data();
+}
 
 int TileWeights::tiles_per_call() const {
     constexpr std::size_t fewest = 12, most = 24;  // multiples of every `Kernels::min_tiles`
-    // An eighth of the cache is left to the weights that pass through.
-    const std::size_t floats = cache_bytes(2) / 8 * 7 / sizeof(float);
+    // Most of the cache is left to the weights, which pass through it once for each call: where
+    // they push tiles out, a conv of 160 channels takes a quarter longer.
+    const std::size_t floats = cache_bytes(2) / 8 * 3 / sizeof(float);
     const std::size_t step = kernels().min_tiles, fitting = floats / tile_floats() / step * step;
     return static_cast<int>(std::clamp(fitting, fewest, most));
 }

@@ -26,10 +26,16 @@ public:
     int k() const { return k_; }
     int panel() const { return panel_; }
     int panels() const { return panels_; }
-    std::size_t bytes() const { return (packed_.size() + bias_.size()) * sizeof(float); }
+    std::size_t bytes() const {
+        return (packed_.size() + bias_.size() + slopes_.size()) * sizeof(float);
+    }
     const float* packed() const { return packed_.data(); }
     std::size_t packed_size() const { return packed_.size(); }
     const float* bias() const { return bias_.data(); }
+    // Slope of a PReLU for each sum, packed as the bias is; null if none was set.
+    const float* slopes() const { return slopes_.data(); }
+    // slopes: (out). The PReLU follows the conv.
+    void set_slopes(const float* slopes);
 
 protected:
     // How a kind of weights is packed. shuffled: whether PixelShuffle(upscale_factor) follows, so
@@ -55,7 +61,7 @@ private:
 
     const Kernels* kernels_;
     int in_channels_, out_channels_, upscale_factor_, parts_, k_, panel_, panels_;
-    Buffer packed_, bias_;
+    Buffer packed_, bias_, slopes_;
 };
 
 // For tiles: G g G^T of each pair of channels, as [point][panel][in channel][lane].
@@ -65,19 +71,24 @@ public:
     TileWeights(
         const Kernels& kernels, const float* weight, const float* bias, int out_channels,
         int in_channels, int upscale_factor = 1);
+    // Weights of zero, to be replaced (`repack`).
+    TileWeights(const Kernels& kernels, int out_channels, int in_channels);
+    // [point][panel]: whether all its weights are zero, as where a conv has fewer than 3x3 taps.
+    const std::uint8_t* is_zero() const { return is_zero_.data(); }
     // Most tiles of one call of the kernel: as many as fit into the second-level cache, but enough
     // to be worth a look at all weights. The sums of a tile do not depend on it.
     int tiles_per_call() const;
-    // Weights of zero, to be replaced (`repack`).
-    TileWeights(const Kernels& kernels, int out_channels, int in_channels);
     // Floats of scratch for one thread.
     std::size_t scratch() const { return tiles_per_call() * tile_floats(); }
-    // What `repack` writes.
-    float* packed_data() { return Weights::packed_data(); }
-    float* bias_data() { return Weights::bias_data(); }
+    // What `repack` writes. No weight counts as zero from then on: to look for zeros at every step
+    // of a training would cost more than they save.
+    float* replaced_weights();
+    float* replaced_bias() { return bias_data(); }
 
 private:
     std::size_t tile_floats() const { return tile_step(k()) + tile_step(panels() * panel()); }
+
+    std::vector<std::uint8_t> is_zero_;
 };
 
 // For pixels: as [panel][tap][in channel][lane].

@@ -113,18 +113,30 @@ inline void prefetch_window(const float* window, std::ptrdiff_t pixel, std::ptrd
     }
 }
 
+// B^T window B of some channels of a tile of one canvas. window, ahead: numbers of the first pixels
+// of its window and of a later tile's.
+inline void load_channels(
+    const float* source, int pitch, std::ptrdiff_t row, std::ptrdiff_t window, std::ptrdiff_t ahead,
+    int channels, float* to) {
+    const float *from = source + window * pitch, *later = source + ahead * pitch;
+    for (int channel = 0; channel < channels; channel += Vec::width) {
+        if (channel % kChannelStep == 0) prefetch_window(later + channel, pitch, row * pitch);
+        load_points({from + channel, pitch, row * pitch}, to + tile_offset(channel));
+    }
+}
+
 // B^T window B of some tiles, all channels, laid out in scratch as `tile_step` says.
 inline void load_tiles(const ConvJob& job, const std::int32_t* tiles, int count, float* scratch) {
-    const int pixel = job.in_pitch;
-    const std::ptrdiff_t row = job.geometry.row * pixel, step = tile_step(pixel);
-    for (int i = 0; i < count; ++i) {
+    const std::ptrdiff_t row = job.geometry.row, step = tile_step(job.k);
+    for (int i = 0; i < count; ++i, scratch += step) {
         const int later = i + kPrefetchTiles < count ? i + kPrefetchTiles : count - 1;
-        const float* window = job.source + Corner(job.geometry, tiles[i]).window * pixel;
-        const float* ahead = job.source + Corner(job.geometry, tiles[later]).window * pixel;
-        for (int channel = 0; channel < pixel; channel += Vec::width) {
-            if (channel % kChannelStep == 0) prefetch_window(ahead + channel, pixel, row);
-            load_points({window + channel, pixel, row}, scratch + i * step + tile_offset(channel));
-        }
+        const std::ptrdiff_t window = Corner(job.geometry, tiles[i]).window;
+        const std::ptrdiff_t ahead = Corner(job.geometry, tiles[later]).window;
+        load_channels(job.source, job.in_pitch, row, window, ahead, job.in_pitch, scratch);
+        if (!job.second) continue;
+        load_channels(
+            job.second, job.second_pitch, row, window, ahead, job.k - job.in_pitch,
+            scratch + tile_offset(job.in_pitch));
     }
 }
 
@@ -145,7 +157,7 @@ struct TileGates {
                 (static_cast<std::ptrdiff_t>(corner.image) * g.height + y) * g.width + x;
             weight[i] = gate(store.depths[store.depth_side == 1 ? pixel : tile], store.block);
             // A closed gate leaves its pixel untouched even if the sum is not finite.
-            if (store.plus && weight[i] == 0) stored[i] = false;
+            if (store.plus == store.out && weight[i] == 0) stored[i] = false;
         }
     }
 };
@@ -174,8 +186,8 @@ inline void store_tile(const ConvJob& job, int tile, const float* from) {
         const std::ptrdiff_t row = corner.row * f + part / f + 1;
         const std::ptrdiff_t column = corner.column * f + part % f + 1;
         const std::ptrdiff_t first = corner.image * store.plane + row * store.row + column;
-        for (int channel = 0; channel < store.pitch; channel += Vec::width) {
-            const int packed = part * store.pitch + channel;
+        for (int channel = 0; channel < store.channels; channel += Vec::width) {
+            const int packed = part * store.channels + channel;
             Vec sums[kTile][kTile];
             sum_points(from + tile_offset(packed), sums);
             for (int i = 0; i < kTilePixels; ++i) {
@@ -193,7 +205,7 @@ template <bool Add>
 inline void multiply_panel(
     const ConvJob& job, const float* weights, int k, int tiles, const float* from, float* to) {
     constexpr int many = Vec::max_rows, few = Vec::min_rows;
-    const std::ptrdiff_t step = tile_step(job.in_pitch), to_step = tile_step(job.panels * kPanel);
+    const std::ptrdiff_t step = tile_step(job.k), to_step = tile_step(job.panels * kPanel);
     int tile = 0;
     for (; tile + many <= tiles; tile += many) {
         multiply_even<many, Add>(
@@ -204,13 +216,28 @@ inline void multiply_panel(
     }
 }
 
+// Sums of zero for one panel of one point of some tiles.
+inline void clear_panel(const ConvJob& job, int tiles, float* to) {
+    const std::ptrdiff_t step = tile_step(job.panels * kPanel);
+    for (int tile = 0; tile < tiles; ++tile, to += step) {
+        Vec::fill(0).store(to);
+        Vec::fill(0).store(to + tile_offset(Vec::width));
+    }
+}
+
 // All panels of one point of some tiles.
-inline void multiply_point(
-    const ConvJob& job, const float* weights, int tiles, const float* from, float* to) {
+inline void multiply_point(const ConvJob& job, int point, int tiles, const float* from, float* to) {
+    const std::ptrdiff_t panel_floats = static_cast<std::ptrdiff_t>(job.k) * kPanel;
     for (int panel = 0; panel < job.panels; ++panel) {
+        const int number = point * job.panels + panel;
+        const float* weights = job.weights + number * panel_floats;
         float* sums = to + tile_offset(panel * kPanel);
-        for (int channel = 0; channel < job.in_pitch; channel += kPartialSum) {
-            const int left = job.in_pitch - channel, k = left < kPartialSum ? left : kPartialSum;
+        if (job.is_zero[number]) {
+            clear_panel(job, tiles, sums);
+            continue;
+        }
+        for (int channel = 0; channel < job.k; channel += kPartialSum) {
+            const int left = job.k - channel, k = left < kPartialSum ? left : kPartialSum;
             const float* part = from + tile_offset(channel);
             if (channel == 0) {
                 multiply_panel<false>(job, weights, k, tiles, part, sums);
@@ -224,24 +251,25 @@ inline void multiply_point(
 
 // Sums of a pixel that are stored.
 inline int packed_channels(const Store& store) {
-    return store.upscale_factor * store.upscale_factor * store.pitch;
+    return store.upscale_factor * store.upscale_factor * store.channels;
 }
 
 void conv_tiles(const ConvJob& job, int first, int count, float* scratch) {
     assert(count > 0 && scratch && job.in_pitch % kChannelStep == 0);
-    assert(job.store.pitch % kChannelStep == 0);
+    assert(
+        job.second ? job.in_pitch < job.k && job.k <= job.in_pitch + job.second_pitch
+                   : job.in_pitch == job.k);
+    assert(job.store.pitch % kChannelStep == 0 && job.store.channels % kChannelStep == 0);
     assert(job.store.depth_side == 1 || job.store.depth_side == kTile);
     assert(job.panels * kPanel >= packed_channels(job.store));
     constexpr int few = Vec::min_rows;
     const int tiles = (count + few - 1) / few * few;
     const std::ptrdiff_t step = tile_step(job.panels * kPanel);
-    float* products = scratch + tiles * tile_step(job.in_pitch);
+    float* products = scratch + tiles * tile_step(job.k);
     load_tiles(job, job.positions + first, count, scratch);
     for (int point = 0; point < kPoints; ++point) {
-        const float* weights =
-            job.weights + static_cast<std::ptrdiff_t>(point) * job.in_pitch * job.panels * kPanel;
-        const float* from = scratch + point * kChannelStep;
-        multiply_point(job, weights, tiles, from, products + point * kChannelStep);
+        const std::ptrdiff_t at = point * kChannelStep;
+        multiply_point(job, point, tiles, scratch + at, products + at);
     }
     for (int i = 0; i < count; ++i) {
         store_tile(job, job.positions[first + i], products + i * step);

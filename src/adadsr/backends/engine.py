@@ -69,7 +69,10 @@ class Engine(Protocol):
         """Bytes of the prepared weights."""
 
     def features(self, lr: Array) -> Features:
-        """The head. lr: (N, H, W, 3), floating point in 0..255, with any strides; may be a torch tensor."""
+        """The head. lr: (N, H, W, 3), floating point in 0..255, with any strides; may be a torch tensor.
+
+        More channels than 3 are squares of pixels that the network sees as one; see `NetworkWeights.image_channels`.
+        """
 
     def scores(self, z0: Features, desired_depth: float) -> npt.NDArray[np.float32]:
         """The adapter: (N, K, ceil(H/t), ceil(W/t)). desired_depth: in blocks; most adapters ignore it."""
@@ -100,11 +103,11 @@ def to_numpy(array: Array) -> npt.NDArray[np.float32]:
     return np.asarray(array, np.float32)
 
 
-def check_lr(lr: Array) -> tuple[int, int, int]:
+def check_lr(network: NetworkWeights, lr: Array) -> tuple[int, int, int]:
     """Batch, height and width of LR images (N, H, W, 3); raises InputError for another shape or type."""
-    shape = tuple(lr.shape)
-    if len(shape) != 4 or shape[3] != 3 or 0 in shape or "float" not in str(lr.dtype):
-        raise InputError(f"lr has shape {shape} and type {lr.dtype}; pass floating point, (N, H, W, 3)")
+    shape, channels = tuple(lr.shape), network.image_channels
+    if len(shape) != 4 or shape[3] != channels or 0 in shape or "float" not in str(lr.dtype):
+        raise InputError(f"lr has shape {shape} and type {lr.dtype}; pass floating point, (N, H, W, {channels})")
     return shape[0], shape[1], shape[2]
 
 

@@ -21,6 +21,8 @@ FORMAT = "adadsr-1"
 RESERVED = ("format", "config")
 """Header keys that are not free text."""
 STORAGE_TYPES = ("float32", "float16")
+LATER = {"unshuffle": 1}
+"""Fields of a configuration that the first versions lack, and their default."""
 FILE_NAME = "model.safetensors"
 """Name of the weights in a folder and in a repository of the hub."""
 
@@ -62,7 +64,7 @@ def save(
     with np.errstate(over="ignore"):  # values beyond float16 become infinite, and are refused
         stored = {name: np.ascontiguousarray(value, dtype) for name, value in model.tensors.items()}
     check_finite(path, stored)
-    header = {**(metadata or {}), "format": FORMAT, "config": json.dumps(asdict(model.config))}
+    header = {**(metadata or {}), "format": FORMAT, "config": json.dumps(_stored(model.config))}
     _write(path, to_bytes(stored, header))
 
 
@@ -113,6 +115,12 @@ def describe(config: NetworkConfig) -> str:
     """A configuration in words, for messages."""
     groups = f"{config.n_groups} groups of " if config.n_groups > 1 else ""
     return f"{config.kind} x{config.scale} with {groups}{config.n_resblocks} blocks and {config.n_feats} features"
+
+
+def _stored(config: NetworkConfig) -> dict[str, str | int | bool]:
+    """The configuration for a header; what older versions do not know only where it matters."""
+    values = asdict(config)
+    return {key: value for key, value in values.items() if key not in LATER or value != LATER[key]}
 
 
 def _parse_config(path: Path, text: str | None) -> NetworkConfig:

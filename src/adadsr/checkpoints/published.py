@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from adadsr.checkpoints.community import COMPACT, ESRGAN_NAMINGS, Community, recognise
 from adadsr.checkpoints.folding import fold_mean_shift, fold_res_scale
 from adadsr.checkpoints.format import checked_model, describe, expected_shapes, save
 from adadsr.checkpoints.namings import EDSR_BLOCK, LAYOUTS, RCAN_BLOCK, Layout
@@ -29,9 +30,9 @@ from adadsr.errors import CheckpointError, InputError
 from adadsr.networks import Model, NetworkConfig
 from adadsr.networks.layouts import Shape
 
-WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
+WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
 """Keys under which training programs store the weights, in order of preference."""
-PREFIXES = ("module.", "model.")
+PREFIXES = ("module.", "netG.", "model.")
 """Prefixes that wrapper modules add to every name."""
 BLOCKS = {"edsr": EDSR_BLOCK, "rcan": RCAN_BLOCK}
 
@@ -60,7 +61,8 @@ def convert(
 
 
 def read_published(path: str | Path, *, res_scale: float | None = None) -> Conversion:
-    """Read a checkpoint in the naming of AdaDSR, EDSR-PyTorch, RCAN or BasicSR (.safetensors, .pt, .pth).
+    """Read a checkpoint in the naming of AdaDSR, EDSR-PyTorch, RCAN, BasicSR, ESRGAN or Compact (.safetensors, .pt,
+    .pth).
 
     res_scale: EDSR's residual scale, > 0, folded into the second conv of each block. Checkpoints do not store it: None
     means 0.1 for the released size of 32 blocks x 256 features in EDSR-PyTorch's and BasicSR's naming, otherwise 1.
@@ -73,12 +75,16 @@ def read_published(path: str | Path, *, res_scale: float | None = None) -> Conve
 
 def from_published(tensors: Tensors, path: Path, *, res_scale: float | None = None) -> Conversion:
     """The same for tensors by their published names. path: their source, for errors."""
+    community = recognise(path, tensors)
     for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in tensors):
+        if community is None and all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+            community = recognise(path, tensors)
+    if community is not None:
+        return _from_community(community, path, res_scale)
     layout = _recognise(path, tensors)
     config = _read_config(path, layout, tensors)
-    scale = _choose_res_scale(layout, config, res_scale)
+    scale = _choose_res_scale(config, res_scale, layout.large_res_scale)
     names, expected = _expected(path, layout, config)
     check_fit(path, f"{describe(config)} in the naming of {layout.naming}", tensors, expected)
     check_finite(path, tensors)
@@ -87,6 +93,16 @@ def from_published(tensors: Tensors, path: Path, *, res_scale: float | None = No
     if layout.mean_shift is not None:
         notes += fold_mean_shift(path, layout.mean_shift, tensors, weights)
     return Conversion(checked_model(config, weights, path), layout.naming, scale, tuple(notes))
+
+
+def _from_community(found: Community, path: Path, res_scale: float | None) -> Conversion:
+    config, names = found.config, found.names
+    shapes = {names[ours]: shape for ours, shape in expected_shapes(config, path).items()}
+    check_fit(path, f"{describe(config)} in the naming of {found.naming}", found.tensors, shapes)
+    check_finite(path, found.tensors)
+    weights = {ours: found.tensors[theirs] for ours, theirs in names.items()}
+    scale = _choose_res_scale(config, res_scale, 1.0)
+    return Conversion(checked_model(config, weights, path), found.naming, scale, found.notes)
 
 
 def _read_tensors(path: Path) -> Tensors:
@@ -117,6 +133,7 @@ def _recognise(path: Path, tensors: Mapping[str, npt.NDArray[np.float32]]) -> La
     layout = max(LAYOUTS, key=lambda layout: len(list(_block_matches(layout, tensors))))
     if not any(_block_matches(layout, tensors)):
         known = ", ".join(f"{layout.naming} ({layout.backbone})" for layout in LAYOUTS)
+        known += ", " + ", ".join([f"{naming.naming} (esrgan)" for naming in ESRGAN_NAMINGS] + [COMPACT])
         first = ", ".join(list(tensors)[:5])
         raise CheckpointError(f"{path}: no residual block in a known naming ({known}); found {first}, ...")
     return layout
@@ -195,10 +212,10 @@ def _layer_names(layout: Layout, config: NetworkConfig) -> Iterator[tuple[str, s
         yield f"tail.upsample.{index}", theirs
 
 
-def _choose_res_scale(layout: Layout, config: NetworkConfig, res_scale: float | None) -> float:
+def _choose_res_scale(config: NetworkConfig, res_scale: float | None, large_res_scale: float) -> float:
     if res_scale is None:
         large = (config.n_resblocks, config.n_feats) == (32, 256)
-        return layout.large_res_scale if large else 1.0
+        return large_res_scale if large else 1.0
     if not 0 < res_scale < float("inf"):
         raise InputError(f"res_scale={res_scale} must be finite and above 0; EDSR uses 0.1 or 1")
     if config.backbone != "edsr" and res_scale != 1:

@@ -12,7 +12,11 @@ SUFFIX = ".safetensors"
 def convert(
     source: Annotated[
         Path,
-        typer.Argument(metavar="IN", help="A checkpoint of AdaDSR, EDSR-PyTorch, RCAN or BasicSR.", show_default=False),
+        typer.Argument(
+            metavar="IN",
+            help="A checkpoint of AdaDSR, EDSR-PyTorch, RCAN, BasicSR, ESRGAN or Compact.",
+            show_default=False,
+        ),
     ],
     target: Annotated[
         Path, typer.Argument(metavar="OUT", help="The file to write, ending in .safetensors.", show_default=False)

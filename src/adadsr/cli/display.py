@@ -95,13 +95,13 @@ def show_failures(results: Sequence[Result]) -> None:
 def describe_plan(planned: Planned) -> str:
     """One line about what a run would do."""
     job, plan, frames = planned
-    frame, (height, width) = plan.first.layout.frame, plan.after
+    (rows, columns), (height, width) = plan.before, plan.after
     chain = _chain(plan.scales, None if plan.reduced_from is None else plan.reduced_from[::-1])
     networks = [_network(plan, index) for index in range(len(plan.scales))]
     if len(networks) > 1:
         networks = [f"x{scale} with {network}" for scale, network in zip(plan.scales, networks, strict=True)]
     return (
-        f"{job.source} -> {job.target}: {frame.width}x{frame.height} to {width}x{height}{chain}, "
+        f"{job.source} -> {job.target}: {columns}x{rows} to {width}x{height}{chain}, "
         f"{'; '.join(networks)}, {plan.bytes / 2**20:.0f} MiB"
         + (f", for the first of {frames} frames" if frames > 1 else "")
     )

@@ -89,7 +89,7 @@ class NetworkRunner:
     def least_budget(self, height: int, width: int) -> float:
         """The least budget that an image of this size can meet."""
         border, network = self._upscaler.execution.border, self.engine.network
-        return least_budget(network, Frame.of(height, width, border, network.depth_tile))
+        return least_budget(network, Frame.of(height, width, border, network))
 
     def weight(self, target: Target) -> float:
         share = target.budget or (1.0 if target.depth is None else target.depth / self.engine.network.n_blocks)

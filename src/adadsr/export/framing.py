@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from adadsr.export.nodes import Nodes
 from adadsr.export.values import FLOAT, INT, Value
+from adadsr.graph import NetworkWeights
 from adadsr.upscaler.frame import Frame, reflected
 
 Side: TypeAlias = Any
@@ -56,12 +57,12 @@ class Framed(NamedTuple):
 
 
 def frame_image(
-    image: Value, kind: ImageType, depth_tile: int, height: int | None = None, width: int | None = None
+    image: Value, kind: ImageType, network: NetworkWeights, height: int | None = None, width: int | None = None
 ) -> Framed:
     """The frame of an image that enters the graph; height, width: None if it may have any size."""
     if kind.is_bytes:
         image = image.transpose(0, 3, 1, 2)
-    border = Frame.of(1, 1, "reflect", depth_tile).border
+    border = Frame.of(1, 1, "reflect", network).border
     framed = Framed(image, height or image.size(2), width or image.size(3), border)
     if height is not None and width is not None and min(height, width) > border:
         # An operator that runtimes with fixed shapes know; it cannot reflect a side more than once.
@@ -76,7 +77,7 @@ def frame_image(
 def _reflected(nodes: Nodes, side: Side, border: int) -> Value:
     """Index of the pixel that is seen at -border, ..., side + border - 1, reflected as often as necessary."""
     if isinstance(side, int):
-        return nodes.constant(reflected(side, border), INT)
+        return nodes.constant(reflected(side, border, side + border), INT)
     period = ((side - 1) * 2).maximum(1)
     index: Value = nodes.count(side + border, -border) % period
     return index.minimum(period - index)

@@ -51,10 +51,12 @@ def to_onnx(network: NetworkWeights, form: Form, metadata: Mapping[str, str]) ->
     `depth_map`, (1, G, ceil(H/t), ceil(W/t)) in float32, in blocks, and `share`, (1,) in float32: the executed share of
     the dense network's cost.
     """
+    if network.square > 1:
+        raise ExportError(f"{network.kind} begins with PixelUnshuffle, which cannot be exported")
     nodes, kind = Nodes(half=form.half), IMAGE_TYPES[form.image]
     image = nodes.input("image", np.uint8 if kind.is_bytes else np.float32)
     width, height = form.size or (None, None)
-    framed = frame_image(image, kind, network.depth_tile, height, width)
+    framed = frame_image(image, kind, network, height, width)
     inputs = [Port("image", image, kind.shape(height or "height", width or "width"))]
     ops = NodeOps(nodes)
     lr = network.head.normalise(ops, framed.lr)

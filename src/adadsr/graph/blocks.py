@@ -62,11 +62,11 @@ class Block(Protocol):
     def image_macs(self) -> int:
         """Multiply-accumulates per image that do not depend on positions; 0 unless a block sees the whole image."""
 
-    @property
-    def is_sparse(self) -> bool:
+    def is_sparse(self, depth_tile: int) -> bool:
         """Whether it runs at active positions only; otherwise it runs everywhere while any position is active.
 
-        With tile resolution, the hidden features of a sparse block count as zero outside the active set.
+        depth_tile: side of the depth map's tiles. Above 1, the hidden features of a sparse block count as zero outside
+        the active set.
         """
 
     def run(self, ops: Ops, x: Array, gate: Array | None = None, mask: Array | None = None) -> Array:
@@ -98,8 +98,7 @@ class ResidualBlock(NamedTuple):
     conv2: ConvWeights
     attention: Attention | None = None
 
-    @property
-    def is_sparse(self) -> bool:
+    def is_sparse(self, depth_tile: int) -> bool:
         return True
 
     @property
@@ -132,14 +131,14 @@ class ResidualDenseBlock(NamedTuple):
 
     chains: three chains of five 3x3 convs. A conv sees the chain's input and the outputs of all earlier convs; all but
     the last are followed by LeakyReLU(0.2). Each chain, and the three together, are scaled by 0.2 and added to their
-    input.
+    input. Outside a mask the outputs of all convs count as zero, so that a chain leaves its input unchanged there.
     """
 
     chains: tuple[tuple[ConvWeights, ...], ...]
 
-    @property
-    def is_sparse(self) -> bool:
-        return False
+    def is_sparse(self, depth_tile: int) -> bool:
+        # Single pixels would be dilated by up to 14 pixels, which leaves nothing out.
+        return depth_tile > 1
 
     @property
     def _convs(self) -> list[ConvWeights]:
@@ -151,7 +150,8 @@ class ResidualDenseBlock(NamedTuple):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        return (Stage(sum(conv.macs for conv in self._convs), 0),)
+        last = len(self._convs) - 1
+        return tuple(Stage(conv.macs, last - number) for number, conv in enumerate(self._convs))
 
     @property
     def image_macs(self) -> int:
@@ -160,15 +160,17 @@ class ResidualDenseBlock(NamedTuple):
     def run(self, ops: Ops, x: Array, gate: Array | None = None, mask: Array | None = None) -> Array:
         features = x
         for chain in self.chains:
-            features = features + RESIDUAL_SCALE * self._run_chain(ops, chain, features)
+            change = RESIDUAL_SCALE * self._run_chain(ops, chain, features, mask)
+            features = features + (change if mask is None else change * mask)
         update = RESIDUAL_SCALE * features
         return x + (update if gate is None else ops.cast(update * gate, x))
 
-    def _run_chain(self, ops: Ops, chain: tuple[ConvWeights, ...], x: Array) -> Array:
+    def _run_chain(self, ops: Ops, chain: tuple[ConvWeights, ...], x: Array, mask: Array | None) -> Array:
         *inner, last = chain
         seen = [x]
         for conv in inner:
-            seen.append(ops.leaky_relu(conv.run(ops, ops.concatenate(seen)), LEAKY_SLOPE))
+            grown = ops.leaky_relu(conv.run(ops, ops.concatenate(seen)), LEAKY_SLOPE)
+            seen.append(grown if mask is None else grown * mask)
         return last.run(ops, ops.concatenate(seen))
 
 
@@ -181,8 +183,7 @@ class PlainBlock(NamedTuple):
     conv: ConvWeights
     slope: Array
 
-    @property
-    def is_sparse(self) -> bool:
+    def is_sparse(self, depth_tile: int) -> bool:
         return False
 
     @property

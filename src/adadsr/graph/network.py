@@ -1,5 +1,6 @@
 """The parts of a network together: everything an engine needs to know."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -9,6 +10,10 @@ from adadsr.graph.parts import AdapterWeights, BodyWeights, HeadWeights, TailWei
 
 GLOBAL_CONTEXT = 32
 """LR pixels read around a tile if every pixel depends on the whole image, as in RCAN."""
+FAR_CONTEXT = 48
+"""The same if a pixel depends on more of it than `LARGEST_CONTEXT`, as in ESRGAN: what is further matters little."""
+LARGEST_CONTEXT = 80
+"""LR pixels around a tile up to which tiles are exact: those of EDSR take 72, those of ESRGAN would take 350."""
 
 
 class NetworkWeights(NamedTuple):
@@ -22,8 +27,18 @@ class NetworkWeights(NamedTuple):
 
     @property
     def scale(self) -> int:
-        """Scale factor of height and width."""
+        """Scale factor of height and width, of what the head sees as a pixel."""
         return self.tail.scale
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of the images that the head sees: 3, or 3 * u * u for squares of u x u pixels."""
+        return int(self.head.conv.weight.shape[1])
+
+    @property
+    def square(self) -> int:
+        """Side u of the squares of an image's pixels that the network sees as one pixel; 1 for most."""
+        return math.isqrt(self.image_channels // 3)
 
     @property
     def channels(self) -> int:
@@ -51,11 +66,22 @@ class NetworkWeights(NamedTuple):
         return self.body.closing_reach + self.tail.reach
 
     @property
+    def reach(self) -> int:
+        """LR pixels around an LR pixel on which its SR pixels depend, not counting attention."""
+        blocks = sum(block.reach for group in self.body.groups for block in group.blocks)
+        return self.head.conv.reach + blocks + self.margin
+
+    @property
+    def has_exact_tiles(self) -> bool:
+        """Whether `context` pixels around a tile make it equal to that part of the whole image."""
+        return self.body.is_local and self.reach <= LARGEST_CONTEXT
+
+    @property
     def context(self) -> int:
-        """LR pixels to read around a tile; they make it exact if the body is local."""
-        if not self.body.is_local:
-            return GLOBAL_CONTEXT
-        return self.head.conv.reach + sum(block.reach for block in self.body.blocks) + self.margin
+        """LR pixels to read around a tile."""
+        if self.has_exact_tiles:
+            return self.reach
+        return FAR_CONTEXT if self.body.is_local else GLOBAL_CONTEXT
 
     def map_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Shape of a depth map of an image: (G, ceil(H/t), ceil(W/t))."""

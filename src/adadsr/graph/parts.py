@@ -14,7 +14,8 @@ FULL_RANGE = 255.0
 class HeadWeights(NamedTuple):
     """From an image to features: one conv, and a PReLU if `slope` (C,) is given.
 
-    mean: RGB in 0..255, subtracted from the image. range: value that 255 is scaled to.
+    mean: RGB in 0..255, subtracted from the image. range: value that 255 is scaled to. A conv of 3 * u * u channels
+    sees squares of u x u pixels as one pixel.
     """
 
     conv: ConvWeights
@@ -23,19 +24,19 @@ class HeadWeights(NamedTuple):
     slope: Array | None = None
 
     def run(self, ops: Ops, lr: Array) -> Array:
-        """(N, 3, H, W) in 0..255 -> z0, (N, C, H, W)."""
+        """(N, 3 * u * u, H, W) in 0..255 -> z0, (N, C, H, W)."""
         z0 = self.conv.run(ops, self.normalise(ops, lr))
         return z0 if self.slope is None else ops.prelu(z0, self.slope)
 
     def normalise(self, ops: Ops, lr: Array) -> Array:
         """The input of the conv: the image without the mean, in the head's range."""
-        x = lr - ops.per_channel(lr, self.mean)
+        x = lr - ops.per_channel(lr, self.mean) if any(self.mean) else lr
         return x if self.range == FULL_RANGE else x * (self.range / FULL_RANGE)
 
     def denormalise(self, ops: Ops, sr: Array) -> Array:
         """The output of a tail, (N, 3, h, w), in 0..255."""
         sr = sr if self.range == FULL_RANGE else sr * (FULL_RANGE / self.range)
-        return sr + ops.per_channel(sr, self.mean)
+        return sr + ops.per_channel(sr, self.mean) if any(self.mean) else sr
 
     def macs(self, height: int, width: int) -> int:
         """Multiply-accumulates on an image."""
@@ -166,7 +167,7 @@ class BodyWeights(NamedTuple):
                 gate = mask = None
                 if depth_map is not None:
                     gate = depth.gate(depth_map[:, index : index + 1], number)
-                    mask = gate > 0 if block.is_sparse and self.depth_tile > 1 else None
+                    mask = gate > 0 if self.depth_tile > 1 and block.is_sparse(self.depth_tile) else None
                 z = block.run(ops, z, gate, mask)
             if group.conv is not None:
                 z = group.conv.run(ops, z) + start

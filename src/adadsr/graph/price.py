@@ -62,7 +62,7 @@ class BodyPrice:
 
     def __init__(self, body: BodyWeights) -> None:
         self._depth_tile = body.depth_tile
-        self._groups = [_GroupPrice.of(group.blocks) for group in body.groups]
+        self._groups = [_GroupPrice.of(group.blocks, body.depth_tile) for group in body.groups]
         convs = [group.conv for group in body.groups] + [body.conv]
         self._dense_macs = sum(conv.macs for conv in convs if conv is not None)
 
@@ -94,13 +94,13 @@ class _GroupPrice(NamedTuple):
     images: Counts
 
     @classmethod
-    def of(cls, blocks: tuple[Block, ...]) -> "_GroupPrice":
+    def of(cls, blocks: tuple[Block, ...], depth_tile: int) -> "_GroupPrice":
         sparse: dict[int, Counts] = {0: np.zeros(len(blocks), np.int64)}
         everywhere, images = np.zeros(len(blocks), np.int64), np.zeros(len(blocks), np.int64)
         for number, block in enumerate(blocks):
             images[number] = block.image_macs
             for stage in block.stages:
-                if block.is_sparse:
+                if block.is_sparse(depth_tile):
                     sparse.setdefault(stage.dilation, np.zeros(len(blocks), np.int64))[number] += stage.macs
                 else:
                     everywhere[number] += stage.macs

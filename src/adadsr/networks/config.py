@@ -5,6 +5,11 @@ from dataclasses import dataclass, fields
 from adadsr.errors import InputError
 
 SCALES = (2, 3, 4)
+"""Scales of most networks."""
+ALL_SCALES = (1, *SCALES, 8)
+ALL_SCALE_BACKBONES = ("esrgan", "compact")
+"""Backbones that people also train to restore pictures without enlarging them, and for a factor of 8."""
+UNSHUFFLES = (1, 2, 4)
 DEPTH_TILES = (1, 4)
 
 
@@ -13,13 +18,15 @@ class NetworkConfig:
     """Backbone and size of one network.
 
     backbone: a key of `layouts.BACKBONES`.
-    scale: upscale factor, one of 2, 3, 4.
+    scale: upscale factor, 2, 3 or 4; also 1 or 8 for ESRGAN and Compact.
     n_feats: feature channels C.
     n_resblocks: blocks per group, B; the largest depth.
     n_groups: groups of blocks; only RCAN has more than one.
     adaptive: whether an adapter predicts a depth map.
     depth_tile: side of the square of LR pixels that shares one depth; 1 is the paper, 4 the hardware-aligned map.
     growth: channels that each conv of an ESRGAN block adds; 0 for the others.
+    unshuffle: side of the square of LR pixels that an ESRGAN network sees as one, in 3 * unshuffle^2 channels
+        (PixelUnshuffle), so that its tail upsamples by scale * unshuffle.
     """
 
     backbone: str
@@ -30,13 +37,15 @@ class NetworkConfig:
     adaptive: bool = False
     depth_tile: int = 1
     growth: int = 0
+    unshuffle: int = 1
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if type(value) is not field.type:
                 raise InputError(f"{field.name}={value!r} must be of type {field.type}")
-        _check_choice("scale", self.scale, SCALES)
+        _check_choice("unshuffle", self.unshuffle, UNSHUFFLES)
+        _check_choice("scale", self.scale, ALL_SCALES if self.backbone in ALL_SCALE_BACKBONES else SCALES)
         _check_choice("depth_tile", self.depth_tile, DEPTH_TILES)
         if self.depth_tile != 1 and not self.adaptive:
             raise InputError(f"depth_tile={self.depth_tile} needs an adaptive network; pass adaptive=True")
@@ -45,6 +54,11 @@ class NetworkConfig:
                 f"n_feats={self.n_feats}, n_resblocks={self.n_resblocks}, n_groups={self.n_groups}, "
                 f"growth={self.growth}: n_feats must be at least 2, growth at least 0, the others at least 1"
             )
+
+    @property
+    def tail_scale(self) -> int:
+        """Factor by which the tail upsamples features."""
+        return self.scale * self.unshuffle
 
     @property
     def kind(self) -> str:

@@ -26,7 +26,7 @@ from adadsr.graph import (
     ResidualTail,
     ShuffleTail,
 )
-from adadsr.networks.config import NetworkConfig
+from adadsr.networks.config import ALL_SCALES, NetworkConfig
 
 RGB_MEAN = (0.4488 * 255, 0.4371 * 255, 0.4040 * 255)
 """Mean colour of DIV2K in 0..255."""
@@ -164,13 +164,17 @@ def _shuffle_tail(config: NetworkConfig, take: Take) -> ShuffleTail:
 
 def upscale_factors(scale: int) -> tuple[int, ...]:
     """Factors of the upsampling convs, in their order."""
-    return {2: (2,), 3: (3,), 4: (2, 2)}[scale]
+    return {1: (), 2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}[scale]
 
 
 def _esrgan(config: NetworkConfig, take: Take) -> NetworkWeights:
-    """RRDBNet of ESRGAN (arXiv:1809.00219) and Real-ESRGAN: images in 0..1, no mean colour."""
+    """RRDBNet of ESRGAN (arXiv:1809.00219) and Real-ESRGAN: images in 0..1, no mean colour.
+
+    The adapter is our own. Depth has one value per 4x4 tile: single pixels would leave nothing out.
+    """
     c = config.n_feats
-    head = HeadWeights(_conv(take, "head.conv", 3, c), range=1.0)
+    head = HeadWeights(_conv(take, "head.conv", 3 * config.unshuffle**2, c), range=1.0)
+    adapter = _adapter(config, take, width=c)
     blocks = tuple(
         ResidualDenseBlock(
             tuple(_dense_chain(config, take, f"body.blocks.{number}.{chain}") for chain in range(DENSE_CHAINS))
@@ -178,10 +182,10 @@ def _esrgan(config: NetworkConfig, take: Take) -> NetworkWeights:
         for number in range(config.n_resblocks)
     )
     body = BodyWeights((GroupWeights(blocks),), _conv(take, "body.conv", c, c), config.depth_tile)
-    factors = upscale_factors(config.scale)
+    factors = upscale_factors(config.tail_scale)
     convs = tuple(_conv(take, f"tail.upsample.{index}", c, c) for index in range(len(factors)))
     tail = NearestTail(convs, factors, _conv(take, "tail.hidden", c, c), _conv(take, "tail.conv", c, 3))
-    return NetworkWeights(config.kind, head, None, body, tail)
+    return NetworkWeights(config.kind, head, adapter, body, tail)
 
 
 def _dense_chain(config: NetworkConfig, take: Take, name: str) -> tuple[ConvWeights, ...]:
@@ -206,19 +210,27 @@ def _compact(config: NetworkConfig, take: Take) -> NetworkWeights:
 def _check_edsr(config: NetworkConfig) -> None:
     if config.n_groups != 1 or config.growth:
         raise InputError(f"n_groups={config.n_groups}, growth={config.growth}: edsr has one group and no growth")
+    _check_sees_pixels(config)
 
 
 def _check_rcan(config: NetworkConfig) -> None:
     if config.growth:
         raise InputError(f"growth={config.growth}: rcan has no growth")
+    _check_sees_pixels(config)
 
 
 def _check_esrgan(config: NetworkConfig) -> None:
-    if config.adaptive or config.n_groups != 1 or config.growth < 1:
+    if config.n_groups != 1 or config.growth < 1:
         raise InputError(
-            f"adaptive={config.adaptive}, n_groups={config.n_groups}, growth={config.growth}: esrgan has no adapter, "
-            "one group, and a growth of at least 1"
+            f"n_groups={config.n_groups}, growth={config.growth}: esrgan has one group and a growth of at least 1"
         )
+    if config.tail_scale not in ALL_SCALES:
+        raise InputError(
+            f"scale={config.scale}, unshuffle={config.unshuffle}: their product, by which features grow, has to "
+            f"be one of {', '.join(map(str, ALL_SCALES))}"
+        )
+    if config.adaptive and config.depth_tile == 1:
+        raise InputError("depth_tile=1: an adaptive esrgan has one depth per tile; pass depth_tile=4")
 
 
 def _check_compact(config: NetworkConfig) -> None:
@@ -227,6 +239,12 @@ def _check_compact(config: NetworkConfig) -> None:
             f"adaptive={config.adaptive}, n_groups={config.n_groups}, growth={config.growth}: compact has no adapter, "
             "one group and no growth"
         )
+    _check_sees_pixels(config)
+
+
+def _check_sees_pixels(config: NetworkConfig) -> None:
+    if config.unshuffle != 1:
+        raise InputError(f"unshuffle={config.unshuffle}: {config.backbone} sees single pixels; leave it out")
 
 
 BACKBONES = {

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from adadsr.graph import AdapterWeights, NetworkWeights
 from adadsr.networks.config import NetworkConfig
@@ -55,8 +56,12 @@ class Network(nn.Module):
         return network.requires_grad_()
 
     def forward(self, lr: Tensor, desired_depth: float | Tensor | None = None) -> Restoration:
-        """lr: (N, 3, H, W) in 0..255. desired_depth: in blocks, one number or (N,); None for full depth."""
-        weights = self.weights()
+        """lr: (N, 3, H, W) in 0..255, whose sides are multiples of `unshuffle`.
+
+        desired_depth: in blocks, one number or (N,); None for full depth.
+        """
+        weights, unshuffle = self.weights(), self.config.unshuffle
+        lr = lr if unshuffle == 1 else F.pixel_unshuffle(lr, unshuffle)
         z0: Tensor = weights.head.run(OPS, lr)
         depth_map = None if desired_depth is None else self.predict_depth(z0, desired_depth)
         z = weights.body.run(OPS, z0, depth_map)

@@ -10,6 +10,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 
 from adadsr.backends import Engine
+from adadsr.errors import InputError
 from adadsr.images import Picture
 from adadsr.networks import NetworkConfig
 from adadsr.resize import reduce_samples
@@ -27,9 +28,13 @@ def best_chain(scales: Sequence[int], before: tuple[int, int], after: tuple[int,
     """Scales of the networks that lead from a size to at least another one, (height, width).
 
     The smallest product that is large enough, so that the reduction discards least; of equal ones the fewest networks;
-    the smallest scale first, which costs least.
+    the smallest scale first, which costs least. Raises InputError if there is none.
     """
     factor = max(new / old for old, new in zip(before, after, strict=True))
+    if max(scales) == 1:
+        if factor > 1:
+            raise InputError("the model restores images at their size, x1; pass --model with one that enlarges them")
+        return (1,)
     most = math.ceil(math.log(max(factor, 2), min(scales))) + 1
     chains = [chain for number in range(1, most + 1) for chain in combinations_with_replacement(sorted(scales), number)]
     enough = [
@@ -46,12 +51,13 @@ class ChainPlan:
         networks: A plan of each network. That of the first is exact; the others are at full depth, since their depth
             maps need the result of the network before. With a budget they cost at most that share of it.
         scales: Of the networks.
-        after: Height and width of the output.
+        before, after: Height and width of the picture and of the output.
         bytes: Working memory of the run, including images.
     """
 
     networks: tuple[Plan, ...]
     scales: tuple[int, ...]
+    before: tuple[int, int]
     after: tuple[int, int]
     bytes: int
 
@@ -63,8 +69,8 @@ class ChainPlan:
     @property
     def reduced_from(self) -> tuple[int, int] | None:
         """Height and width of the last network's result, if that is reduced to the output."""
-        frame, product = self.first.layout.frame, math.prod(self.scales)
-        last = frame.height * product, frame.width * product
+        (height, width), product = self.before, math.prod(self.scales)
+        last = height * product, width * product
         return None if last == self.after else last
 
 
@@ -192,7 +198,8 @@ class PreparedChain:
         for network, layout in zip(self._networks[1:], self._layouts[1:], strict=True):
             full = Plan(network, layout, plan.target, None, scored=False)
             plans.append(full if plan.alpha is None else replace(full, alpha=full))
-        return ChainPlan(tuple(plans), self._scales, self._after, self.bytes)
+        before = self._picture.height, self._picture.width
+        return ChainPlan(tuple(plans), self._scales, before, self._after, self.bytes)
 
     def run(self, plan: ChainPlan, *, progress: Callable[[float], None] = lambda share: None) -> Upscaled:
         """Run all networks and the reduction. The depth map is that of the first network.

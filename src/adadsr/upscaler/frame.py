@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adadsr.geometry import Box
-from adadsr.graph import Array
+from adadsr.graph import Array, NetworkWeights
 
 BORDERS = ("reflect", "zero")
 """reflect: mirrored at the outermost pixels. zero: not continued, so that networks see zeros; as in the literature."""
@@ -19,17 +19,20 @@ class Frame(NamedTuple):
     """A picture of height x width LR pixels, continued by `border` pixels on each side.
 
     Networks run on the frame, whose coordinates begin at the border. A border is a multiple of the depth map's tiles.
+    square: side of the squares of the image's pixels that the network sees as one LR pixel.
     """
 
     height: int
     width: int
     border: int
+    square: int = 1
 
     @classmethod
-    def of(cls, height: int, width: int, border: str, depth_tile: int) -> "Frame":
-        """border: one of `BORDERS`."""
-        pixels = 0 if border == "zero" else -(-REFLECTED // depth_tile) * depth_tile
-        return cls(height, width, pixels)
+    def of(cls, height: int, width: int, border: str, network: NetworkWeights) -> "Frame":
+        """height, width: of the image. border: one of `BORDERS`."""
+        unit, square = network.depth_tile, network.square
+        pixels = 0 if border == "zero" else -(-REFLECTED // (unit * square)) * unit
+        return cls(-(-height // square), -(-width // square), pixels, square)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -47,11 +50,14 @@ class Frame(NamedTuple):
         return Box(self.border, self.border, self.border + self.height, self.border + self.width)
 
     def extended(self, lr: Array) -> Array:
-        """The picture, (H, W, 3), with its border."""
-        if not self.border:
+        """The image, (H, W, 3), with its border, (h, w, 3 * square^2); its last squares are completed by reflection."""
+        if not self.border and self.square == 1:
             return lr
-        rows, columns = (reflected(side, self.border) for side in (self.height, self.width))
-        return lr[rows][:, columns]
+        sizes = zip(lr.shape[:2], (self.height, self.width), strict=True)
+        rows, columns = (
+            reflected(side, self.border * self.square, (self.border + whole) * self.square) for side, whole in sizes
+        )
+        return _unshuffled(lr[rows][:, columns], self.square)
 
     def extended_map(self, depth_map: npt.NDArray[np.float32], depth_tile: int) -> npt.NDArray[np.float32]:
         """A depth map of the picture, (G, h, w), for the frame: the border is as deep as the tile next to it."""
@@ -59,7 +65,17 @@ class Frame(NamedTuple):
         return np.pad(depth_map, ((0, 0), (tiles, tiles), (tiles, tiles)), mode="edge") if tiles else depth_map
 
 
-def reflected(side: int, border: int) -> list[int]:
-    """Index of the pixel that is seen at -border, ..., side + border - 1, reflected as often as necessary."""
+def reflected(side: int, before: int, after: int) -> list[int]:
+    """Index of the pixel that is seen at -before, ..., after - 1, reflected as often as necessary."""
     period = max(1, 2 * (side - 1))
-    return [min(index % period, period - index % period) for index in range(-border, side + border)]
+    return [min(index % period, period - index % period) for index in range(-before, after)]
+
+
+def _unshuffled(image: Array, square: int) -> Array:
+    """PixelUnshuffle: (H, W, 3) -> (H / square, W / square, 3 * square^2)."""
+    if square == 1:
+        return image
+    height, width, channels = image.shape
+    squares = image.reshape(height // square, square, width // square, square, channels)
+    ordered = squares.swapaxes(1, 2).swapaxes(2, 4).swapaxes(3, 4)
+    return ordered.reshape(height // square, width // square, channels * square**2)

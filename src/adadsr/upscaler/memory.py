@@ -57,8 +57,8 @@ class Layout:
 def lay_out_picture(engine: Engine, height: int, width: int, held: int, execution: Execution) -> Layout:
     """How a picture of a size is cut. held: bytes as of `Source.held_bytes`. Raises InputError as `lay_out`."""
     network = engine.network
-    frame = Frame.of(height, width, execution.border, network.depth_tile)
-    held += 4 * 3 * (frame.box.area - height * width)
+    frame = Frame.of(height, width, execution.border, network)
+    held += 4 * (network.image_channels * frame.box.area - 3 * height * width)
     if network.adapter is not None:
         scores = SCORE_COPIES * network.adapter.n_scores / network.depth_tile**2
         held += int(4 * frame.box.area * (DEPTH_COPIES * network.n_groups + scores))
@@ -76,7 +76,7 @@ def lay_out(engine: Engine, frame: Frame, held: int, execution: Execution) -> La
     tiles = plan_tiles(frame.height, frame.width, side, network.context, ALIGNMENT, frame.border)
     # Scores must equal those of the whole image to the last bit: a budget may separate two that are nearly equal.
     reach = 0 if network.adapter is None else network.adapter.reach + network.head.conv.reach
-    exact = len(tiles) == 1 or network.body.is_local
+    exact = len(tiles) == 1 or network.has_exact_tiles
     scored = tiles if len(tiles) == 1 else plan_tiles(frame.height, frame.width, side, reach, ALIGNMENT, frame.border)
     return Layout(frame, tiles, scored, exact, held + _window_bytes(engine, height, width, side))
 
@@ -89,7 +89,7 @@ def _limit(engine: Engine, height: int, width: int, held: int, execution: Execut
     if free is not None:
         return int(free * DEVICE_SHARE)
     network = engine.network
-    if network.body.is_local or _fits(engine, height, width, held, max(height, width), LOW_LIMIT):
+    if network.has_exact_tiles or _fits(engine, height, width, held, max(height, width), LOW_LIMIT):
         try:
             side = _largest_side(engine, height, width, held, LOW_LIMIT)
         except InputError:

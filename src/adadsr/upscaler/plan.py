@@ -198,9 +198,9 @@ def window_depths(network: NetworkWeights, layout: Layout, depth_map: DepthMap |
     depth_map: of the frame, None for full depth. Returns None if the whole window runs at full depth.
     """
     depths = None if depth_map is None else tile.window.coarse(network.depth_tile).of(depth_map)
-    if layout.is_whole or not network.body.is_local:
+    blocks, unit = network.body.blocks, network.depth_tile
+    if layout.is_whole or not network.has_exact_tiles or not any(block.is_sparse(unit) for block in blocks):
         return depths
-    blocks = network.body.blocks
     # With tile resolution hidden features count as zero where a block does not run, so it must run where they are read.
     hidden = max(stage.dilation for block in blocks for stage in block.stages) if network.depth_tile > 1 else 0
     cap = depth_cap(tile, [block.reach for block in blocks], network.margin + hidden, network.depth_tile)[None]

@@ -39,6 +39,8 @@ class TiledRun:
         """fallback: the engine in float32, for tiles that overflow in half precision. lr: (H, W, 3) in 0..255."""
         self.engine, self.network, self.fallback, self.layout = engine, engine.network, fallback, layout
         self.lr = layout.frame.extended(lr)
+        sides = [int(side) * self.network.scale // self.network.square for side in lr.shape[:2]]
+        self._sr_box = Box(0, 0, *sides)
         self._memory = memory
         self._families: dict[float | None, DepthFamily] = {}
         self._z0: Features | None = None
@@ -134,7 +136,9 @@ class TiledRun:
         bands = tail_bands(tile)
         for number, band in enumerate(bands, start=1):
             sr = engine.tail(z, band.relative_to(tile.window))
-            write(band.relative_to(self.layout.frame.picture).scaled(self.network.scale), sr[0])
+            box = band.relative_to(self.layout.frame.picture).scaled(self.network.scale)
+            inside = box.grown(0, self._sr_box)  # without what completes the last squares
+            write(inside, sr[0][: inside.height, : inside.width])
             progress(BODY_SHARE + (1 - BODY_SHARE) * number / len(bands))
         return z.macs
 

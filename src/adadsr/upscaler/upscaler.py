@@ -200,25 +200,25 @@ class Upscaler:
 
 
 class Prepared:
-    """An image ready to run at any budget; further budgets reuse head and adapter. Made by `Upscaler.prepare`."""
+    """An image ready to run at any budget; further budgets reuse head and adapter. Made by `Upscaler.prepare`.
+
+    Attributes:
+        size: (width, height) of the image.
+    """
 
     def __init__(self, upscaler: Upscaler, source: Source) -> None:
         self._upscaler, self._source = upscaler, source
         engine, lr = upscaler.engine, source.lr()
         if not np.isfinite(to_numpy(lr)).all():
             raise InputError("image contains NaN or infinity; values must be finite and in 0..255")
-        layout = upscaler.layout(int(lr.shape[0]), int(lr.shape[1]), source.held_bytes(upscaler.scale))
+        height, width = int(lr.shape[0]), int(lr.shape[1])
+        self.size = width, height
+        layout = upscaler.layout(height, width, source.held_bytes(upscaler.scale))
         self._color = TiledRun(engine, upscaler.full_precision, lr, layout, upscaler.memory)
         alpha = source.alpha()
         self._alpha = (
             None if alpha is None else TiledRun(engine, upscaler.full_precision, alpha, layout, upscaler.memory)
         )
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(width, height) in LR pixels."""
-        frame = self._color.layout.frame
-        return frame.width, frame.height
 
     @property
     def layout(self) -> Layout:
@@ -295,7 +295,7 @@ class Prepared:
         network, (width, height) = self._color.network, self.size
         if plan.depth_map is None:
             return np.full((network.n_groups, height, width), network.n_blocks, np.float32)
-        depths = expand_tiles(plan.depth_map, network.depth_tile, height, width)
+        depths = expand_tiles(plan.depth_map, network.depth_tile * network.square, height, width)
         return np.ascontiguousarray(depths.clip(0, network.n_blocks), np.float32)
 
     def _report(self, plan: Plan, executed: Executed, seconds: float) -> Report:

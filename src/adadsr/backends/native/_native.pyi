@@ -89,9 +89,13 @@ class TileWeights:
     """A 3x3 conv packed for tiles: weight (out, in, 3, 3), bias (out,), both float32; isa: one of `isas()`.
 
     upscale_factor: PixelShuffle of this factor follows, 1 to 4, so that `out` is that much larger than `source`.
+    slopes: float32 (out,), of a PReLU that follows. Points of Winograd's transform whose weights are all zero, as where
+    a kernel has only 2x2 taps, cost nothing.
     """
 
-    def __init__(self, weight: Array, bias: Array, isa: str, upscale_factor: int = 1) -> None: ...
+    def __init__(
+        self, weight: Array, bias: Array, isa: str, upscale_factor: int = 1, slopes: Array | None = None
+    ) -> None: ...
     @property
     def bytes(self) -> int: ...
     def scratch_bytes(self, threads: int) -> int:
@@ -112,9 +116,12 @@ class UpsamplingWeights:
     def bytes(self) -> int: ...
 
 class HeadWeights:
-    """A 3x3 conv of images less their mean: weight (out, in, 3, 3), bias (out,), mean (in,), all float32."""
+    """A 3x3 conv of images less their mean: weight (out, in, 3, 3), bias (out,), mean (in,), all float32.
 
-    def __init__(self, weight: Array, bias: Array, mean: Array, isa: str) -> None: ...
+    slopes: float32 (out,), of a PReLU that follows.
+    """
+
+    def __init__(self, weight: Array, bias: Array, mean: Array, isa: str, slopes: Array | None = None) -> None: ...
     @property
     def bytes(self) -> int: ...
     def scratch_bytes(self, width: int, threads: int) -> int:
@@ -177,12 +184,22 @@ def conv_tiles(
     block: float = 0.0,
     plus: Canvas | None = None,
     passed: Canvas | None = None,
+    also: Canvas | None = None,
+    also_factor: float = 1.0,
+    second: Canvas | None = None,
+    out_channel: int = -1,
 ) -> None:
-    """out = clamp(depths - block, 0, 1) * relu(conv(source)) + plus at tiles; without depths the gate is 1.
+    """out = clamp(depths - block, 0, 1) * (relu(conv(source)) + also_factor * also) + plus at tiles.
+
+    Without depths the gate is 1.
 
     slope: if not 1, that of a PReLU instead of the ReLU.
-    plus: may be `out`. Pixels whose gate is 0 are then unchanged.
-    passed: like `out`; sums become 0 where it is not above 0, which is how a gradient passes a ReLU.
+    plus: may be `out`. Where the gate is 0, `out` becomes `plus`, whatever the conv gives.
+    passed: like `out`; results of the ReLU become 0 where it is not above 0, which is how a gradient passes a ReLU.
+    second: canvas of further input channels, as many as the weights have after those of `source`. The latter are padded
+        to a multiple of 16 then.
+    out_channel: if not negative, the first channel of `out` to be written, a multiple of 16; the last ones are padded
+        with zeros to a multiple of 16. Then `out` may be `second`, after the channels that are read.
 
     Only pixels of the image are stored.
     """
@@ -204,6 +221,9 @@ def conv_pixels(
 
 def clear_tiles(canvas: Canvas, tiles: Positions, threads: int) -> None:
     """Set tiles to zero."""
+
+def copy_tiles(source: Canvas, out: Canvas, tiles: Positions, threads: int) -> None:
+    """Copy tiles to a canvas of the same size and channels."""
 
 def attend(
     attention: Attention,
@@ -274,4 +294,13 @@ def gate_gradient(update: Canvas, gradient: Canvas, tiles: Positions, out: Array
     """Add the sums of update * gradient over tiles, or over each of their pixels, to `out`.
 
     out: (batch, rows, columns, 1), with as many rows and columns as the canvas has tiles or pixels.
+    """
+
+def shuffle_pixels(
+    source: Canvas, out: Array, top: int, left: int, factor: int, threads: int, images: Array | None = None
+) -> None:
+    """out = PixelShuffle(factor) of the part of `source` from (top, left) on, plus `images` upsampled to its size.
+
+    out: float32 (batch, factor * height, factor * width, channels), writable, with any strides.
+    images: float32 (batch, height, width, channels), with any strides; upsampled by nearest neighbour.
     """

@@ -13,12 +13,9 @@ import numpy as np
 from adadsr.backends.engine import DepthMap, Progress
 from adadsr.backends.native import _native
 from adadsr.backends.native.packing import PackedBlock, PackedBody, PackedConv, PackedGroup
+from adadsr.backends.native.wavefront import advance, band_of
 from adadsr.backends.native.workspaces import TILE, Lease, Lists, Needs
 from adadsr.graph.depth import dilate
-
-BAND_BYTES = min(8 * 2**20, _native.cache_bytes(3) // 2)
-"""Approximate bytes of features that a conv writes before the next one reads them from cache; results do not depend on
-it."""
 
 
 def body_needs(body: PackedBody, size: tuple[int, int, int], threads: int) -> Needs:
@@ -105,26 +102,23 @@ class BodyRun:
     def _tile_blocks(self, group: PackedGroup, depth_map: DepthMap | None) -> None:
         """Run both convs of a block at its active tiles; elsewhere the hidden features are zero.
 
-        Unless blocks need means over the whole image, all blocks advance together, some rows of tiles at a time, so
-        that the output of one is in cache when the next reads it. A conv reads one row of tiles below those it writes,
-        so each stays a row behind the previous one, and whatever it overwrites has been read.
+        Unless blocks need means over the whole image, all blocks advance together (`wavefront`).
         """
         steps = self._tile_steps(group, depth_map)
         depths = None if depth_map is None else self.depths
         size = self.z.canvas
         rows, columns = self.batch * -(-self.height // TILE), -(-self.width // TILE)
         waits = any(block.attention is not None for block in group.blocks)
-        band = rows if waits else max(1, BAND_BYTES * rows // size.bytes)
         done, ran = [0] * len(steps), [0] * len(steps)
-        for target in range(band, rows + band, band):
-            ready = min(target, rows)
-            for index, step in enumerate(steps):
-                ran[index] += self._run_step(step, depths, done[index] * columns, ready * columns)
-                done[index] = ready
-                ready = rows if ready == rows else max(0, ready - 1)
-                if step.second:
-                    share = sum(done) / (rows * len(steps))
-                    self.progress((self.blocks_done + len(group.blocks) * share) / self.blocks)
+
+        def run_step(index: int, low: int, high: int) -> None:
+            ran[index] += self._run_step(steps[index], depths, low * columns, high * columns)
+            done[index] = high
+            if steps[index].second:
+                share = sum(done) / (rows * len(steps))
+                self.progress((self.blocks_done + len(group.blocks) * share) / self.blocks)
+
+        advance(len(steps), rows, rows if waits else band_of(rows, size.bytes), run_step)
         self.blocks_done += len(group.blocks)
         for step, tiles in zip(steps, ran, strict=True):
             conv = step.block.conv2 if step.second else step.block.conv1

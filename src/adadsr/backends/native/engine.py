@@ -18,6 +18,8 @@ from adadsr.backends.engine import (
 from adadsr.backends.native import _native, packing
 from adadsr.backends.native.adapter import AdapterRun, adapter_needs
 from adadsr.backends.native.body import BodyRun, body_needs
+from adadsr.backends.native.chain_body import PackedChains
+from adadsr.backends.native.chain_tail import PackedChainTail
 from adadsr.backends.native.tail import TailRun, region_of, tail_needs, upsample_rows
 from adadsr.backends.native.tile_threshold import tile_threshold
 from adadsr.backends.native.workspaces import HEAD, TILE, Memory, Needs, chosen_isa
@@ -34,7 +36,7 @@ class NativeEngine:
     def __init__(self, network: NetworkWeights, threads: int, isa: str | None = None) -> None:
         """isa: one of `_native.isas()`; None for ADADSR_ISA if set, otherwise the fastest.
 
-        Raises BackendError unless the blocks are residual blocks of two equal 3x3 convs.
+        Raises BackendError for a network that the engine cannot run.
         """
         self.network, self.threads, self.isa = network, threads, chosen_isa(isa)
         self.head = packing.pack_head(network.head, self.isa)
@@ -42,6 +44,7 @@ class NativeEngine:
         self.packed = packing.pack_body(network.body, self.isa)
         self.packed_tail = packing.pack_tail(network, self.isa)
         self.threshold = tile_threshold(self.packed.channels, self.isa, threads)
+        self._adds_image = isinstance(self.packed_tail, PackedChainTail) and self.packed_tail.adds_image
         self._mean = np.array(network.head.mean, np.float32)
         self._memory = Memory()
 
@@ -54,8 +57,9 @@ class NativeEngine:
 
     @property
     def variant(self) -> str:
-        """Instruction set and, with one depth per pixel, the threshold between the two algorithms."""
-        return f"{self.isa}, {self.threshold}" if self.packed.side == 1 else self.isa
+        """Instruction set and, where single pixels can run, the threshold between the two algorithms."""
+        has_pixels = self.packed.side == 1 and not isinstance(self.packed, PackedChains)
+        return f"{self.isa}, {self.threshold}" if has_pixels else self.isa
 
     @property
     def weight_bytes(self) -> int:
@@ -64,10 +68,10 @@ class NativeEngine:
         return self.head.bytes + adapter + self.packed.bytes + self.packed_tail.bytes
 
     def features(self, lr: Array) -> Features:
-        batch, height, width = check_lr(lr)
-        with self._memory.lease(HEAD, self._head_needs((batch, height, width))) as ((z0,), lists):
-            _native.head(self.head, to_numpy(lr), z0.canvas, lists.scratch, self.threads)
-        return Features(z0, batch, height, width)
+        size, images = check_lr(self.network, lr), to_numpy(lr)
+        with self._memory.lease(HEAD, self._head_needs(size)) as ((z0,), lists):
+            _native.head(self.head, images, z0.canvas, lists.scratch, self.threads)
+        return Features(z0, *size, image=images if self._adds_image else None)
 
     def scores(self, z0: Features, desired_depth: float) -> npt.NDArray[np.float32]:
         self.network.require_adapter()
@@ -77,12 +81,21 @@ class NativeEngine:
 
     def body(self, z0: Features, depth_map: DepthMap | None = None, progress: Progress = no_progress) -> Features:
         check_depth_map(self.network, z0, depth_map)
-        with self._memory.lease("body", body_needs(self.packed, z0.size, self.threads)) as (canvases, lists):
-            run = BodyRun(self.packed, canvases, lists, self.threads, self.threshold.pixels, progress)
-            z = run.run(z0.data, depth_map)
-        return Features(z, *z0.size, macs=run.macs)
+        packed, threads = self.packed, self.threads
+        with self._memory.lease("body", self._body_needs(z0.size)) as (canvases, lists):
+            if isinstance(packed, PackedChains):
+                z, macs = packed.run(z0.data, depth_map, canvases, lists, threads, progress)
+            else:
+                run = BodyRun(packed, canvases, lists, threads, self.threshold.pixels, progress)
+                z = run.run(z0.data, depth_map)
+                macs = run.macs
+        return Features(z, *z0.size, image=z0.image, macs=macs)
 
     def tail(self, z: Features, box: Box) -> npt.NDArray[np.float32]:
+        if isinstance(self.packed_tail, PackedChainTail):
+            sr = self.packed_tail.run(self._memory, z.data, z.image, box, self.threads)
+            sr += self._mean
+            return sr
         if z.batch == 1 and not self.packed_tail.stages and box.width == z.width:
             rows, _ = box.slices
             sr = upsample_rows(self.packed_tail, z.data.canvas, rows, z.width, self.threads)[None]
@@ -93,6 +106,7 @@ class NativeEngine:
 
     def _tail_of(self, image: npt.NDArray[np.float32], box: Box) -> npt.NDArray[np.float32]:
         """The same for the features (h, w, C) of one image, without the mean: (s*h, s*w, 3)."""
+        assert not isinstance(self.packed_tail, PackedChainTail)
         region = region_of(self.packed_tail, box, Box(0, 0, *image.shape[:2]))
         inner_rows, inner_columns = box.relative_to(region).scaled(self.network.scale).slices
         rows, columns = region.slices
@@ -102,13 +116,21 @@ class NativeEngine:
         return sr[inner_rows, inner_columns]
 
     def footprint(self, height: int, width: int, batch: int = 1) -> int:
-        size, region = (batch, height, width), (min(height, band_rows(width) + 4 * TILE), width)
-        needs = [self._head_needs(size), body_needs(self.packed, size, self.threads)]
-        needs.append(tail_needs(self.packed_tail, region, self.threads))
+        size, tail, rows = (batch, height, width), self.packed_tail, min(height, band_rows(width) + 4 * TILE)
+        needs = [self._head_needs(size), self._body_needs(size)]
+        if isinstance(tail, PackedChainTail):
+            needs.append(tail.needs(tail.tallest((height, width)), self.threads))
+            rows = min(height, band_rows(width))
+        else:
+            needs.append(tail_needs(tail, (rows, width), self.threads))
         if self.adapter is not None:
             needs.append(adapter_needs(self.adapter, size, self.threads))
-        band = 4 * batch * region[0] * width * self.network.scale**2 * self.packed_tail.outputs
+        band = 4 * batch * rows * width * self.network.scale**2 * tail.outputs
         return sum(each.bytes for each in needs) + band
+
+    def _body_needs(self, size: tuple[int, int, int]) -> Needs:
+        packed, threads = self.packed, self.threads
+        return packed.needs(size, threads) if isinstance(packed, PackedChains) else body_needs(packed, size, threads)
 
     def _head_needs(self, size: tuple[int, int, int]) -> Needs:
         return Needs(((*size, self.packed.channels),), scratch=self.head.scratch_bytes(size[2], self.threads))

@@ -6,6 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from adadsr.backends.native import _native
+from adadsr.backends.native.chain_body import PackedChains
+from adadsr.backends.native.chain_packing import pack_dense_blocks, pack_plain_blocks
+from adadsr.backends.native.chain_tail import PackedChainTail, TailConv
+from adadsr.backends.native.checks import checked
+from adadsr.backends.native.nearest_folding import fold_nearest
 from adadsr.backends.native.tail_folding import fold_tail
 from adadsr.backends.native.workspaces import TILE
 from adadsr.errors import BackendError
@@ -17,10 +22,16 @@ from adadsr.graph import (
     ConvWeights,
     GroupWeights,
     HeadWeights,
+    NearestTail,
     NetworkWeights,
+    PlainBlock,
     ResidualBlock,
+    ResidualDenseBlock,
+    ResidualTail,
     ShuffleTail,
 )
+from adadsr.graph.blocks import LEAKY_SLOPE
+from adadsr.graph.parts import FULL_RANGE
 
 AdapterConv = _native.TileWeights | _native.PixelWeights | _native.PatchWeights
 
@@ -109,11 +120,13 @@ class PackedTail(NamedTuple):
 
 
 def pack_head(head: HeadWeights, isa: str) -> _native.HeadWeights:
-    """Pack a head. Raises BackendError unless it is a single 3x3 conv in 0..255."""
-    if head.slope is not None or head.range != 255:
-        raise BackendError("the native engine runs only heads of one 3x3 conv in 0..255; choose another backend")
-    weight, bias = _checked(head.conv, "the head's conv")
-    return _native.HeadWeights(weight, bias, np.asarray(head.mean, np.float32), isa)
+    """Pack a head, and the range of its input into the weights. Raises BackendError unless it is a 3x3 conv."""
+    weight, bias = checked(head.conv, "the head's conv")
+    mean = np.zeros(weight.shape[1], np.float32)
+    if any(head.mean):
+        mean[:] = head.mean
+    slopes = None if head.slope is None else np.ascontiguousarray(head.slope, np.float32)
+    return _native.HeadWeights(weight * np.float32(head.range / FULL_RANGE), bias, mean, isa, slopes)
 
 
 def pack_adapter(adapter: AdapterWeights, isa: str) -> PackedAdapter:
@@ -123,10 +136,10 @@ def pack_adapter(adapter: AdapterWeights, isa: str) -> PackedAdapter:
         raise BackendError("the native engine multiplies the input of an adapter for single pixels only")
     tiled = adapter.tile == 1
     first, other = (_native.TileWeights,) * 2 if tiled else (_native.PatchWeights, _native.PixelWeights)
-    convs: list[AdapterConv] = [first(*_checked(adapter.first, "the adapter's first conv", side), isa)]
+    convs: list[AdapterConv] = [first(*checked(adapter.first, "the adapter's first conv", side), isa)]
     channels = [len(adapter.first.bias)]
     for number, each in enumerate(adapter.rest):
-        convs.append(other(*_checked(each.conv, f"conv {number + 1} of the adapter"), isa))
+        convs.append(other(*checked(each.conv, f"conv {number + 1} of the adapter"), isa))
         if each.conv.weight.shape[1] != channels[-1] or each.slope.size != 1:
             raise BackendError(
                 f"conv {number + 1} of the adapter takes {each.conv.weight.shape[1]} channels and {each.slope.size} "
@@ -140,10 +153,14 @@ def pack_adapter(adapter: AdapterWeights, isa: str) -> PackedAdapter:
     return PackedAdapter(packed, adapter.tile, in_channels, adapter.input_times_depth, adapter.output_times_depth)
 
 
-def pack_body(body: BodyWeights, isa: str) -> PackedBody:
-    """Pack a body. Raises BackendError unless its blocks consist of two equal 3x3 convs."""
+def pack_body(body: BodyWeights, isa: str) -> PackedBody | PackedChains:
+    """Pack a body. Raises BackendError unless its blocks are all of a kind that the engine runs."""
     if body.depth_tile not in (1, TILE):
         raise BackendError(f"the native engine runs a depth_tile of 1 or {TILE}, not {body.depth_tile}")
+    dense = [block for block in body.blocks if isinstance(block, ResidualDenseBlock)]
+    plain = [block for block in body.blocks if isinstance(block, PlainBlock)]
+    if len(body.groups) == 1 and body.groups[0].conv is None and len(body.blocks) in (len(dense), len(plain)):
+        return pack_dense_blocks(body, dense, isa) if dense else pack_plain_blocks(body, plain, isa)
     if body.conv is None:
         raise BackendError(
             "the native engine runs only bodies that end in a 3x3 conv and a skip; choose another backend"
@@ -168,7 +185,7 @@ class _BodyPacker:
         if not isinstance(block, ResidualBlock):
             raise BackendError(
                 f"block {name} is a {type(block).__name__}; the native engine runs only residual blocks of two equal "
-                "3x3 convs; choose another backend"
+                "3x3 convs, or only ESRGAN's or Compact's; choose another backend"
             )
         conv1, conv2 = (self._conv(conv, f"a conv of block {name}") for conv in (block.conv1, block.conv2))
         attention = None if block.attention is None else self._attention(block.attention, name)
@@ -185,7 +202,7 @@ class _BodyPacker:
         return packed._replace(pixels=_native.PixelWeights(*self._square(conv, name), self.isa))
 
     def _square(self, conv: ConvWeights, name: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        weight, bias = _checked(conv, name)
+        weight, bias = checked(conv, name)
         if weight.shape[:2] != (self.channels, self.channels):
             channels = self.channels
             raise BackendError(
@@ -203,15 +220,21 @@ class _BodyPacker:
         return _native.Attention(*parts)
 
 
-def pack_tail(network: NetworkWeights, isa: str) -> PackedTail:
-    """Pack a tail. Raises BackendError unless it consists of convs with PixelShuffle and a last conv."""
-    tail = network.tail
-    if not isinstance(tail, ShuffleTail) or not tail.convs:
+def pack_tail(network: NetworkWeights, isa: str) -> PackedTail | PackedChainTail:
+    """Pack a tail, and the range of its result into the weights. Raises BackendError for a form that it cannot run."""
+    tail, expand = network.tail, np.float32(FULL_RANGE / network.head.range)
+    if isinstance(tail, NearestTail):
+        return _pack_nearest_tail(tail, expand, isa)
+    if isinstance(tail, ResidualTail):
+        weight, bias = checked(tail.conv, "the tail's conv")
+        conv = TailConv(_native.TileWeights(weight * expand, bias * expand, isa), weight.shape[1], 1, 1.0)
+        return PackedChainTail((conv,), tail.scale, len(bias) // tail.scale**2, adds_image=True)
+    if not isinstance(tail, ShuffleTail) or not tail.convs or network.head.range != FULL_RANGE:
         raise BackendError(
             f"the tail of {network.kind} has another form than the native engine runs, convs with PixelShuffle and a "
-            "last conv; choose another backend"
+            "last conv in 0..255; choose another backend"
         )
-    convs = [_checked(conv, f"conv {number + 1} of the tail") for number, conv in enumerate((*tail.convs, tail.last))]
+    convs = [checked(conv, f"conv {number + 1} of the tail") for number, conv in enumerate((*tail.convs, tail.last))]
     stages = tuple(
         _native.TileWeights(*conv, isa, factor) for conv, factor in zip(convs[:-2], tail.factors[:-1], strict=True)
     )
@@ -221,15 +244,14 @@ def pack_tail(network: NetworkWeights, isa: str) -> PackedTail:
     return PackedTail(stages, upsampling, tail.factors, channels, len(tail.last.bias))
 
 
-def _checked(conv: ConvWeights, name: str, side: int = 3) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Weight (out, in, side, side) and bias (out,) of a conv, contiguous. name: of the conv, for the error.
-
-    Raises BackendError if the kernel has another size or the weights are not float32.
-    """
-    weight = np.asarray(conv.weight)
-    if weight.shape[2:] != (side, side) or weight.dtype != np.float32:
-        raise BackendError(
-            f"{name} has weights {weight.shape} of {weight.dtype}; the native engine needs (out, in, {side}, {side}) "
-            "of float32"
-        )
-    return np.ascontiguousarray(weight), np.ascontiguousarray(conv.bias)
+def _pack_nearest_tail(tail: NearestTail, expand: np.float32, isa: str) -> PackedChainTail:
+    """expand: what the result is multiplied by."""
+    convs = []
+    for number, (conv, factor) in enumerate(zip(tail.convs, tail.factors, strict=True)):
+        weight, bias = checked(fold_nearest(conv, factor), f"conv {number + 1} of the tail")
+        convs.append(TailConv(_native.TileWeights(weight, bias, isa, factor), weight.shape[1], factor, LEAKY_SLOPE))
+    weight, bias = checked(tail.hidden, "the hidden conv of the tail")
+    convs.append(TailConv(_native.TileWeights(weight, bias, isa), weight.shape[1], 1, LEAKY_SLOPE))
+    weight, bias = checked(tail.last, "the last conv of the tail")
+    convs.append(TailConv(_native.TileWeights(weight * expand, bias * expand, isa), weight.shape[1], 1, 1.0))
+    return PackedChainTail(tuple(convs), 1, len(bias), adds_image=False)

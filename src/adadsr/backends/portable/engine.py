@@ -47,7 +47,7 @@ class TensorEngine:
 
     @torch.inference_mode()
     def features(self, lr: Array) -> Features:
-        batch, height, width = check_lr(lr)
+        batch, height, width = check_lr(self.network, lr)
         images = torch.as_tensor(lr).to(self.device, torch.float32).permute(0, 3, 1, 2)
         images = images.contiguous(memory_format=torch.channels_last)
         return Features(self.head.run(OPS, images), batch, height, width, images)

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from adadsr.backends.engine import Progress, no_progress
 from adadsr.geometry import Box
-from adadsr.graph import Attention, Block, BodyWeights, ConvWeights, GroupWeights, ResidualBlock
+from adadsr.graph import Attention, Block, BodyWeights, ConvWeights, GroupWeights, ResidualBlock, ResidualDenseBlock
+from adadsr.graph.blocks import LEAKY_SLOPE, RESIDUAL_SCALE
 from adadsr.graph.depth import gate
 from adadsr.tensor_ops import OPS
 
@@ -34,9 +35,9 @@ def run_gather(
 ) -> GatherRun:
     """`BodyWeights.run`, evaluated at active positions only. Not differentiable.
 
-    Residual blocks of 3x3 convs run at their active positions; other blocks run everywhere while any position is
-    active, as in the definition. z0: (N, C, H, W). depth_map: (N, G, ceil(H/t), ceil(W/t)) in blocks; None runs every
-    block densely. progress: called with the fraction of blocks that are done.
+    Residual blocks of 3x3 convs run at their active positions, and so do ESRGAN's at tiles; other blocks run everywhere
+    while any position is active, as in the definition. z0: (N, C, H, W). depth_map: (N, G, ceil(H/t), ceil(W/t)) in
+    blocks; None runs every block densely. progress: called with the fraction of blocks that are done.
     """
     blocks = sum(len(group.blocks) for group in body.groups)
     canvas = _Canvas(z0, body.depth_tile, lambda done: progress(done / blocks))
@@ -62,7 +63,9 @@ def _run_group(canvas: "_Canvas", group: GroupWeights, depth_map: Tensor | None)
         if not len(active):
             return
         box = canvas.filled_box(active)
-        if not isinstance(block, ResidualBlock):
+        if isinstance(block, ResidualDenseBlock) and block.is_sparse(canvas.side) and box is None:
+            canvas.sparse_chains(block, active, gate(depths[active], number))
+        elif not isinstance(block, ResidualBlock):
             canvas.dense_block(block, canvas.gates(gate(depth_map, number)), canvas.whole)
         elif box is not None:
             canvas.dense_block(block, box.of(canvas.gates(gate(depth_map, number))), box)
@@ -183,6 +186,25 @@ class _Canvas:
             self.hidden[self._pixels(first)] = 0
         self._block_done()
 
+    def sparse_chains(self, block: ResidualDenseBlock, active: Tensor, weight: Tensor) -> None:
+        """Run an ESRGAN block at active tiles, with gates `weight`; elsewhere the outputs of its convs are zero."""
+        rows = self._pixels(active)
+        inside, features = self.inside[rows], self.z.clone()
+        for *inner, last in block.chains:
+            growth = sum(len(conv.bias) for conv in inner)
+            seen, known = F.pad(features, (0, growth)), self.channels
+            for conv in inner:
+                made = F.leaky_relu(self._conv_in_chunks(seen[:, :known], active, conv), LEAKY_SLOPE)
+                seen[rows, known : known + len(conv.bias)] = made * inside
+                known += len(conv.bias)
+            features.index_add_(0, rows, RESIDUAL_SCALE * self._conv_in_chunks(seen, active, last) * inside)
+        update = features[rows] * RESIDUAL_SCALE * weight.repeat_interleave(self.side**2)[:, None]
+        self.z.index_add_(0, rows, (update * inside).to(self.z.dtype))
+        self._block_done()
+
+    def _conv_in_chunks(self, source: Tensor, positions: Tensor, weights: ConvWeights) -> Tensor:
+        return torch.cat([self._conv_at(source, each, weights) for each in self._chunks(positions)])
+
     def _block_done(self) -> None:
         self.blocks_done += 1
         self.progress(self.blocks_done)
@@ -202,7 +224,7 @@ class _Canvas:
             return out
         size = self.side + 2
         rows = (corners[:, None] + self._square(0, size)).flatten()
-        windows = source.index_select(0, rows).view(-1, size, size, self.channels).permute(0, 3, 1, 2)
+        windows = source.index_select(0, rows).view(-1, size, size, source.shape[1]).permute(0, 3, 1, 2)
         return F.conv2d(windows, weights.weight, weights.bias).permute(0, 2, 3, 1).reshape(-1, out_channels)
 
     def _attention(self, attention: Attention, total: Tensor) -> Tensor:
