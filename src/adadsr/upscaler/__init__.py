@@ -2,6 +2,7 @@
 
 execution  how networks run, one object
 upscaler   `Upscaler` and `Prepared`, the public interface
+upscaled   the result of a run
 size       the size that an output gets
 outlook    what an image will take, from its size alone
 timing     seconds as a budget
@@ -22,7 +23,8 @@ from adadsr.upscaler.plan import Plan
 from adadsr.upscaler.report import Report, Target
 from adadsr.upscaler.size import Size
 from adadsr.upscaler.sources import Source
-from adadsr.upscaler.upscaler import Prepared, Upscaled, Upscaler
+from adadsr.upscaler.upscaled import Upscaled
+from adadsr.upscaler.upscaler import Prepared, Upscaler
 
 __all__ = [
     "Chain",

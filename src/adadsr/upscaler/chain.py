@@ -19,7 +19,8 @@ from adadsr.upscaler.plan import Plan, check_budget, enough_budget
 from adadsr.upscaler.report import Report, Target
 from adadsr.upscaler.size import LARGEST_SCALE, Size
 from adadsr.upscaler.sources import PictureSource
-from adadsr.upscaler.upscaler import Upscaled, Upscaler
+from adadsr.upscaler.upscaled import Upscaled
+from adadsr.upscaler.upscaler import Upscaler
 
 _EIGHT_TO_SIXTEEN_BITS = 257
 

@@ -23,7 +23,8 @@ from adadsr.images import Picture
 from adadsr.machine import cache_folder, processor_name
 from adadsr.upscaler.chain import Chain, ChainPlan, PreparedChain
 from adadsr.upscaler.outlook import Outlook, Step
-from adadsr.upscaler.upscaler import Upscaled, Upscaler
+from adadsr.upscaler.upscaled import Upscaled
+from adadsr.upscaler.upscaler import Upscaler
 
 FILE_NAME = "seconds.json"
 SIDES = (96, 192, 320)
