@@ -1,7 +1,7 @@
 """Whole networks on the native engine, at full and half depth, against dense runtimes with the same weights.
 
-`python benchmarks/cpu_network.py [--rounds 9] [--threads N] [--cases NAME...] [--peers NAME...] [--avx2]`.
-The weights are random: time does not depend on them. Equality is checked first. The last line is JSON.
+`python benchmarks/cpu_network.py [--rounds 9] [--threads N] [--cases NAME...] [--peers NAME...] [--cpu-time]
+[--avx2]`. The weights are random: time does not depend on them. Equality is checked first. The last line is JSON.
 
 edsr-baseline-x2 is body and tail for features of 180x320 pixels; half the depth is a random map of mean 8 of 16.
 The others are whole networks on an LR image, where half is a desired depth of half the blocks: ours then runs its
@@ -20,12 +20,14 @@ from peers import (
     PEERS,
     add_avx2_option,
     check_equal,
+    cpu_milliseconds,
     environment,
     limit_to_avx2,
     open_peers,
     row,
     spread,
     time_in_turns,
+    warm_milliseconds,
 )
 from torch import Tensor, nn
 
@@ -114,13 +116,14 @@ def whole(case: str, threads: int) -> tuple[nn.Module, Tensor, Ours]:
     return Dense(Network.of(model).requires_grad_(False)), lr, ours
 
 
-def measure(case: str, rounds: int, threads: int, names: list[str]) -> list[dict]:
+def measure(case: str, rounds: int, threads: int, names: list[str], cpu_time: bool) -> list[dict]:
     """The rows of one case."""
     module, example, ours = baseline(threads) if case == "edsr-baseline-x2" else whole(case, threads)
     with torch.inference_mode():
         peers = open_peers(module, example.clone(), threads, names)
     check_equal(peers | {"ours": ours["tiles", 1.0]}, TOLERANCE)
-    times = time_in_turns(peers | {f"{mask} {active}": run for (mask, active), run in ours.items()}, rounds)
+    runners = peers | {f"{mask} {active}": run for (mask, active), run in ours.items()}
+    times = time_in_turns(runners, rounds, cpu_milliseconds if cpu_time else warm_milliseconds)
     for name in peers:
         print(f"{name:12} {'does not run' if times[name] is None else spread(times[name])}")
     return [row(case, mask, active, times[f"{mask} {active}"], times) for mask, active in sorted(ours)]
@@ -133,13 +136,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--cases", nargs="+", choices=cases, default=cases)
+    parser.add_argument("--cpu-time", action="store_true", help="time of the processor, for machines that are not idle")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS)
     add_avx2_option(parser)
     arguments = parser.parse_args()
     if arguments.avx2:
         limit_to_avx2()
     torch.set_num_threads(arguments.threads)
-    options = arguments.rounds, arguments.threads, arguments.peers
+    options = arguments.rounds, arguments.threads, arguments.peers, arguments.cpu_time
     rows = [entry for case in arguments.cases for entry in measure(case, *options)]
     print(json.dumps({"rows": rows, **environment(arguments.threads)}))
 

@@ -154,6 +154,14 @@ def warm_milliseconds(run: Runner) -> float:
     return 1000 * (time.perf_counter() - start)
 
 
+def cpu_milliseconds(run: Runner) -> float:
+    """Milliseconds that the process computes in a run, after one that does not count."""
+    run()
+    start = time.process_time()
+    run()
+    return 1000 * (time.process_time() - start)
+
+
 def time_in_turns(
     runners: dict[str, Any], rounds: int, timed: Callable[[Any], float] = warm_milliseconds
 ) -> dict[str, list[float] | None]:
