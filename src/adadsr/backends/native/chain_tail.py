@@ -19,6 +19,8 @@ REGION_BYTES = 64 * 2**20
 """Approximate bytes of the canvases of one band of rows."""
 FEWEST_ROWS = 16
 """Rows of z in a band at least: the rows around it are computed again."""
+AROUND_ROWS = 5 * TILE
+"""Rows of a region beyond its band: convs run in whole tiles and read a pixel around them."""
 STEP_ROWS = 2
 """Rows of tiles of z per step of a band; their results should stay in cache until they are read."""
 
@@ -76,9 +78,9 @@ class PackedChainTail(NamedTuple):
         return max(FEWEST_ROWS, REGION_BYTES // row // TILE * TILE)
 
     def tallest(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Size of the largest region of a window, height x width."""
+        """Size of the regions of a window, height x width. All have one height, so that they share canvases."""
         height, width = size
-        return min(height, self.rows_at_once(width) + 3 * TILE), width
+        return min(height, self.rows_at_once(width) + AROUND_ROWS + height % TILE), width
 
     def run(self, memory: Memory, z: Lease, image: Image | None, box: Box, threads: int) -> Image:
         """Finished pixels of `box`, (N, s*h, s*w, outputs). image: the LR image, (N, H, W, outputs), if it is added."""
@@ -101,8 +103,9 @@ class PackedChainTail(NamedTuple):
 
     def region(self, box: Box, window: Box) -> Box:
         """The part of a window that a box needs. It starts at a whole tile, so that no bit depends on the box."""
-        seen = self.seen(box, window)[0]
-        return Box(seen.top // TILE * TILE, seen.left // TILE * TILE, seen.bottom, seen.right)
+        seen, (rows, _) = self.seen(box, window)[0], self.tallest((window.height, window.width))
+        top = min(seen.top // TILE * TILE, window.height - rows)
+        return Box(top, seen.left // TILE * TILE, top + rows, seen.right)
 
     def seen(self, box: Box, window: Box) -> list[Box]:
         """The part of each canvas that the pixels of a box of z depend on; a conv runs in whole tiles."""
