@@ -118,7 +118,7 @@ def test_a_depth_map_at_full_depth_comes_with_a_note(here):
         (["--budget", "1.5"], 2, "budget=1.5 is outside (0, 1]"),
         (["--budget", "nan"], 2, "budget=nan is outside (0, 1]"),
         (["--depth=-1"], 2, "depth=-1 must be a finite number of residual blocks, at least 0"),
-        (["--budget", "0.5", "--depth", "1"], 2, "not both"),
+        (["--budget", "0.5", "--depth", "1"], 2, "pass only one of"),
         (["--dry-run", "--report", "run.json"], 2, "drop --report"),
         (["--dry-run", "--verbose"], 2, "drop --report, --verbose and --quiet"),
         (["--dry-run", "--quiet"], 2, "drop --report, --verbose and --quiet"),
@@ -147,7 +147,7 @@ def test_a_dry_run_prints_the_plan_of_each_input_and_writes_nothing(here):
     assert result.exit_code == 1
     first, second = result.stdout.splitlines()
     assert first.startswith("in/a.png -> out/a.png: 20x24 to 40x48, mean depth ")
-    assert "% of the full network's cost, " in first
+    assert "% of the full network's cost at a predicted loss of " in first
     assert " GMAC in 1 tile, " in first
     assert second.startswith("in/b.png -> out/b.png: ")
     assert result.stderr.startswith("adadsr: in/bad.png: the content is not PNG")
@@ -196,7 +196,7 @@ def test_a_dry_run_asks_for_permission_to_write(here, monkeypatch):
 def test_a_dry_run_at_full_depth_runs_no_network(here, monkeypatch):
     write(here / "a.png")
     monkeypatch.setattr(Prepared, "score", lambda self: pytest.fail("head and adapter ran"))
-    monkeypatch.setattr(TiledRun, "scores", lambda self, depth: pytest.fail("head and adapter ran"))
+    monkeypatch.setattr(TiledRun, "family", lambda self, depth: pytest.fail("head and adapter ran"))
     assert "100.0% of the full network's cost" in upscale("a.png", "-o", "b.png", "--dry-run").stdout
 
 

@@ -79,8 +79,7 @@ MaxLoss: TypeAlias = Annotated[
     typer.Option(
         "--max-loss",
         metavar="DB",
-        help="Spend as little as possible, but lose at most this much PSNR against the full network, as predicted; "
-        "instead of a budget.",
+        help="Most PSNR to lose against the full network, as predicted; instead of a budget.",
         rich_help_panel="Speed and memory",
     ),
 ]
@@ -96,7 +95,7 @@ Device: TypeAlias = Annotated[
     str,
     typer.Option(
         metavar="DEVICE",
-        help="cpu, cuda, cuda:1, ...; auto picks CUDA if available.",
+        help="cpu, cuda, cuda:1, ...; auto prefers CUDA.",
         rich_help_panel="Speed and memory",
     ),
 ]
@@ -104,7 +103,7 @@ Backend: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Engine that runs the network; see [b]adadsr backends[/b].",
+        help="Engine of the network; see [b]adadsr backends[/b].",
         rich_help_panel="Speed and memory",
     ),
 ]
