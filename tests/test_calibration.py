@@ -122,6 +122,7 @@ def test_error_depths_meet_the_desired_mean(height: int, width: int, groups: int
 @given(seed=st.integers(0, 2**31), target=st.floats(0.05, 0.95), number=st.integers(0, 2**31))
 def test_no_other_map_of_the_same_mean_depth_has_a_lower_predicted_error(seed: int, target: float, number: int) -> None:
     scores = random_scores(seed, BLOCKS + 1, 5, 7, spread=2.0)
+    scores[0] += 8  # no tile is flat
     depths = ErrorDepths(scores, 1).at_depth(target * BLOCKS)[0].astype(int)
     rng = np.random.default_rng(number)
     other = depths.copy().ravel()
@@ -168,3 +169,11 @@ def test_the_family_of_an_adapter(backbone: str, depth_tile: int) -> None:
     family = family_of(network, np.zeros((network.require_adapter().n_scores, 2, 3), np.float32))
     assert isinstance(family, kind)
     assert family.depths(1.0).shape == (network.n_groups, 2, 3)
+
+
+def test_flat_tiles_share_their_depth() -> None:
+    scores = random_scores(6, BLOCKS + 1, 8, 9)
+    scores[0, :4] -= 12  # so little error that no gain can be seen
+    for share in (0.3, 0.6, 0.9):
+        depths = ErrorDepths(scores, 1).at_depth(share * BLOCKS)[0, :4]
+        assert depths.max() - depths.min() <= 1

@@ -28,7 +28,10 @@ class ErrorFamily:
         full = nodes.op("Exp", scores.slice([0], [1], [1]).clip(-most, most))
         slopes = nodes.op("Softplus", scores.slice([1], [n_blocks + 1], [1]))
         gains = full * nodes.op("CumSum", slopes, nodes.constant(1, INT), reverse=1)
-        self._gains = gains.maximum(calibration.LEAST_GAIN)
+        gains = gains.maximum(calibration.LEAST_GAIN)
+        flat = gains.sum(1).unsqueeze(1) < calibration.FLAT_GAIN
+        shared = (gains * flat.cast(FLOAT)).sum(2, 3) / flat.cast(FLOAT).sum(2, 3).maximum(1)
+        self._gains = nodes.where(flat, shared.unsqueeze(2, 3), gains)
 
     def bounds(self) -> tuple[Value, Value]:
         low, high = (

@@ -24,6 +24,9 @@ LARGEST_LOG = 20.0
 """Scores of the error at full depth are clipped to +-this, so that their exponential is finite."""
 LEAST_GAIN = 1e-20
 """Predicted gains are at least this, in squared levels, so that their logarithms are finite."""
+FLAT_GAIN = 0.25
+"""Squared levels. Tiles that gain less from all blocks together share one prediction: what they gain cannot be seen,
+but a step between two depths in a flat area could be."""
 
 
 class DepthFamily(Protocol):
@@ -91,6 +94,9 @@ class ErrorDepths:
         slopes = np.logaddexp(scores[1:], np.float32(0))  # softplus
         self._gains: Scores = np.maximum(full * slopes[::-1].cumsum(0)[::-1], np.float32(LEAST_GAIN))
         self._unspent = np.concatenate([self._gains[::-1].cumsum(0)[::-1], np.zeros_like(full)])
+        flat = self._unspent[0] < FLAT_GAIN
+        if flat.any():
+            self._gains[:, flat] = self._gains[:, flat].mean(axis=1, keepdims=True)
 
     def depths(self, shift: float) -> Scores:
         gains = self._gains >= np.float32(math.exp(-shift))
