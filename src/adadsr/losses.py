@@ -1,10 +1,10 @@
 """Training losses."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from adadsr.metrics import BT601
+from adadsr.tensor_ops import OPS
 
 TYPICAL_ERROR = 40.0
 """Squared levels of Y; a tile with this error has a deviance of about 4."""
@@ -39,8 +39,7 @@ def tile_errors(sr: Tensor, hr: Tensor, tile: int) -> Tensor:
 
     sr, hr: (N, 3, H, W) in 0..255. tile: side in SR pixels. Pixels beyond the last whole tile are ignored.
     """
-    luma = torch.tensor(BT601, dtype=sr.dtype, device=sr.device).view(1, 3, 1, 1)
-    return F.avg_pool2d(((sr - hr) * luma).sum(dim=1, keepdim=True).square(), tile)
+    return F.avg_pool2d(((sr - hr) * OPS.per_channel(sr, BT601.tolist())).sum(dim=1, keepdim=True).square(), tile)
 
 
 def error_deviance(predicted: Tensor, error: Tensor) -> Tensor:

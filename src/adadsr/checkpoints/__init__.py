@@ -5,9 +5,19 @@
 
 from adadsr.checkpoints.format import Header, describe, load, read_header, save
 from adadsr.checkpoints.published import Conversion, convert, from_published, read_published
-from adadsr.checkpoints.sources import BundledModel, bundled_models, load_model, model_metadata, model_name
+from adadsr.checkpoints.sources import (
+    DEFAULT_FAMILY,
+    DEFAULT_SCALE,
+    BundledModel,
+    bundled_models,
+    load_model,
+    model_metadata,
+    model_name,
+)
 
 __all__ = [
+    "DEFAULT_FAMILY",
+    "DEFAULT_SCALE",
     "BundledModel",
     "Conversion",
     "Header",

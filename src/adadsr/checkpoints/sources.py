@@ -12,6 +12,9 @@ from adadsr.networks import Model, NetworkConfig
 BUNDLED = Path(__file__).parents[1] / "bundled"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 FILE_SUFFIXES = (".safetensors", ".pt", ".pth")
+DEFAULT_FAMILY = "adaedsr-baseline"
+"""Bundled networks that run where no model is named; their names end in the scale, as -x2."""
+DEFAULT_SCALE = 2
 
 
 class BundledModel(NamedTuple):

@@ -1,12 +1,10 @@
 """Options -> networks."""
 
 from adadsr import checkpoints
+from adadsr.checkpoints import DEFAULT_FAMILY, DEFAULT_SCALE
 from adadsr.errors import InputError
 from adadsr.networks import SCALES
 from adadsr.upscaler import Chain, Execution, Size, Upscaler, timing
-
-DEFAULT_FAMILY = "adaedsr-baseline"
-DEFAULT_SCALE = 2
 
 
 def load_chain(

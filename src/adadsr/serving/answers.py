@@ -76,7 +76,7 @@ class PlanAnswer(BaseModel):
             gmacs=round((plan.cost.total + rest) / 1e9, 6),
             dense_gmacs=round((plan.dense_cost.total + dense) / 1e9, 6),
             seconds=round(seconds, 4),
-            predicted_loss=getattr(plan, "predicted_loss", None),
+            predicted_loss=plan.predicted_loss,
             tiles=len(plan.tiles),
             exact=plan.exact,
             memory_bytes=outlook.bytes,

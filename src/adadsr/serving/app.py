@@ -7,10 +7,10 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from adadsr import __version__
+from adadsr.checkpoints import DEFAULT_FAMILY
 from adadsr.serving import metrics, page, problems, routes
 from adadsr.serving.answers import ModelAnswer, ModelsAnswer, StateAnswer
 from adadsr.serving.guard import Guard
-from adadsr.serving.models import DEFAULT_FAMILY
 from adadsr.serving.problems import SHUTTING_DOWN, Problem
 from adadsr.serving.service import Service
 from adadsr.serving.settings import Settings

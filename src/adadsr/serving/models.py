@@ -6,12 +6,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from adadsr import checkpoints
+from adadsr.checkpoints import DEFAULT_FAMILY, DEFAULT_SCALE
 from adadsr.errors import CheckpointError
 from adadsr.serving.settings import Settings
 from adadsr.upscaler import Chain, SharedMemory, Size, Upscaler
-
-DEFAULT_FAMILY = "adaedsr-baseline"
-DEFAULT_SCALE = 2
 
 
 class Offer(NamedTuple):

@@ -221,13 +221,13 @@ class _TimedPrepared(PreparedChain):
 
     def __init__(self, chain: TimedChain, picture: Picture) -> None:
         super().__init__(chain, picture)
-        self._timed, self._seen = chain, picture
+        self._timed = chain
 
     def plan(
         self, *, budget: float | None = None, depth: float | None = None, max_loss: float | None = None
     ) -> ChainPlan:
         if budget is None and depth is None and max_loss is None:
-            budget = self._timed.budget_of(self._seen)
+            budget = self._timed.budget_of(self._picture)
         return super().plan(budget=budget, depth=depth, max_loss=max_loss)
 
     def run(self, plan: ChainPlan, *, progress: Callable[[float], None] = lambda share: None) -> Upscaled:
