@@ -230,6 +230,78 @@ def test_other_bmps(mode):
     np.testing.assert_array_equal(picture.pixels.squeeze(), expected)
 
 
+def bmp(rows, width, height, bits, *, size=40, compression=0, used=0, after=b""):
+    """A BMP of bytes: its rows, and what stands between them and the header."""
+    if size == 12:
+        header = struct.pack("<IHHHH", 12, width, height, 1, bits)
+    else:
+        header = struct.pack("<IiiHHIIiiII", size, width, height, 1, bits, compression, len(rows), 0, 0, used, 0)
+    start = 14 + len(header) + len(after)
+    return b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start) + header + after + rows
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8])
+@pytest.mark.parametrize("size", [12, 40])
+def test_palettes_of_bmp(bits, size):
+    rng, width, height = np.random.default_rng(bits), 13, 5
+    palette, indices = rng.integers(0, 256, (1 << bits, 3), np.uint8), rng.integers(0, 1 << bits, (height, width))
+    places = (indices[..., None] >> np.arange(bits)[::-1] & 1).astype(np.uint8).reshape(height, -1)
+    rows = np.packbits(np.pad(places, ((0, 0), (0, -places.shape[1] % 32))), axis=1)[::-1].tobytes()
+    entries = np.pad(palette[:, ::-1], ((0, 0), (0, 0 if size == 12 else 1))).tobytes()
+    content = bmp(rows, width, height, bits, size=size, after=entries)
+    np.testing.assert_array_equal(read_image(content).pixels, palette[indices])
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content)).convert("RGB")), palette[indices])
+    one_color = bmp(rows, width, height, bits, used=1, after=bytes(4))
+    with pytest.raises(ImageFileError, match="a color is missing in its palette"):
+        read_image(one_color)
+
+
+@pytest.mark.parametrize(("compression", "masks"), [(0, None), (3, (0xF800, 0x7E0, 0x1F)), (3, (0x1F, 0x7E0, 0xF800))])
+def test_16_bits_a_pixel(compression, masks):
+    words = np.random.default_rng(0).integers(0, 1 << 15, (4, 6)).astype("<u2")
+    after = b"" if masks is None else struct.pack("<3I", *masks)
+    found = read_image(bmp(words[::-1].tobytes(), 6, 4, 16, compression=compression, after=after)).pixels
+    for channel, mask in enumerate(masks or (0x7C00, 0x3E0, 0x1F)):
+        step = mask & -mask
+        np.testing.assert_array_equal(found[..., channel], np.rint((words & mask) // step / (mask // step) * 255))
+
+
+def test_10_bits_a_sample_of_bmp_cover_16():
+    masks = (0x3FF00000, 0xFFC00, 0x3FF)
+    words = np.array([[0, 0x3FFFFFFF, 0x3FF]], "<u4")
+    found = read_image(bmp(words.tobytes(), 3, 1, 32, compression=3, after=struct.pack("<3I", *masks))).pixels
+    assert found.tolist() == [[[0, 0, 0], [65535, 65535, 65535], [0, 0, 65535]]]
+
+
+@pytest.mark.parametrize("difference", [0, 1])
+def test_only_equal_channels_of_a_bmp_are_gray(difference):
+    pixels = np.full((3, 4, 3), 90, np.uint8)
+    pixels[1, 2, 0] += difference
+    assert read_image(pillow("BMP")(pixels)).pixels.shape == (3, 4, 3 if difference else 1)
+
+
+def test_the_profile_of_a_bmp():
+    rows = noise((4, 4, 3)).tobytes()
+    after = bytearray(124 - 40)
+    struct.pack_into("<4s", after, 56 - 40, b"DEBM")
+    struct.pack_into("<II", after, 112 - 40, 124 + len(rows), len(SRGB))
+    assert read_image(bmp(rows, 4, 4, 24, size=124, after=bytes(after)) + SRGB).icc_profile == SRGB
+
+
+@pytest.mark.parametrize(("compression", "bits"), [(1, 8), (2, 4), (4, 24), (5, 24), (3, 24), (0, 2)])
+def test_other_bmps_are_not_called_damaged(compression, bits):
+    with pytest.raises(ImageFileError, match="BMP with .*; convert it"):
+        read_image(bmp(bytes(4 * 64), 8, 8, bits, compression=compression, after=bytes(64)))
+
+
+def test_a_bmp_that_claims_more_rows_than_it_has():
+    """imagecodecs read on behind its end."""
+    content = bytearray(pillow("BMP")(smooth(40, 52)))
+    content[22:26] = (32552).to_bytes(4, "little")
+    with pytest.raises(ImageFileError, match="pixel data is missing"):
+        read_image(bytes(content))
+
+
 @pytest.mark.parametrize("top_down", [False, True])
 @pytest.mark.parametrize("size", [56, 108, 124])
 def test_alpha_of_bmp(top_down, size):

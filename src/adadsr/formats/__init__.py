@@ -219,7 +219,7 @@ INPUT_FORMATS: tuple[InputFormat, ...] = (
         codec="pnm",
         has_gray=True,
     ),
-    InputFormat(name="BMP", suffixes=(".bmp", ".dib"), matches=is_bmp, codec="bmp", has_gray=False, needs_extra=True),
+    InputFormat(name="BMP", suffixes=(".bmp", ".dib"), matches=is_bmp, codec="bmp", has_gray=True),
     InputFormat(
         name="HEIC",
         suffixes=(".heic", ".heif", ".hif"),
