@@ -1,6 +1,7 @@
 """Image files, arrays and Pillow images that are refused."""
 
 import contextlib
+import io
 import logging
 import os
 import subprocess
@@ -18,7 +19,7 @@ from adadsr.errors import ImageFileError, InputError
 from adadsr.formats import READABLE_SUFFIXES, input_format_of
 from adadsr.images import Picture, encode, picture_from_array, picture_from_pil, read_image, write_image
 from adadsr.images._vips import no_warnings
-from image_samples import SUFFIXES, noise
+from image_samples import SUFFIXES, noise, smooth
 
 
 def refusal(path, **options):
@@ -286,3 +287,18 @@ def test_pillow_images_that_are_no_pictures():
             picture_from_pil(image)
     with pytest.raises(InputError, match=r"0\.\.65535"):
         picture_from_pil(Image.new("I", (3, 3), 70000))
+
+
+def test_messages_of_libvips_that_are_not_text_do_not_spoil_later_ones():
+    """pyvips failed to decode one that quotes the file, and for the rest of the process every other as well."""
+    turned = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(smooth(20, 30)).save(turned, "AVIF", exif=exif)
+    assert turned.getvalue().count(b"irot") == 1
+    damaged = encode(Picture(smooth(20, 30)), "jpg")[:-100]
+    for _ in range(2):
+        with pytest.raises(ImageFileError, match="truncated or corrupt AVIF"):
+            read_image(turned.getvalue().replace(b"irot", b"\xe9rot"))
+        with pytest.raises(ImageFileError, match="truncated or corrupt JPEG .*premature end"):
+            read_image(damaged)

@@ -361,6 +361,16 @@ def test_the_profile_of_jpeg_xl(tmp_path):
     assert greens[0] == pytest.approx(greens[1], abs=1e-3)
 
 
+@pytest.mark.parametrize("end", [b"", bytes(2), b"\xff\xd8"])
+def test_a_jpeg_2000_without_its_end(end):
+    content = jp2(smooth(HIGH, WIDE))
+    with pytest.raises(ImageFileError, match="truncated or corrupt JPEG 2000"):
+        read_image(content[:-2] + end)
+    blank = content[:-40] + bytes(40)
+    with pytest.raises(ImageFileError, match="its end is missing"):
+        read_image(blank)
+
+
 def test_colour_spaces_of_jpeg_2000_that_are_not_known():
     content = jp2(smooth(HIGH, WIDE)).replace(b"colr\1\0\0\0\0\0\x10", b"colr\1\0\0\0\0\0\x12")
     with pytest.raises(ImageFileError, match="JPEG 2000 with another colour space than sRGB or gray; convert it"):

@@ -16,7 +16,7 @@ from adadsr.images._profiles import fitting_profile, gray_to_srgb
 from adadsr.images._resolution import Resolution
 from adadsr.images._splice import Splice
 from adadsr.images._tiffmetadata import TiffMetadata, append_tiff_metadata, has_comment
-from adadsr.images._vips import image_of, with_fields_of
+from adadsr.images._vips import image_of, vips_errors, with_fields_of
 from adadsr.images._webpchunks import with_exif
 from adadsr.images._ycbcr import BT2020, as_if_bt601
 
@@ -67,6 +67,7 @@ class _Job(NamedTuple):
         splice.finish()
 
 
+@vips_errors()
 def save(picture: Picture, target: Format, quality: int, file: BinaryIO) -> None:
     """Encode into an empty file, open for reading and writing. Raises pyvips.Error and OSError."""
     picture = _sized(picture)

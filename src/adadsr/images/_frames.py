@@ -20,7 +20,7 @@ from adadsr.images._pngchunks import frame_delays
 from adadsr.images._profiles import fitting_profile
 from adadsr.images._readmetadata import read_metadata
 from adadsr.images._turning import upright
-from adadsr.images._vips import field, reason, vips_source
+from adadsr.images._vips import field, reason, vips_errors, vips_source
 
 DEFAULT_DELAY = 100
 """Milliseconds of a frame whose file does not say."""
@@ -135,7 +135,8 @@ def _with_metadata(
 def _damage_named(opened: Opened) -> Iterator[None]:
     """Errors of decoders as refusals of the file."""
     try:
-        yield
+        with vips_errors():
+            yield
     except pyvips.Error as error:
         raise opened.damaged(reason(error), in_part=False) from error
     except Undecodable as error:

@@ -11,6 +11,7 @@ from adadsr.images._resolution import Resolution
 
 _HEAD_BYTES = 1 << 22  # boxes before the code stream, such as a profile
 _CODE_STREAM = b"\xff\x4f\xff\x51"
+_TILE_PART, _END = b"\xff\x90", b"\xff\xd9"
 _SRGB, _GRAY = 16, 17
 _ENUMERATED, _PROFILE, _ANY_PROFILE = 1, 2, 3
 _XMP_ID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
@@ -33,17 +34,32 @@ def _header(file: BinaryIO, what: str) -> Header:
 
 
 def _decode(file: BinaryIO, what: str) -> Decoded:
-    facts = _facts(file)
-    pixels = decoded(load("imagecodecs", what).jpeg2k_decode, content_of(file))
+    facts, content = _facts(file), content_of(file)
+    library = load("imagecodecs", what)
+    if not _is_complete(content):
+        raise Undecodable("its end is missing")
+    pixels = decoded(library.jpeg2k_decode, content)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     channels = pixels.shape[2]
     if channels not in _COLORS or (channels == 4 and not facts.has_alpha):
         raise Unsupported(f"{channels} channels")
     samples = pixels if facts.is_palette else full_range(pixels, (1 << facts.precision[0]) - 1)
-    content = content_of(file)
     exif, xmp = _metadata(content)
     return Decoded(samples, facts.profile, exif, xmp, resolution=_resolution(content))
+
+
+def _is_complete(content: bytes) -> bool:
+    """Whether tile after tile leads to the end of the code stream. The decoder is content without it."""
+    box = None if content.startswith(_CODE_STREAM) else first_of(content, (b"jp2c",))
+    at, end = (0, len(content)) if box is None else (box.start, box.end)
+    at += 2
+    while at + 4 <= end and content[at : at + 2] != _TILE_PART:
+        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    while content[at : at + 2] == _TILE_PART:
+        size = int.from_bytes(content[at + 6 : at + 10], "big")  # 0 in the last one: up to the end
+        at = at + max(size, 12) if size else end - 2
+    return at + 2 <= end and content[at : at + 2] == _END
 
 
 def _metadata(content: bytes) -> tuple[bytes | None, bytes | None]:

@@ -51,6 +51,19 @@ class _OwnWarnings(logging.Filter):
         return not is_own or (record.levelno >= logging.ERROR and record.name == "pyvips")
 
 
+@contextlib.contextmanager
+def vips_errors() -> Iterator[None]:
+    """Decorator: pyvips.Error also where a message of libvips quotes bytes of the file that are not UTF-8.
+
+    pyvips fails to decode it before it clears libvips' messages, and would fail so for every later error.
+    """
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        pyvips.vips_lib.vips_error_clear()
+        raise pyvips.Error("unable to call libvips", error.object.decode(errors="replace")) from error
+
+
 def image_of(pixels: Pixels, interpretation: str) -> Any:
     """A vips image of C-contiguous samples (H, W, C), which are not copied."""
     height, width, bands = pixels.shape

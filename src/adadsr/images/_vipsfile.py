@@ -21,7 +21,7 @@ from adadsr.images._profiles import cmyk_to_srgb, fitting_profile, lab_to_srgb
 from adadsr.images._readmetadata import read_metadata
 from adadsr.images._tiffcheck import TiffFacts, as_rgb, is_cut_off, wrong_checksum
 from adadsr.images._turning import upright
-from adadsr.images._vips import field, image_of, reason, vips_source, with_fields_of
+from adadsr.images._vips import field, image_of, reason, vips_errors, vips_source, with_fields_of
 
 _MAX_SEGMENT = 1 << 24  # bytes of a tile that may be larger than the picture
 _DIVISIBLE = (1, 2)  # black is zero, RGB
@@ -73,6 +73,7 @@ class VipsFile:
             return None
         return picture if cause is None else None
 
+    @vips_errors()
     def _decode(self, file: BinaryIO) -> tuple[Picture, str | None]:
         """The picture, and what is wrong although libvips is content. Raises pyvips.Error."""
         strictness = self._opened.content.strictness
@@ -84,6 +85,7 @@ class VipsFile:
             return picture, wrong_codes(self._opened.bytes())
         return picture, wrong_checksum(file, self._facts) if self._facts else None
 
+    @vips_errors()
     def _load(self, fail_on: str, source: Any = None) -> Any:
         """The image with a checked header. source: instead of the file. Raises pyvips.Error."""
         load = getattr(pyvips.Image, f"{self._opened.content.codec}load_source")
@@ -101,7 +103,8 @@ class RareTiff:
         self._as_rgb = as_rgb(opened.bytes()) if facts.is_lab else None
         source = vips_source(opened.file) if self._as_rgb is None else pyvips.Source.new_from_memory(self._as_rgb)
         try:
-            self._image = pyvips.Image.tiffload_source(source, access="sequential", fail_on="warning")
+            with vips_errors():
+                self._image = pyvips.Image.tiffload_source(source, access="sequential", fail_on="warning")
         except pyvips.Error as error:
             raise self._unreadable(reason(error)) from error
         _check_header(opened, self._image, False)
@@ -121,7 +124,8 @@ class RareTiff:
             if facts.unknown_to_libvips:
                 image = self._by_tifffile(facts.unknown_to_libvips)
             if facts.is_lab:
-                image = lab_to_srgb(image, facts.is_icc_lab)
+                with vips_errors():
+                    image = lab_to_srgb(image, facts.is_icc_lab)
             return _picture(image, opened)
         except pyvips.Error as error:
             raise opened.damaged(reason(error), in_part=False) from error
@@ -172,6 +176,7 @@ def _upright_size(image: Any) -> tuple[int, int]:
     return (image.width, image.height) if swapped else (image.height, image.width)
 
 
+@vips_errors()
 def _picture(image: Any, opened: Opened) -> Picture:
     """Decode a vips image."""
     content = opened.content
