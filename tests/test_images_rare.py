@@ -4,6 +4,7 @@ import io
 import struct
 import time
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -229,6 +230,26 @@ def test_healthy_tiffs_that_cannot_be_read_are_not_called_damaged(tag, value):
         read_image(content)
     assert "; convert it" in str(caught.value)
     assert "corrupt" not in str(caught.value)
+
+
+ENCODERS = {"jpegxl": imagecodecs.jpegxl_encode, "jpeg2000": imagecodecs.jpeg2k_encode}
+LOSSLESS = {"jpegxl": {"lossless": True}, "jpeg2000": {"reversible": True, "codecformat": "j2k"}}
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("codec", ENCODERS)
+def test_samples_that_a_tiff_and_its_codec_call_differently_deep(codec, bits):
+    """Those of fewer bits came out nearly black."""
+    pixels = PIXELS if bits == 8 else PIXELS.astype(np.uint16) * ((1 << bits) - 1 >> 8)
+    stream = ENCODERS[codec](pixels, bitspersample=bits, **LOSSLESS[codec])
+    for dtype in (np.uint8, np.uint16):
+        file = io.BytesIO()
+        tifffile.imwrite(file, iter([stream]), shape=PIXELS.shape, dtype=dtype, photometric="rgb", compression=codec)
+        if bits == np.dtype(dtype).itemsize * 8:
+            np.testing.assert_array_equal(read_image(file.getvalue()).pixels, pixels)
+        else:
+            with pytest.raises(ImageFileError, match=rf"as {bits}-bit samples, although it says .*; convert it"):
+                read_image(file.getvalue())
 
 
 def test_alpha_is_not_inverted_where_white_is_zero():

@@ -1,5 +1,6 @@
 """JPEG 2000 by imagecodecs, with profile and channels from its boxes (ISO/IEC 15444-1, annexes A and I)."""
 
+import io
 import struct
 from typing import BinaryIO, NamedTuple
 
@@ -47,6 +48,11 @@ def _decode(file: BinaryIO, what: str) -> Decoded:
     samples = pixels if facts.is_palette else full_range(pixels, (1 << facts.precision[0]) - 1)
     exif, xmp = _metadata(content)
     return Decoded(samples, facts.profile, exif, xmp, resolution=_resolution(content))
+
+
+def depth_of(head: bytes) -> int:
+    """Bits of a sample of the file that begins so. Raises Undecodable, Unsupported."""
+    return _facts(io.BytesIO(head)).precision[0]
 
 
 def _is_complete(content: bytes) -> bool:

@@ -50,6 +50,11 @@ def _header(file: BinaryIO, what: str) -> Header:
     return Header(*((facts.height, facts.width) if facts.orientation >= 5 else (facts.width, facts.height)))
 
 
+def depth_of(head: bytes) -> int:
+    """Bits of a colour sample of the file that begins so. Raises Undecodable."""
+    return _facts(head).bits
+
+
 def _facts(head: bytes) -> _Facts:
     """Of the size header and the image metadata (ISO/IEC 18181-1, annex D). Raises Undecodable."""
     stream = _stream(head)

@@ -28,7 +28,9 @@ _MAX_DIRECTORY_BYTES = 1 << 24  # a million strips
 _DEFLATE = (8, 32946)
 _OF_LIBVIPS = (1, 2, 3, 4, 5, 7, 32773, 50001, *_DEFLATE)
 _NAMES = {6: "old-style JPEG", 34887: "LERC", 34892: "lossy DNG JPEG", 34925: "LZMA", 50000: "ZSTD"}
-_NAMES |= dict.fromkeys((33003, 33004, 33005, 34712), "JPEG 2000") | dict.fromkeys((50002, 52546), "JPEG XL")
+JPEG_2000, JPEG_XL = (33003, 33004, 33005, 34712), (50002, 52546)
+"""Codes of their compression."""
+_NAMES |= dict.fromkeys(JPEG_2000, "JPEG 2000") | dict.fromkeys(JPEG_XL, "JPEG XL")
 _JPEGS = (6, 7, 34892)
 _RGB, _YCBCR, _CIELAB, _ICCLAB = 2, 6, 8, 9
 _LOG, _APERIO_YCBCR = (32844, 32845), 33003

@@ -20,6 +20,7 @@ from adadsr.images._pngchunks import frame_delays
 from adadsr.images._profiles import cmyk_to_srgb, fitting_profile, lab_to_srgb
 from adadsr.images._readmetadata import read_metadata
 from adadsr.images._tiffcheck import TiffFacts, as_rgb, is_cut_off, wrong_checksum
+from adadsr.images._tiffstreams import other_depth
 from adadsr.images._turning import upright
 from adadsr.images._vips import field, image_of, reason, vips_errors, vips_source, with_fields_of
 
@@ -132,6 +133,8 @@ class RareTiff:
 
     def _by_tifffile(self, what: str) -> Any:
         opened, image = self._opened, self._image
+        if (depth := other_depth(opened.file, self._facts)) is not None:
+            raise self._unreadable(f"{what} as {depth}-bit samples, although it says {self._facts.bits} bits")
         try:
             pixels = read_tiff(opened.file, f"{opened.name}: TIFF {what}")
         except Undecodable as error:
