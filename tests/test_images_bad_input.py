@@ -300,5 +300,5 @@ def test_messages_of_libvips_that_are_not_text_do_not_spoil_later_ones():
     for _ in range(2):
         with pytest.raises(ImageFileError, match="truncated or corrupt AVIF"):
             read_image(turned.getvalue().replace(b"irot", b"\xe9rot"))
-        with pytest.raises(ImageFileError, match="truncated or corrupt JPEG .*premature end"):
+        with pytest.raises(ImageFileError, match=r"truncated or corrupt JPEG .*premature end"):
             read_image(damaged)

@@ -1,6 +1,8 @@
 """Animations in and out, and pages: read back by Pillow, which has its own decoders."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -82,6 +84,104 @@ def test_disposal_is_resolved(disposal):
     for found, frame in zip(pixels, expected, strict=True):
         np.testing.assert_array_equal(found[..., 3], frame[..., 3])
         np.testing.assert_array_equal(found[frame[..., 3] > 0], frame[frame[..., 3] > 0])
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def apng(frames, width, height, *, depth=8, color=6):
+    """An animated PNG. frames: (pixels, left, top, disposal, blend)."""
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))
+    content += chunk(b"acTL", struct.pack(">II", len(frames), 0))
+    number = 0
+    for pixels, left, top, disposal, blend in frames:
+        control = (number, pixels.shape[1], pixels.shape[0], left, top, 1, 10, disposal, blend)
+        content += chunk(b"fcTL", struct.pack(">5I2H2B", *control))
+        rows = b"".join(b"\0" + row.astype(row.dtype.newbyteorder(">")).tobytes() for row in pixels)
+        kind, prefix = (b"fdAT", struct.pack(">I", number + 1)) if number else (b"IDAT", b"")
+        content += chunk(kind, prefix + zlib.compress(rows))
+        number += 2 if prefix else 1
+    return content + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("color", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_16_bits_of_an_animated_png_are_kept(color, channels):
+    """Gray ones came out white."""
+    rng = np.random.default_rng(0)
+    given = [rng.integers(0, 65536, (6, 7, channels), np.uint16) for _ in range(3)]
+    content = apng([(pixels, 0, 0, 0, 0) for pixels in given], 7, 6, depth=16, color=color)
+    found, facts = read_all(content)
+    expected = [np.concatenate([each[..., :1]] * (3 if channels < 3 else 1) + [each[..., 1:]], 2) for each in given]
+    np.testing.assert_array_equal(found, expected)
+    with open_frames(content) as frames:
+        again, _ = read_all(encode_frames(frames, facts, "png"))
+    np.testing.assert_array_equal(again, expected)
+    for kind in ("webp", "gif"):
+        with open_frames(content) as frames:
+            eight, _ = read_all(encode_frames(frames, facts, kind, quality=100))
+        if kind == "webp" and channels % 2:
+            np.testing.assert_array_equal(np.array(eight)[..., :3], np.rint(np.array(expected) / 257))
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.integers(0, 3), st.integers(0, 2), st.booleans(), st.integers(0, 9)),
+        min_size=1,
+        max_size=5,
+    )
+)
+@settings(max_examples=40, deadline=None)
+def test_disposal_and_blending_of_png_are_those_of_pillow(more):
+    frames = [(noise(0, 8, 9, 4), 0, 0, 0, 0)]
+    for left, top, disposal, over, seed in more:
+        pixels = np.random.default_rng(seed).integers(0, 256, (4, 5, 4), np.uint8)
+        frames.append((pixels, left, top, disposal, int(over and disposal < 2)))  # Pillow restores no blended frames
+    for pixels, *_ in frames:
+        pixels[..., 3] = np.where(pixels[..., 3] > 127, 255, 0)
+    content = apng(frames, 9, 8)
+    for found, frame in zip(read_all(content)[0], decoded(content)[0], strict=True):
+        np.testing.assert_array_equal(found[..., 3], frame[..., 3])
+        np.testing.assert_array_equal(found[frame[..., 3] > 0], frame[frame[..., 3] > 0])
+
+
+def test_what_was_below_a_blended_frame_is_restored():
+    first, part = noise(0, channels=4), noise(1, channels=4)[:5, :5]
+    first[..., 3] = 255
+    dot = np.zeros((1, 1, 4), np.uint8)
+    found = read_all(apng([(first, 0, 0, 0, 0), (part, 2, 3, 2, 1), (dot, 0, 0, 0, 1)], 31, 24))[0]
+    np.testing.assert_array_equal(found[2], first)
+
+
+def test_half_transparent_frames_blend():
+    below, above = np.full((2, 2, 4), 100, np.uint8), np.full((2, 2, 4), 200, np.uint8)
+    below[..., 3], above[..., 3] = 255, (51, 255)
+    found = read_all(apng([(below, 0, 0, 0, 0), (above, 0, 0, 0, 1)], 2, 2))[0][1]
+    assert found[0].tolist() == [[120, 120, 120, 255], [200, 200, 200, 255]]
+
+
+def test_a_cleared_part_of_an_animation_without_alpha_is_transparent():
+    frames = [(noise(number), 0, 0, 1, 0) for number in (0, 1)] + [(noise(2)[:2], 0, 0, 0, 0)]
+    found = read_all(apng(frames, 31, 24, color=2))[0]
+    assert [int((frame[..., 3] == 0).sum()) for frame in found] == [0, 0, 22 * 31]
+
+
+@pytest.mark.parametrize("kind", [b"fcTL", b"fdAT", b"IDAT"])
+def test_checksums_of_an_animated_png(kind):
+    content = bytearray(apng([(noise(number, channels=4), 0, 0, 0, 0) for number in (0, 1)], 31, 24))
+    content[content.rindex(kind) + 24] ^= 1
+    with pytest.raises(ImageFileError, match=f"{kind.decode()} has a wrong checksum"):
+        read_all(bytes(content))
+
+
+@pytest.mark.parametrize(("left", "top", "count"), [(28, 0, 2), (0, 22, 2), (1 << 31, 0, 2), (0, 0, 0)])
+def test_senseless_frames_of_a_png(left, top, count):
+    frames = [(noise(0, channels=4), 0, 0, 0, 0)] + [(noise(1, channels=4)[:5, :5], left, top, 0, 0)] * count
+    content = apng(frames, 31, 24)
+    if not count:
+        content = content.replace(chunk(b"acTL", struct.pack(">II", 1, 0)), chunk(b"acTL", struct.pack(">II", 2, 0)))
+    with pytest.raises(ImageFileError, match="truncated or corrupt PNG"):
+        read_all(content)
 
 
 @pytest.mark.parametrize("kind", ["png", "webp"])

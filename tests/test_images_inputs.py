@@ -290,7 +290,7 @@ def test_the_profile_of_a_bmp():
 
 @pytest.mark.parametrize(("compression", "bits"), [(1, 8), (2, 4), (4, 24), (5, 24), (3, 24), (0, 2)])
 def test_other_bmps_are_not_called_damaged(compression, bits):
-    with pytest.raises(ImageFileError, match="BMP with .*; convert it"):
+    with pytest.raises(ImageFileError, match=r"BMP with .*; convert it"):
         read_image(bmp(bytes(4 * 64), 8, 8, bits, compression=compression, after=bytes(64)))
 
 

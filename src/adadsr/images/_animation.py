@@ -30,6 +30,7 @@ from adadsr.images._webpchunks import (
 
 _MOST_MILLISECONDS = (1 << 24) - 1
 _LOSSLESS = 100  # quality
+_SIXTEEN_BIT_STEP = 257  # 65535 / 255
 
 
 class Writer(Protocol):
@@ -157,7 +158,10 @@ class _GifWriter:
 
 
 def _encoded_gif(picture: Picture, target: Format) -> bytes:
-    image = image_of(np.ascontiguousarray(picture.pixels), "srgb" if picture.pixels.shape[2] >= 3 else "b-w")
+    pixels = picture.pixels
+    if picture.bits == 16:
+        pixels = np.rint(pixels / _SIXTEEN_BIT_STEP).astype(np.uint8)
+    image = image_of(np.ascontiguousarray(pixels), "srgb" if picture.pixels.shape[2] >= 3 else "b-w")
     options = target.save_options(Encoding(100, 8, picture.pixels.nbytes))
     content: bytes = image.gifsave_buffer(**options)
     return content

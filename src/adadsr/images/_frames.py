@@ -1,6 +1,6 @@
-"""Animations frame by frame: WebP and GIF by libvips, PNG by Pillow; one frame is in memory at a time.
+"""Animations frame by frame: WebP, GIF and PNG; one frame is in memory at a time.
 
-Decoders put frames on the canvas, so that every frame is a whole picture.
+Frames are put on the canvas, so that every one is a whole picture.
 """
 
 import contextlib
@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyvips
 
+from adadsr.images._apng import frames_of_png
 from adadsr.images._cicp import profile_of
-from adadsr.images._codecs import Undecodable, decoded, load
+from adadsr.images._codecs import Undecodable
 from adadsr.images._gifcheck import wrong_animation
 from adadsr.images._opened import Opened
 from adadsr.images._picture import Picture, Pixels
@@ -24,9 +25,6 @@ from adadsr.images._vips import field, reason, vips_errors, vips_source
 
 DEFAULT_DELAY = 100
 """Milliseconds of a frame whose file does not say."""
-
-_DEEP_NOTE = "16-bit samples of an animated PNG were read as 8 bits"
-_PNG_DEPTH_AT = 24
 
 
 class Facts(NamedTuple):
@@ -88,26 +86,14 @@ def _vips_pixels(image: Any, count: int, height: int) -> Iterator[Pixels]:
 
 
 def _png_frames(opened: Opened) -> Frames:
-    library = load("PIL.Image", f"{opened.name}: animated PNG")
     with _damage_named(opened):
         header = pyvips.Image.pngload_source(vips_source(opened.file), access="sequential")
         opened.check_size(header.width, header.height)
         delays, plays = frame_delays(opened.file)
         if not delays:
             raise Undecodable("it has no frames")
-        pixels = _png_pixels(opened, library, len(delays))
+        pixels = frames_of_png(opened.file, opened.content.strictness)
         return _with_metadata(opened, header, header.height, delays, plays, pixels)
-
-
-def _png_pixels(opened: Opened, library: Any, count: int) -> Iterator[Pixels]:
-    opened.file.seek(0)
-    animation = decoded(library.open, opened.file, formats=("PNG",))
-    skipped = animation.n_frames - count  # a picture for programs that show no animations
-    has_alpha = "A" in animation.mode or "transparency" in animation.info
-    for index in range(count):
-        decoded(animation.seek, index + skipped)
-        pixels: Pixels = np.array(decoded(animation.convert, "RGBA" if has_alpha else "RGB"))
-        yield pixels
 
 
 def _with_metadata(
@@ -116,17 +102,13 @@ def _with_metadata(
     orientation = field(image, "orientation") or 1
     first = image.crop(0, 0, image.width, height) if image.height > height else image
     found = read_metadata(first, opened.content, opened.file, orientation)
-    notes = found.notes
-    if opened.content.codec == "png":
-        opened.file.seek(_PNG_DEPTH_AT)
-        notes = (*notes, _DEEP_NOTE) if opened.file.read(1) == b"\x10" else notes
     profile = fitting_profile(found.profile, gray=False)
     if profile is None and found.extra.cicp is not None:
         profile = profile_of(found.extra.cicp, gray=False)
     elif profile is None and found.extra.png_color is not None:
         profile = found.extra.png_color.profile(gray=False)
     blank = np.zeros((1, 1, 3), np.uint8)
-    like = Picture(blank, profile, found.exif, found.xmp, found.dpi, found.extra, notes)
+    like = Picture(blank, profile, found.exif, found.xmp, found.dpi, found.extra, found.notes)
     rows, columns = (image.width, height) if orientation >= 5 else (height, image.width)
     return Frames(Facts(rows, columns, delays, plays), opened, like, orientation, pixels)
 

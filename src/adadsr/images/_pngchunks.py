@@ -10,7 +10,7 @@ from adadsr.images import _photoshop
 from adadsr.images._cicp import Cicp
 from adadsr.images._resolution import Resolution
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_CHUNKS = 1 << 16
 _MAX_TEXT = 1 << 23  # bytes of one text, and of all of them
 _XMP_KEYWORD = "XML:com.adobe.xmp"
@@ -82,7 +82,7 @@ def read_png_facts(file: BinaryIO) -> PngFacts:
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Kind and size of each chunk, with the file at its data."""
-    end, at = file.seek(0, os.SEEK_END), len(_SIGNATURE)
+    end, at = file.seek(0, os.SEEK_END), len(SIGNATURE)
     for _ in range(_MAX_CHUNKS):
         file.seek(at)
         header = file.read(8)
@@ -91,6 +91,12 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
             return
         yield header[4:], size
         at += 12 + size
+
+
+def chunk_places(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Kind of each chunk, offset and size of its data."""
+    for kind, size in _chunks(file):
+        yield kind, file.tell(), size
 
 
 def frame_delays(file: BinaryIO) -> tuple[tuple[int, ...], int]:
@@ -163,7 +169,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 def chunks_of(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Kind and data of each chunk of a whole PNG."""
-    at = len(_SIGNATURE)
+    at = len(SIGNATURE)
     while at < len(content):
         size = int.from_bytes(content[at : at + 4], "big")
         yield content[at + 4 : at + 8], content[at + 8 : at + 8 + size]
@@ -201,11 +207,11 @@ def with_chunks(head: bytes, before: Iterable[bytes], after: Iterable[bytes]) ->
 
     before: chunks that go before a palette. after: other chunks. The encoder's pHYs is dropped.
     """
-    at, first, rest = len(_SIGNATURE), b"", b""
+    at, first, rest = len(SIGNATURE), b"", b""
     while len(head) >= at + 8:
         size, kind = int.from_bytes(head[at : at + 4], "big"), head[at + 4 : at + 8]
         if kind == b"IDAT":
-            return _SIGNATURE + first + b"".join(before) + rest + b"".join(after) + head[at:]
+            return SIGNATURE + first + b"".join(before) + rest + b"".join(after) + head[at:]
         whole = head[at : at + 12 + size]
         if kind == b"IHDR":
             first = whole
