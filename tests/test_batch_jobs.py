@@ -132,6 +132,9 @@ def test_depth_views_of_outputs_that_differ_in_suffix_only(here):
         (["in"], "x.png", "names one file, but"),
         (["in/*.png"], "x.png", "names one file, but"),
         (["in/a.png"], "x.bmp", ".bmp files cannot be written"),
+        (["in/a.png"], "x.tga", ".tga files cannot be written"),
+        (["in/a.png"], "x.heic", ".heic files cannot be written"),
+        (["in/a.png"], "x.mp4", ".mp4 files cannot be written"),
         (["in/a.png"], "notes", "is a file; pass a folder"),
     ],
 )

@@ -86,6 +86,16 @@ def test_inputs_that_differ_in_suffix_only_keep_it(here):
     assert pairs(jobs)["in/a.jpg"] == "in/a.jpg_x2.webp"
 
 
+@pytest.mark.parametrize("system", ["linux", "darwin", "win32"])
+def test_names_that_differ_in_case_only(here, monkeypatch, system):
+    """On Windows and macOS they are one file: the second output would have been skipped."""
+    for name in ("p/a.png", "q/A.png"):
+        write(here / name)
+    monkeypatch.setattr("sys.platform", system)
+    expected = ["out/p/a.png", "out/q/A.png"] if system != "linux" else ["out/a.png", "out/A.png"]
+    assert list(pairs(batch.find_jobs(["p", "q"], "out")).values()) == expected
+
+
 def test_inputs_of_the_same_name_keep_their_folders(here):
     for name in ("p/in/a.png", "q/in/a.png", "q/in/a.jpg", "r/in/b.png"):
         write(here / name)

@@ -1,6 +1,5 @@
 """Inputs and output path -> jobs. Uses names only; no image is opened."""
 
-import mimetypes
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adadsr import images
-from adadsr.batch.leftout import EARLIER, LeftOut
+from adadsr.batch.leftout import EARLIER, LeftOut, is_known
 from adadsr.batch.naming import Naming, distinct
 from adadsr.batch.search import Found, Search
 from adadsr.errors import InputError
-from adadsr.formats import find_format
+from adadsr.formats import READABLE_SUFFIXES, find_format
 
 DEFAULT_SUFFIX = ".png"
 """Suffix of the output of an input without one, or of a format that is only read."""
@@ -103,8 +102,7 @@ def _targets(found: Sequence[Found], out: str | None, suffix: str | None, naming
         return [_named(each.source, suffix, naming) for each in found]
     place, ending = Path(out), Path(out).suffix.lower()
     is_folder = os.path.isdir(place) or out.endswith(("/", os.sep))
-    kind, _ = mimetypes.guess_type(f"x{ending}")
-    is_image = ending in images.SUPPORTED_SUFFIXES or (kind or "").startswith("image/")
+    is_image = ending in READABLE_SUFFIXES or is_known(ending)
     if not is_folder and is_image:
         if naming is not None:
             raise InputError(f"{place}: names the output; drop --name and --suffix, or pass a folder")

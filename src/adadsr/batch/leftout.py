@@ -20,6 +20,11 @@ _NAMED_BY_SUFFIX = (*_KINDS, OTHER)
 _MOST_SUFFIXES = 5
 
 
+def is_known(suffix: str) -> bool:
+    """Whether a suffix such as `.tga` is that of pictures or films that cannot be read."""
+    return suffix in _BY_SUFFIX
+
+
 class LeftOut:
     """What a search left out: each path once, with its kind."""
 

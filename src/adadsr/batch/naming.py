@@ -2,6 +2,7 @@
 
 import os
 import string
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -66,21 +67,28 @@ def distinct(sources: Sequence[Path], targets: Sequence[Path], naming: Naming) -
     All that share a name get another one, which depends on their paths only, so that repeating a command finds its
     outputs again.
     """
-    result, counts = list(targets), Counter(map(os.path.abspath, targets))
-    taken = {*counts, *map(os.path.abspath, sources)}
+    result, keys = list(targets), [_key(target) for target in targets]
+    counts = Counter(keys)
+    taken = {*counts, *map(_key, sources)}
     groups: dict[str, list[int]] = {}
-    for index, target in enumerate(targets):
-        if counts[os.path.abspath(target)] > 1:
-            groups.setdefault(os.path.abspath(target), []).append(index)
+    for index, key in enumerate(keys):
+        if counts[key] > 1:
+            groups.setdefault(key, []).append(index)
     for group in groups.values():
         for names in zip(*(_alternatives(sources[at], targets[at], naming) for at in group), strict=False):
-            new = {os.path.abspath(name) for name in names}
+            new = {_key(name) for name in names}
             if len(new) == len(group) and not new & taken:
                 taken |= new
                 for at, name in zip(group, names, strict=True):
                     result[at] = name
                 break
     return result
+
+
+def _key(path: Path) -> str:
+    """What two paths have in common if they are the same file: `A.png` is `a.png` on Windows and macOS."""
+    name = os.path.abspath(path)
+    return name.casefold() if sys.platform in ("win32", "darwin") else name
 
 
 def _alternatives(source: Path, target: Path, naming: Naming) -> Iterator[Path]:

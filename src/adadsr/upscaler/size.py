@@ -68,4 +68,4 @@ class Size:
 
 
 def _listed(given: dict[str, float]) -> str:
-    return ", ".join(f"{name}={value:g}" for name, value in given.items())
+    return ", ".join(f"{name}={value:.12g}" for name, value in given.items())
