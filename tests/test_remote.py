@@ -67,7 +67,10 @@ def test_what_exists_is_skipped(upscale, here: Path):
 
 def test_wrong_usage(upscale, here: Path):
     Path("a.png").write_bytes(photo())
-    for options in (("--threads", "2"), ("--dry-run",), ("--backend", "native")):
+    for options in (
+        *(("--threads", "2"), ("--dry-run",), ("--backend", "native"), ("--device", "cpu")),
+        *(("--page", "2"), ("--linear-light", "--scale", "2.5"), ("--memory", "1G")),
+    ):
         done = upscale("a.png", "-o", "out", *options)
         assert (done.exit_code, options[0] in done.output) == (2, True)
     for address in ("big-machine", "ftp://big-machine", ""):

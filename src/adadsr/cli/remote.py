@@ -13,30 +13,34 @@ from adadsr.cli.options import wrong_usage
 if TYPE_CHECKING:
     from adadsr import batch
 
-ELSEWHERE = (
-    "backend",
-    "precision",
-    "tile",
-    "memory",
-    "threads",
-    "max_pixels",
-    "dry_run",
-    "accept_damaged",
-    "keep_time",
+NOT_TAKEN = (
+    *("device", "backend", "precision", "tile", "memory", "threads", "max_pixels"),
+    *("dry_run", "accept_damaged", "page", "linear_light", "keep_time"),
 )
-"""Options that say how this machine runs or reads; a service has its own."""
+"""Options that say how this machine runs or reads, or that a service lacks."""
+TAKEN = (
+    *("model", "scale", "width", "height", "long_side", "megapixels"),
+    *("budget", "depth", "max_loss", "seconds", "quality", "background"),
+)
+"""Options that go to the service."""
 
 
-def check_options(given: dict[str, object]) -> None:
-    """Raise BadParameter for options that a service does not take. given: by name, with false values if not given."""
-    wrong = [f"--{name.replace('_', '-')}" for name in ELSEWHERE if given.get(name)]
+def check_options(context: typer.Context) -> None:
+    """Raise BadParameter for options of `adadsr upscale` that a service does not take."""
+    wrong = [f"--{name.replace('_', '-')}" for name in NOT_TAKEN if _is_given(context, name)]
     if wrong:
         raise typer.BadParameter(f"{', '.join(wrong)}: not with --server, which has its own; drop it")
 
 
-def query_of(values: dict[str, object]) -> dict[str, str]:
+def query_of(context: typer.Context) -> dict[str, str]:
     """Parameters of the request, without those that are not given."""
-    return {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in values.items() if value}
+    given = {name: context.params[name] for name in TAKEN if _is_given(context, name)}
+    return {name: f"{value:.12g}" if isinstance(value, float) else str(value) for name, value in given.items()}
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def run_and_report(

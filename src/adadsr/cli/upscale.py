@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 
 
 def upscale(
+    context: typer.Context,
     inputs: Inputs,
     output: Output = None,
     model: Model = None,
@@ -121,21 +122,7 @@ def upscale(
     if output is None and suffix is None and name is None:
         raise typer.BadParameter("pass -o OUT, or --suffix or --name to write beside the inputs")
     if server is not None:
-        remote.check_options(
-            {
-                "backend": backend,
-                "precision": precision != "float32",
-                "tile": tile,
-                "memory": memory,
-                "threads": threads,
-                "max_pixels": max_pixels,
-                "dry_run": dry_run,
-                "accept_damaged": accept_damaged,
-                "keep_time": keep_time,
-                "linear_light": linear_light,
-                "page": page,
-            }
-        )
+        remote.check_options(context)
     from adadsr import batch, images
     from adadsr.cli.loading import load_chain
     from adadsr.upscaler import Target
@@ -163,22 +150,7 @@ def upscale(
         naming = naming_of(suffix, name, None if factor is None else f"{factor:g}")
         jobs = batch.find_jobs(inputs, output, suffix=ending, naming=naming, depth_views=depth_map, overwrite=overwrite)
     if server is not None:
-        query = remote.query_of(
-            {
-                "model": model,
-                "scale": scale,
-                "width": width,
-                "height": height,
-                "long_side": long_side,
-                "megapixels": megapixels,
-                "budget": budget,
-                "depth": depth,
-                "max_loss": max_loss,
-                "seconds": seconds,
-                "quality": quality,
-                "background": background,
-            }
-        )
+        query = remote.query_of(context)
         remote.run_and_report(jobs, server, query, report, overwrite=overwrite, verbose=verbose, quiet=quiet)
         return
     limit = max_pixels or images.DEFAULT_MAX_PIXELS
