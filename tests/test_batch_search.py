@@ -53,6 +53,12 @@ def test_hidden_files_match_hidden_patterns_only(here):
         assert sources(batch.find_jobs([pattern], "out")) == ["in/a.png"]
 
 
+@pytest.mark.parametrize("address", ["https://example.org/a.png", "http://example.org/a.png?size=2"])
+def test_an_address_is_no_file(here, address):
+    (failure,) = batch.find_jobs([address], "out").failures
+    assert failure[1].startswith(f"{address}: is an address; download it")
+
+
 def test_what_is_left_out_is_counted_by_kind(here):
     for name in ("in/a.png", "in/._a.png", "in/.cache/b.png", "in/deep/c.png"):
         write(here / name)

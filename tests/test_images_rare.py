@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image
 
 from adadsr.errors import ImageFileError
-from adadsr.images import Picture, encode, losses, read_image
+from adadsr.images import Picture, encode, losses, read_image, read_size
 from adadsr.images._cicp import Cicp, profile_of
 from adadsr.images._iccprofile import Chromaticities, rgb_profile, srgb_curve
 from adadsr.images._jpegmetadata import guid
@@ -230,6 +230,27 @@ def test_healthy_tiffs_that_cannot_be_read_are_not_called_damaged(tag, value):
         read_image(content)
     assert "; convert it" in str(caught.value)
     assert "corrupt" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({259: 33333}, "compressed with scheme 33333"),
+        ({322: 60000}, "tile size out of range"),
+    ],
+)
+def test_tiles_that_no_library_reads(changes, reason):
+    content = tiff(PIXELS, photometric="rgb", compression="zstd", tile=(16, 16))
+    for tag, value in changes.items():
+        content = with_tag(content, tag, value)
+    with pytest.raises(ImageFileError, match=f"TIFF that cannot be read .*{reason}"):
+        read_image(content)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "tif", "webp", "avif"])
+def test_the_size_of_a_file_that_ends_in_its_header(kind):
+    with pytest.raises(ImageFileError, match="truncated or corrupt"):
+        read_size(encode(Picture(PIXELS), kind)[:30])
 
 
 ENCODERS = {"jpegxl": imagecodecs.jpegxl_encode, "jpeg2000": imagecodecs.jpeg2k_encode}

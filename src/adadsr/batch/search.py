@@ -48,6 +48,9 @@ class Search:
 
     def _images_of(self, text: str) -> list[Found]:
         path, before = Path(text), len(self.failures)
+        if "://" in text and not os.path.exists(path):
+            self.failures.append((path, f"{text}: is an address; download it, as in: curl -s URL | adadsr upscale -"))
+            return []
         is_pattern = glob.has_magic(text) and not os.path.exists(path)
         if os.path.isdir(path):
             if self._out == path.resolve():

@@ -124,7 +124,7 @@ def _open_path(name: str) -> BinaryIO:
         if stat.S_ISDIR(mode):
             raise ImageFileError(f"{name}: is a folder; pass an image file")
         if not stat.S_ISREG(mode):
-            raise ImageFileError(f"{name}: not a regular file; pass an image file")
+            raise ImageFileError(f"{name}: not a regular file; pass an image file, or pipe its content to the input -")
         return open(name, "rb", buffering=0)
     except FileNotFoundError:
         raise ImageFileError(f"{name}: no such file; check the path") from None
