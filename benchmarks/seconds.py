@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from adadsr import images
-from adadsr.upscaler import Chain, Execution, Outlook, Upscaler, timing
+from adadsr.upscaler import Execution, Upscaler, measuring, timing
 
 ASSETS = Path(__file__).parents[1] / "assets"
 CROPS = ((128, 128), (200, 320), (400, 300))
@@ -28,19 +28,21 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help="measure the machine first")
     options = parser.parse_args()
     upscaler = Upscaler.from_pretrained(options.model, Execution(threads=options.threads))
-    model = timing.measure(upscaler) if options.measure else timing.known(upscaler)
-    if model is None:
-        parser.error("this machine was not measured; pass --measure")
-    chain, errors = Chain.of(upscaler), []
+    if options.measure:
+        measuring.measure(upscaler)
+    errors = []
     files = [path for path in sorted(options.photos.iterdir()) if path.suffix in images.SUPPORTED_SUFFIXES]
     for path in files:
         pixels = images.read_image(path).pixels[..., :3]
         for height, width in CROPS:
             picture = images.picture_from_array(np.ascontiguousarray(pixels[:height, :width]))
-            step = Outlook.of(chain, picture.height, picture.width, 3).steps[0]
+            (step,) = upscaler.prepare(picture, score=False).outlook.steps
+            model = timing.known(step)
+            if model is None:
+                parser.error("this machine was not measured; pass --measure")
             for share in SHARES:
                 wanted = share * model.seconds(step, 1.0)
-                took = timing.TimedChain(chain, wanted)(picture).report.seconds
+                took = upscaler(picture, seconds=wanted).report.seconds
                 errors.append(took / wanted - 1)
     absolute = np.abs(errors)
     print(

@@ -10,7 +10,7 @@ from adadsr.errors import BudgetError, InputError
 from adadsr.networks import NetworkConfig
 from adadsr.resize import imresize, reduce_samples
 from adadsr.upscaler import Chain, Size, Upscaler
-from adadsr.upscaler.chain import best_chain
+from adadsr.upscaler.size import best_chain
 from upscaler_samples import model_of, photo
 
 
@@ -226,3 +226,20 @@ def test_a_chain_reduces_in_linear_light_where_that_is_asked():
     plain = chain_of(Size(scale=1))
     linear = Chain(plain.upscaler, plain.scales, plain.size, linear_light=True)
     assert linear(picture).image.mean() > plain(picture).image.mean() + 3
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("scale", [2, 2.5, 5])
+def test_the_size_alone_tells_how_a_picture_is_cut_and_what_it_takes(scale, channels, bits):
+    pixels = np.dstack([photo(20, 28), np.tile(np.arange(28, dtype=np.uint8), (20, 1))])[..., :channels]
+    picture = images.picture_from_array(pixels if bits == 8 else pixels.astype(np.uint16) * 257)
+    chain = chain_of(Size(scale=scale))
+    outlook = chain.outlook(20, 28, channels, bits, has_alpha=channels == 4)
+    prepared = chain.prepare(picture)
+    plan = prepared.plan()
+    assert (plan.after, plan.bytes) == ((outlook.height, outlook.width), outlook.bytes)
+    for each, step in zip(plan.networks, outlook.steps, strict=True):
+        assert (each.tiles, each.bytes) == (step.layout.tiles, step.layout.bytes)
+        assert each.dense_cost == step.dense
+    assert prepared.run(plan).report.memory_bytes == outlook.bytes

@@ -216,7 +216,7 @@ def test_maps_that_do_not_fit_are_refused():
         ({"budget": 0.0}, r"budget=0 is outside \(0, 1\]"),
         ({"budget": 1.5}, r"budget=1\.5 is outside \(0, 1\]"),
         ({"budget": float("nan")}, r"budget=nan is outside \(0, 1\]"),
-        ({"depth": 1.0, "budget": 0.5}, "depth=1 and budget=0.5: pass only one of depth, budget and max_loss"),
+        ({"depth": 1.0, "budget": 0.5}, "depth=1 and budget=0.5: pass only one of them"),
         ({"max_loss": 0.1, "budget": 0.5}, "budget=0.5 and max_loss=0.1: pass only one"),
         ({"max_loss": -0.1}, r"max_loss=-0.1 must be a finite number of dB, at least 0"),
         ({"max_loss": float("nan")}, r"max_loss=nan must be a finite number of dB"),
@@ -247,7 +247,7 @@ def test_a_plan_of_another_image_is_refused():
     prepared, wider = (upscaler.prepare(photo(20, width)) for width in (20, 24))
     other = Upscaler(model_of(CONFIGS["adaedsr-tiles"])).prepare(photo(20, 20))
     for plan in (wider.plan(), other.plan()):
-        with pytest.raises(InputError, match="another size or transparency"):
+        with pytest.raises(InputError, match="another size, transparency or network"):
             prepared.run(plan)
 
 

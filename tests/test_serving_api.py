@@ -115,7 +115,7 @@ def test_an_image_is_uploaded_once_and_planned_and_run_often(service: Running):
 
 REFUSED = [
     ("budget=2", "budget=2 is outside (0, 1]; 1 is the full network", 422),
-    ("budget=0.5&depth=3", "depth=3 and budget=0.5: pass only one of depth, budget and max_loss", 422),
+    ("budget=0.5&depth=3", "depth=3 and budget=0.5: pass only one of them", 422),
     ("depth=99", "depth=99 is outside 0..16, the blocks of this network", 422),
     ("budget=0.01", "use at least", 422),
     ("scale=2&width=30", "pass one size, or a width with a height", 422),
@@ -130,7 +130,7 @@ REFUSED = [
     ("budget=nan", "budget", 422),
     ("background=mauvish", "mauvish", 422),
     ("seconds=1", "run adadsr backends --measure once", 422),
-    ("seconds=1&budget=0.5", "seconds=1: pass only one of", 422),
+    ("seconds=1&budget=0.5", "budget=0.5 and seconds=1: pass only one of", 422),
 ]
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ pytest.importorskip("fastapi", reason="needs the extra `serve`; .ci/run installs
 
 from adadsr.errors import InputError
 from adadsr.serving import Settings, read_keys
+from adadsr.serving.demand import LEAST_GAINS, Demand
 from adadsr.serving.pace import Pace
 from adadsr.serving.problems import Problem
 from adadsr.serving.queue import Queue, Ticket
@@ -20,7 +23,14 @@ GIB = 2**30
 
 def ticket(seconds: float = 1.0, bytes: int = 0, threads: int = 1, budget: float = 1.0, floor: float = 0.5) -> Ticket:
     """A request that takes core-seconds in proportion to its budget."""
-    return Ticket(bytes, threads, lambda share: seconds * share, budget, floor)
+    return Ticket(bytes, threads, lambda share: seconds * share, budget, floor, wanted)
+
+
+def wanted(least_gain: float) -> float:
+    """Budget that a picture wants: all at a gain of 1e-10, nothing at 1e3, evenly on a scale of logarithms."""
+    if least_gain in (0, math.inf):
+        return 1.0 if least_gain == 0 else 0.0
+    return min(1.0, max(0.0, (3 - math.log10(least_gain)) / 13))
 
 
 async def entered(queue: Queue, each: Ticket, order: list[Ticket], end: asyncio.Event) -> None:
@@ -88,10 +98,10 @@ def test_budgets_fall_only_as_far_as_the_target_asks(seconds: list[float], targe
     _, began, refused = in_queue([ticket(each, budget=0.8, floor=0.4) for each in seconds], cores=1, target_wait=target)
     assert began  # the first never waits
     assert set(refused) <= {"overloaded"}
-    assert began[0].factor == 1
+    assert began[0].least_gain == 0
 
 
-def test_all_that_wait_are_served_by_one_factor():
+def test_all_that_wait_are_served_by_one_least_gain():
     async def run() -> list[float]:
         queue, served = Queue(1, GIB, 2.0), []
 
@@ -99,7 +109,7 @@ def test_all_that_wait_are_served_by_one_factor():
             each = ticket(1.0, budget=1.0, floor=0.2)
             with contextlib.suppress(Problem):
                 async with queue.turn(each):
-                    served.append(each.served(each.factor))
+                    served.append(each.served(each.least_gain))
                     await settle()
 
         await asyncio.gather(*(one() for _ in range(8)))
@@ -111,6 +121,32 @@ def test_all_that_wait_are_served_by_one_factor():
     assert served[1] < 0.5
     assert served[-1] == 1  # nobody waits behind the last
     assert served[1:] == sorted(served[1:])
+
+
+def test_a_picture_that_gains_less_falls_further():
+    flat = Ticket(0, 1, lambda share: share, 1.0, 0.1, lambda least_gain: 0.5 * wanted(least_gain))
+    busy, modest = ticket(floor=0.1), ticket(budget=0.3, floor=0.1)
+    for gain in (1e-9, 1e-5, 1.0):
+        assert flat.served(gain) <= busy.served(gain)
+        assert modest.served(gain) == min(0.3, busy.served(gain))  # a small budget falls only when others reach it
+    assert [each.served(math.inf) for each in (flat, busy, modest)] == [0.1] * 3
+
+
+@given(st.lists(st.lists(st.floats(0, 1), min_size=14, max_size=14), max_size=60), st.floats(0, 1e4), st.floats(0, 1e4))
+def test_the_demand_falls_as_the_least_gain_grows(seen: list[list[float]], one: float, other: float):
+    demand = Demand()
+    for shares in seen:
+        demand.learn(np.sort(shares)[::-1])
+    low, high = sorted((one, other))
+    assert 0 <= demand.share(high) <= demand.share(low) <= 1
+    assert (demand.share(0), demand.share(math.inf)) == (1, 0)
+
+
+def test_the_demand_comes_to_what_it_sees():
+    demand, shares = Demand(), np.linspace(0.9, 0, 14)
+    for _ in range(100):
+        demand.learn(shares)
+    assert [demand.share(gain) for gain in LEAST_GAINS[1:]] == pytest.approx(shares[1:], abs=1e-3)
 
 
 def test_a_wait_over_the_target_even_at_the_floors_is_refused_with_a_time():

@@ -74,10 +74,10 @@ def _measure() -> None:
 def _measure_times() -> None:
     """Measure how long the bundled networks take, with the default threads."""
     from adadsr.checkpoints import bundled_models
-    from adadsr.upscaler import Upscaler, timing
+    from adadsr.upscaler import Upscaler, measuring, timing
 
     for model in bundled_models():
-        found = timing.measure(Upscaler.from_pretrained(model.name))
+        found = measuring.measure(Upscaler.from_pretrained(model.name))
         per_mac = found.sparse or found.dense  # noise may hide the body of the small pictures that are measured
         body = f"{1 / per_mac / 1e9:.0f} GMAC of the body per second" if per_mac else "no time of the body to be seen"
         typer.echo(f"{model.name}: {found.pixel * 1e6:.2f} s per megapixel, and {body}")

@@ -4,7 +4,7 @@ from adadsr import checkpoints
 from adadsr.checkpoints import DEFAULT_FAMILY, DEFAULT_SCALE
 from adadsr.errors import InputError
 from adadsr.networks import SCALES
-from adadsr.upscaler import Chain, Execution, Size, Upscaler, timing
+from adadsr.upscaler import Chain, Execution, Size, Upscaler
 
 
 def load_chain(
@@ -13,15 +13,12 @@ def load_chain(
     execution: Execution,
     *,
     linear_light: bool = False,
-    seconds: float | None = None,
 ) -> Chain:
-    """The networks that the options name; each None is the default. seconds: time for each picture, None for any.
+    """The networks that the options name; each None is the default.
 
     model: a bundled name, a file or a hub id, of which all steps are; None for the bundled ones of all scales. size:
     None for the scale of the model. linear_light: see `Chain`. Raises AdaDSRError.
     """
-    if seconds is not None:
-        return timing.TimedChain(load_chain(model, size, execution, linear_light=linear_light), seconds)
     if model is not None:
         upscaler = Upscaler.from_pretrained(model, execution)
         return Chain(

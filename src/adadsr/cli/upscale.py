@@ -128,18 +128,16 @@ def upscale(
     from adadsr.upscaler import Target
 
     with wrong_usage():
-        target = Target(depth, budget, max_loss)
+        target = Target(depth, budget, max_loss, seconds)
         size = size_of(scale, width, height, long_side, megapixels)
         color = None if background is None else images.parse_color(background)
-    if seconds is not None and target != Target():
-        raise typer.BadParameter("pass only one of --seconds, --budget, --max-loss and --depth")
     execution = execution_of(device, backend, tile, memory, precision, threads)
 
     ending = None if format is None else f".{format}"
 
     @cache
     def load() -> "Chain":
-        return load_chain(model, size, on_device(execution), linear_light=linear_light, seconds=seconds)
+        return load_chain(model, size, on_device(execution), linear_light=linear_light)
 
     if batch.is_pipe(inputs, output):
         _check_pipe(output, files_only=depth_map or keep_time or suffix is not None or name is not None)

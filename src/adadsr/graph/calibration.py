@@ -22,6 +22,8 @@ TOLERANCE = 0.002
 """If the best common shift leaves more than this share of the dense cost unspent, equal scores are split."""
 LARGEST_LOG = 20.0
 """Scores of the error at full depth are clipped to +-this, so that their exponential is finite."""
+GAIN_SAMPLE = 4093
+"""Gains that are enough to tell how they are distributed; a prime, so that steps do not keep to columns."""
 LEAST_GAIN = 1e-20
 """Predicted gains are at least this, in squared levels, so that their logarithms are finite."""
 FLAT_GAIN = 0.25
@@ -109,6 +111,11 @@ class ErrorDepths:
 
     def at_depth(self, desired_depth: float) -> Scores:
         return fit_cost(self, lambda depth_map: float(depth_map.mean(dtype=np.float64)), desired_depth, 0.0)
+
+    def block_shares(self, least_gains: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Share of the blocks that gains at least each of these, from a sample of the gains."""
+        sample = np.sort(self._gains.reshape(-1)[:: max(1, self._gains.size // GAIN_SAMPLE)])
+        return 1 - np.searchsorted(sample, least_gains) / len(sample)
 
     def predicted_loss(self, depth_map: DepthMap) -> float:
         lost = np.take_along_axis(self._unspent, depth_map[:1].astype(np.intp), axis=0)

@@ -5,10 +5,11 @@ server    the process: sockets and signals
 app       the ASGI application
 guard     what stands before every request: host, origin, key, size
 routes    the HTTP API
+image_routes  that of uploaded images
 page      the static files of `adadsr.web`
 asked     what requests may ask for
 answers   the JSON of answers
-examples  examples in the OpenAPI document
+examples  what the OpenAPI document says, with examples
 problems  refusals as problem documents
 uploads   bodies as files
 results   results on their way to clients
@@ -17,6 +18,7 @@ service   what is done with requests, apart from HTTP
 models    the networks that are offered
 queue     whose turn it is, and at which budget
 pace      multiply-accumulates to seconds
+demand    how deep pictures want to go
 kept      pictures that a page uploaded
 work      what runs in a thread
 metrics   for Prometheus

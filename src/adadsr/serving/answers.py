@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, Field
 
-from adadsr.upscaler import Outlook, Plan
+from adadsr.upscaler import ChainPlan, Plan, Step
 from adadsr.upscaler.plan import least_budget
 
 
@@ -57,30 +57,29 @@ class PlanAnswer(BaseModel):
     depth_map: DepthMapAnswer | None = None
 
     @classmethod
-    def of(cls, plan: Plan, outlook: Outlook, seconds: float, *, depth_map: bool) -> "PlanAnswer":
-        """seconds: expected."""
-        first, frame, network = outlook.steps[0], plan.layout.frame, plan.network
-        rest = sum(step.cost(plan.budget).total for step in outlook.steps[1:])
-        dense = sum(step.dense.total for step in outlook.steps[1:])
+    def of(cls, chain: ChainPlan, step: Step, seconds: float, *, depth_map: bool) -> "PlanAnswer":
+        """step: of the first network. seconds: expected."""
+        plan, network = chain.first, chain.first.network
+        frame, dense = plan.layout.frame, sum(each.dense_cost.total for each in chain.networks)
         least = least_budget(network, frame) if network.adapter is not None else 1.0
         return cls(
-            model=first.upscaler.name,
-            backend=first.upscaler.engine.backend,
-            networks=[step.upscaler.scale for step in outlook.steps],
-            input_size=[frame.width, frame.height],
-            output_size=[outlook.width, outlook.height],
+            model=step.name,
+            backend=step.engine.backend,
+            networks=list(chain.scales),
+            input_size=[chain.before[1], chain.before[0]],
+            output_size=[chain.after[1], chain.after[0]],
             budget=round(plan.budget, 6),
             least_budget=round(least, 6),
             mean_depth=round(plan.mean_depth, 4),
             blocks=network.n_blocks,
-            gmacs=round((plan.cost.total + rest) / 1e9, 6),
-            dense_gmacs=round((plan.dense_cost.total + dense) / 1e9, 6),
+            gmacs=round(chain.macs / 1e9, 6),
+            dense_gmacs=round(dense / 1e9, 6),
             seconds=round(seconds, 4),
             predicted_loss=plan.predicted_loss,
-            tiles=len(plan.tiles),
-            exact=plan.exact,
-            memory_bytes=outlook.bytes,
-            adaptive=first.is_adaptive,
+            tiles=sum(len(each.tiles) for each in chain.networks),
+            exact=all(each.exact for each in chain.networks),
+            memory_bytes=chain.bytes,
+            adaptive=step.is_adaptive,
             depth_map=DepthMapAnswer.of(plan) if depth_map else None,
         )
 

@@ -10,6 +10,7 @@ from adadsr import __version__
 from adadsr.checkpoints import DEFAULT_FAMILY
 from adadsr.serving import metrics, page, problems, routes
 from adadsr.serving.answers import ModelAnswer, ModelsAnswer, StateAnswer
+from adadsr.serving.examples import PROBLEMS
 from adadsr.serving.guard import Guard
 from adadsr.serving.problems import SHUTTING_DOWN, Problem
 from adadsr.serving.service import Service
@@ -44,7 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
 def _add_state(app: FastAPI, service: Service) -> None:
     """What the service offers, and how it is."""
 
-    @app.get("/v1/models", responses={401: routes.PROBLEMS[401], 403: routes.PROBLEMS[403]})
+    @app.get("/v1/models", responses={401: PROBLEMS[401], 403: PROBLEMS[403]})
     async def models() -> ModelsAnswer:
         """The networks that requests can name."""
         offers = [ModelAnswer(**offer.as_json()) for offer in service.models.offers.values()]
@@ -55,7 +56,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
         """Whether the process answers."""
         return StateAnswer(status="ok", wait=round(service.queue.wait(), 3))
 
-    @app.get("/readyz", responses={503: routes.PROBLEMS[503]})
+    @app.get("/readyz", responses={503: PROBLEMS[503]})
     async def ready() -> StateAnswer:
         """Whether requests are welcome: the default model is loaded, and the service is not shutting down."""
         if service.queue.is_closed:

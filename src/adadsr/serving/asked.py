@@ -5,7 +5,6 @@ from typing import Annotated, Any
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from adadsr.errors import InputError
 from adadsr.formats import FORMATS, Format, InputFormat, find_format
 from adadsr.images import Color, parse_color
 from adadsr.upscaler import Size, Target
@@ -66,11 +65,8 @@ class Asked(BaseModel):
         return None if given == (None,) * 5 else Size(*given)
 
     def target(self) -> Target:
-        """Depth, budget or loss. Raises InputError, also if several of the four are given."""
-        target = Target(self.depth, self.budget, self.max_loss)
-        if self.seconds is not None and target != Target():
-            raise InputError(f"seconds={self.seconds:g}: pass only one of seconds, budget, depth and max_loss")
-        return target
+        """Depth, budget, loss or time. Raises InputError, also if several are given."""
+        return Target(self.depth, self.budget, self.max_loss, self.seconds)
 
 
 class AskedResult(Asked):

@@ -1,18 +1,37 @@
 """A request that a client may leave or that may take too long: its work ends then."""
 
 import asyncio
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import Request
 
+from adadsr.errors import AdaDSRError
 from adadsr.serving.problems import LEFT, TIMED_OUT, Problem
+from adadsr.serving.service import Service
+from adadsr.serving.uploads import Upload, receive
+from adadsr.serving.work import Cancel
 
 T = TypeVar("T")
-LOOK_SECONDS = 0.05
-"""Between looks at whether the client is still there."""
 RETRY_SECONDS = 30.0
 """After a request that took too long."""
+
+
+async def answered(
+    service: Service,
+    request: Request,
+    work: Callable[[Upload | None, Cancel], Coroutine[Any, Any, T]],
+    cancel: Cancel,
+) -> T:
+    """Receive the upload, and work until the client leaves or the time is up. Raises Problem."""
+    start = time.perf_counter()
+    async with receive(request) as upload:
+        service.metrics.stages.labels("receive").observe(time.perf_counter() - start)
+        try:
+            return await while_wanted(request, service.settings.time_limit, work(upload, cancel))
+        except AdaDSRError as error:
+            raise Problem.of(error, name="" if upload is None else upload.name) from error
 
 
 async def while_wanted(request: Request, seconds: float, work: Coroutine[Any, Any, T]) -> T:
@@ -33,6 +52,6 @@ async def while_wanted(request: Request, seconds: float, work: Coroutine[Any, An
 
 
 async def _left(request: Request) -> None:
-    """Returns when the client has left."""
-    while not await request.is_disconnected():
-        await asyncio.sleep(LOOK_SECONDS)
+    """Returns when the client has left. The body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -13,12 +13,13 @@ from adadsr.images import Picture
 from adadsr.serving.problems import OVERLOADED, UNKNOWN_IMAGE, Problem
 from adadsr.serving.uploads import SPOOL_BYTES
 from adadsr.serving.work import Encoded
-from adadsr.upscaler import Prepared
+from adadsr.upscaler import PreparedChain
 
 ID_BYTES = 24
 MOST = 256
-FLOATS = 2 * 3 * 4
-"""Bytes of a pixel in the arrays that a prepared picture holds besides its pixels and features."""
+FLOATS = 2 * 3 * 4 + 9
+"""Bytes of a pixel in the arrays that a prepared picture holds besides its pixels and features: colour and transparency
+as floats, and what the adapter predicts."""
 
 
 @dataclass(eq=False)
@@ -29,7 +30,7 @@ class Kept:
     given: InputFormat
     picture: Picture
     id: str = field(default_factory=lambda: secrets.token_urlsafe(ID_BYTES))
-    prepared: dict[object, Prepared] = field(default_factory=dict)
+    prepared: dict[object, PreparedChain] = field(default_factory=dict)
     used: float = field(default_factory=time.monotonic)
     state: str = "idle"
     progress: float = 0.0
@@ -41,7 +42,7 @@ class Kept:
         pixels = self.picture.height * self.picture.width
         return self.picture.pixels.nbytes + FLOATS * pixels * max(1, len(self.prepared))
 
-    def keep(self, key: object, prepared: Prepared) -> None:
+    def keep(self, key: object, prepared: PreparedChain) -> None:
         """Keep what was prepared, in place of what was prepared for another model or size."""
         self.prepared = {key: prepared}
 

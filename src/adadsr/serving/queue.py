@@ -1,10 +1,12 @@
 """One queue for the process: whose turn it is, and at which budget, by bytes, cores and seconds.
 
 Requests run in the order in which they came. Small ones take a core each and run beside each other; a large one takes
-all. If the last in the queue would wait longer than the target, all budgets fall by one factor, each down to its floor.
+all. If the last in the queue would wait longer than the target, all budgets fall together: blocks that gain less than
+one common least gain do not run, in no picture, down to the floor of each request.
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -13,8 +15,10 @@ from dataclasses import dataclass, field
 
 from adadsr.serving.problems import OVERLOADED, SHUTTING_DOWN, Problem
 
-FACTOR_STEPS = 20
-"""Bisection steps for the common factor."""
+GAINS = (1e-10, 1e3)
+"""Least gains between which budgets fall, in squared levels."""
+GAIN_STEPS = 20
+"""Bisection steps for the common least gain."""
 MOST_WAITING = 512
 
 
@@ -26,9 +30,10 @@ class Ticket:
         bytes: Working memory, at most that of the queue.
         threads: Cores.
         core_seconds: Time on one core, by budget.
+        demand: Expected budget that the picture takes at a least gain; does not grow with it.
         budget: Requested, as a share of the full network's cost.
         floor: Budget below which it must not be served; at most `budget`.
-        served: Share of the requested budget, set when its turn comes.
+        least_gain: In squared levels, set when its turn comes.
         started: Time at which it came.
     """
 
@@ -37,12 +42,13 @@ class Ticket:
     core_seconds: Callable[[float], float]
     budget: float = 1.0
     floor: float = 1.0
-    factor: float = 1.0
+    demand: Callable[[float], float] = lambda least_gain: 1.0
+    least_gain: float = field(default=0.0, init=False)
     started: float = field(default=0.0, init=False)
 
-    def served(self, factor: float) -> float:
-        """Budget at a common factor."""
-        return max(self.floor, self.budget * factor)
+    def served(self, least_gain: float) -> float:
+        """Expected budget at a common least gain."""
+        return self.budget if least_gain == 0 else max(self.floor, min(self.budget, self.demand(least_gain)))
 
 
 class Queue:
@@ -60,9 +66,9 @@ class Queue:
         """Taken by what runs."""
         return sum(ticket.bytes for ticket in self.running)
 
-    def wait(self, factor: float = 1.0) -> float:
-        """Seconds until a request that comes now would begin, if those before it are served at a common factor."""
-        return self._until((ticket for ticket, _ in self.waiting), factor)
+    def wait(self, least_gain: float = 0.0) -> float:
+        """Seconds until a request that comes now would begin, if those before it are served at a common least gain."""
+        return self._until((ticket for ticket, _ in self.waiting), least_gain)
 
     @asynccontextmanager
     async def turn(self, ticket: Ticket) -> AsyncIterator[Ticket]:
@@ -96,7 +102,7 @@ class Queue:
             raise _closed()
         if not self.running and not self.waiting:
             return
-        wait = self.wait(0.0)
+        wait = self.wait(math.inf)
         if wait > self.target_wait or len(self.waiting) >= MOST_WAITING:
             raise Problem(
                 OVERLOADED,
@@ -116,33 +122,34 @@ class Queue:
             fits = self.bytes + ticket.bytes <= self.memory and threads + ticket.threads <= self.cores
             if self.running and not fits:
                 return
-            ticket.factor = self._factor()
+            ticket.least_gain = self._least_gain()
             self.waiting.popleft()
             ticket.started = time.monotonic()
             self.running.append(ticket)
             future.set_result(None)
 
-    def _factor(self) -> float:
-        """The largest common factor at which the last in the queue begins within the target."""
+    def _least_gain(self) -> float:
+        """The smallest at which the last in the queue begins within the target."""
         ahead = [ticket for ticket, _ in self.waiting][:-1]
-        if self._until(ahead, 1.0) <= self.target_wait:
-            return 1.0
-        low, high = 0.0, 1.0
-        for _ in range(FACTOR_STEPS):
+        if self._until(ahead, 0.0) <= self.target_wait:
+            return 0.0
+        low, high = map(math.log, GAINS)
+        for _ in range(GAIN_STEPS):
             middle = (low + high) / 2
-            low, high = (middle, high) if self._until(ahead, middle) <= self.target_wait else (low, middle)
-        return low
+            low, high = (low, middle) if self._until(ahead, math.exp(middle)) <= self.target_wait else (middle, high)
+        return math.exp(high)
 
-    def _until(self, ahead: Iterable[Ticket], factor: float) -> float:
-        """Seconds until everything that runs, and everything ahead at a factor, is done."""
+    def _until(self, ahead: Iterable[Ticket], least_gain: float) -> float:
+        """Seconds until everything that runs, and everything ahead at a least gain, is done."""
         now = time.monotonic()
         left = sum(_left(ticket, now) for ticket in self.running)
-        return (left + sum(ticket.core_seconds(ticket.served(factor)) for ticket in ahead)) / self.cores
+        return (left + sum(ticket.core_seconds(ticket.served(least_gain)) for ticket in ahead)) / self.cores
 
 
 def _left(ticket: Ticket, now: float) -> float:
     """Core-seconds that a running ticket still takes."""
-    return max(0.0, ticket.core_seconds(ticket.served(ticket.factor)) - (now - ticket.started) * ticket.threads)
+    took = (now - ticket.started) * ticket.threads
+    return max(0.0, ticket.core_seconds(ticket.served(ticket.least_gain)) - took)
 
 
 def _closed() -> Problem:

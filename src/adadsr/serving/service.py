@@ -15,6 +15,7 @@ from adadsr.machine import default_threads
 from adadsr.serving import work
 from adadsr.serving.answers import PlanAnswer
 from adadsr.serving.asked import Asked, AskedResult
+from adadsr.serving.demand import Demand
 from adadsr.serving.kept import Kept, Store
 from adadsr.serving.metrics import Metrics
 from adadsr.serving.models import Models
@@ -24,7 +25,7 @@ from adadsr.serving.queue import Queue, Ticket
 from adadsr.serving.settings import Settings
 from adadsr.serving.uploads import Upload
 from adadsr.serving.work import Cancel, Encoded, Order
-from adadsr.upscaler import Outlook, Plan, Prepared, Report, Target, timing
+from adadsr.upscaler import ChainPlan, Outlook, PreparedChain, Report, timing
 
 T = TypeVar("T")
 SMALL_MACS = 100e9
@@ -55,8 +56,8 @@ class Served(NamedTuple):
 class Job(NamedTuple):
     """A request whose networks are known.
 
-    key: names model and size. kept: the picture, if it was uploaded before. upload: the file, if it was not; those that
-    wait hold none of it in memory. name, given: of the file.
+    key: names model, size and cores. kept: the picture, if it was uploaded before. upload: the file, if it was not;
+    those that wait hold none of it in memory. name, given: of the file.
     """
 
     order: Order
@@ -78,6 +79,7 @@ class Service:
         self.cores = settings.threads or default_threads()
         self.queue = Queue(self.cores, settings.working_memory, settings.target_wait)
         self.kept = Store(settings.prepared_memory, settings.kept_for)
+        self._demands: dict[str, Demand] = {}
         self._threads = ThreadPoolExecutor(self.cores + SPARE_THREADS, thread_name_prefix="adadsr")
 
     async def start(self) -> None:
@@ -100,7 +102,7 @@ class Service:
         began = time.perf_counter()
         async with self._turn(ticket, job.kept):
             waited = time.perf_counter() - began
-            order = replace(job.order, factor=ticket.factor, floor=ticket.floor)
+            order = replace(job.order, least_gain=ticket.least_gain, floor=ticket.floor)
             encoded = await self.in_thread(lambda: self._upscaled(job, order, asked, output, cancel), cancel)
             seconds = time.perf_counter() - began - waited
         self._count(ticket, encoded.upscaled.report, seconds)
@@ -136,14 +138,15 @@ class Service:
             picture = images.flatten(kept.picture, color)
         size = job.outlook.height, job.outlook.width
         images.check_fits(f"x{output.suffixes[0]}", *size, transparent=picture.is_transparent)
-        upscaled = work.run(prepared, picture, order, job.outlook, self.metrics, cancel)
+        prepared = prepared or work.prepare(order.chain, picture, self.metrics, cancel)
+        upscaled = work.run(prepared, order, self.metrics, cancel)
         return work.encode(upscaled, output, asked.quality, self.metrics, cancel)
 
     def _count(self, ticket: Ticket, report: Report, seconds: float) -> None:
         self.pace.learn(report.executed_gmacs * 1e9, seconds * ticket.threads)
         self.metrics.requested.observe(ticket.budget)
         self.metrics.served.observe(report.achieved_budget)
-        if ticket.factor < 1:
+        if ticket.least_gain > 0:
             self.metrics.lowered.inc()
 
     async def plan(self, asked: Asked, upload: Upload | None, cancel: Cancel, *, depth_map: bool = False) -> PlanAnswer:
@@ -151,13 +154,12 @@ class Service:
         plan, job = await self.planned(asked, upload, cancel)
         return self.described(plan, job, depth_map=depth_map)
 
-    def described(self, plan: Plan, job: Job, *, depth_map: bool) -> PlanAnswer:
+    def described(self, plan: ChainPlan, job: Job, *, depth_map: bool) -> PlanAnswer:
         """A plan as JSON."""
-        macs = plan.cost.total + sum(step.cost(plan.budget).total for step in job.outlook.steps[1:])
-        seconds = self.pace.core_seconds(macs) / job.threads
-        return PlanAnswer.of(plan, job.outlook, seconds, depth_map=depth_map)
+        seconds = self.pace.core_seconds(plan.macs) / job.threads
+        return PlanAnswer.of(plan, job.outlook.steps[0], seconds, depth_map=depth_map)
 
-    async def planned(self, asked: Asked, upload: Upload | None, cancel: Cancel) -> tuple[Plan, Job]:
+    async def planned(self, asked: Asked, upload: Upload | None, cancel: Cancel) -> tuple[ChainPlan, Job]:
         """The plan of a request. Raises Problem and AdaDSRError."""
         asked.target()
         job = await self._job(asked, upload, cancel)
@@ -171,10 +173,12 @@ class Service:
             kept.keep(job.key, prepared)
         return plan, job
 
-    def _prepared(self, job: Job, cancel: Cancel) -> tuple[Prepared, Plan]:
+    def _prepared(self, job: Job, cancel: Cancel) -> tuple[PreparedChain, ChainPlan]:
         """In a thread: an image of which nothing is prepared yet."""
         picture = job.kept.picture if job.kept is not None else self._read(job.upload, None)
-        prepared = work.prepare(job.order.chain, picture, self.metrics, cancel, score=job.kept is not None)
+        prepared = work.prepare(job.order.chain, picture, self.metrics, cancel)
+        if job.kept is not None:
+            prepared.score()  # the next plans follow at once
         return prepared, work.plan(prepared, job.order, self.metrics)
 
     async def keep(self, upload: Upload, cancel: Cancel) -> Kept:
@@ -229,15 +233,15 @@ class Service:
             name, given = "" if upload is None else upload.name, recognise(content[:HEAD_BYTES])
         else:
             height, width, name, given = kept.picture.height, kept.picture.width, kept.name, kept.given
-        for threads in dict.fromkeys((1, self.cores)):
+        # A time is met by all cores, for which the machine was measured.
+        for threads in (self.cores,) if asked.seconds is not None else dict.fromkeys((1, self.cores)):
             chain = self.models.chain(asked.model, asked.size(), None if threads == self.cores else threads)
-            outlook = Outlook.of(chain, height, width, *_depth(None if kept is None else kept.picture))
+            outlook = chain.outlook(height, width, *_depth(None if kept is None else kept.picture))
             if outlook.macs(1.0) <= SMALL_MACS:
                 break
-        target = asked.target()
-        if asked.seconds is not None:
-            target = Target(budget=timing.budget_for(outlook, asked.seconds))
-        return Job(Order(chain, target), outlook, threads, (asked.model, asked.size()), kept, upload, name, given)
+        demand = self._demands.setdefault(outlook.steps[0].name, Demand())
+        order, key = Order(chain, asked.target(), demand), (asked.model, asked.size(), threads)
+        return Job(order, outlook, threads, key, kept, upload, name, given)
 
     def _read(self, upload: Upload | None, background: Color | None) -> Picture:
         assert upload is not None
@@ -250,7 +254,15 @@ class Service:
         result = job.outlook.height * job.outlook.width * RESULT_BYTES
         upload = 0 if job.upload is None else job.upload.size
         wanted = min(job.outlook.bytes + result + upload, self.queue.memory)
-        return Ticket(wanted, job.threads, lambda share: self.pace.core_seconds(job.outlook.macs(share)), budget, floor)
+        step, demand = job.outlook.steps[0], job.order.demand
+        return Ticket(
+            wanted,
+            job.threads,
+            lambda share: self.pace.core_seconds(job.outlook.macs(share)),
+            budget,
+            floor,
+            lambda least_gain: demand.budget(step, least_gain),
+        )
 
 
 def _depth(picture: Picture | None) -> tuple[int, int]:
@@ -259,8 +271,8 @@ def _depth(picture: Picture | None) -> tuple[int, int]:
 
 
 def _requested(job: Job) -> float:
-    """Budget that a request asks for, as nearly as it shows without the image."""
-    target = job.order.target
+    """Budget that a request asks for, as nearly as it shows without the image. Raises as `timing.budget_for`."""
+    target = timing.with_budget(job.order.target, job.outlook)
     if target.budget is not None:
         return target.budget
     blocks = job.order.chain.engine.network.n_blocks

@@ -2,15 +2,15 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from adadsr import images
-from adadsr.errors import BudgetError
 from adadsr.formats import Format
 from adadsr.images import Color, Picture
+from adadsr.serving.demand import LEAST_GAINS, Demand
 from adadsr.serving.metrics import Metrics
-from adadsr.upscaler import Chain, Outlook, Plan, Prepared, Target, Upscaled
+from adadsr.upscaler import Chain, ChainPlan, PreparedChain, Target, Upscaled
 
 
 class Cancelled(Exception):
@@ -41,13 +41,15 @@ class Order:
     Attributes:
         chain: The networks.
         target: As the request names it.
-        factor: Share of the requested budget that is served, in [0, 1].
+        demand: What pictures of its first network want.
+        least_gain: Blocks that gain less, in squared levels, do not run.
         floor: Budget below which it is not lowered.
     """
 
     chain: Chain
-    target: Target = field(default_factory=Target)
-    factor: float = 1.0
+    target: Target
+    demand: Demand
+    least_gain: float = 0.0
     floor: float = 1.0
 
 
@@ -66,69 +68,35 @@ def read(content: bytes, max_pixels: int, background: Color | None, metrics: Met
         return picture if background is None else images.flatten(picture, background)
 
 
-def prepare(chain: Chain, picture: Picture, metrics: Metrics, cancel: Cancel, *, score: bool = True) -> Prepared:
-    """Head and adapter of the first network. Raises AdaDSRError and Cancelled."""
+def prepare(chain: Chain, picture: Picture, metrics: Metrics, cancel: Cancel) -> PreparedChain:
+    """A picture, ready to be planned. Raises AdaDSRError and Cancelled."""
     cancel.check()
     with metrics.stage("prepare"):
-        first = chain.steps(picture.height, picture.width)[0]
-        return chain.upscaler(first).prepare(picture, score=score)
+        return chain.prepare(picture)
 
 
-def plan(prepared: Prepared, order: Order, metrics: Metrics) -> Plan:
-    """The plan of the first network, lowered by the order's factor. Raises InputError."""
+def plan(prepared: PreparedChain, order: Order, metrics: Metrics) -> ChainPlan:
+    """The plan of a request, lowered as far as the order says. Head and adapter run once. Raises InputError."""
     with metrics.stage("plan"):
         wanted = prepared.plan(**vars(order.target))
-        lowered = lowered_budget(wanted.budget, order)
-        if lowered is None or wanted.network.adapter is None:
+        if order.least_gain == 0 or not prepared.outlook.steps[0].is_adaptive:
             return wanted
-        try:
-            return prepared.plan(budget=lowered)
-        except BudgetError as error:
-            return prepared.plan(budget=min(error.least, wanted.budget)) if error.least < wanted.budget else wanted
-
-
-def lowered_budget(budget: float, order: Order) -> float | None:
-    """The budget that is served instead of `budget`; None if it stays."""
-    lowered = max(order.factor * budget, order.floor)
-    return lowered if order.factor < 1 and lowered < budget else None
-
-
-def run(
-    prepared: Prepared | None, picture: Picture, order: Order, outlook: Outlook, metrics: Metrics, cancel: Cancel
-) -> Upscaled:
-    """Upscale. prepared: for the first network, if it is kept. Raises AdaDSRError and Cancelled."""
-    first = outlook.steps[0]
-    is_single = len(outlook.steps) == 1 and (outlook.height, outlook.width) == (
-        picture.height * first.upscaler.scale,
-        picture.width * first.upscaler.scale,
-    )
-    if is_single:
-        prepared = prepared or prepare(order.chain, picture, metrics, cancel, score=False)
-        wanted = plan(prepared, order, metrics)
-        cancel.check()
-        with metrics.stage("run"):
-            return prepared.run(wanted, progress=cancel.check)
-    with metrics.stage("run"):
-        return _run_chain(picture, order, cancel)
-
-
-def _run_chain(picture: Picture, order: Order, cancel: Cancel) -> Upscaled:
-    """Several networks; where one needs more than the lowered budget, all get it."""
-    target, budget = order.target, order.target.budget
-    is_share = target.depth is None and target.max_loss is None
-    lowered = lowered_budget(1.0 if budget is None else budget, order) if is_share else None
-    is_adaptive = order.chain.engine.network.adapter is not None
-    if lowered is None or not is_adaptive:
-        return order.chain(picture, **vars(target), progress=cancel.check)
-    while True:
-        try:
-            result = order.chain(picture, budget=lowered, progress=cancel.check)
-        except BudgetError as error:
-            if error.least > (budget or 1.0):
-                raise
-            lowered = error.least
+        shares = prepared.block_shares(LEAST_GAINS)
+        if shares is None:  # the network cannot tell: as deep as others
+            affordable = order.demand.budget(prepared.outlook.steps[0], order.least_gain)
         else:
-            return replace(result, report=replace(result.report, requested_budget=budget))
+            order.demand.learn(shares)
+            affordable = prepared.plan(least_gain=order.least_gain).first.budget
+        budget = max(affordable, order.floor, prepared.least_budget)
+        return replace(prepared.plan(budget=budget), target=order.target) if budget < wanted.first.budget else wanted
+
+
+def run(prepared: PreparedChain, order: Order, metrics: Metrics, cancel: Cancel) -> Upscaled:
+    """Upscale. Raises AdaDSRError and Cancelled."""
+    wanted = plan(prepared, order, metrics)
+    cancel.check()
+    with metrics.stage("run"):
+        return prepared.run(wanted, progress=cancel.check)
 
 
 def encode(upscaled: Upscaled, target: Format, quality: int | None, metrics: Metrics, cancel: Cancel) -> Encoded:

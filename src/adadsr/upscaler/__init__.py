@@ -6,6 +6,7 @@ upscaled   the result of a run
 size       the size that an output gets
 outlook    what an image will take, from its size alone
 timing     seconds as a budget
+measuring  how long this machine takes
 chain      any size: networks one after the other, then a reduction
 sources    what can be upscaled, and where the result goes
 frame      how a picture is continued beyond its border
@@ -15,11 +16,11 @@ tiled_run  an LR image on an engine: scores, then body and tail, tile by tile
 report     the target of a call, and the report of what it did
 """
 
-from adadsr.upscaler.chain import Chain, ChainPlan, PreparedChain
+from adadsr.upscaler.chain import Chain, PreparedChain
 from adadsr.upscaler.execution import Execution
 from adadsr.upscaler.memory import SharedMemory
-from adadsr.upscaler.outlook import Outlook
-from adadsr.upscaler.plan import Plan
+from adadsr.upscaler.outlook import Outlook, Step
+from adadsr.upscaler.plan import ChainPlan, Plan
 from adadsr.upscaler.report import Report, Target
 from adadsr.upscaler.size import Size
 from adadsr.upscaler.sources import Source
@@ -38,6 +39,7 @@ __all__ = [
     "SharedMemory",
     "Size",
     "Source",
+    "Step",
     "Target",
     "Upscaled",
     "Upscaler",

@@ -3,76 +3,29 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from itertools import combinations_with_replacement
 
 import numpy as np
+import numpy.typing as npt
 
 from adadsr.backends import Engine
-from adadsr.errors import InputError
 from adadsr.images import Picture
 from adadsr.networks import NetworkConfig
 from adadsr.resize import reduce_samples
+from adadsr.upscaler import timing
 from adadsr.upscaler.memory import DEFAULT_LIMIT
-from adadsr.upscaler.plan import Plan, check_budget, enough_budget
+from adadsr.upscaler.outlook import Outlook, Step
+from adadsr.upscaler.plan import ChainPlan, Plan, check_budget, enough_budget
 from adadsr.upscaler.report import Report, Target
-from adadsr.upscaler.size import LARGEST_SCALE, Size
-from adadsr.upscaler.sources import PictureSource
+from adadsr.upscaler.size import LARGEST_SCALE, Size, best_chain
+from adadsr.upscaler.sources import PictureSource, picture_bytes
 from adadsr.upscaler.upscaled import Upscaled
 from adadsr.upscaler.upscaler import Upscaler
 
+DEEP_BITS = 16
+"""Bits of samples between networks."""
 _EIGHT_TO_SIXTEEN_BITS = 257
-
-
-def best_chain(scales: Sequence[int], before: tuple[int, int], after: tuple[int, int]) -> tuple[int, ...]:
-    """Scales of the networks that lead from a size to at least another one, (height, width).
-
-    The smallest product that is large enough, so that the reduction discards least; of equal ones the fewest networks;
-    the smallest scale first, which costs least. Raises InputError if there is none.
-    """
-    factor = max(new / old for old, new in zip(before, after, strict=True))
-    if max(scales) == 1:
-        if factor > 1:
-            raise InputError("the model restores images at their size, x1; pass --model with one that enlarges them")
-        return (1,)
-    most = math.ceil(math.log(max(factor, 2), min(scales))) + 1
-    chains = [chain for number in range(1, most + 1) for chain in combinations_with_replacement(sorted(scales), number)]
-    enough = [
-        chain for chain in chains if all(old * math.prod(chain) >= new for old, new in zip(before, after, strict=True))
-    ]
-    return min(enough, key=lambda chain: (math.prod(chain), len(chain)))
-
-
-@dataclass(frozen=True, eq=False)
-class ChainPlan:
-    """What a chain will do with one picture.
-
-    Attributes:
-        networks: A plan of each network. That of the first is exact; the others are at full depth, since their depth
-            maps need the result of the network before. With a budget they cost at most that share of it.
-        scales: Of the networks.
-        before, after: Height and width of the picture and of the output.
-        bytes: Working memory of the run, including images.
-    """
-
-    networks: tuple[Plan, ...]
-    scales: tuple[int, ...]
-    before: tuple[int, int]
-    after: tuple[int, int]
-    bytes: int
-
-    @property
-    def first(self) -> Plan:
-        """Plan of the first network."""
-        return self.networks[0]
-
-    @property
-    def reduced_from(self) -> tuple[int, int] | None:
-        """Height and width of the last network's result, if that is reduced to the output."""
-        (height, width), product = self.before, math.prod(self.scales)
-        last = height * product, width * product
-        return None if last == self.after else last
 
 
 class Chain:
@@ -129,6 +82,29 @@ class Chain:
         """Scales of the networks that an image of this size takes. Raises InputError as `Size.of`."""
         return best_chain(self.scales, (height, width), self.size.of(height, width))
 
+    def outlook(self, height: int, width: int, channels: int = 4, bits: int = 8, *, has_alpha: bool = False) -> Outlook:
+        """What an image of a size will take. channels, bits: at most those of the picture.
+
+        has_alpha: whether its transparency varies. Raises InputError if the size cannot be reached, or the memory limit
+        is too small for it.
+        """
+        after, scales = self.size.of(height, width), self.steps(height, width)
+        is_plain = len(scales) == 1 and after == (height * scales[0], width * scales[0])
+        original, depth = height * width * channels * bits // 8, bits if is_plain else DEEP_BITS
+        steps: list[Step] = []
+        most = 0
+        for scale in scales:
+            beside = 0 if not steps and depth == bits else original  # the first network may run on the original itself
+            upscaler = self.upscaler(scale)
+            layout = upscaler.layout(height, width, beside + picture_bytes(height, width, channels, depth, scale))
+            steps.append(upscaler.step(layout, has_alpha=has_alpha))
+            most = max(most, layout.bytes)
+            height, width = height * scale, width * scale
+        if not is_plain:
+            reduced = (height * width * DEEP_BITS + after[0] * after[1] * bits) // 8 * channels
+            most = max(most, original + reduced)
+        return Outlook(tuple(steps), *after, most)
+
     def prepare(self, picture: Picture) -> "PreparedChain":
         """Plan how each network cuts a picture; no network runs. Raises InputError as for `Upscaler` and `Size.of`."""
         return PreparedChain(self, picture)
@@ -140,12 +116,15 @@ class Chain:
         depth: float | None = None,
         budget: float | None = None,
         max_loss: float | None = None,
+        seconds: float | None = None,
+        least_gain: float | None = None,
         progress: Callable[[float], None] = lambda share: None,
     ) -> Upscaled:
         """Upscale one picture: prepare, plan and run. See `PreparedChain`."""
         start = time.perf_counter()
         prepared = self.prepare(picture)
-        result = prepared.run(prepared.plan(depth=depth, budget=budget, max_loss=max_loss), progress=progress)
+        plan = prepared.plan(depth=depth, budget=budget, max_loss=max_loss, seconds=seconds, least_gain=least_gain)
+        result = prepared.run(plan, progress=progress)
         return replace(result, report=replace(result.report, seconds=time.perf_counter() - start))
 
 
@@ -157,58 +136,68 @@ class PreparedChain:
         self._scales = chain.steps(picture.height, picture.width)
         self._after = chain.size.of(picture.height, picture.width)
         product = math.prod(self._scales)
-        self._last = picture.height * product, picture.width * product
-        self._is_plain = len(self._scales) == 1 and self._last == self._after
-        upscalers = [chain.upscaler(scale) for scale in self._scales]
-        self._first = upscalers[0].prepare(self._source(picture if self._is_plain else _deep(picture)), score=False)
-        later = [
-            upscaler.layout(*size, self._source(_blank(picture, *size)).held_bytes(upscaler.scale))
-            for upscaler, size in zip(upscalers[1:], self._sizes()[1:], strict=True)
-        ]
-        self._layouts = [self._first.layout, *later]
-        self._networks = [upscaler.engine.network for upscaler in upscalers]
+        last = picture.height * product, picture.width * product
+        self._is_plain = len(self._scales) == 1 and last == self._after
+        source = self._source(picture if self._is_plain else _deep(picture))
+        self._first = chain.upscaler(self._scales[0]).prepare(source, score=False)
+        has_alpha = self._first.outlook.steps[0].has_alpha
+        size = picture.height, picture.width, picture.pixels.shape[2], picture.bits
+        self.outlook = chain.outlook(*size, has_alpha=has_alpha)
 
     @property
     def bytes(self) -> int:
         """Working memory of a run, including images."""
-        runs = max(layout.bytes for layout in self._layouts)
-        if self._is_plain:
-            return runs
-        last, out = _blank(self._picture, *self._last), _blank(self._picture, *self._after)
-        return max(runs, self._picture.pixels.nbytes + last.pixels.nbytes + out.pixels.nbytes)
+        return self.outlook.bytes
 
     @property
     def least_budget(self) -> float:
         """The smallest budget that all networks can meet."""
-        pairs = zip(self._networks, self._layouts, strict=True)
-        return max(enough_budget(network, layout.frame) for network, layout in pairs)
+        return max(enough_budget(step.engine.network, step.layout.frame) for step in self.outlook.steps)
+
+    def score(self) -> None:
+        """Run head and adapter of the first network now rather than with the first plan that needs them."""
+        self._first.score()
+
+    def block_shares(self, least_gains: npt.NDArray[np.float32]) -> npt.NDArray[np.float64] | None:
+        """As of `Prepared`, for the first network."""
+        return self._first.block_shares(least_gains)
 
     def plan(
-        self, *, budget: float | None = None, depth: float | None = None, max_loss: float | None = None
+        self,
+        *,
+        budget: float | None = None,
+        depth: float | None = None,
+        max_loss: float | None = None,
+        seconds: float | None = None,
+        least_gain: float | None = None,
     ) -> ChainPlan:
         """What a run would do and cost. Head and adapter of the first network run, unless at full depth.
 
-        budget, depth, max_loss: as for `Prepared.plan`; they hold for each network. Raises as `Prepared.plan`.
+        All as for `Prepared.plan`; seconds are of the whole run, the others hold for each network. Raises as
+        `Prepared.plan`.
         """
-        target = Target(depth, budget, max_loss)
-        if target.budget is not None and target.budget < 1:
-            for network, layout in zip(self._networks, self._layouts, strict=True):
-                check_budget(network, layout.frame, target.budget)
-        plan = self._first.plan(**vars(target))
-        plans = [plan]
-        for network, layout in zip(self._networks[1:], self._layouts[1:], strict=True):
-            full = Plan(network, layout, plan.target, None, scored=False)
-            plans.append(full if plan.alpha is None else replace(full, alpha=full))
+        target = Target(depth, budget, max_loss, seconds, least_gain)
+        spent, steps = timing.with_budget(target, self.outlook), self.outlook.steps
+        if spent.budget is not None and spent.budget < 1:
+            for step in steps:
+                check_budget(step.engine.network, step.layout.frame, spent.budget)
+        plans = [self._first.plan(**vars(spent))]
+        for step in steps[1:]:
+            full = Plan(step.engine.network, step.layout, spent, None, scored=False)
+            plans.append(replace(full, alpha=full) if step.has_alpha else full)
         before = self._picture.height, self._picture.width
-        return ChainPlan(tuple(plans), self._scales, before, self._after, self.bytes)
+        return ChainPlan(target, tuple(plans), self._scales, before, self._after, self.bytes)
 
     def run(self, plan: ChainPlan, *, progress: Callable[[float], None] = lambda share: None) -> Upscaled:
         """Run all networks and the reduction. The depth map is that of the first network.
 
         progress: called with the fraction that is done, in [0, 1]. Raises InputError as `Prepared.run`.
         """
-        if self._is_plain:
-            return self._first.run(plan.first, progress=progress)
+        result = self._first.run(plan.first, progress=progress) if self._is_plain else self._run_all(plan, progress)
+        return replace(result, report=_as_requested(result.report, plan.target))
+
+    def _run_all(self, plan: ChainPlan, progress: Callable[[float], None]) -> Upscaled:
+        """All networks, each at the first one's target, and the reduction."""
         start, picture, target = time.perf_counter(), self._picture, plan.first.target
         work = [height * width for height, width in self._sizes()]
         results: list[Upscaled] = []
@@ -246,9 +235,16 @@ class PreparedChain:
         return PictureSource(picture, picture, 0 if picture is self._picture else self._picture.pixels.nbytes)
 
 
-def _blank(like: Picture, height: int, width: int) -> Picture:
-    """A picture that only states its size, without memory of its own; 16 bits."""
-    return Picture(np.broadcast_to(np.uint16(0), (height, width, like.pixels.shape[2])))
+def _as_requested(report: Report, target: Target) -> Report:
+    """The report with what was requested of the chain; its networks got a budget in place of seconds."""
+    return replace(
+        report,
+        requested_depth=target.depth,
+        requested_budget=target.budget,
+        requested_max_loss=target.max_loss,
+        requested_seconds=target.seconds,
+        time_model=None if target.seconds is None else timing.name(),
+    )
 
 
 def _colors(picture: Picture) -> int:

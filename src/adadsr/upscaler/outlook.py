@@ -1,36 +1,62 @@
 """What an image will take, known from its size alone: bytes and multiply-accumulates."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from adadsr.graph import Cost, NetworkWeights
-from adadsr.upscaler.chain import Chain
+from adadsr.backends import Engine
+from adadsr.graph import Cost
 from adadsr.upscaler.memory import Layout
 from adadsr.upscaler.plan import tile_cost, window_depths
-from adadsr.upscaler.sources import picture_bytes
-from adadsr.upscaler.upscaler import Upscaler
-
-DEEP_BITS = 16
-"""Bits of samples between networks."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One network's part. Costs include the border and the overlap of tiles.
 
     Attributes:
-        upscaler: The network.
-        height, width: Of its LR image.
-        least: Cost without any block.
-        dense: Cost at full depth.
+        engine: The network.
+        name, precision: Of the upscaler.
+        layout: How its LR image is cut.
+        has_alpha: Whether the image has transparency that varies, which runs like a second image.
     """
 
-    upscaler: Upscaler
-    height: int
-    width: int
-    least: Cost
-    dense: Cost
+    engine: Engine
+    name: str
+    precision: str
+    layout: Layout
+    has_alpha: bool = False
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether the network takes budgets."""
+        return self.engine.network.adapter is not None
+
+    @cached_property
+    def least(self) -> Cost:
+        """Cost without any block."""
+        network, layout, total = self.engine.network, self.layout, Cost()
+        if network.adapter is not None:
+            for tile in layout.scored:
+                size = tile.window.height, tile.window.width
+                head = 0 if layout.is_whole else network.head.macs(*size)
+                total += Cost(head=head, adapter=network.adapter.macs(*size))
+        return self._of_both(total + self._of_tiles(np.zeros(network.map_shape(*layout.frame.size), np.float32)))
+
+    @cached_property
+    def dense(self) -> Cost:
+        """Cost at full depth."""
+        return self._of_both(self._of_tiles(None))
+
+    @property
+    def least_budget(self) -> float:
+        """Cost without any block, as a share of the cost at full depth; 1 if the network takes no budgets."""
+        return self.least.total / self.dense.total if self.is_adaptive else 1.0
+
+    def budget_at(self, share: float) -> float:
+        """Budget that is spent when this share of the blocks runs."""
+        return min(1.0, (self.least.total + share * self.dense.body) / self.dense.total) if self.is_adaptive else 1.0
 
     def cost(self, budget: float) -> Cost:
         """Cost at a budget, as nearly as it shows without the image."""
@@ -39,13 +65,19 @@ class Step:
         body = round(budget * self.dense.total) - (self.least.total - self.least.body)
         return Cost(self.least.head, self.least.adapter, max(self.least.body, body), self.least.tail)
 
-    @property
-    def is_adaptive(self) -> bool:
-        """Whether the network takes budgets."""
-        return self.upscaler.engine.network.adapter is not None
+    def _of_tiles(self, depth_map: np.ndarray | None) -> Cost:
+        network, layout = self.engine.network, self.layout
+        costs = (
+            tile_cost(network, tile, window_depths(network, layout, depth_map, tile), head=True)
+            for tile in layout.tiles
+        )
+        return sum(costs, Cost())
+
+    def _of_both(self, cost: Cost) -> Cost:
+        return cost + cost if self.has_alpha else cost
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outlook:
     """All steps of one image.
 
@@ -69,39 +101,7 @@ class Outlook:
         """Whether a budget makes it cheaper."""
         return any(step.is_adaptive for step in self.steps)
 
-    @classmethod
-    def of(cls, chain: Chain, height: int, width: int, channels: int = 4, bits: int = 8) -> "Outlook":
-        """For an image of a size. channels, bits: at most those of the picture.
-
-        Raises InputError if the size cannot be reached, or the memory limit is too small for it.
-        """
-        after = chain.size.of(height, width)
-        scales = chain.steps(height, width)
-        is_single = len(scales) == 1 and after == (height * scales[0], width * scales[0])
-        steps, most, held = [], 0, 0 if is_single else height * width * channels * bits // 8
-        for scale in scales:
-            upscaler, depth = chain.upscaler(scale), bits if is_single else DEEP_BITS
-            layout = upscaler.layout(height, width, picture_bytes(height, width, channels, depth, scale))
-            least, dense = _costs(upscaler.engine.network, layout)
-            steps.append(Step(upscaler, height, width, least, dense))
-            most = max(most, layout.bytes)
-            height, width = height * scale, width * scale
-        if not is_single:
-            last = (height * width * DEEP_BITS + after[0] * after[1] * bits) // 8 * channels
-            most = held + max(most, last)
-        return cls(tuple(steps), *after, most)
-
-
-def _costs(network: NetworkWeights, layout: Layout) -> tuple[Cost, Cost]:
-    """Cost without any block, and at full depth."""
-    frame, least, dense = layout.frame, Cost(), Cost()
-    if network.adapter is not None:
-        for tile in layout.scored:
-            size = tile.window.height, tile.window.width
-            head = 0 if layout.is_whole else network.head.macs(*size)
-            least += Cost(head=head, adapter=network.adapter.macs(*size))
-    none = np.zeros(network.map_shape(*frame.size), np.float32)
-    for tile in layout.tiles:
-        least += tile_cost(network, tile, window_depths(network, layout, none, tile), head=True)
-        dense += tile_cost(network, tile, window_depths(network, layout, None, tile), head=True)
-    return least, dense
+    @property
+    def least_budget(self) -> float:
+        """The smallest budget of all networks that take one; 1 if none does."""
+        return max((step.least_budget for step in self.steps if step.is_adaptive), default=1.0)

@@ -1,5 +1,6 @@
 """What a run will do and cost, known before the first conv of the body."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -107,6 +108,48 @@ class Plan:
         return float(blocks) if self.depth_map is None else mean_depth(self.depth_map, blocks)
 
 
+@dataclass(frozen=True, eq=False)
+class ChainPlan:
+    """What a chain will do with one picture.
+
+    Attributes:
+        target: The request; `networks` have a budget in place of seconds.
+        networks: A plan of each network. That of the first is exact; the others are at full depth, since their depth
+            maps need the result of the network before. With a budget they cost at most that share of it.
+        scales: Of the networks.
+        before, after: Height and width of the picture and of the output.
+        bytes: Working memory of the run, including images.
+    """
+
+    target: Target
+    networks: tuple[Plan, ...]
+    scales: tuple[int, ...]
+    before: tuple[int, int]
+    after: tuple[int, int]
+    bytes: int
+
+    @property
+    def first(self) -> Plan:
+        """Plan of the first network."""
+        return self.networks[0]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the run, if all networks get the budget of the first."""
+        budget = self.first.budget
+        later = (
+            plan.dense_cost.total * (1.0 if plan.network.adapter is None else budget) for plan in self.networks[1:]
+        )
+        return self.first.cost.total + round(sum(later))
+
+    @property
+    def reduced_from(self) -> tuple[int, int] | None:
+        """Height and width of the last network's result, if that is reduced to the output."""
+        (height, width), product = self.before, math.prod(self.scales)
+        last = height * product, width * product
+        return None if last == self.after else last
+
+
 def budget_of(network: NetworkWeights, frame: Frame, depth_map: DepthMap | None, *, scored: bool = True) -> float:
     """Cost of a picture's depth map, (G, h, w), on a whole frame, as a fraction of the dense network's cost.
 
@@ -168,13 +211,16 @@ def desired_depth(network: NetworkWeights, frame: Frame, target: Target) -> floa
 
 
 def map_for(network: NetworkWeights, frame: Frame, family: DepthFamily, target: Target) -> DepthMap:
-    """The picture's map at the desired depth, the deepest one within the budget, or the shallowest within the loss.
+    """The picture's map at the desired depth or least gain, the deepest within the budget, or the shallowest within the
+    loss.
 
     family: of the picture. Returns (G, h, w), in blocks. A budget applies to the whole image, so that the map does not
     depend on tiles. Raises BudgetError for a budget below the cost of the network without any block.
     """
     if target.max_loss is not None:
         return fit_loss(family, target.max_loss)
+    if target.least_gain is not None:
+        return family.depths(-math.log(target.least_gain))
     if target.budget is None:
         return family.at_depth(target.depth or 0.0)
     check_budget(network, frame, target.budget)

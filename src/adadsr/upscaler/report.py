@@ -10,24 +10,33 @@ from adadsr.graph import NetworkWeights
 
 @dataclass(frozen=True)
 class Target:
-    """How much of the network to run: at most one of the three; none is full depth.
+    """How much of the network to run: at most one of these; none is full depth.
 
     depth: the paper's desired depth, 0..n_resblocks, in blocks.
     budget: fraction of the dense network's multiply-accumulates, in (0, 1].
     max_loss: PSNR in dB that the result may lose against full depth, as predicted; >= 0.
+    seconds: time that the run should take on this machine, which must have been measured; > 0.
+    least_gain: blocks run where they are predicted to lower the squared error in Y by at least this, in squared levels;
+        >= 0. One value for many images spends where it helps most.
     """
 
     depth: float | None = None
     budget: float | None = None
     max_loss: float | None = None
+    seconds: float | None = None
+    least_gain: float | None = None
 
     def __post_init__(self) -> None:
         given = {name: value for name, value in vars(self).items() if value is not None}
         if len(given) > 1:
             requests = " and ".join(f"{name}={value:g}" for name, value in given.items())
-            raise InputError(f"{requests}: pass only one of depth, budget and max_loss")
+            raise InputError(f"{requests}: pass only one of them")
         if self.max_loss is not None and not 0 <= self.max_loss < math.inf:
             raise InputError(f"max_loss={self.max_loss:g} must be a finite number of dB, at least 0")
+        if self.seconds is not None and not 0 < self.seconds < math.inf:
+            raise InputError(f"seconds={self.seconds:g} must be a finite number above 0")
+        if self.least_gain is not None and not 0 <= self.least_gain < math.inf:
+            raise InputError(f"least_gain={self.least_gain:g} must be a finite number of squared levels, at least 0")
         if self.budget is not None and not 0 < self.budget <= 1:
             raise InputError(f"budget={self.budget:g} is outside (0, 1]; 1 is the full network")
         if self.depth is not None and not 0 <= self.depth < math.inf:
@@ -39,16 +48,20 @@ class Target:
             raise InputError(f"depth={self.depth:g} is outside 0..{network.n_blocks}, the blocks of this network")
         if not self.is_full(network.n_blocks):
             adapter = network.require_adapter()
-            if self.max_loss is not None and not adapter.predicts_errors:
-                raise InputError(
-                    f"max_loss={self.max_loss:g}: the adapter of this {network.kind} does not predict losses; pass "
-                    "budget instead, or choose a model with one depth per tile"
-                )
+            for name in ("max_loss", "least_gain"):
+                value = getattr(self, name)
+                if value is not None and not adapter.predicts_errors:
+                    raise InputError(
+                        f"{name}={value:g}: the adapter of this {network.kind} does not predict losses; pass "
+                        "budget instead, or choose a model with one depth per tile"
+                    )
 
     def is_full(self, n_blocks: int) -> bool:
         """Whether full depth is requested."""
-        if self.max_loss is not None:
-            return self.max_loss == 0
+        if self.seconds is not None:
+            return False
+        if self.max_loss is not None or self.least_gain is not None:
+            return 0 in (self.max_loss, self.least_gain)
         return self.budget == 1 or (self.budget is None and (self.depth is None or self.depth == n_blocks))
 
 

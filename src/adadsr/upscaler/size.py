@@ -1,7 +1,9 @@
-"""The size of an output: a factor, a side, or a number of pixels."""
+"""The size of an output: a factor, a side, or a number of pixels; and the networks that reach it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import combinations_with_replacement
 
 from adadsr.errors import InputError
 
@@ -69,3 +71,22 @@ class Size:
 
 def _listed(given: dict[str, float]) -> str:
     return ", ".join(f"{name}={value:.12g}" for name, value in given.items())
+
+
+def best_chain(scales: Sequence[int], before: tuple[int, int], after: tuple[int, int]) -> tuple[int, ...]:
+    """Scales of the networks that lead from a size to at least another one, (height, width).
+
+    The smallest product that is large enough, so that the reduction discards least; of equal ones the fewest networks;
+    the smallest scale first, which costs least. Raises InputError if there is none.
+    """
+    factor = max(new / old for old, new in zip(before, after, strict=True))
+    if max(scales) == 1:
+        if factor > 1:
+            raise InputError("the model restores images at their size, x1; pass --model with one that enlarges them")
+        return (1,)
+    most = math.ceil(math.log(max(factor, 2), min(scales))) + 1
+    chains = [chain for number in range(1, most + 1) for chain in combinations_with_replacement(sorted(scales), number)]
+    enough = [
+        chain for chain in chains if all(old * math.prod(chain) >= new for old, new in zip(before, after, strict=True))
+    ]
+    return min(enough, key=lambda chain: (math.prod(chain), len(chain)))

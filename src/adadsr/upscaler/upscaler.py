@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from adadsr.backends import Engine, to_numpy
 from adadsr.errors import InputError
 from adadsr.graph.depth import expand_tiles
 from adadsr.networks import Model
+from adadsr.upscaler import timing
 from adadsr.upscaler.execution import Execution
 from adadsr.upscaler.memory import Layout, SharedMemory, lay_out_picture, shared_limit
+from adadsr.upscaler.outlook import Outlook, Step
 from adadsr.upscaler.plan import Plan
 from adadsr.upscaler.report import Report, Target
 from adadsr.upscaler.sources import Sink, Source, open_source
@@ -94,6 +97,10 @@ class Upscaler:
         """How an image of this size is cut. held: see `Source.held_bytes`. Raises InputError if it does not fit."""
         return lay_out_picture(self.engine, height, width, held, self.execution)
 
+    def step(self, layout: Layout, *, has_alpha: bool = False) -> Step:
+        """What an image that is cut like this will take."""
+        return Step(self.engine, self.name, self.execution.precision, layout, has_alpha)
+
     def prepare(
         self,
         image: Any,
@@ -131,6 +138,8 @@ class Upscaler:
         depth: float | None = None,
         budget: float | None = None,
         max_loss: float | None = None,
+        seconds: float | None = None,
+        least_gain: float | None = None,
         depth_map: npt.NDArray[Any] | None = None,
         max_pixels: int = images.DEFAULT_MAX_PIXELS,
         accept_damaged: bool = False,
@@ -141,19 +150,18 @@ class Upscaler:
 
         Args:
             image: See `prepare`.
-            depth: See `Prepared.plan`, also for `budget`, `max_loss` and `depth_map`.
+            depth: See `Prepared.plan`, also for `budget`, `max_loss`, `seconds`, `least_gain` and `depth_map`.
             max_pixels: See `prepare`, also for `accept_damaged` and `page`.
             progress: See `Prepared.run`.
 
         Raises:
             ImageFileError, InputError: See `prepare` and `Prepared.plan`.
         """
-        Target(depth, budget, max_loss).check(self._weights)  # before a large file is read
-        source = open_source(image, max_pixels, accept_damaged=accept_damaged, page=page)
-        start = time.perf_counter()
+        target = Target(depth, budget, max_loss, seconds, least_gain)
+        target.check(self._weights)  # before a large file is read
+        source, start = open_source(image, max_pixels, accept_damaged=accept_damaged, page=page), time.perf_counter()
         prepared = Prepared(self, source)
-        plan = prepared.plan(depth=depth, budget=budget, max_loss=max_loss, depth_map=depth_map)
-        result = prepared.run(plan, progress=progress)
+        result = prepared.run(prepared.plan(**vars(target), depth_map=depth_map), progress=progress)
         return replace(result, report=replace(result.report, seconds=time.perf_counter() - start))
 
     def full_precision(self) -> Engine:
@@ -177,22 +185,31 @@ class Prepared:
 
     def __init__(self, upscaler: Upscaler, source: Source) -> None:
         self._upscaler, self._source = upscaler, source
-        engine, lr = upscaler.engine, source.lr()
+        lr = source.lr()
         if not np.isfinite(to_numpy(lr)).all():
             raise InputError("image contains NaN or infinity; values must be finite and in 0..255")
         height, width = int(lr.shape[0]), int(lr.shape[1])
         self.size = width, height
         layout = upscaler.layout(height, width, source.held_bytes(upscaler.scale))
-        self._color = TiledRun(engine, upscaler.full_precision, lr, layout, upscaler.memory)
+        run = partial(TiledRun, upscaler.engine, upscaler.full_precision, layout=layout, memory=upscaler.memory)
         alpha = source.alpha()
-        self._alpha = (
-            None if alpha is None else TiledRun(engine, upscaler.full_precision, alpha, layout, upscaler.memory)
-        )
+        self._color, self._alpha = run(lr=lr), None if alpha is None else run(lr=alpha)
 
     @property
     def layout(self) -> Layout:
         """How the image is cut, and the bytes of a run."""
         return self._color.layout
+
+    @property
+    def outlook(self) -> Outlook:
+        """What a run will take, at any budget."""
+        width, height = (side * self._upscaler.scale for side in self.size)
+        step = self._upscaler.step(self.layout, has_alpha=self._alpha is not None)
+        return Outlook((step,), height, width, self.layout.bytes)
+
+    def block_shares(self, least_gains: npt.NDArray[np.float32]) -> npt.NDArray[np.float64] | None:
+        """Share of the blocks that runs at each least gain; None if the network does not predict gains."""
+        return self._color.block_shares(least_gains)
 
     def score(self) -> None:
         """Run head and adapter now rather than with the first plan; see `Upscaler.prepare`."""
@@ -208,6 +225,8 @@ class Prepared:
         budget: float | None = None,
         depth: float | None = None,
         max_loss: float | None = None,
+        seconds: float | None = None,
+        least_gain: float | None = None,
         depth_map: npt.NDArray[Any] | None = None,
     ) -> Plan:
         """What a run would do and cost. No conv of the body runs.
@@ -216,19 +235,22 @@ class Prepared:
             budget: Fraction of the dense network's multiply-accumulates, in (0, 1].
             depth: Desired mean depth instead of a budget, 0..n_resblocks, in blocks.
             max_loss: The least cost at which the adapter predicts at most this loss of PSNR against full depth, in dB.
-            depth_map: Instead of all three, the depth of each position, (n_groups, ceil(H/t), ceil(W/t)) in blocks,
-                where t is the network's `depth_tile`; transparency takes it too. By default every block runs
-                everywhere.
+            seconds: The largest budget at which this image should take at most this time on this machine.
+            least_gain: Blocks run where the adapter predicts that they lower the squared error in Y by at least this,
+                in squared levels of 0..255.
+            depth_map: Instead of all these, the depth of each position, (n_groups, ceil(H/t), ceil(W/t)) in blocks,
+                where t is the network's `depth_tile`; transparency takes it too. By default all blocks run everywhere.
 
         Raises:
-            InputError: More than one is given, the network does not support it, or the budget is below the cost of
-                this image without any block.
+            InputError: More than one is given, the network does not support it, the budget is below the cost of this
+                image without any block, or the machine was not measured.
         """
-        target = Target(depth, budget, max_loss)
+        target = Target(depth, budget, max_loss, seconds, least_gain)
         if depth_map is not None and target != Target():
-            raise InputError("depth_map with a depth, a budget or a loss: pass only one of them")
-        plan = self._color.plan(target, depth_map)
-        return plan if self._alpha is None else replace(plan, alpha=self._alpha.plan(target, depth_map))
+            raise InputError(f"depth_map with one of {', '.join(vars(target))}: pass only one of them")
+        spent = timing.with_budget(target, self.outlook)
+        plan = replace(self._color.plan(spent, depth_map), target=target)
+        return plan if self._alpha is None else replace(plan, alpha=self._alpha.plan(spent, depth_map))
 
     def run(self, plan: Plan, *, progress: Callable[[float], None] = lambda share: None) -> Upscaled:
         """Run body and tail.
@@ -242,12 +264,8 @@ class Prepared:
         """
         is_alike = plan.layout == self._color.layout and (plan.alpha is None) == (self._alpha is None)
         if not is_alike or plan.network is not self._color.network:
-            raise InputError(
-                "the plan is for an image of another size or transparency, or for another network; make one for this "
-                "image"
-            )
-        upscaler, start = self._upscaler, time.perf_counter()
-        sink = self._source.sink(upscaler.scale)
+            raise InputError("the plan is for another size, transparency or network; make one for this image")
+        start, sink = time.perf_counter(), self._source.sink(self._upscaler.scale)
         executed = self._run_both(plan, sink, progress)
         report = self._report(plan, executed, time.perf_counter() - start)
         return Upscaled(sink.image(), self._pixel_depths(plan), report, sink.picture())
@@ -269,7 +287,7 @@ class Prepared:
 
     def _report(self, plan: Plan, executed: Executed, seconds: float) -> Report:
         upscaler, (width, height) = self._upscaler, self.size
-        engine, precision = upscaler.engine, upscaler.execution.precision
+        engine, precision, target = upscaler.engine, upscaler.execution.precision, plan.target
         cost = replace(plan.cost, body=executed.body_macs)
         return Report(
             model=upscaler.name,
@@ -281,9 +299,9 @@ class Prepared:
             reduced_from=None,
             input_size=(width, height),
             output_size=(width * upscaler.scale, height * upscaler.scale),
-            requested_depth=plan.target.depth,
-            requested_budget=plan.target.budget,
-            requested_max_loss=plan.target.max_loss,
+            requested_depth=target.depth,
+            requested_budget=target.budget,
+            requested_max_loss=target.max_loss,
             requested_precision=precision,
             precision=precision if executed.in_precision else "float32",
             achieved_budget=plan.budget,
@@ -297,4 +315,6 @@ class Prepared:
             exact=plan.exact,
             memory_bytes=plan.bytes,
             seconds=seconds,
+            requested_seconds=target.seconds,
+            time_model=None if target.seconds is None else timing.name(),
         )
