@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from adadsr.images import Picture, encode, read_image, write_image
+from adadsr.images import Picture, _pngcolor, encode, read_image, write_image
 from adadsr.images._cicp import PRIMARIES, Cicp, hlg_to_light, pq_to_light, profile_of
 from adadsr.images._isoboxes import read_heif_facts
 from file_tools import avif_codes, avifdec, tool
@@ -233,3 +233,9 @@ def test_premultiplied_alpha_of_avif(tmp_path, depth, yuv):
     assert np.abs(picture.pixels[..., 3] / scale - alpha).max() <= 2
     with_straight = read_image(encode(picture, "avif"))
     assert np.abs(with_straight.pixels[..., :3] / with_straight.pixels.max() * 255 - color)[visible].mean() < 6
+
+
+def test_a_png_without_gamma_is_not_compared_with_every_gamma(monkeypatch: pytest.MonkeyPatch):
+    """It was, which took 12 milliseconds of each PNG."""
+    monkeypatch.setattr(_pngcolor, "_GAMMAS", range(10**12))
+    assert read_image(encode(Picture(smooth(4, 4)), "png")).height == 4

@@ -1,6 +1,7 @@
 """The HTTP API: what it answers is what the library does, and refusals say what the command says."""
 
 import base64
+import json
 import subprocess
 import sys
 
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 from adadsr import images
-from adadsr.upscaler import Execution, Upscaler
+from adadsr.upscaler import Execution, Upscaler, timing
+from adadsr.upscaler.timing import TimeModel
 from serving_samples import MODEL, Running, form, photo, running
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -139,6 +141,22 @@ def test_refusals_have_the_sentences_of_the_command(service: Running, query: str
     answer = service.post(f"/v1/upscale?{query}", photo())
     assert sentence in answer.detail
     assert answer.status == status
+
+
+def test_a_time_is_met_by_all_cores(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    """A small picture runs on one core as a rule, but the machine was measured with all."""
+    monkeypatch.setenv("ADADSR_CACHE_DIR", str(tmp_path))
+    upscaler = Upscaler.from_pretrained(MODEL, Execution(threads=2))
+    timing.store(upscaler.prepare(np.zeros((8, 8, 3), np.uint8)).outlook.steps[0], TimeModel(0.01, 1e-6, 1e-11, 1e-11))
+    with running(threads=2) as service:
+        answers = [service.post(f"/v1/upscale?seconds={seconds}", photo(48, 64)) for seconds in (0.03, 0.04, 9)]
+        budgets = [float(answer.headers["adadsr-served-budget"]) for answer in answers]
+        assert budgets[0] < budgets[1] < budgets[2] == 1
+        report = json.loads(answers[0].headers["adadsr-report"])
+        assert (report["requested_seconds"], report["requested_budget"]) == (0.03, None)
+        plan = service.post("/v1/plan?seconds=0.03", photo(48, 64)).json()
+        assert plan["budget"] == pytest.approx(budgets[0], abs=1e-4)
+        assert service.post("/v1/plan?seconds=0.001", photo(48, 64)).json()["type"].endswith("budget-too-small")
 
 
 def test_a_budget_that_is_too_small_says_which_is_enough(service: Running):

@@ -139,7 +139,7 @@ def test_a_measurement_predicts_itself(upscaler: Upscaler, tmp_path: Path, monke
         runs.append(result.report.executed_gmacs * 0.01 + 0.002)
         return runs[-1]
 
-    monkeypatch.setattr(measuring, "_least_seconds", counted)
+    monkeypatch.setattr(measuring, "_seconds", counted)
     model = measuring.measure(upscaler)
     assert timing.known(step_of(upscaler)) == model
     step = chain_of(upscaler).outlook(32, 32).steps[0]

@@ -23,7 +23,8 @@ class PngColor(NamedTuple):
         """None if a profile, cICP or sRGB chunk overrides it, or if it is that of sRGB or impossible."""
         if facts.cicp is not None or facts.has_profile or facts.is_srgb:
             return None
-        gamma = facts.gamma if facts.gamma in _GAMMAS else None
+        # None in a range would look at every number of it.
+        gamma = facts.gamma if facts.gamma is not None and facts.gamma in _GAMMAS else None
         points = facts.chromaticities
         if points is not None and not _points(points).is_possible():
             points = None

@@ -60,6 +60,7 @@ class Queue:
         self.waiting: deque[tuple[Ticket, asyncio.Future[None]]] = deque()
         self.running: list[Ticket] = []
         self.is_closed = False
+        self._refused_at = -math.inf
 
     @property
     def bytes(self) -> int:
@@ -76,7 +77,7 @@ class Queue:
 
         Raises Problem if the wait would pass the target even at the floors, or if the queue is closed.
         """
-        self._check(ticket)
+        self.check()
         entry = (ticket, asyncio.get_running_loop().create_future())
         self.waiting.append(entry)
         self._start()
@@ -97,13 +98,15 @@ class Queue:
             if not future.done():
                 future.set_exception(_closed())
 
-    def _check(self, ticket: Ticket) -> None:
+    def check(self) -> None:
+        """Raise Problem if a request that comes now is refused."""
         if self.is_closed:
             raise _closed()
         if not self.running and not self.waiting:
             return
         wait = self.wait(math.inf)
         if wait > self.target_wait or len(self.waiting) >= MOST_WAITING:
+            self._refused_at = time.monotonic()
             raise Problem(
                 OVERLOADED,
                 f"the wait would be {wait:.1f} s, over the target of {self.target_wait:g} s, even at the smallest "
@@ -129,7 +132,13 @@ class Queue:
             future.set_result(None)
 
     def _least_gain(self) -> float:
-        """The smallest at which the last in the queue begins within the target."""
+        """The smallest at which the last in the queue begins within the target.
+
+        The largest if somebody was refused within that time: nobody is refused while others are served more than their
+        floors.
+        """
+        if time.monotonic() - self._refused_at < self.target_wait:
+            return GAINS[1]
         ahead = [ticket for ticket, _ in self.waiting][:-1]
         if self._until(ahead, 0.0) <= self.target_wait:
             return 0.0

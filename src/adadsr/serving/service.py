@@ -93,6 +93,7 @@ class Service:
     async def upscale(self, asked: AskedResult, upload: Upload | None, cancel: Cancel) -> Served:
         """The result of a request. Raises Problem and AdaDSRError."""
         asked.target(), asked.color()  # before anything is read
+        self.queue.check()
         job = await self._job(asked, upload, cancel)
         output = asked.result_format(job.given)
         images.check_fits(f"x{output.suffixes[0]}", job.outlook.height, job.outlook.width, quality=asked.quality)

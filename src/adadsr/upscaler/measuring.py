@@ -1,5 +1,6 @@
 """How long this machine takes for a network: what `adadsr backends --measure` does for `timing`."""
 
+import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -29,7 +30,7 @@ def measure(upscaler: Upscaler) -> TimeModel:
         for budget in BUDGETS if step.is_adaptive else (1.0,):
             spent = min(1.0, max(budget, step.least_budget + SLACK))
             rows.append(timing.terms(step, spent))
-            seconds.append(_least_seconds(partial(upscaler, picture, budget=spent)))
+            seconds.append(_seconds(partial(upscaler, picture, budget=spent)))
     model = TimeModel(*_fit(np.array(rows), np.array(seconds)))
     timing.store(step, model)
     return model
@@ -46,14 +47,14 @@ def _sample(side: int) -> Picture:
     return Picture(pixels.clip(0, 255).astype(np.uint8))
 
 
-def _least_seconds(run: Callable[[], Any]) -> float:
-    """Minimum over a few runs: other load only makes runs longer."""
+def _seconds(run: Callable[[], Any]) -> float:
+    """Median of a few runs, as they come: a minimum promises too much."""
     times = []
     for _ in range(RUNS):
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
-    return min(times)
+    return statistics.median(times)
 
 
 def _fit(rows: npt.NDArray[np.float64], seconds: npt.NDArray[np.float64]) -> list[float]:
