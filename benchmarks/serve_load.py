@@ -1,6 +1,6 @@
 """The service under load: overhead, throughput, memory, overload, clients that leave, and the time to start.
 
-    python benchmarks/serve_load.py [--seconds 60] [--requests 2000] [--clients 64] [--threads 2]
+    python benchmarks/serve_load.py [--seconds 60] [--requests 2000] [--clients 64] [--threads 2] [--only PART...]
 
 Every figure is of `adadsr serve` in a process of its own on a free loopback port. The last line is JSON.
 """
@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import socket
 import statistics
 import subprocess
@@ -236,6 +237,23 @@ def ready(threads: int, runs: int = 5) -> dict[str, float]:
     return {"median_s": statistics.median(found), "least_s": min(found)}
 
 
+def page(threads: int, runs: int = 5) -> dict[str, float]:
+    """Seconds from the first byte asked for until the page has its models and its buttons answer, in a new browser."""
+    from playwright import sync_api
+
+    found = []
+    with serving("--threads", str(threads)) as process, sync_api.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        for _ in range(runs):
+            visit = browser.new_context().new_page()
+            visit.goto(f"http://127.0.0.1:{process.port}")
+            visit.locator("#model option").first.wait_for(state="attached")
+            found.append(visit.evaluate("performance.now()") / 1e3)
+            visit.context.close()
+        browser.close()
+    return {"median_s": statistics.median(found), "most_s": max(found)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
@@ -253,6 +271,7 @@ def main() -> None:
         "clients": lambda: clients(options.threads, options.clients, options.seconds),
         "overload": lambda: overload(options.threads, options.seconds / 4),
         "memory": lambda: memory(options.threads, options.requests),
+        "page": lambda: page(options.threads),
     }
     results = {}
     for name, part in parts.items():

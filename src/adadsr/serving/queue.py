@@ -20,6 +20,8 @@ GAINS = (1e-10, 1e3)
 GAIN_STEPS = 20
 """Bisection steps for the common least gain."""
 MOST_WAITING = 512
+OVERDUE = 0.25
+"""Share of its expected time that a run is taken to need until it ends."""
 
 
 @dataclass(eq=False)
@@ -156,9 +158,9 @@ class Queue:
 
 
 def _left(ticket: Ticket, now: float) -> float:
-    """Core-seconds that a running ticket still takes."""
-    took = (now - ticket.started) * ticket.threads
-    return max(0.0, ticket.core_seconds(ticket.served(ticket.least_gain)) - took)
+    """Core-seconds that a running ticket still takes; one that takes longer than expected is not done, either."""
+    expected, took = ticket.core_seconds(ticket.served(ticket.least_gain)), (now - ticket.started) * ticket.threads
+    return max(OVERDUE * expected, expected - took)
 
 
 def _closed() -> Problem:
