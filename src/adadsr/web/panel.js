@@ -83,7 +83,7 @@ export class Panel {
     if (!plan) return;
     this.#setLeast(plan.least_budget);
     put(byId("figure-time"), `≈ ${text.seconds(plan.seconds)}`, "expected");
-    put(byId("figure-loss"), plan.predicted_loss == null ? "–" : plan.predicted_loss.toFixed(2), "dB below full depth");
+    put(byId("figure-loss"), text.loss(plan.predicted_loss), "dB below full depth");
     put(byId("figure-depth"), plan.mean_depth.toFixed(1), `of ${plan.blocks} blocks`);
     put(byId("figure-work"), text.work(plan.gmacs), `of ${text.work(plan.dense_gmacs)} GMAC`);
   }

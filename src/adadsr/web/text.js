@@ -20,3 +20,9 @@ export function size(width, height) {
 export function work(gmacs) {
   return gmacs < 10 ? gmacs.toFixed(1) : Math.round(gmacs).toLocaleString("en");
 }
+
+/** A loss in dB; null if it is unknown. */
+export function loss(value) {
+  if (value == null) return "–";
+  return value > 0 && value < 0.01 ? "< 0.01" : value.toFixed(2);
+}
