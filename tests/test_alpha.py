@@ -68,7 +68,7 @@ def test_a_plan_for_other_transparency_is_refused():
     uneven[5:9, 5:9, 3] = 0
     plans = [(each, upscaler.prepare(each)) for each in (even, uneven)]
     for (_, one), (_, other) in (plans, plans[::-1]):
-        with pytest.raises(InputError, match="another size or transparency"):
+        with pytest.raises(InputError, match="another size, transparency"):
             one.run(other.plan())
 
 
