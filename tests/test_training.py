@@ -52,7 +52,7 @@ def test_the_deviance_is_least_at_the_mean() -> None:
 
 
 def test_only_the_adapter_moves_if_only_it_is_trained(folder: Path) -> None:
-    stage = replace(STAGES[1], train="adapter", uniform_share=0.5)
+    stage = replace(STAGES[1], train="adapter", uniform_share=0.5, exits=2)
     trainer = trainer_of(replace(RECIPE, stages=(stage,)), load_pairs(folder, 2))
     before = {name: value.detach().clone() for name, value in trainer.network.named_parameters()}
     for _ in range(4):
@@ -66,7 +66,8 @@ OPTIONS = {
     "distilled": {"teacher": "teacher.safetensors", "teacher_weight": 0.3},
     "shared": {"shared_depth": 3, "full_share": 0.3},
     "uniform": {"uniform_share": 0.5},
-    "adapter": {"train": "adapter", "uniform_share": 0.5},
+    "adapter": {"train": "adapter", "uniform_share": 0.5, "exits": 2},
+    "exits": {"uniform_share": 0.5, "exits": 2},
     "squares": {"loss": "l2", "teacher": "teacher.safetensors"},
     "targets": {"teacher": "teacher.safetensors", "teacher_megapixels": 0.001, "teacher_weight": 1.0},
     "each alone": {"least_share": 0.3, "schedule": "step"},

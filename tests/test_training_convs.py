@@ -25,6 +25,8 @@ CASES: dict[str, tuple[NetworkConfig, StepDepths]] = {
     "edsr": (NetworkConfig("edsr", 2, 16, 2), None),
     "edsr-x4": (NetworkConfig("edsr", 4, 16, 2), None),
     "adaedsr, one depth": (NetworkConfig("edsr", 2, 16, 2, adaptive=True, depth_tile=4), UniformDepths((1,))),
+    "adaedsr, exits": (NetworkConfig("edsr", 2, 16, 2, adaptive=True, depth_tile=4), UniformDepths((2, 0, 1))),
+    "adarcan, exits": (NetworkConfig("rcan", 2, 16, 2, n_groups=2, adaptive=True, depth_tile=4), UniformDepths((1, 2))),
     "adaedsr, tiles": (NetworkConfig("edsr", 2, 16, 2, adaptive=True, depth_tile=4), SOME),
     "adaedsr, pixels": (NetworkConfig("edsr", 2, 32, 2, adaptive=True), SOME),
     "adarcan, tiles": (NetworkConfig("rcan", 2, 16, 2, n_groups=2, adaptive=True, depth_tile=4), SOME),

@@ -106,8 +106,17 @@ def test_uniform_depths_are_as_frequent_as_requested_and_reach_every_block():
     assert set(drawn) == set(range(1, N_BLOCKS + 1))
 
 
+def test_exits_are_full_depth_and_others():
+    stage = shared(uniform_share=0.9, exits=3)
+    generator = torch.Generator().manual_seed(0)
+    drawn = [draw_depths(stage, N_BLOCKS, generator) for _ in range(200)]
+    several = [depth.blocks for depth in drawn if isinstance(depth, UniformDepths)]
+    assert all(len(set(blocks)) == 3 and max(blocks) == N_BLOCKS for blocks in several)
+    assert {block for blocks in several for block in blocks} == set(range(1, N_BLOCKS + 1))
+
+
 def test_an_adapter_that_learns_alone_sees_tiles_at_several_depths():
-    stage = shared(uniform_share=0.9, train="adapter")
+    stage = shared(uniform_share=0.9, train="adapter", exits=4)
     generator = torch.Generator().manual_seed(0)
     drawn = [draw_depths(stage, N_BLOCKS, generator) for _ in range(200)]
     several = [depth.blocks for depth in drawn if isinstance(depth, UniformDepths)]

@@ -122,6 +122,8 @@ def test_a_file_that_is_not_a_recipe_is_named(tmp_path: Path) -> None:
 
 def test_what_only_one_kind_of_adapter_can_is_refused_for_the_other() -> None:
     alone = Stage(1, 1, 8, 1.0, adaptive=True, train="adapter")
+    with pytest.raises(InputError, match="exits=1 shows an adapter that learns alone nothing"):
+        replace(alone, uniform_share=0.5)
     with pytest.raises(InputError, match="teacher=x has no effect with train: adapter"):
         replace(alone, teacher="x")
     with pytest.raises(InputError, match="depth_weight needs depth_tile: 1"):

@@ -34,6 +34,10 @@ class TorchConvs:
         features: Tensor = body.run(self.ops, z0, depth_map)
         return features
 
+    def run_exits(self, body: BodyWeights, z0: Tensor, exits: tuple[int, ...]) -> Tensor:
+        """The body with only its first blocks, for several numbers of blocks, (len(exits) * N, C, H, W)."""
+        return torch.cat([self.run_body(body.shallow(n_blocks), z0) for n_blocks in exits])
+
 
 class NativeConvs(TorchConvs):
     """How the native engine runs them, in float32 on the CPU, with as many threads as torch.
@@ -52,14 +56,29 @@ class NativeConvs(TorchConvs):
 
     def run_body(self, body: BodyWeights, z0: Tensor, depth_map: Tensor | None = None) -> Tensor:
         """See `BodyWeights.run`."""
-        blocks = body.groups[0].blocks
-        plain = [block for block in blocks if isinstance(block, ResidualBlock) and block.attention is None]
-        if len(body.groups) > 1 or body.groups[0].conv is not None or body.conv is None or len(plain) < len(blocks):
+        parameters = _plain_parameters(body)
+        if parameters is None:
             return super().run_body(body, z0, depth_map)
-        convs = [conv for block in plain for conv in (block.conv1, block.conv2)]
-        parameters = [parameter for conv in (*convs, body.conv) for parameter in conv]
-        features: Tensor = _Body.apply(self.convs, body.depth_tile, z0, depth_map, *parameters)  # type: ignore[no-untyped-call]
+        features: Tensor = _Body.apply(self.convs, body.depth_tile, None, z0, depth_map, *parameters)  # type: ignore[no-untyped-call]
         return features
+
+    def run_exits(self, body: BodyWeights, z0: Tensor, exits: tuple[int, ...]) -> Tensor:
+        """See `TorchConvs.run_exits`. Plain residual bodies run their blocks once for all."""
+        parameters = _plain_parameters(body.shallow(max(exits)))
+        if parameters is None:
+            return super().run_exits(body, z0, exits)
+        features: Tensor = _Body.apply(self.convs, body.depth_tile, exits, z0, None, *parameters)  # type: ignore[no-untyped-call]
+        return features
+
+
+def _plain_parameters(body: BodyWeights) -> list[Tensor] | None:
+    """Parameters of all convs in order, of residual blocks and a closing conv; None for other bodies."""
+    blocks = body.groups[0].blocks
+    plain = [block for block in blocks if isinstance(block, ResidualBlock) and block.attention is None]
+    if len(body.groups) > 1 or body.groups[0].conv is not None or body.conv is None or len(plain) < len(blocks):
+        return None
+    convs = [conv for block in plain for conv in (block.conv1, block.conv2)]
+    return [parameter for conv in (*convs, body.conv) for parameter in conv]
 
 
 def choose_convs(name: str, recipe: Recipe, device: torch.device) -> TorchConvs:
@@ -117,13 +136,19 @@ class _Body(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, convs: "Convs", depth_tile: int, z0: Tensor, depth_map: Tensor | None, *parameters: Tensor
+        ctx: Any,
+        convs: "Convs",
+        depth_tile: int,
+        exits: tuple[int, ...] | None,
+        z0: Tensor,
+        depth_map: Tensor | None,
+        *parameters: Tensor,
     ) -> Tensor:
         from adadsr.backends.native.gradients import BodyPass
 
         weights = [_conv(*pair) for pair in zip(parameters[::2], parameters[1::2], strict=True)]
         depths = None if depth_map is None else depth_map.detach()[:, 0].numpy()
-        body_pass = BodyPass(convs, weights, _images(z0), depths, depth_tile)
+        body_pass = BodyPass(convs, weights, _images(z0), depths, depth_tile, exits)
         _keep(ctx, body_pass, *parameters)
         return _features(body_pass.features)
 
@@ -133,7 +158,7 @@ class _Body(torch.autograd.Function):
         by_z0, by_depth, by_weights = _kept(ctx).backward(_images(gradient))
         by_map = None if by_depth is None else torch.from_numpy(by_depth)[:, None]
         by_parameters = [part for by_conv in by_weights for part in _parameters(by_conv)]
-        return None, None, _features(by_z0), by_map, *by_parameters
+        return None, None, None, _features(by_z0), by_map, *by_parameters
 
 
 def _keep(ctx: Any, forward_pass: Any, *parameters: Tensor) -> None:

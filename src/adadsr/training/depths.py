@@ -10,9 +10,6 @@ from adadsr.graph import NetworkWeights
 from adadsr.networks.depth_maps import depths_at
 from adadsr.training.recipe import Stage
 
-COMPARED = 4
-"""Depths at which an adapter that learns alone sees the same tiles: what a block gains is a difference of errors."""
-
 
 @dataclass(frozen=True)
 class AdapterDepths:
@@ -29,7 +26,7 @@ class AdapterDepths:
 
 @dataclass(frozen=True)
 class UniformDepths:
-    """Numbers of blocks that run at every position of every image, without a map: the batch runs once with each."""
+    """Numbers of blocks after which every position of every image ends, without a map. Different ones."""
 
     blocks: tuple[int, ...]
 
@@ -47,11 +44,20 @@ def draw_depths(stage: Stage, n_blocks: int, generator: torch.Generator) -> Step
         return adapter
     # Two draws in either case, so that the patches of a run do not depend on the outcome.
     chance = float(torch.rand((), generator=generator))
+    drawn = _exits(stage, n_blocks, generator)
+    return UniformDepths(drawn) if chance < stage.uniform_share else adapter
+
+
+def _exits(stage: Stage, n_blocks: int, generator: torch.Generator) -> tuple[int, ...]:
+    """Numbers of blocks of a step at one depth everywhere, in ascending order; as many as there are, at most."""
     if stage.train == "adapter":
-        drawn = torch.randperm(n_blocks + 1, generator=generator)[:COMPARED]
-    else:
+        drawn = torch.randperm(n_blocks + 1, generator=generator)[: stage.exits]
+    elif stage.exits == 1:
         drawn = torch.randint(1, n_blocks + 1, (1,), generator=generator)
-    return UniformDepths(tuple(drawn.tolist())) if chance < stage.uniform_share else adapter
+    else:
+        drawn = 1 + torch.randperm(n_blocks - 1, generator=generator)[: stage.exits - 1]
+        drawn = torch.cat([drawn, torch.tensor([n_blocks])])
+    return tuple(sorted(drawn.tolist()))
 
 
 def _desired(stage: Stage, generator: torch.Generator) -> Tensor:

@@ -52,7 +52,7 @@ class TrainingForward(nn.Module):
         z0: Tensor = weights.head.run(OPS, lr)
         with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.bfloat16_body):
             if isinstance(depths, UniformDepths):
-                z = torch.cat([self._run_uniform(z0, blocks) for blocks in depths.blocks])
+                z = self._run_uniform(z0, depths)
                 predicted = self._uniform_error(z0, depths)
                 lr = lr.repeat(len(depths.blocks), 1, 1, 1)
             else:
@@ -78,13 +78,13 @@ class TrainingForward(nn.Module):
         depth_map = shared_depth_maps(self.weights, scores, depths)
         return depth_map, predicted_error(scores, depth_map[:, :1]) if adapter.predicts_errors else None
 
-    def _run_uniform(self, z0: Tensor, blocks: int) -> Tensor:
+    def _run_uniform(self, z0: Tensor, depths: UniformDepths) -> Tensor:
         """The body with only its first blocks. Compiled it runs all times 0 or 1: one program for all numbers."""
         body = self.weights.body
         if not torch.compiler.is_compiling():
-            return self.convs.run_body(body.shallow(blocks), z0)
-        size = self.weights.map_shape(*z0.shape[-2:])
-        return self.convs.run_body(body, z0, torch.ones(len(z0), *size, device=z0.device) * blocks)
+            return self.convs.run_exits(body, z0, depths.blocks)
+        everywhere = torch.ones(len(z0), *self.weights.map_shape(*z0.shape[-2:]), device=z0.device)
+        return torch.cat([self.convs.run_body(body, z0, everywhere * n_blocks) for n_blocks in depths.blocks])
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _scores(self, z0: Tensor, desired_depth: Tensor | None) -> Tensor:

@@ -15,7 +15,7 @@ OPTIMIZERS = ("adam", "muon")
 SCHEDULES = ("cosine", "step")
 TRAINED = ("all", "adapter")
 LARGEST_REDUCTION = 16
-ADAPTIVE_ONLY = ("depth_weight", "full_share", "least_share", "shared_depth", "uniform_share")
+ADAPTIVE_ONLY = ("depth_weight", "full_share", "least_share", "shared_depth", "uniform_share", "exits")
 """Options of a stage that mean nothing if every block runs."""
 
 
@@ -35,8 +35,9 @@ class Stage:
     shared_depth: this many images of a batch share one desired depth, which their maps meet together, like parts of
         one photo. The first `full_share` of them run at full depth. 1: each alone.
     uniform_share: fraction of steps that bypass the adapter and run one random number of blocks at every position, so
-        that each block also learns to be the last. With train: adapter they run several numbers, one after the other,
-        to see what a block gains.
+        that each block also learns to be the last.
+    exits: after how many numbers of blocks such a step takes an output. Several show the adapter what a block gains,
+        and cost less than as many steps; unless only the adapter learns, full depth is one of them.
     teacher: a network, by name or path, whose output at full depth is a second target; empty for none.
     teacher_weight: weight of the distance to it in the loss; the rest is the distance to the HR image.
     teacher_megapixels: LR megapixels of the photos whose targets are computed before the stage, cached, and used
@@ -56,12 +57,13 @@ class Stage:
     least_share: float = 0.1
     shared_depth: int = 1
     uniform_share: float = 0.0
+    exits: int = 1
     teacher: str = ""
     teacher_weight: float = 0.5
     teacher_megapixels: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "patch", "shared_depth"):
+        for name in ("steps", "batch", "patch", "shared_depth", "exits"):
             _check(name, getattr(self, name), "a whole number of at least 1", lambda value: value >= 1, int)
         _check("learning_rate", self.learning_rate, "a number above 0", lambda value: value > 0, int, float)
         _check("adaptive", self.adaptive, "true or false", lambda value: True, bool)
@@ -80,6 +82,10 @@ class Stage:
             raise InputError("train: adapter needs an adaptive stage; add adaptive: true")
         if self.train == "adapter" and self.teacher:
             raise InputError(f"teacher={self.teacher} has no effect with train: adapter; drop one of the two")
+        if self.train == "adapter" and self.uniform_share and self.exits == 1:
+            raise InputError("exits=1 shows an adapter that learns alone nothing of what a block gains; use exits: 4")
+        if self.exits > 1 and not self.uniform_share:
+            raise InputError(f"exits={self.exits} belongs to steps at one depth everywhere; add uniform_share")
         given = {field.name: getattr(self, field.name) != field.default for field in fields(self)}
         idle = [] if self.adaptive else [name for name in ADAPTIVE_ONLY if given[name]]
         if idle:

@@ -147,28 +147,48 @@ class _Step(NamedTuple):
 class BodyPass:
     """One pass through residual blocks and a closing conv, conv(blocks(z0)) + z0, and once back.
 
-    A block is x + gate * conv2(relu(conv1(x))), as `graph.ResidualBlock` without attention.
+    A block is x + gate * conv2(relu(conv1(x))), as `graph.ResidualBlock` without attention. With exits, the closing
+    conv follows several numbers of blocks, one pass for all; `features` holds the results one after the other.
     """
 
     def __init__(
-        self, convs: Convs, weights: list[Conv], z0: Floats, depth_map: Floats | None = None, depth_tile: int = 1
+        self,
+        convs: Convs,
+        weights: list[Conv],
+        z0: Floats,
+        depth_map: Floats | None = None,
+        depth_tile: int = 1,
+        exits: tuple[int, ...] | None = None,
     ) -> None:
-        """weights: of two convs per block and the closing one. z0: (N, H, W, C). depth_map: (N, h, w), in blocks."""
+        """weights: of two convs per block and the closing one. z0: (N, H, W, C). depth_map: (N, h, w), in blocks.
+
+        exits: different numbers of blocks; the largest is that of `weights`. By default only that one.
+        """
         self.convs, self.weights, self.depth_map, self.depth_tile = convs, weights, depth_map, depth_tile
+        n_blocks = len(weights) // 2
+        self.exits = exits or (n_blocks,)
+        assert max(self.exits) == n_blocks
         batch, height, width, channels = z0.shape
         self.size = (batch, height, width, channels)
         self.depths = None if depth_map is None else _native.Depths(np.ascontiguousarray(depth_map))
         start = convs.filled(z0)
         self.everywhere = _native.Positions.all(start.tiles)
         self.steps: list[_Step] = []
-        z = start
-        for block in range(len(weights) // 2):
-            z = self._forward(block, z)
+        z, closed = start, convs.canvas(self.size)
+        self.features: Floats = np.empty((len(self.exits) * batch, height, width, channels), np.float32)
+        for depth in range(n_blocks + 1):
+            if depth in self.exits:
+                convs.run(weights[-1], z, closed, self.everywhere, plus=start)
+                self._of_exit(self.features, depth)[:] = closed.view()
+            if depth < n_blocks:
+                z = self._forward(depth, z)
         self.z: _native.Canvas | None = z
-        out = convs.canvas(self.size)
-        convs.run(weights[-1], z, out, self.everywhere, plus=start)
-        self.features: Floats = out.view().copy()
-        convs.give_back(out)
+        convs.give_back(closed)
+
+    def _of_exit(self, images: Floats, depth: int) -> Floats:
+        """The part of features, or of their gradient, that belongs to an exit; a view."""
+        start = self.exits.index(depth) * self.size[0]
+        return images[start : start + self.size[0]]
 
     def _forward(self, block: int, source: _native.Canvas) -> _native.Canvas:
         hidden, out = self.convs.canvas(self.size), self.convs.canvas(self.size)
@@ -190,18 +210,35 @@ class BodyPass:
 
     def backward(self, gradient: Floats) -> tuple[Floats, Floats | None, list[Conv]]:
         """From the gradient of `features` to those of z0, the depth map and the weights. To be called once."""
-        convs = self.convs
-        end, moving = convs.filled(gradient), convs.canvas(self.size)
-        z = self._take_z()
-        found = [convs.weight_gradient(z, end, self.everywhere)]
-        convs.input_gradient(self.weights[-1], end, moving, self.everywhere)
+        z, moving = self._take_z(), self.convs.canvas(self.size)
+        closing = self._close(len(self.steps), z, gradient, moving, None)
         by_depth = None if self.depth_map is None else np.zeros(self.depth_map.shape, np.float32)
-        convs.give_back(z)
+        self.convs.give_back(z)
+        found: list[Conv] = []
         while self.steps:
-            found += self._backward(len(self.steps) - 1, self.steps.pop(), moving, by_depth)
-        by_z0 = moving.view() + gradient
-        convs.give_back(end, moving)
-        return by_z0, by_depth, found[::-1]
+            block, step = len(self.steps) - 1, self.steps.pop()
+            found += self._backward(block, step, moving, by_depth)
+            if block in self.exits:
+                closing = self._close(block, step.source, gradient, moving, closing)
+            self.convs.give_back(step.source)
+        by_z0 = moving.view() + gradient.reshape(-1, *self.size).sum(axis=0)
+        self.convs.give_back(moving)
+        return by_z0, by_depth, [*found[::-1], closing]
+
+    def _close(
+        self, depth: int, z: _native.Canvas, gradient: Floats, moving: _native.Canvas, others: Conv | None
+    ) -> Conv:
+        """Backward through the closing conv of an exit, which read z: adds to `moving`, the gradient of z.
+
+        others: gradients of the conv by deeper exits; None at the deepest, before which `moving` holds nothing.
+        Returns the conv's gradients by all exits so far.
+        """
+        end = self.convs.filled(self._of_exit(gradient, depth))
+        found = self.convs.weight_gradient(z, end, self.everywhere)
+        plus = None if others is None else moving
+        self.convs.input_gradient(self.weights[-1], end, moving, self.everywhere, plus=plus)
+        self.convs.give_back(end)
+        return found if others is None else Conv(found.weight + others.weight, found.bias + others.bias)
 
     def discard(self) -> None:
         """Give the memory back in place of a backward pass."""
@@ -217,7 +254,10 @@ class BodyPass:
         return z
 
     def _backward(self, block: int, step: _Step, moving: _native.Canvas, by_depth: Floats | None) -> list[Conv]:
-        """Turn `moving`, the gradient of a block's output, into that of its input. Returns those of conv2 and conv1."""
+        """Turn `moving`, the gradient of a block's output, into that of its input. Returns those of conv2 and conv1.
+
+        Gives all memory of the step back but its source.
+        """
         convs, (conv1, conv2) = self.convs, self.weights[2 * block : 2 * block + 2]
         update, inner = moving, convs.canvas(self.size)
         active = self._active(block)
@@ -233,7 +273,7 @@ class BodyPass:
         convs.input_gradient(conv2, update, inner, step.tiles, passed=step.hidden)
         by_conv1 = convs.weight_gradient(step.source, inner, step.tiles)
         convs.input_gradient(conv1, inner, moving, reached, plus=moving)
-        convs.give_back(step.source, step.hidden, inner, *([update] if update is not moving else []))
+        convs.give_back(step.hidden, inner, *([update] if update is not moving else []))
         return [by_conv2, by_conv1]
 
     def _add_depth_gradient(
