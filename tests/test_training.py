@@ -67,6 +67,7 @@ OPTIONS = {
     "shared": {"shared_depth": 3, "full_share": 0.3},
     "uniform": {"uniform_share": 0.5},
     "adapter": {"train": "adapter", "uniform_share": 0.5, "exits": 2},
+    "photos": {"photo_share": 0.5},
     "exits": {"uniform_share": 0.5, "exits": 2},
     "squares": {"loss": "l2", "teacher": "teacher.safetensors"},
     "targets": {"teacher": "teacher.safetensors", "teacher_megapixels": 0.001, "teacher_weight": 1.0},
@@ -191,7 +192,7 @@ def test_squares_are_those_of_the_distances_to_photo_and_teacher(folder: Path, t
     stage = replace(STAGES[0], loss="l2", teacher=str(tmp_path / "teacher.safetensors"), teacher_weight=0.3)
     trainer = trainer_of(replace(RECIPE, stages=(stage,)), load_pairs(folder, 2))
     batch = trainer.sampler.batch(2, slice(0, 2))
-    minimised, reported = trainer._losses(stage, batch, None)
+    minimised, reported = trainer._losses(stage, batch, batch.lr, None)
     sr, target, photo = trainer.forward(batch.lr).sr, trainer.teacher.target(batch.lr), batch.hr[..., 1:-1, 1:-1]
     expected = 0.7 * (sr - photo).square().mean() + 0.3 * (sr - target).square().mean()
     torch.testing.assert_close(minimised, expected)

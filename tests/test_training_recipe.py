@@ -52,6 +52,9 @@ def test_an_unknown_or_missing_key_is_named(text: str, tmp_path: Path) -> None:
         ("teacher_megapixels: -1", "teacher_megapixels=-1 is not a number of at least 0"),
         ("teacher_megapixels: 2", "teacher_megapixels=2 without a teacher; add teacher: NAME"),
         ("uniform_share: 0.5", "uniform_share need an adaptive stage; add adaptive: true"),
+        ("photo_share: 1.5", "photo_share=1.5 is not a number in [0, 1]"),
+        ("exits: 0", "exits=0 is not a whole number of at least 1"),
+        ("exits: 2", "exits=2 belongs to steps at one depth everywhere; add uniform_share"),
     ],
 )
 def test_a_stage_checks_itself(text: str, what: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from adadsr import atomic
+from adadsr.degradation import degrade_as_photo
 from adadsr.errors import DatasetError
 from adadsr.formats import SUPPORTED_SUFFIXES, is_image_file
 from adadsr.machine import default_threads
@@ -215,6 +216,20 @@ class PatchSampler:
         hr = _cut(self.images.hr, drawn, self.patch, self.images.scale)
         targets = self.images.targets
         return Pair(lr, hr, None if targets is None else _cut(targets, drawn, self.patch, self.images.scale))
+
+    def as_photos(self, lr: Tensor, share: float) -> Tensor:
+        """LR patches (n, 3, H, W) of which about a share is degraded as photos are (`degradation.degrade_as_photo`).
+
+        share: 0 draws no random numbers.
+        """
+        if not share:
+            return lr
+        seed = int(torch.randint(2**62, (), generator=self.generator))
+        random = np.random.default_rng(seed)
+        patches = lr.permute(0, 2, 3, 1).to("cpu", torch.uint8).numpy()
+        seen = [degrade_as_photo(patch, random) if random.random() < share else patch for patch in patches]
+        # Channels last, like the patches.
+        return torch.from_numpy(np.stack(seen)).to(lr.device, lr.dtype).permute(0, 3, 1, 2)
 
 
 def _cut(pixels: _Joined, drawn: Tensor, patch: int, factor: int) -> Tensor:

@@ -49,6 +49,13 @@ def evaluate(
     budget: Budgets = None,
     depth: Depths = None,
     max_loss: MaxLosses = None,
+    degrade: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="jpeg:75|noise:5|blur:0.5",
+            help="Compress, disturb or blur the LR images before they are enlarged. Repeatable, in this order.",
+        ),
+    ] = None,
     data_root: Annotated[
         Path, typer.Option(envvar="ADADSR_DATA_ROOT", help="Folder that contains the data sets.")
     ] = Path("."),
@@ -82,6 +89,7 @@ def evaluate(
 
     Repeat an interrupted command to resume it.
     """
+    from adadsr.degradation import Degradation
     from adadsr.evaluation import EvaluationOptions
 
     execution = execution_of(device, backend, tile, memory, precision, threads, border)
@@ -96,6 +104,7 @@ def evaluate(
             budgets=tuple(budget or ()),
             max_losses=tuple(max_loss or ()),
             execution=on_device(execution),
+            degradations=tuple(Degradation.parse(step) for step in degrade or ()),
             self_ensemble=self_ensemble,
             save_images=save_images,
             fresh=fresh,

@@ -6,6 +6,7 @@ Other subfolders are ignored.
 """
 
 import hashlib
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adadsr import images
+from adadsr.degradation import Degradation, degrade
 from adadsr.errors import DatasetError, ImageFileError
 from adadsr.images import Picture
 from adadsr.metrics import WINDOW
@@ -39,7 +41,10 @@ class Pair(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Paths of one image. lr_path: None if LR is made from HR. height, width: of LR. digest: of all its pixels."""
+    """Paths of one image. lr_path: None if LR is made from HR. height, width: of LR. digest: of all its pixels.
+
+    degradations: what is done to LR.
+    """
 
     name: str
     hr_path: Path
@@ -47,6 +52,7 @@ class Sample(NamedTuple):
     height: int
     width: int
     digest: str
+    degradations: tuple[Degradation, ...] = ()
 
 
 class Benchmark(NamedTuple):
@@ -74,10 +80,13 @@ def find_folder(given: str, data_root: Path) -> Path:
     )
 
 
-def open_benchmark(folder: Path, scale: int, *, lr_is_bicubic: bool = False) -> Benchmark:
+def open_benchmark(
+    folder: Path, scale: int, *, lr_is_bicubic: bool = False, degradations: tuple[Degradation, ...] = ()
+) -> Benchmark:
     """Find and check every image of a folder: each is decoded once, so that nothing fails after hours.
 
     lr_is_bicubic: whether an LR image has to be the bicubic of its HR image, since LR is made from HR anyway.
+    degradations: done to each LR image in this order; the benchmark's name ends with them.
     Raises DatasetError or ImageFileError, which name all files that cannot be used: an image that cannot be read or is
     too small for SSIM, an LR image that is missing, left over, does not fit, or is not the bicubic one.
     """
@@ -87,7 +96,8 @@ def open_benchmark(folder: Path, scale: int, *, lr_is_bicubic: bool = False) -> 
     errors: list[DatasetError | ImageFileError] = []
     for stem, path in sorted(hr_paths.items()):
         try:
-            samples.append(_sample(path, lr_paths.get(stem), scale, lr_is_bicubic=lr_is_bicubic))
+            sample = _sample(path, lr_paths.get(stem), scale, lr_is_bicubic, degradations)
+            samples.append(sample)
         except (DatasetError, ImageFileError) as error:
             errors.append(error)
     if len(errors) == 1:
@@ -95,12 +105,15 @@ def open_benchmark(folder: Path, scale: int, *, lr_is_bicubic: bool = False) -> 
     if errors:
         listed = "".join(f"\n  {error}" for error in errors)
         raise DatasetError(f"{folder}: {len(errors)} of {len(hr_paths)} images cannot be used:{listed}")
-    return Benchmark(folder.resolve().name, scale, tuple(samples))
+    name = "-".join([folder.resolve().name, *(f"{step.kind}{step.strength:g}" for step in degradations)])
+    return Benchmark(name, scale, tuple(samples))
 
 
-def _sample(path: Path, lr_path: Path | None, scale: int, *, lr_is_bicubic: bool) -> Sample:
+def _sample(
+    path: Path, lr_path: Path | None, scale: int, lr_is_bicubic: bool, degradations: tuple[Degradation, ...]
+) -> Sample:
     """One image, decoded and checked."""
-    pair = _load(path, lr_path, scale)
+    pair = _load(path, lr_path, scale, degradations)
     _check_size(path, pair, scale)
     if lr_is_bicubic and lr_path is not None and not np.array_equal(pair.lr, bicubic_downscale(pair.hr, scale)):
         raise DatasetError(
@@ -108,12 +121,12 @@ def _sample(path: Path, lr_path: Path | None, scale: int, *, lr_is_bicubic: bool
         )
     digest = hashlib.sha256(f"{pair.lr.shape} {pair.is_gray}".encode() + pair.lr.tobytes() + pair.hr.tobytes())
     height, width = pair.lr.shape[:2]
-    return Sample(path.stem, path, lr_path, height, width, digest.hexdigest())
+    return Sample(path.stem, path, lr_path, height, width, digest.hexdigest(), degradations)
 
 
 def load_pair(sample: Sample, scale: int) -> Pair:
     """Both sizes of one image; HR is cropped to a multiple of the scale, a missing LR is made from it."""
-    return _load(sample.hr_path, sample.lr_path, scale)
+    return _load(sample.hr_path, sample.lr_path, scale, sample.degradations)
 
 
 def _hr_folder(folder: Path) -> Path:
@@ -156,7 +169,15 @@ def _lr_paths(folder: Path, scale: int, stems: list[str]) -> dict[str, Path]:
     return found
 
 
-def _load(hr_path: Path, lr_path: Path | None, scale: int) -> Pair:
+def _load(hr_path: Path, lr_path: Path | None, scale: int, degradations: tuple[Degradation, ...]) -> Pair:
+    """Noise depends on the name of the HR image only, so that it is the same in every run."""
+    pair = _load_clean(hr_path, lr_path, scale)
+    if not degradations:
+        return pair
+    return pair._replace(lr=degrade(pair.lr, degradations, seed=zlib.crc32(hr_path.stem.encode())))
+
+
+def _load_clean(hr_path: Path, lr_path: Path | None, scale: int) -> Pair:
     picture = _read(hr_path)
     hr = _rgb(picture)
     height, width = (size // scale for size in hr.shape[:2])

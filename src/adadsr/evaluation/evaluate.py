@@ -75,6 +75,7 @@ def _measure_and_write(
     rows = [Row.of(of_case) for of_case in records.values()]
     environment = results.describe_environment(options.execution)
     environment |= {"backend": results.describe_backends(runners), "self_ensemble": options.self_ensemble}
+    environment["degradations"] = [str(step) for step in options.degradations]
     files = results.write(options.out, rows, environment)
     missing = figures.missing()
     if missing is not None:
@@ -165,7 +166,10 @@ def _open_benchmarks(options: EvaluationOptions, progress: Progress) -> list[Ben
     benchmarks = []
     for index, folder in enumerate(folders):
         progress("checking", folder.name, index / len(folders))
-        benchmarks.append(open_benchmark(folder, options.scale, lr_is_bicubic="bicubic" in options.models))
+        is_bicubic = "bicubic" in options.models
+        benchmarks.append(
+            open_benchmark(folder, options.scale, lr_is_bicubic=is_bicubic, degradations=options.degradations)
+        )
     progress("checking", "", 1.0)
     return benchmarks
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from adadsr.degradation import Degradation
 from adadsr.errors import InputError
 from adadsr.networks import SCALES
 from adadsr.upscaler import Execution, Target
@@ -22,6 +23,7 @@ class EvaluationOptions:
         budgets: Likewise, as shares of the dense network's cost.
         max_losses: Likewise, as predicted losses of PSNR in dB; full depth if all three are empty.
         execution: How networks run; by default with zeros beyond the border, like figures in the literature.
+        degradations: What is done to the LR images, in this order.
         self_ensemble: Average the eight flips and rotations of each image.
         save_images: Write every SR image.
         fresh: Forget what an earlier run left in `out`.
@@ -39,6 +41,7 @@ class EvaluationOptions:
     budgets: tuple[float, ...] = ()
     max_losses: tuple[float, ...] = ()
     execution: Execution = field(default_factory=lambda: Execution(border="zero"))
+    degradations: tuple[Degradation, ...] = ()
     self_ensemble: bool = False
     save_images: bool = False
     fresh: bool = False
@@ -54,6 +57,8 @@ class EvaluationOptions:
             twice = next((value for value in values if values.count(value) > 1), None)
             if twice is not None:
                 raise InputError(f"duplicate in {name}: {twice}")
+        if self.degradations and "bicubic" in self.models:
+            raise InputError("the bicubic baseline is made from the HR image, not from a degraded one; use bicubic-rgb")
         _ = self.targets  # each checks itself
 
     @property

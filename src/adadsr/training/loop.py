@@ -16,7 +16,7 @@ from adadsr.training.log import Entry, JsonLog, Observer, Progress, Rollback, Va
 from adadsr.training.recipe import Stage
 from adadsr.training.state import State, has_state, read_state, write_state
 from adadsr.training.trainer import Trainer
-from adadsr.training.validation import SHARES, in_words, validate
+from adadsr.training.validation import SHARES, as_jpeg, in_words, validate
 
 SPIKE = 5.0
 """A mean loss this many times the usual one is a spike."""
@@ -169,10 +169,14 @@ class Run:
     def _measured(self, shares: Iterable[float]) -> dict[str, float]:
         """What the moving average reaches on the validation photos at each of their reductions, for people."""
         words: dict[str, float] = {}
-        model, device = self.trainer.averaged.model(), str(self.trainer.world.device)
+        trainer, quality = self.trainer, self.trainer.recipe.valid_jpeg
+        model, device = trainer.averaged.model(), str(trainer.world.device)
         for reduction in sorted({pair.reduction for pair in self.valid}):
             pairs = [pair for pair in self.valid if pair.reduction == reduction]
             words |= in_words(validate(model, pairs, shares, device), reduction)
+            if quality:
+                compressed = validate(model, [as_jpeg(pair, quality) for pair in pairs], shares, device)
+                words |= in_words(compressed, reduction, f"JPEG {quality}, ")
         return words
 
     def _finish(self) -> Path:

@@ -42,6 +42,8 @@ class Stage:
     teacher_weight: weight of the distance to it in the loss; the rest is the distance to the HR image.
     teacher_megapixels: LR megapixels of the photos whose targets are computed before the stage, cached, and used
         exclusively; each reduction gets the same share. 0 runs the teacher in every step.
+    photo_share: fraction of the LR patches that are degraded as photos are (`degradation.degrade_as_photo`); teachers
+        see clean ones.
     """
 
     steps: int
@@ -61,6 +63,7 @@ class Stage:
     teacher: str = ""
     teacher_weight: float = 0.5
     teacher_megapixels: float = 0.0
+    photo_share: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "patch", "shared_depth", "exits"):
@@ -69,7 +72,8 @@ class Stage:
         _check("adaptive", self.adaptive, "true or false", lambda value: True, bool)
         for name in ("depth_weight", "teacher_megapixels"):
             _check(name, getattr(self, name), "a number of at least 0", lambda value: 0 <= value < inf, int, float)
-        _check("full_share", self.full_share, "a number in [0, 1]", lambda value: 0 <= value <= 1, int, float)
+        for name in ("full_share", "photo_share"):
+            _check(name, getattr(self, name), "a number in [0, 1]", lambda value: 0 <= value <= 1, int, float)
         what = "a number in [0, 1), since at 1 no step would use the adapter"
         _check("uniform_share", self.uniform_share, what, lambda value: 0 <= value < 1, int, float)
         for name in ("least_share", "teacher_weight"):
@@ -122,6 +126,8 @@ class Recipe:
     clip_norm: largest norm of the gradient.
     compile, cuda_graphs: run the forward pass through torch.compile, and replay it as CUDA graphs.
     photo_reductions, valid_reductions: photos are used at 1/r of their size for each r; see `datasets.load_pairs`.
+    valid_jpeg: a JPEG quality at which the LR images of the validation photos are compressed for a further measurement;
+        0 for none.
     """
 
     network: str
@@ -139,6 +145,7 @@ class Recipe:
     cuda_graphs: bool = False
     photo_reductions: tuple[int, ...] = (1,)
     valid_reductions: tuple[int, ...] = (1,)
+    valid_jpeg: int = 0
 
     def __post_init__(self) -> None:
         _check("network", self.network, "the name of a network", bool, str)
@@ -150,6 +157,7 @@ class Recipe:
         _check("start_from", self.start_from, "the path of a checkpoint or a name", lambda value: True, str)
         _check("precision", self.precision, f"one of {PRECISIONS}", lambda value: value in PRECISIONS, str)
         _check("optimizer", self.optimizer, f"one of {OPTIMIZERS}", lambda value: value in OPTIMIZERS, str)
+        _check("valid_jpeg", self.valid_jpeg, "a quality from 0 to 100", lambda value: 0 <= value <= 100, int)
         for name in ("photo_reductions", "valid_reductions"):
             what = f"a list of different whole numbers from 1 to {LARGEST_REDUCTION}, in ascending order"
             _check(name, getattr(self, name), what, _are_reductions, tuple)

@@ -131,10 +131,11 @@ class Trainer:
         stage = self.recipe.stages[self.stage]
         with self.clock.timing("data"):
             batch = self.sampler.batch(stage.batch, self.part)
+            seen = self.sampler.as_photos(batch.lr, stage.photo_share)
             depths = draw_depths(stage, self.network.config.n_resblocks, self.generator)
             depths = part_of(depths, self.part, self.world.device)
         with self.clock.timing("step"):
-            loss, distance = self._losses(stage, batch, depths)
+            loss, distance = self._losses(stage, batch, seen, depths)
             self.optimizers.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             if isinstance(depths, UniformDepths):
@@ -145,10 +146,10 @@ class Trainer:
         self.step += 1
         return Step(distance, norm)
 
-    def _losses(self, stage: Stage, batch: Pair, depths: StepDepths) -> tuple[Tensor, Tensor]:
-        """What is minimised, and the L1 distance to the HR patches."""
+    def _losses(self, stage: Stage, batch: Pair, seen: Tensor, depths: StepDepths) -> tuple[Tensor, Tensor]:
+        """What is minimised, and the L1 distance to the HR patches. seen: the LR patches as the network gets them."""
         distance, hr = LOSSES[stage.loss], crop_border(batch.hr)
-        result = self.forward(batch.lr, depths)
+        result = self.forward(seen, depths)
         hr = hr.repeat(len(result.sr) // len(hr), 1, 1, 1)
         loss = distance(result.sr, hr)
         if self.teacher is not None:

@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 
 from adadsr.backends import DepthMap, Engine, prepare, to_numpy
 from adadsr.datasets import Pair
+from adadsr.degradation import compress
 from adadsr.geometry import Box
 from adadsr.graph import NetworkWeights
 from adadsr.graph.calibration import Scores, family_of, fit_cost
@@ -62,10 +64,16 @@ def depth_map_at(network: NetworkWeights, scores: Scores, height: int, width: in
     )
 
 
-def in_words(scores: dict[float, float], reduction: int = 1) -> dict[str, float]:
+def as_jpeg(pair: Pair, quality: int) -> Pair:
+    """A pair whose LR image was written as JPEG and read again."""
+    lr = compress(np.ascontiguousarray(pair.lr.permute(1, 2, 0).numpy()), quality, half_chroma=True)
+    return pair._replace(lr=torch.from_numpy(lr.copy()).permute(2, 0, 1))
+
+
+def in_words(scores: dict[float, float], reduction: int = 1, kind: str = "") -> dict[str, float]:
     """What `validate` returned, for people: full, 75%, 50%, 25% of the body -> dB with three decimals.
 
-    reduction: of the photos; one of 2 makes that "1/2: full" and so on.
+    reduction: of the photos; one of 2 makes that "1/2: full" and so on. kind: of their LR images, to begin with.
     """
-    size = "" if reduction == 1 else f"1/{reduction}: "
+    size = kind if reduction == 1 else f"{kind}1/{reduction}: "
     return {size + ("full" if share == 1 else f"{share:.0%}"): round(value, 3) for share, value in scores.items()}
