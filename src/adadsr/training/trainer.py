@@ -150,11 +150,12 @@ class Trainer:
         """What is minimised, and the L1 distance to the HR patches. seen: the LR patches as the network gets them."""
         distance, hr = LOSSES[stage.loss], crop_border(batch.hr)
         result = self.forward(seen, depths)
-        hr = hr.repeat(len(result.sr) // len(hr), 1, 1, 1)
+        exits = len(result.sr) // len(hr)
+        hr = hr.repeat(exits, 1, 1, 1)
         loss = distance(result.sr, hr)
         if self.teacher is not None:
             target = self.teacher.target(batch.lr) if batch.target is None else crop_border(batch.target)
-            loss = torch.lerp(loss, distance(result.sr, target), stage.teacher_weight)
+            loss = torch.lerp(loss, distance(result.sr, target.repeat(exits, 1, 1, 1)), stage.teacher_weight)
         if isinstance(depths, AdapterDepths) and stage.depth_weight:
             loss = loss + stage.depth_weight * depth_excess(result.depth_map, depths.desired)
         if result.predicted_error is not None:
