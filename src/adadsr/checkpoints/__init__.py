@@ -8,7 +8,9 @@ from adadsr.checkpoints.published import Conversion, convert, from_published, re
 from adadsr.checkpoints.sources import (
     DEFAULT_FAMILY,
     DEFAULT_SCALE,
+    PHOTO_FAMILY,
     BundledModel,
+    bundled_family,
     bundled_models,
     load_model,
     model_metadata,
@@ -18,9 +20,11 @@ from adadsr.checkpoints.sources import (
 __all__ = [
     "DEFAULT_FAMILY",
     "DEFAULT_SCALE",
+    "PHOTO_FAMILY",
     "BundledModel",
     "Conversion",
     "Header",
+    "bundled_family",
     "bundled_models",
     "convert",
     "describe",

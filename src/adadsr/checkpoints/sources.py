@@ -7,13 +7,15 @@ from typing import NamedTuple
 
 from adadsr.checkpoints.format import FILE_NAME, load, read_header
 from adadsr.errors import CheckpointError, MissingDependencyError
-from adadsr.networks import Model, NetworkConfig
+from adadsr.networks import SCALES, Model, NetworkConfig
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 FILE_SUFFIXES = (".safetensors", ".pt", ".pth")
 DEFAULT_FAMILY = "adaedsr-baseline"
 """Bundled networks that run where no model is named; their names end in the scale, as -x2."""
+PHOTO_FAMILY = "adaedsr-photo"
+"""Likewise, for pictures whose format loses detail, such as JPEG."""
 DEFAULT_SCALE = 2
 
 
@@ -34,6 +36,13 @@ def bundled_models() -> list[BundledModel]:
         header = read_header(path)
         found.append(BundledModel(name, path, header.config, path.stat().st_size, header.metadata))
     return found
+
+
+def bundled_family(family: str) -> dict[int, str]:
+    """Names of the bundled networks of a family by scale, in ascending order; see `DEFAULT_FAMILY`."""
+    names = {scale: f"{family}-x{scale}" for scale in SCALES}
+    files = _bundled_files()
+    return {scale: name for scale, name in names.items() if name in files}
 
 
 def model_name(source: str | os.PathLike[str]) -> str:

@@ -101,7 +101,7 @@ def describe_plan(planned: Planned) -> str:
     if len(networks) > 1:
         networks = [f"x{scale} with {network}" for scale, network in zip(plan.scales, networks, strict=True)]
     return (
-        f"{job.source} -> {job.target}: {columns}x{rows} to {width}x{height}{chain}, "
+        f"{job.source} -> {job.target}: {columns}x{rows} to {width}x{height}{chain}{_chosen(plan.chosen_for)}, "
         f"{'; '.join(networks)}, {plan.bytes / 2**20:.0f} MiB"
         + (f", for the first of {frames} frames" if frames > 1 else "")
     )
@@ -167,10 +167,16 @@ def describe(result: Result) -> str:
     chain = _chain(report.networks, report.reduced_from)
     frames = f" ({report.frames} frames)" if report.frames > 1 else ""
     return (
-        f"{result.source} -> {result.target}: {before} to {after}{frames}{chain} in {duration(result.seconds)} "
+        f"{result.source} -> {result.target}: {before} to {after}{frames}{chain}{_chosen(report.chosen_for)} "
+        f"in {duration(result.seconds)} "
         f"on {report.device}, mean depth {report.mean_depth:.1f}, "
         f"{report.achieved_budget:.1%} of the full network's cost{_loss(report.predicted_loss)}"
     )
+
+
+def _chosen(lossy_format: str | None) -> str:
+    """Why a network for photos runs; empty if none does."""
+    return "" if lossy_format is None else f" (network for photos, since {lossy_format} is lossy)"
 
 
 def _loss(predicted: float | None) -> str:

@@ -1,9 +1,8 @@
 """Options -> networks."""
 
 from adadsr import checkpoints
-from adadsr.checkpoints import DEFAULT_FAMILY, DEFAULT_SCALE
+from adadsr.checkpoints import DEFAULT_FAMILY, DEFAULT_SCALE, PHOTO_FAMILY
 from adadsr.errors import InputError
-from adadsr.networks import SCALES
 from adadsr.upscaler import Chain, Execution, Size, Upscaler
 
 
@@ -16,21 +15,29 @@ def load_chain(
 ) -> Chain:
     """The networks that the options name; each None is the default.
 
-    model: a bundled name, a file or a hub id, of which all steps are; None for the bundled ones of all scales. size:
-    None for the scale of the model. linear_light: see `Chain`. Raises AdaDSRError.
+    model: a bundled name, a file or a hub id, of which all steps are; None for the bundled ones of all scales, where
+    pictures of lossy formats take those for photos. size: None for the scale of the model. linear_light: see `Chain`.
+    Raises AdaDSRError.
     """
     if model is not None:
         upscaler = Upscaler.from_pretrained(model, execution)
         return Chain(
             lambda scale: upscaler, [upscaler.scale], size or Size(scale=upscaler.scale), linear_light=linear_light
         )
-    bundled = [each.name for each in checkpoints.bundled_models()]
-    names = {scale: f"{DEFAULT_FAMILY}-x{scale}" for scale in SCALES}
-    scales = [scale for scale, name in names.items() if name in bundled]
-    if not scales:
+    clean, photo = (checkpoints.bundled_family(family) for family in (DEFAULT_FAMILY, PHOTO_FAMILY))
+    if not clean:
         raise InputError(f"no bundled model of {DEFAULT_FAMILY}; pass --model")
 
     def load(scale: int) -> Upscaler:
-        return Upscaler.from_pretrained(names[scale], execution)
+        return Upscaler.from_pretrained(clean[scale], execution)
 
-    return Chain(load, scales, size or Size(scale=DEFAULT_SCALE), linear_light=linear_light)
+    def load_for_photos(scale: int) -> Upscaler:
+        return Upscaler.from_pretrained(photo[scale], execution)
+
+    return Chain(
+        load,
+        list(clean),
+        size or Size(scale=DEFAULT_SCALE),
+        linear_light=linear_light,
+        load_for_photos=load_for_photos if photo.keys() >= clean.keys() else None,
+    )

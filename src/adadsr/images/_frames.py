@@ -108,7 +108,9 @@ def _with_metadata(
     elif profile is None and found.extra.png_color is not None:
         profile = found.extra.png_color.profile(gray=False)
     blank = np.zeros((1, 1, 3), np.uint8)
-    like = Picture(blank, profile, found.exif, found.xmp, found.dpi, found.extra, found.notes)
+    like = Picture(
+        blank, profile, found.exif, found.xmp, found.dpi, found.extra, found.notes, lossy_format=opened.lossy_format
+    )
     rows, columns = (image.width, height) if orientation >= 5 else (height, image.width)
     return Frames(Facts(rows, columns, delays, plays), opened, like, orientation, pixels)
 

@@ -8,12 +8,16 @@ from adadsr.images._picture import Picture
 
 
 class Opened(NamedTuple):
-    """A file, its name for messages, its format and the limit on its pixels."""
+    """A file, its name for messages, its format and the limit on its pixels.
+
+    lossy_format: see `Picture`.
+    """
 
     name: str
     content: InputFormat
     file: BinaryIO
     max_pixels: int
+    lossy_format: str | None = None
 
     def check_size(self, width: int, height: int) -> None:
         """Refuse a declared size over the limit."""

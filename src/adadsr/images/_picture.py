@@ -53,6 +53,7 @@ class Picture:
         extra: other metadata.
         notes: what reading left out or had to assume, in words for the user.
         damage: what was wrong with a damaged file of which only a part was decoded; None for a whole one.
+        lossy_format: name of the format that compressed the samples with loss, such as JPEG; None if none is known.
 
     Raises:
         InputError: pixels of another shape or type.
@@ -66,6 +67,7 @@ class Picture:
     extra: Extra = Extra()
     notes: tuple[str, ...] = ()
     damage: str | None = None
+    lossy_format: str | None = None
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype

@@ -51,7 +51,7 @@ def read_image(
     with _opened(source, max_pixels) as (opened, notes):
         decoder = decoder_of(opened, _checked(page))
         picture = decoder.picture(accept_damaged)
-        return replace(picture, notes=(*notes, *picture.notes))
+        return replace(picture, notes=(*notes, *picture.notes), lossy_format=opened.lossy_format)
 
 
 @no_warnings()
@@ -100,7 +100,7 @@ def _opened(source: ImageSource, max_pixels: int) -> Iterator[tuple[Opened, tupl
         if not head:
             raise ImageFileError(f"{name}: empty file; pass an image")
         content, notes = _format(name, head, has_suffix=isinstance(source, str | os.PathLike))
-        yield Opened(name, content, file, max_pixels), notes
+        yield Opened(name, content, file, max_pixels, content.name if content.is_lossy(head) else None), notes
 
 
 def _open(source: ImageSource) -> tuple[str, BinaryIO]:

@@ -38,11 +38,23 @@ class Chain:
     """
 
     def __init__(
-        self, load: Callable[[int], Upscaler], scales: Sequence[int], size: Size, *, linear_light: bool = False
+        self,
+        load: Callable[[int], Upscaler],
+        scales: Sequence[int],
+        size: Size,
+        *,
+        linear_light: bool = False,
+        load_for_photos: Callable[[int], Upscaler] | None = None,
     ) -> None:
-        """load: the upscaler of one of `scales`, called once for each that is needed."""
+        """load: the upscaler of one of `scales`, called once for each that is needed.
+
+        load_for_photos: likewise, of a network that removes what compression left; it runs first for pictures of a
+        lossy format. None treats all pictures alike.
+        """
         self._load, self.scales, self.size, self.linear_light = load, tuple(scales), size, linear_light
+        self._load_for_photos = load_for_photos
         self._loaded: dict[int, Upscaler] = {}
+        self._loaded_for_photos: dict[int, Upscaler] = {}
 
     @classmethod
     def of(cls, upscaler: Upscaler) -> "Chain":
@@ -72,30 +84,62 @@ class Chain:
         """Engine of `first`."""
         return self.first.engine
 
+    @property
+    def tells_photos_apart(self) -> bool:
+        """Whether pictures of lossy formats take another network."""
+        return self._load_for_photos is not None
+
     def upscaler(self, scale: int) -> Upscaler:
         """The upscaler of a scale."""
         if scale not in self._loaded:
             self._loaded[scale] = self._load(scale)
         return self._loaded[scale]
 
+    def upscaler_for_photos(self, scale: int) -> Upscaler:
+        """The upscaler of a scale for pictures of lossy formats."""
+        if self._load_for_photos is None:
+            return self.upscaler(scale)
+        if scale not in self._loaded_for_photos:
+            self._loaded_for_photos[scale] = self._load_for_photos(scale)
+        return self._loaded_for_photos[scale]
+
+    def upscalers(self, height: int, width: int, *, lossy: bool = False) -> list[Upscaler]:
+        """The upscalers that an image of this size takes, one after the other.
+
+        lossy: whether its format loses; only the first network sees what that left.
+        """
+        first, *later = self.steps(height, width)
+        choose = self.upscaler_for_photos if lossy else self.upscaler
+        return [choose(first), *(self.upscaler(scale) for scale in later)]
+
     def steps(self, height: int, width: int) -> tuple[int, ...]:
         """Scales of the networks that an image of this size takes. Raises InputError as `Size.of`."""
         return best_chain(self.scales, (height, width), self.size.of(height, width))
 
-    def outlook(self, height: int, width: int, channels: int = 4, bits: int = 8, *, has_alpha: bool = False) -> Outlook:
+    def outlook(
+        self,
+        height: int,
+        width: int,
+        channels: int = 4,
+        bits: int = 8,
+        *,
+        has_alpha: bool = False,
+        lossy: bool = False,
+    ) -> Outlook:
         """What an image of a size will take. channels, bits: at most those of the picture.
 
-        has_alpha: whether its transparency varies. Raises InputError if the size cannot be reached, or the memory limit
-        is too small for it.
+        has_alpha: whether its transparency varies. lossy: as for `upscalers`. Raises InputError if the size cannot be
+        reached, or the memory limit is too small for it.
         """
-        after, scales = self.size.of(height, width), self.steps(height, width)
-        is_plain = len(scales) == 1 and after == (height * scales[0], width * scales[0])
+        after, upscalers = self.size.of(height, width), self.upscalers(height, width, lossy=lossy)
+        first = upscalers[0].scale
+        is_plain = len(upscalers) == 1 and after == (height * first, width * first)
         original, depth = height * width * channels * bits // 8, bits if is_plain else DEEP_BITS
         steps: list[Step] = []
         most = 0
-        for scale in scales:
+        for upscaler in upscalers:
+            scale = upscaler.scale
             beside = 0 if not steps and depth == bits else original  # the first network may run on the original itself
-            upscaler = self.upscaler(scale)
             layout = upscaler.layout(height, width, beside + picture_bytes(height, width, channels, depth, scale))
             steps.append(upscaler.step(layout, has_alpha=has_alpha))
             most = max(most, layout.bytes)
@@ -139,10 +183,13 @@ class PreparedChain:
         last = picture.height * product, picture.width * product
         self._is_plain = len(self._scales) == 1 and last == self._after
         source = self._source(picture if self._is_plain else _deep(picture))
-        self._first = chain.upscaler(self._scales[0]).prepare(source, score=False)
+        lossy = picture.lossy_format is not None
+        self._upscalers = chain.upscalers(picture.height, picture.width, lossy=lossy)
+        self._chosen_for = picture.lossy_format if chain.tells_photos_apart else None
+        self._first = self._upscalers[0].prepare(source, score=False)
         has_alpha = self._first.outlook.steps[0].has_alpha
         size = picture.height, picture.width, picture.pixels.shape[2], picture.bits
-        self.outlook = chain.outlook(*size, has_alpha=has_alpha)
+        self.outlook = chain.outlook(*size, has_alpha=has_alpha, lossy=lossy)
 
     @property
     def bytes(self) -> int:
@@ -186,7 +233,7 @@ class PreparedChain:
             full = Plan(step.engine.network, step.layout, spent, None, scored=False)
             plans.append(replace(full, alpha=full) if step.has_alpha else full)
         before = self._picture.height, self._picture.width
-        return ChainPlan(target, tuple(plans), self._scales, before, self._after, self.bytes)
+        return ChainPlan(target, tuple(plans), self._scales, before, self._after, self.bytes, self._chosen_for)
 
     def run(self, plan: ChainPlan, *, progress: Callable[[float], None] = lambda share: None) -> Upscaled:
         """Run all networks and the reduction. The depth map is that of the first network.
@@ -194,14 +241,15 @@ class PreparedChain:
         progress: called with the fraction that is done, in [0, 1]. Raises InputError as `Prepared.run`.
         """
         result = self._first.run(plan.first, progress=progress) if self._is_plain else self._run_all(plan, progress)
-        return replace(result, report=_as_requested(result.report, plan.target))
+        report = replace(_as_requested(result.report, plan.target), chosen_for=plan.chosen_for)
+        return replace(result, report=report)
 
     def _run_all(self, plan: ChainPlan, progress: Callable[[float], None]) -> Upscaled:
         """All networks, each at the first one's target, and the reduction."""
         start, picture, target = time.perf_counter(), self._picture, plan.first.target
         work = [height * width for height, width in self._sizes()]
         results: list[Upscaled] = []
-        for index, scale in enumerate(self._scales):
+        for index, upscaler in enumerate(self._upscalers):
             done, part = sum(work[:index]) / sum(work), work[index] / sum(work)
 
             def within(share: float, done: float = done, part: float = part) -> None:
@@ -210,7 +258,7 @@ class PreparedChain:
             if results:
                 before = results.pop()
                 assert before.picture is not None
-                prepared = self._chain.upscaler(scale).prepare(self._source(before.picture))
+                prepared = upscaler.prepare(self._source(before.picture))
                 step = prepared.plan(**vars(target))
                 results += [replace(before, image=None, picture=None), prepared.run(step, progress=within)]
             else:

@@ -119,6 +119,7 @@ class ChainPlan:
         scales: Of the networks.
         before, after: Height and width of the picture and of the output.
         bytes: Working memory of the run, including images.
+        chosen_for: Lossy format for which a network for photos was chosen; None if it was not.
     """
 
     target: Target
@@ -127,6 +128,7 @@ class ChainPlan:
     before: tuple[int, int]
     after: tuple[int, int]
     bytes: int
+    chosen_for: str | None = None
 
     @property
     def first(self) -> Plan:

@@ -100,6 +100,7 @@ class Report:
         seconds: From the decoded input to the decoded output; for a plan run separately, body and tail only.
         requested_seconds: Requested time; None if not given.
         time_model: What turned it into a budget; None if not given.
+        chosen_for: Lossy format of the input for which a network for photos was chosen; None if it was not.
     """
 
     model: str
@@ -130,6 +131,7 @@ class Report:
     frames: int = 1
     requested_seconds: float | None = None
     time_model: str | None = None
+    chosen_for: str | None = None
 
     @classmethod
     def of_frames(cls, reports: Sequence["Report"]) -> "Report":
