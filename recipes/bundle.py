@@ -1,4 +1,4 @@
-"""Put a trained network into the package, as src/adadsr/bundled/<network>-x<scale>.safetensors.
+"""Put a trained network into the package, as src/adadsr/bundled/<family>-x<scale>.safetensors.
 
 `python recipes/bundle.py RECIPE.yaml out/model.safetensors --valid DIR --summary TEXT --trained-on TEXT`
 
@@ -16,9 +16,10 @@ import numpy as np
 
 from adadsr import checkpoints
 from adadsr.checkpoints import sources
-from adadsr.datasets import load_pairs
+from adadsr.datasets import Pair, load_pairs
 from adadsr.networks import Model
 from adadsr.training import Recipe, default_cache, validate
+from adadsr.training.validation import as_jpeg
 
 LICENCE = "Apache-2.0"
 LONGEST_SUMMARY = 34
@@ -36,17 +37,18 @@ def main() -> None:
     add("--trained-on", metavar="TEXT", required=True, help="photos and their licences")
     add("--start", metavar="TEXT", help="the network that the run started from [default: start_from of the recipe]")
     add("--notice", metavar="TEXT", action="append", default=[], help="licence notice to pass on; repeatable")
+    add("--family", metavar="NAME", help="the name without its scale [default: network of the recipe]")
     given = parser.parse_args()
     recipe, trained = Recipe.from_yaml(given.recipe), checkpoints.load(given.model)
     model = Model(trained.config, {name: _rounded(value) for name, value in trained.tensors.items()})
-    reached = validate(model, load_pairs(given.valid, recipe.scale, default_cache()))
-    name = f"{recipe.network}-x{recipe.scale}"
+    pairs = load_pairs(given.valid, recipe.scale, default_cache())
+    name = f"{given.family or recipe.network}-x{recipe.scale}"
     hours = checkpoints.read_header(given.model).metadata.get("hours of training", "")
     metadata = {
         "name": name,
         "summary": given.summary,
         "licence": LICENCE,
-        "quality": json.dumps({f"{100 * share:.0f}": round(value, 2) for share, value in reached.items()}),
+        "quality": _quality(model, pairs),
         "trained on": given.trained_on,
         "start": given.start or recipe.start_from,
         "hours of training": hours,
@@ -54,6 +56,9 @@ def main() -> None:
         "notices": "\n".join(given.notice),
     }
     target = sources.BUNDLED / f"{name}.safetensors"
+    if recipe.valid_jpeg:
+        compressed = [as_jpeg(pair, recipe.valid_jpeg) for pair in pairs]
+        metadata[f"quality, JPEG {recipe.valid_jpeg}"] = _quality(model, compressed)
     stated = {key: value for key, value in metadata.items() if value}
     checkpoints.save(model, target, dtype="float16", metadata=stated)
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, {metadata['quality']}")
@@ -62,6 +67,11 @@ def main() -> None:
 def _rounded(value: np.ndarray) -> np.ndarray:
     """A tensor as it will be after storage."""
     return value.astype(np.float16).astype(np.float32)
+
+
+def _quality(model: Model, pairs: list[Pair]) -> str:
+    """Percentage of the body -> mean PSNR-Y in dB, as JSON."""
+    return json.dumps({f"{100 * share:.0f}": round(value, 2) for share, value in validate(model, pairs).items()})
 
 
 def _summary(text: str) -> str:
