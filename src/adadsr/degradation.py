@@ -18,9 +18,9 @@ MCU = 16
 """Side in pixels of what a JPEG with subsampled chroma codes as a unit."""
 TWICE_SHARE = 0.2
 """Of the photos that `degrade_as_photo` compresses, those that were compressed before, as after an edit."""
-BLURRED_SHARE, NOISY_SHARE, COMPRESSED_SHARE = 0.2, 0.3, 0.9
+BLURRED_SHARE, NOISY_SHARE, COMPRESSED_SHARE = 0.1, 0.15, 0.95
 """Shares of photos that get each step of `degrade_as_photo`."""
-MOST_BLUR, MOST_NOISE = 0.7, 4.0
+MOST_BLUR, MOST_NOISE = 0.5, 3.0
 """Standard deviations: of the blur in LR pixels, of the noise in levels of 0..255."""
 LEAST_QUALITY, BEST_QUALITY = 30, 100
 """Range of the JPEG qualities of `degrade_as_photo`, both included."""
