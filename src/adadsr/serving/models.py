@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from adadsr import checkpoints
-from adadsr.checkpoints import DEFAULT_FAMILY, DEFAULT_SCALE
+from adadsr.checkpoints import DEFAULT_FAMILY, DEFAULT_SCALE, PHOTO_FAMILY
 from adadsr.errors import CheckpointError
 from adadsr.serving.settings import Settings
 from adadsr.upscaler import Chain, SharedMemory, Size, Upscaler
@@ -60,19 +60,28 @@ class Models:
         self._lock = threading.Lock()
 
     def chain(self, model: str | None, size: Size | None, threads: int | None = None) -> Chain:
-        """The networks for a request. model: a name or a family; None for the default. size: None for the model's.
+        """The networks for a request. model: a name or a family; None for the default, where pictures of lossy formats
+        take the networks for photos. size: None for the model's.
 
         threads: None for all. Raises CheckpointError for a model that is not offered.
         """
         wanted = model or DEFAULT_FAMILY
-        if wanted in self.offers:
-            offers = {self.offers[wanted].scale: self.offers[wanted]}
-        else:
-            offers = {each.scale: each for each in self.offers.values() if each.family == wanted}
+        named = self.offers.get(wanted)
+        offers = self._family(wanted) if named is None else {named.scale: named}
         if not offers:
             known = ", ".join(self.offers)
             raise CheckpointError(f"model={wanted}: not offered here; choose from {known}")
-        return Chain(self._loader(offers, threads), sorted(offers), size or Size(scale=min(offers)))
+        photos = {} if model else self._family(PHOTO_FAMILY)
+        return Chain(
+            self._loader(offers, threads),
+            sorted(offers),
+            size or Size(scale=min(offers)),
+            load_for_photos=self._loader(photos, threads) if photos.keys() >= offers.keys() else None,
+        )
+
+    def _family(self, family: str) -> dict[int, Offer]:
+        """The offers of a family by scale."""
+        return {each.scale: each for each in self.offers.values() if each.family == family}
 
     def warm_up(self) -> None:
         """Load the default model."""
