@@ -26,6 +26,7 @@ RANKS = {
     "graph": 1,
     "images": 1,
     "resize": 1,
+    "degradation": 1,
     "metrics": 1,
     "tiling": 1,
     "tensor_ops": 1,

@@ -103,7 +103,7 @@ def test_a_stage_learns_from_it(file: Path, tmp_path: Path) -> None:
     stage = stage_of(file, teacher_megapixels=0.001, teacher_weight=1.0)
     trainer = trainer_of(replace(RECIPE, stages=(stage,)), pairs)
     batch = trainer.sampler.batch(2, slice(0, 2))
-    minimised, reported = trainer._losses(stage, batch, None)
+    minimised, reported = trainer._losses(stage, batch, batch.lr, None)
     assert batch.target is not None
     expected = (trainer.forward(batch.lr).sr - batch.target[..., 1:-1, 1:-1]).abs().mean()
     torch.testing.assert_close(minimised, expected)

@@ -17,7 +17,7 @@ from adadsr.upscaler import timing
 from adadsr.upscaler.memory import DEFAULT_LIMIT
 from adadsr.upscaler.outlook import Outlook, Step
 from adadsr.upscaler.plan import ChainPlan, Plan, check_budget, enough_budget
-from adadsr.upscaler.report import Report, Target
+from adadsr.upscaler.report import Report, Target, combined
 from adadsr.upscaler.size import LARGEST_SCALE, Size, best_chain
 from adadsr.upscaler.sources import PictureSource, picture_bytes
 from adadsr.upscaler.upscaled import Upscaled
@@ -268,7 +268,7 @@ class PreparedChain:
         pixels = np.empty((*self._after, large.pixels.shape[2]), picture.pixels.dtype)
         reduce_samples(large.pixels, pixels, linear_colors=_colors(large) if self._chain.linear_light else 0)
         reduced_from = None if plan.reduced_from is None else plan.reduced_from[::-1]
-        report = _combined([result.report for result in results], self._after, reduced_from)
+        report = combined([result.report for result in results], self._after, reduced_from)
         report = replace(report, memory_bytes=self.bytes, seconds=time.perf_counter() - start)
         flat = pixels[..., 0] if pixels.shape[2] == 1 else pixels
         return Upscaled(flat, results[0].depth_map, report, replace(picture, pixels=pixels))
@@ -305,38 +305,3 @@ def _deep(picture: Picture) -> Picture:
     if picture.bits == 16:
         return picture
     return replace(picture, pixels=picture.pixels * np.uint16(_EIGHT_TO_SIXTEEN_BITS))
-
-
-def _combined(reports: Sequence[Report], size: tuple[int, ...], reduced_from: tuple[int, int] | None) -> Report:
-    """One report of all steps: costs and losses add up, shares and depths are means weighted by cost and by pixels."""
-    first, last = reports[0], reports[-1]
-    dense = [report.dense_gmacs for report in reports]
-    pixels = [report.input_size[0] * report.input_size[1] for report in reports]
-    names = list(dict.fromkeys(report.model for report in reports))
-    return replace(
-        first,
-        model=", ".join(names),
-        scale=size[1] / first.input_size[0],
-        networks=tuple(scale for report in reports for scale in report.networks),
-        reduced_from=reduced_from,
-        output_size=(size[1], size[0]),
-        precision=first.precision if len({report.precision for report in reports}) == 1 else "float32",
-        achieved_budget=_mean([report.achieved_budget for report in reports], dense),
-        mean_depth=_mean([report.mean_depth for report in reports], pixels),
-        predicted_loss=_total([report.predicted_loss for report in reports]),
-        executed_gmacs=sum(report.executed_gmacs for report in reports),
-        dense_gmacs=sum(dense),
-        parts={part: sum(report.parts[part] for report in reports) for part in last.parts},
-        tiles=sum(report.tiles for report in reports),
-        exact=all(report.exact for report in reports),
-    )
-
-
-def _total(losses: Sequence[float | None]) -> float | None:
-    """The sum of losses in dB, None if one is unknown."""
-    known = [loss for loss in losses if loss is not None]
-    return sum(known) if len(known) == len(losses) else None
-
-
-def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
-    return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)

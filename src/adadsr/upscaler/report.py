@@ -155,3 +155,38 @@ class Report:
             seconds=sum(each.seconds for each in reports),
             frames=count,
         )
+
+
+def combined(reports: Sequence[Report], size: tuple[int, ...], reduced_from: tuple[int, int] | None) -> Report:
+    """One report of all steps: costs and losses add up, shares and depths are means weighted by cost and by pixels."""
+    first, last = reports[0], reports[-1]
+    dense = [report.dense_gmacs for report in reports]
+    pixels = [report.input_size[0] * report.input_size[1] for report in reports]
+    names = list(dict.fromkeys(report.model for report in reports))
+    return replace(
+        first,
+        model=", ".join(names),
+        scale=size[1] / first.input_size[0],
+        networks=tuple(scale for report in reports for scale in report.networks),
+        reduced_from=reduced_from,
+        output_size=(size[1], size[0]),
+        precision=first.precision if len({report.precision for report in reports}) == 1 else "float32",
+        achieved_budget=_mean([report.achieved_budget for report in reports], dense),
+        mean_depth=_mean([report.mean_depth for report in reports], pixels),
+        predicted_loss=_total([report.predicted_loss for report in reports]),
+        executed_gmacs=sum(report.executed_gmacs for report in reports),
+        dense_gmacs=sum(dense),
+        parts={part: sum(report.parts[part] for report in reports) for part in last.parts},
+        tiles=sum(report.tiles for report in reports),
+        exact=all(report.exact for report in reports),
+    )
+
+
+def _total(losses: Sequence[float | None]) -> float | None:
+    """The sum of losses in dB, None if one is unknown."""
+    known = [loss for loss in losses if loss is not None]
+    return sum(known) if len(known) == len(losses) else None
+
+
+def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
+    return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
