@@ -28,6 +28,7 @@ class Refusal extends Error {
 export class HttpEngine {
   privacy = "Photos go to this service only, and it soon forgets them.";
   #base;
+  #default = "";
   #key = sessionStorage.getItem("key") ?? "";
 
   /** base: address of the service, with a slash at its end. */
@@ -41,7 +42,9 @@ export class HttpEngine {
   }
 
   async models() {
-    return (await this.#call("GET", "v1/models")).json();
+    const offers = await (await this.#call("GET", "v1/models")).json();
+    this.#default = offers.default;
+    return offers;
   }
 
   async prepare(file, watch = {}) {
@@ -54,7 +57,7 @@ export class HttpEngine {
   }
 
   async plan(prepared, choice) {
-    const query = (id) => `v1/plan?${new URLSearchParams({ ...asked(choice), image: id, depth_map: "true" })}`;
+    const query = (id) => `v1/plan?${new URLSearchParams({ ...this.#asked(choice), image: id, depth_map: "true" })}`;
     return (await this.#kept(prepared, (id) => this.#call("POST", query(id)))).json();
   }
 
@@ -69,7 +72,7 @@ export class HttpEngine {
     }, POLL_MILLISECONDS);
     try {
       const answer = await this.#kept(prepared, (id) =>
-        this.#call("POST", `v1/upscale?${new URLSearchParams({ ...asked(choice), image: id })}`, { signal }),
+        this.#call("POST", `v1/upscale?${new URLSearchParams({ ...this.#asked(choice), image: id })}`, { signal }),
       );
       const file = await answer.blob();
       const shown = SHOWN_TYPES.includes(file.type)
@@ -86,7 +89,7 @@ export class HttpEngine {
   }
 
   command(prepared, choice) {
-    const address = new URL(`v1/upscale?${new URLSearchParams(asked(choice))}`, this.#base);
+    const address = new URL(`v1/upscale?${new URLSearchParams(this.#asked(choice))}`, this.#base);
     const key = this.#key ? " -H 'Authorization: Bearer YOUR_KEY'" : "";
     const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
     return `curl -f${key} -F ${quoted(`image=@${prepared.name}`)} \\\n  ${quoted(address.href)} \\\n  -o ${quoted(
@@ -136,17 +139,19 @@ export class HttpEngine {
       request.send(file);
     });
   }
+
+  /** The query of a choice. The default family goes unnamed: then the service picks the network by the file's format. */
+  #asked({ family, scale, budget }) {
+    const query = family === this.#default ? {} : { model: family };
+    query.scale = String(scale);
+    if (budget < 1) query.budget = String(Number(budget.toFixed(4)));
+    return query;
+  }
 }
 
 function shaped(kept, file) {
   const { width, height, warnings, result_format: resultFormat } = kept;
   return { name: file.name || `image.${resultFormat}`, width, height, warnings, resultFormat };
-}
-
-function asked({ family, scale, budget }) {
-  const query = { model: family, scale: String(scale) };
-  if (budget < 1) query.budget = String(Number(budget.toFixed(4)));
-  return query;
 }
 
 function refusalOf(status, text) {
