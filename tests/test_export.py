@@ -225,3 +225,45 @@ def test_one_depth_per_pixel_is_refused():
 def test_forms_check_themselves(form, message):
     with pytest.raises(InputError, match=message):
         export.Form(**form)
+
+
+def photos(count: int, side: int = 64) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of LR and HR for a network of scale 2."""
+    return [(photo(side, side, seed)[::2, ::2].copy(), photo(side, side, seed)) for seed in range(count)]
+
+
+def bundled(tmp_path, int8, **form):
+    return export.export("edsr-baseline-x2", tmp_path / "out.onnx", export.Form(dense=True, **form), int8=int8)
+
+
+@pytest.mark.parametrize("form", [{}, {"image": "float32", "size": (32, 32)}])
+def test_int8_says_what_it_loses(tmp_path, form):
+    exported = bundled(tmp_path, export.Int8(photos(3), most_loss=5.0), **form)
+    kinds = Counter(node.op_type for node in onnx.load(exported.path).graph.node)
+    assert kinds["QuantizeLinear"] > 30
+    assert exported.bytes < 2e6
+    assert exported.loss is not None
+    assert abs(exported.loss) < 5
+    whole = verifying.load(exported.path.read_bytes(), "onnxruntime")(
+        verifying.inputs_of(photos(1)[0][0], export.Form(**{"image": "uint8", **form, "dense": True}), None)
+    )
+    assert whole["upscaled"].max() > 0
+
+
+def test_int8_that_loses_too_much_is_refused(tmp_path):
+    with pytest.raises(ExportError, match=r"int8 loses .* dB .* allow it with --int8-loss"):
+        bundled(tmp_path, export.Int8(photos(2), most_loss=-5.0))
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_int8_needs_photos_that_are_large_enough(tmp_path):
+    with pytest.raises(InputError, match="at least two"):
+        export.Int8(photos(1))
+    with pytest.raises(ExportError, match="a file for 100x100 needs larger ones"):
+        bundled(tmp_path, export.Int8(photos(2)), size=(100, 100))
+
+
+@pytest.mark.parametrize("form", [{}, {"dense": True, "half": True}])
+def test_int8_needs_a_dense_file(tmp_path, form):
+    with pytest.raises(InputError, match="int8 needs a dense file"):
+        export.export("edsr-baseline-x2", tmp_path / "out.onnx", export.Form(**form), int8=export.Int8(photos(2)))
