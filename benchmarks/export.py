@@ -55,7 +55,7 @@ def measure(case: str, runtime: str, rounds: int, threads: int) -> list[dict]:
     dense, adaptive = (verifying.load(content, runtime, threads) for content in contents)
     runners = {"dense": lambda: dense(verifying.inputs_of(image, FORM, None))}
     for share in SHARES:
-        inputs = verifying.inputs_of(image, FORM, budget_for(network, width, height, share))
+        inputs = verifying.inputs_of(image, FORM, verifying.Limits(budget_for(network, width, height, share)))
         runners[f"{share:.0%}"] = lambda inputs=inputs: adaptive(inputs)
     error = float(np.abs(runners["100%"]()["upscaled"] - runners["dense"]()["upscaled"]).max())
     if not error <= TOLERANCE:

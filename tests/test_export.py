@@ -49,8 +49,8 @@ def deep():
     return model, Upscaler(model), verifying.load(content_of(model), "onnxruntime")
 
 
-def run(deep, image, budget):
-    return deep[2](verifying.inputs_of(image, export.Form(), budget))
+def run(deep, image, budget, max_loss=0.0):
+    return deep[2](verifying.inputs_of(image, export.Form(), verifying.Limits(budget, max_loss)))
 
 
 @pytest.mark.parametrize("config", TILES, ids=lambda config: f"{config.kind}-x{config.scale}")
@@ -60,7 +60,7 @@ def test_an_adaptive_file_is_the_package(config, image):
     runtimes = export.RUNTIMES if config.scale == 2 else ["onnxruntime"]
     for difference in export.verify(content_of(model, form), model, form, list(runtimes)):
         assert difference.pixel < verifying.TOLERANCE
-        assert difference.runs == len(SMALL) * len(verifying.BUDGETS)
+        assert difference.runs == len(SMALL) * (len(verifying.BUDGETS) + 2 * len(verifying.LOSSES))
 
 
 @pytest.mark.parametrize("config", DENSE, ids=lambda config: config.kind)
@@ -117,6 +117,31 @@ def test_a_larger_budget_never_goes_less_deep(deep, budgets):
     assert shallow["share"] <= deeper["share"]
 
 
+@settings(max_examples=15)
+@given(losses=st.tuples(st.floats(0.001, 3.0), st.floats(0.001, 3.0)), budget=st.sampled_from([0.5, 0.8, 1.0]))
+def test_a_larger_loss_never_goes_deeper(deep, losses, budget):
+    strict, loose = (run(deep, photo(30, 22), budget, loss) for loss in sorted(losses))
+    assert (strict["depth_map"] >= loose["depth_map"]).all()
+    assert strict["predicted_loss"] <= loose["predicted_loss"]
+    if budget == 1:
+        assert loose["predicted_loss"][0] <= max(losses) * (1 + 1e-5)
+    else:
+        assert strict["share"] <= budget
+
+
+def test_the_loss_is_that_of_the_package(deep):
+    plan = deep[1].prepare(photo(30, 22)).plan(max_loss=0.3)
+    outputs = run(deep, photo(30, 22), 1.0, 0.3)
+    assert (outputs["depth_map"][0] == plan.depth_map).mean() > 0.95
+    assert outputs["predicted_loss"][0] == pytest.approx(plan.predicted_loss, abs=0.01)
+
+
+@pytest.mark.parametrize("max_loss", [0.0, -1.0, float("nan")])
+def test_a_loss_that_is_no_limit_spends_the_budget(deep, max_loss):
+    assert (run(deep, photo(16, 16), 0.7, max_loss)["depth_map"] == run(deep, photo(16, 16), 0.7)["depth_map"]).all()
+    assert run(deep, photo(16, 16), 1.0, max_loss)["share"][0] == 1
+
+
 @pytest.mark.parametrize("budget", [-1.0, 0.0, 0.01, float("nan")])
 def test_a_budget_that_cannot_be_met_runs_no_block(deep, budget):
     outputs, whole = run(deep, photo(16, 16), budget), run(deep, photo(16, 16), 1)
@@ -142,7 +167,7 @@ def products(model: Model, budget: float) -> int:
     options = onnxruntime.SessionOptions()
     options.enable_profiling = True
     session = onnxruntime.InferenceSession(content_of(model), options, providers=["CPUExecutionProvider"])
-    session.run(None, dict(verifying.inputs_of(photo(120, 120), export.Form(), budget)))
+    session.run(None, dict(verifying.inputs_of(photo(120, 120), export.Form(), verifying.Limits(budget))))
     with open(session.end_profiling()) as file:
         events = json.load(file)
     return Counter(event.get("args", {}).get("op_name") for event in events)["MatMul"]
@@ -200,3 +225,45 @@ def test_one_depth_per_pixel_is_refused():
 def test_forms_check_themselves(form, message):
     with pytest.raises(InputError, match=message):
         export.Form(**form)
+
+
+def photos(count: int, side: int = 64) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of LR and HR for a network of scale 2."""
+    return [(photo(side, side, seed)[::2, ::2].copy(), photo(side, side, seed)) for seed in range(count)]
+
+
+def bundled(tmp_path, int8, **form):
+    return export.export("edsr-baseline-x2", tmp_path / "out.onnx", export.Form(dense=True, **form), int8=int8)
+
+
+@pytest.mark.parametrize("form", [{}, {"image": "float32", "size": (32, 32)}])
+def test_int8_says_what_it_loses(tmp_path, form):
+    exported = bundled(tmp_path, export.Int8(photos(3), most_loss=5.0), **form)
+    kinds = Counter(node.op_type for node in onnx.load(exported.path).graph.node)
+    assert kinds["QuantizeLinear"] > 30
+    assert exported.bytes < 2e6
+    assert exported.loss is not None
+    assert abs(exported.loss) < 5
+    whole = verifying.load(exported.path.read_bytes(), "onnxruntime")(
+        verifying.inputs_of(photos(1)[0][0], export.Form(**{"image": "uint8", **form, "dense": True}), None)
+    )
+    assert whole["upscaled"].max() > 0
+
+
+def test_int8_that_loses_too_much_is_refused(tmp_path):
+    with pytest.raises(ExportError, match=r"int8 loses .* dB .* allow it with --int8-loss"):
+        bundled(tmp_path, export.Int8(photos(2), most_loss=-5.0))
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_int8_needs_photos_that_are_large_enough(tmp_path):
+    with pytest.raises(InputError, match="at least two"):
+        export.Int8(photos(1))
+    with pytest.raises(ExportError, match="a file for 100x100 needs larger ones"):
+        bundled(tmp_path, export.Int8(photos(2)), size=(100, 100))
+
+
+@pytest.mark.parametrize("form", [{}, {"dense": True, "half": True}])
+def test_int8_needs_a_dense_file(tmp_path, form):
+    with pytest.raises(InputError, match="int8 needs a dense file"):
+        export.export("edsr-baseline-x2", tmp_path / "out.onnx", export.Form(**form), int8=export.Int8(photos(2)))

@@ -53,7 +53,7 @@ def test_an_existing_file_is_kept(tiny):
         (("-o", "out.onnx", "--image", "int8"), "not one of uint8, float32"),
         (("-o", "out.onnx", "--size", "8x8"), "size without dense"),
         (("-o", "out.onnx", "--dense", "--size", "8"), "not a size such as"),
-        ((), "Missing option"),
+        ((), "pass a file with --output, or a folder with --web"),
     ],
 )
 def test_wrong_usage(arguments, message):

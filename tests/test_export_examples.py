@@ -42,7 +42,7 @@ def exported(tmp_path_factory) -> Path:
 def expected(exported: Path, budget: float) -> tuple[np.ndarray, float]:
     """The image and the share that the file gives in Python."""
     run = verifying.load(exported.read_bytes(), "onnxruntime")
-    outputs = run(verifying.inputs_of(IMAGE, export.Form(), budget))
+    outputs = run(verifying.inputs_of(IMAGE, export.Form(), verifying.Limits(budget)))
     return outputs["upscaled"][0].astype(int), float(outputs["share"][0])
 
 

@@ -38,8 +38,8 @@ async function run() {
     status.value = "Working";
     await new Promise(requestAnimationFrame); // shows the word first
     const start = performance.now();
-    const wanted = new ort.Tensor("float32", [Number(budget.value)], [1]);
-    const result = await (await session).run({ image: tensorOf(bitmap), budget: wanted });
+    const [wanted, all] = [Number(budget.value), 0].map((value) => new ort.Tensor("float32", [value], [1]));
+    const result = await (await session).run({ image: tensorOf(bitmap), budget: wanted, max_loss: all });
     const { data, dims } = result.upscaled;
     show(upscaled, dims[2], dims[1], (at) => data.subarray(3 * at, 3 * at + 3));
     const map = result.depth_map;

@@ -46,9 +46,8 @@ void upscale(
     const auto precision = ov::hint::inference_precision(ov::element::f32);
     ov::InferRequest request = core.compile_model(model, "CPU", precision).create_infer_request();
     request.set_tensor("image", image);
-    ov::Tensor share_to_spend(ov::element::f32, {1});
-    *share_to_spend.data<float>() = budget;
-    request.set_tensor("budget", share_to_spend);
+    *request.get_tensor("budget").data<float>() = budget;
+    *request.get_tensor("max_loss").data<float>() = 0;  // spend all of the budget
     request.infer();
     write_ppm(target, request.get_tensor("upscaled"));
     const ov::Tensor depths = request.get_tensor("depth_map");

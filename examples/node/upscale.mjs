@@ -34,6 +34,7 @@ const session = await ort.InferenceSession.create(model);
 const { upscaled, depth_map: depths, share } = await session.run({
   image: imageOf(PNG.sync.read(await readFile(source))),
   budget: new ort.Tensor("float32", [Number(budget)], [1]),
+  max_loss: new ort.Tensor("float32", [0], [1]), // spend all of the budget
 });
 await writeFile(target, pngOf(upscaled));
 const mean = depths.data.reduce((sum, depth) => sum + depth, 0) / depths.data.length;

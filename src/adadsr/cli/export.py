@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 from adadsr.cli.options import wrong_usage
 
 if TYPE_CHECKING:
-    from adadsr.export import Exported
+    from adadsr.export import Exported, Int8
 
 SUFFIX = ".onnx"
 
@@ -20,7 +21,22 @@ def export(
         str,
         typer.Argument(metavar="MODEL", help="Bundled model, checkpoint file, or Hugging Face id.", show_default=False),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.onnx", help="The file to write.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE.onnx", help="The file to write.", show_default=False)
+    ] = None,
+    web: Annotated[
+        Path | None,
+        typer.Option(
+            "--web",
+            metavar="DIR",
+            help="Write a page that upscales in the browser, for any web server.",
+            show_default=False,
+        ),
+    ] = None,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="With --web: the npm package onnxruntime-web; fetched by npm if not given."),
+    ] = None,
     image: Annotated[
         str,
         typer.Option(
@@ -36,6 +52,17 @@ def export(
         str | None,
         typer.Option(metavar="WxH", help="With --dense: the only size of input images, for fixed shapes."),
     ] = None,
+    int8: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="With --dense: convolutions in int8, calibrated on half of DIR's photos.",
+            show_default=False,
+        ),
+    ] = None,
+    int8_loss: Annotated[
+        float, typer.Option(metavar="DB", help="The most PSNR-Y that int8 may lose on the other half of the photos.")
+    ] = 0.1,
     verify: Annotated[
         bool,
         typer.Option(
@@ -51,13 +78,60 @@ def export(
     [b]Examples[/b]
       adadsr export adaedsr-baseline-x2 -o upscale.onnx --verify
       adadsr export edsr-baseline-x2 -o fixed.onnx --dense --size 512x512 --image float32
+      adadsr export adaedsr-baseline-x2 --web site
     """
+    if (output is None) == (web is None):
+        raise typer.BadParameter("pass a file with --output, or a folder with --web", param_hint="--output")
+    if web is not None:
+        _check_folder(web, overwrite)
+        unused = {"--image": image != "uint8", "--dense": dense, "--size": size, "--int8": int8, "--verify": verify}
+        _check_unused([option for option, given in unused.items() if given])
+        _export_site(model, web, half, runtime)
+        return
+    assert output is not None
     _check_output(output, overwrite)
     from adadsr import export as exporting
 
     with wrong_usage():
         form = exporting.Form(image, half=half, dense=dense, size=None if size is None else _parse_size(size))
-    _report(exporting.export(model, output, form, runtimes=list(exporting.RUNTIMES) if verify else ()))
+        calibration = None if int8 is None else _calibration(model, int8, int8_loss)
+        runtimes = list(exporting.RUNTIMES) if verify else ()
+        exported = exporting.export(model, output, form, runtimes=runtimes, int8=calibration)
+    _report(exported)
+
+
+def _calibration(model: str, folder: Path, most_loss: float) -> "Int8":
+    """Photos of a folder for int8."""
+    from adadsr import checkpoints
+    from adadsr.evaluation.benchmark import load_pair, open_benchmark
+    from adadsr.export import Int8
+
+    scale = checkpoints.load_model(model).config.scale
+    pairs = [load_pair(sample, scale) for sample in open_benchmark(folder, scale).samples]
+    return Int8([(pair.lr, pair.hr) for pair in pairs], most_loss)
+
+
+def _export_site(model: str, folder: Path, half: bool, runtime: Path | None) -> None:
+    from adadsr import export as exporting
+
+    site = exporting.export_site(model, folder, half=half, runtime=runtime)
+    typer.echo(f"{site.path}: {site.bytes / 1e6:.1f} MB")
+    typer.echo(f"  to try it: python -m http.server -d {shlex.quote(str(site.path))} -b 127.0.0.1")
+
+
+def _check_unused(given: list[str]) -> None:
+    """Refuse options that a page does not have."""
+    if given:
+        raise typer.BadParameter("does not apply to --web", param_hint=given[0])
+
+
+def _check_folder(folder: Path, overwrite: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise typer.BadParameter(f"{folder} is a file; pass a folder", param_hint="--web")
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise typer.BadParameter(f"{folder} has files; pass --overwrite to replace them", param_hint="--web")
+    if not folder.absolute().parent.is_dir():
+        raise typer.BadParameter(f"folder {folder.parent} does not exist; create it first", param_hint="--web")
 
 
 def _parse_size(text: str) -> tuple[int, int]:
@@ -80,6 +154,8 @@ def _check_output(output: Path, overwrite: bool) -> None:
 
 def _report(exported: "Exported") -> None:
     typer.echo(f"{exported.path}: {exported.bytes / 1e6:.1f} MB")
+    if exported.loss is not None:
+        typer.echo(f"  int8 loses {exported.loss:.3f} dB of PSNR-Y against float32")
     for each in exported.differences:
         typer.echo(
             f"  {each.runtime}: {each.runs} runs, pixels within {each.pixel:.4f} of 255, "

@@ -1,12 +1,14 @@
 """Networks as ONNX files of standard operators, which run at any size and budget in other runtimes.
 
 exporting     a model -> a checked file
-network       the whole graph
+site          a model -> a page that upscales in the browser;  web_runtime: what runs it there
+network       the whole graph;  pieces: the same in three, for images in tiles
 framing       image -> frame;  restoring: features -> image
-calibration   budget -> depth map;  pricing: depth map -> share of the cost
+calibration   budget and loss -> depth map;  pricing: depth map -> share of the cost
 body          the body at the tiles that a depth map needs;  tiles, winograd: what it is made of
 nodes, ops    graphs as Python expressions
 verifying     the file in its runtimes against the package
+quantising    dense files with convs in int8
 
 Needs the extra `export`.
 """
@@ -20,6 +22,8 @@ except ImportError as missing:
 
 from adadsr.export.exporting import Exported, export
 from adadsr.export.network import Form, to_onnx
+from adadsr.export.quantising import Int8
+from adadsr.export.site import Site, export_site
 from adadsr.export.verifying import RUNTIMES, Difference, verify
 
-__all__ = ["RUNTIMES", "Difference", "Exported", "Form", "export", "to_onnx", "verify"]
+__all__ = ["RUNTIMES", "Difference", "Exported", "Form", "Int8", "Site", "export", "export_site", "to_onnx", "verify"]

@@ -1,11 +1,36 @@
-"""From an adapter's scores to the depth map of a budget inside a graph, as `graph.calibration` does it."""
+"""From an adapter's scores to the depth map within limits inside a graph, as `graph.calibration` does it."""
 
+import math
 from typing import NamedTuple, Protocol
+
+import numpy as np
 
 from adadsr.errors import ExportError
 from adadsr.export.pricing import FramePrice
 from adadsr.export.values import DOUBLE, FLOAT, INDEX, INT, Value
 from adadsr.graph import NetworkWeights, calibration
+
+
+class Limits(NamedTuple):
+    """What a run may cost and must keep, scalars of DOUBLE.
+
+    budget: share of the dense network's cost; 1 or more is no limit. max_loss: predicted loss in dB at which a run need
+    not go deeper; 0 or less asks for all that the budget pays for.
+    """
+
+    budget: Value
+    max_loss: Value
+
+    @classmethod
+    def of(cls, budget: Value, max_loss: Value | None = None) -> "Limits":
+        """From scalars of FLOAT."""
+        loss = budget.nodes.constant(0, DOUBLE) if max_loss is None else max_loss.cast(DOUBLE)
+        return cls(budget.cast(DOUBLE), loss)
+
+    @property
+    def are_none(self) -> Value:
+        """Whether all may run."""
+        return (self.budget >= 1) & (self.max_loss > 0).is_not()
 
 
 class Family(Protocol):
@@ -16,6 +41,9 @@ class Family(Protocol):
 
     def depths(self, shift: Value) -> Value:
         """Whole blocks for a shift, (1, G, h, w) of INDEX."""
+
+    def predicted_loss(self, depths: Value) -> Value:
+        """PSNR in dB that a map loses, a scalar of DOUBLE; 0 if the adapter cannot tell."""
 
 
 class ErrorFamily:
@@ -28,10 +56,11 @@ class ErrorFamily:
         full = nodes.op("Exp", scores.slice([0], [1], [1]).clip(-most, most))
         slopes = nodes.op("Softplus", scores.slice([1], [n_blocks + 1], [1]))
         gains = full * nodes.op("CumSum", slopes, nodes.constant(1, INT), reverse=1)
-        gains = gains.maximum(calibration.LEAST_GAIN)
-        flat = gains.sum(1).unsqueeze(1) < calibration.FLAT_GAIN
-        shared = (gains * flat.cast(FLOAT)).sum(2, 3) / flat.cast(FLOAT).sum(2, 3).maximum(1)
-        self._gains = nodes.where(flat, shared.unsqueeze(2, 3), gains)
+        self._predicted = gains.maximum(calibration.LEAST_GAIN)
+        self._full_error = full.cast(DOUBLE).sum()
+        flat = self._predicted.sum(1).unsqueeze(1) < calibration.FLAT_GAIN
+        shared = (self._predicted * flat.cast(FLOAT)).sum(2, 3) / flat.cast(FLOAT).sum(2, 3).maximum(1)
+        self._gains = nodes.where(flat, shared.unsqueeze(2, 3), self._predicted)
 
     def bounds(self) -> tuple[Value, Value]:
         low, high = (
@@ -44,6 +73,14 @@ class ErrorFamily:
         deep = (self._gains >= nodes.op("Exp", -shift).cast(FLOAT)).cast(INDEX).sum(1).unsqueeze(1)
         return nodes.op("Expand", deep, nodes.ints(1, self._n_groups, 1, 1))
 
+    def predicted_loss(self, depths: Value) -> Value:
+        nodes = self._gains.nodes
+        number = nodes.count(self._gains.size(1)).cast(INDEX).reshape(1, -1, 1, 1)
+        is_left = number >= depths.slice([0], [1], [1])
+        lost = (self._predicted * is_left.cast(FLOAT)).sum(1).cast(DOUBLE).sum()
+        loss: Value = nodes.op("Log", lost / self._full_error + 1) * (10 / math.log(10))
+        return loss
+
 
 def family_for(network: NetworkWeights, scores: Value) -> Family:
     """The maps for scores in a graph. Raises ExportError for an adapter whose scores are depths."""
@@ -53,37 +90,60 @@ def family_for(network: NetworkWeights, scores: Value) -> Family:
 
 
 class Calibrated(NamedTuple):
-    """A depth map, (1, G, h, w) of INDEX, and its cost as a share of the dense network's, DOUBLE."""
+    """A depth map, (1, G, h, w) of INDEX.
+
+    share: its cost as a share of the dense network's. predicted_loss: in dB. Both are scalars of DOUBLE.
+    """
 
     depths: Value
     share: Value
+    predicted_loss: Value
 
 
-def fit_budget(family: Family, price: FramePrice, budget: Value) -> Calibrated:
-    """The deepest map that costs at most the budget, DOUBLE; see `calibration.fit_cost`."""
+def fit(family: Family, price: FramePrice, limits: Limits) -> Calibrated:
+    """The shallowest map within the loss, or the deepest one within the budget, whichever costs less.
+
+    See `calibration.fit_loss` and `calibration.fit_cost`.
+    """
+    nodes, bounds = limits.budget.nodes, family.bounds()
+    budget = nodes.where(limits.budget >= 1, math.inf, limits.budget)
 
     def halve(low: Value, high: Value) -> list[Value]:
         middle = (low + high) / 2
-        fits = price.share(family.depths(middle)) <= budget
-        return [low.nodes.where(fits, middle, low), low.nodes.where(fits, high, middle)]
+        return _half(low, middle, high, price.share(family.depths(middle)) <= budget)
 
-    low, high = budget.nodes.repeat(family.bounds(), halve, times=calibration.SHIFT_STEPS)
-    shallow, deep = family.depths(low), family.depths(high)
-    depths = _split_equal(shallow, deep, price, budget)
-    return Calibrated(depths, price.share(depths))
+    low, high = nodes.repeat(bounds, halve, times=calibration.SHIFT_STEPS)
+    enough = _enough(family, bounds, limits.max_loss)
+    shallow, deep = family.depths(low.minimum(enough)), family.depths(high)
+    is_wasteful = (enough > low) & ((budget - price.share(shallow)) > calibration.TOLERANCE)
+    depths = _split_equal(shallow, deep, price, budget, is_wasteful)
+    return Calibrated(depths, price.share(depths), family.predicted_loss(depths))
 
 
-def _split_equal(shallow: Value, deep: Value, price: FramePrice, budget: Value) -> Value:
-    """`deep` at the first positions in raster order, as many as the budget allows, if it leaves much unspent."""
+def _enough(family: Family, bounds: tuple[Value, Value], most: Value) -> Value:
+    """The smallest shift at which the predicted loss is at most `most`, in dB; infinite for 0 or less."""
+    nodes = most.nodes
+
+    def bisected() -> list[Value]:
+        def halve(low: Value, high: Value) -> list[Value]:
+            middle = (low + high) / 2
+            return _half(low, middle, high, family.predicted_loss(family.depths(middle)) > most)
+
+        return nodes.repeat(bounds, halve, times=calibration.SHIFT_STEPS)[1:]
+
+    (shift,) = nodes.branch(most > 0, bisected, lambda: [nodes.constant(np.inf, DOUBLE)])
+    return shift
+
+
+def _split_equal(shallow: Value, deep: Value, price: FramePrice, budget: Value, is_wasteful: Value) -> Value:
+    """`deep` at the first positions in raster order, as many as the budget allows; none unless `is_wasteful`."""
     nodes = budget.nodes
     height, width = shallow.size(2), shallow.size(3)
     order = nodes.count(height * width).reshape(height, width)
-    is_wasteful = (budget - price.share(shallow)) > calibration.TOLERANCE
 
     def halve(low: Value, high: Value) -> list[Value]:
         middle = (low + high) // 2
-        fits = price.share(nodes.where(order < middle, deep, shallow)) <= budget
-        return [nodes.where(fits, middle, low), nodes.where(fits, high, middle)]
+        return _half(low, middle, high, price.share(nodes.where(order < middle, deep, shallow)) <= budget)
 
     def goes_on(low: Value, high: Value) -> Value:
         return is_wasteful & ((high - low) > 1)
@@ -91,3 +151,9 @@ def _split_equal(shallow: Value, deep: Value, price: FramePrice, budget: Value) 
     first = nodes.constant(0, INT), height * width
     low, _ = nodes.repeat(first, halve, condition=goes_on)
     return nodes.where(order < low, deep, shallow)
+
+
+def _half(low: Value, middle: Value, high: Value, is_below: Value) -> list[Value]:
+    """The upper half of an interval if its boundary lies there, otherwise the lower one."""
+    where = low.nodes.where
+    return [where(is_below, middle, low), where(is_below, high, middle)]

@@ -10,18 +10,20 @@ from typing import NamedTuple
 import numpy as np
 
 from adadsr import atomic, checkpoints
-from adadsr.errors import ExportError
+from adadsr.errors import ExportError, InputError
 from adadsr.export.network import Form, to_onnx
+from adadsr.export.quantising import Int8, quantise
 from adadsr.export.verifying import Difference, verify
 from adadsr.networks import Model
 
 
 class Exported(NamedTuple):
-    """What was written. differences: what `verify` saw, one of each runtime."""
+    """What was written. differences: what `verify` saw, one of each runtime. loss: that of int8, see `Quantised`."""
 
     path: Path
     bytes: int
     differences: tuple[Difference, ...]
+    loss: float | None = None
 
 
 def export(
@@ -30,6 +32,7 @@ def export(
     form: Form | None = None,
     *,
     runtimes: Sequence[str] = (),
+    int8: Int8 | None = None,
 ) -> Exported:
     """Write a model as ONNX, completely or not at all.
 
@@ -38,24 +41,35 @@ def export(
         path: The file to write; it is replaced if it exists.
         form: The form of the file; None for the defaults.
         runtimes: Runtimes in which the file is compared with the package before it is kept; see `verify`.
+        int8: Quantise a dense network, and measure what it loses.
 
     Raises:
-        ExportError: The network cannot be exported, the file differs from the network, or writing fails.
+        ExportError: The network cannot be exported, the file differs from the network or loses too much, or writing
+            fails.
+        InputError: int8 without a dense form, or with float16 or a comparison.
         CheckpointError: The model does not exist, or its file is corrupt.
         MissingDependencyError: A runtime is not installed.
     """
-    path, form = Path(path), form or Form()
-    model = checkpoints.load_model(source)
-    if form.half:
-        model = _rounded(model)
-    content = to_onnx(model.weights(), form, _metadata(source, model)).SerializeToString()
+    path, form, loss = Path(path), form or Form(), None
+    if int8 is not None and (not form.dense or form.half or runtimes):
+        raise InputError("int8 needs a dense file in float32, and is measured instead of compared")
+    model = load_model(source, half=form.half)
+    content = to_onnx(model.weights(), form, metadata_of(source, model)).SerializeToString()
     differences = verify(content, model, form, runtimes)
+    if int8 is not None:
+        content, loss = quantise(content, form, int8)
     try:
         with atomic.replacing(path) as hidden:
             hidden.write_bytes(content)
     except OSError as error:
         raise ExportError(f"{path}: cannot write ({error.strerror}); choose another path") from error
-    return Exported(path, len(content), differences)
+    return Exported(path, len(content), differences, loss)
+
+
+def load_model(source: str | os.PathLike[str], *, half: bool) -> Model:
+    """A model; half: with weights that float16 can hold. Raises ExportError, CheckpointError."""
+    model = checkpoints.load_model(source)
+    return _rounded(model) if half else model
 
 
 def _rounded(model: Model) -> Model:
@@ -68,7 +82,7 @@ def _rounded(model: Model) -> Model:
     return Model(model.config, {name: tensor.astype(np.float32) for name, tensor in halves.items()})
 
 
-def _metadata(source: str | os.PathLike[str], model: Model) -> dict[str, str]:
+def metadata_of(source: str | os.PathLike[str], model: Model) -> dict[str, str]:
     """What the file says about its origin: the header of the checkpoint, licence and provenance included."""
     header = checkpoints.model_metadata(source)
     own = {"name": checkpoints.model_name(source), "config": json.dumps(asdict(model.config))}

@@ -24,15 +24,18 @@ class ImageType(NamedTuple):
         """Shape of an image of this size."""
         return (1, height, width, 3) if self.is_bytes else (1, 3, height, width)
 
+    def channels_first(self, image: Value) -> Value:
+        """An image as it enters, (1, 3, H, W)."""
+        return image.transpose(0, 3, 1, 2) if self.is_bytes else image
+
 
 IMAGE_TYPES = {each.name: each for each in (ImageType("uint8", True), ImageType("float32", False))}
 """Name -> type of images."""
 
 
-class Framed(NamedTuple):
-    """An image in its frame. lr: (1, 3, h, w) in 0..255. height, width: of the image. border: of the frame."""
+class FrameSize(NamedTuple):
+    """Sizes of an image in its frame. height, width: of the image. border: of the frame."""
 
-    lr: Value
     height: Side
     width: Side
     border: int
@@ -56,22 +59,26 @@ class Framed(NamedTuple):
         return depth_map
 
 
+def border_of(network: NetworkWeights) -> int:
+    """Width of the border around images, in LR pixels."""
+    return Frame.of(1, 1, "reflect", network).border
+
+
 def frame_image(
     image: Value, kind: ImageType, network: NetworkWeights, height: int | None = None, width: int | None = None
-) -> Framed:
-    """The frame of an image that enters the graph; height, width: None if it may have any size."""
-    if kind.is_bytes:
-        image = image.transpose(0, 3, 1, 2)
-    border = Frame.of(1, 1, "reflect", network).border
-    framed = Framed(image, height or image.size(2), width or image.size(3), border)
+) -> tuple[Value, FrameSize]:
+    """An image that enters the graph, in its frame: (1, 3, h, w) in 0..255; height, width: None for any size."""
+    image = kind.channels_first(image)
+    border = border_of(network)
+    frame = FrameSize(height or image.size(2), width or image.size(3), border)
     if height is not None and width is not None and min(height, width) > border:
         # An operator that runtimes with fixed shapes know; it cannot reflect a side more than once.
         image = image.cast(FLOAT)
         sides = image.nodes.ints(0, 0, border, border, 0, 0, border, border)
-        return framed._replace(lr=image.nodes.op("Pad", image, sides, mode="reflect"))
-    for axis, side in ((2, framed.height), (3, framed.width)):
+        return image.nodes.op("Pad", image, sides, mode="reflect"), frame
+    for axis, side in ((2, frame.height), (3, frame.width)):
         image = image.take(_reflected(image.nodes, side, border), axis)
-    return framed._replace(lr=image.cast(FLOAT))
+    return image.cast(FLOAT), frame
 
 
 def _reflected(nodes: Nodes, side: Side, border: int) -> Value:

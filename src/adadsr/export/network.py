@@ -1,6 +1,6 @@
 """A network as an ONNX model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,8 @@ from onnx import helper
 from adadsr import __version__
 from adadsr.errors import ExportError, InputError
 from adadsr.export.body import run_body
-from adadsr.export.calibration import Calibrated, family_for, fit_budget
-from adadsr.export.framing import IMAGE_TYPES, Framed, frame_image
+from adadsr.export.calibration import Calibrated, Limits, family_for, fit
+from adadsr.export.framing import IMAGE_TYPES, FrameSize, frame_image
 from adadsr.export.nodes import IR_VERSION, OPSET, Nodes, Port
 from adadsr.export.ops import NodeOps
 from adadsr.export.pricing import FramePrice
@@ -19,6 +19,9 @@ from adadsr.export.restoring import restore_image
 from adadsr.export.values import DOUBLE, FLOAT, INDEX, Value
 from adadsr.graph import NetworkWeights
 from adadsr.graph.parts import AdapterWeights
+
+LIMITS = ("budget", "max_loss")
+"""Inputs of adaptive networks, (1,) in float32; `max_loss` only if the adapter predicts errors."""
 
 
 @dataclass(frozen=True)
@@ -44,36 +47,55 @@ class Form:
             raise InputError(f"size={self.size[0]}x{self.size[1]} must be at least 1x1")
 
 
+def limits_of(network: NetworkWeights, form: Form) -> tuple[str, ...]:
+    """The inputs of a file that limit what it computes; see `LIMITS`."""
+    if network.adapter is None or form.dense:
+        return ()
+    return LIMITS if network.adapter.predicts_errors else LIMITS[:1]
+
+
 def to_onnx(network: NetworkWeights, form: Form, metadata: Mapping[str, str]) -> onnx.ModelProto:
     """The model. metadata: what it says about itself. Raises ExportError, which names the part that cannot be exported.
 
-    Input `image`, and for adaptive networks `budget`, (1,) in float32. Output `upscaled`, and for adaptive networks
-    `depth_map`, (1, G, ceil(H/t), ceil(W/t)) in float32, in blocks, and `share`, (1,) in float32: the executed share of
-    the dense network's cost.
+    Input `image`, and for adaptive networks `limits_of` them. Output `upscaled`, and for adaptive networks
+    `depth_map`, (1, G, ceil(H/t), ceil(W/t)) in float32, in blocks; `share`, (1,) in float32: the executed share of
+    the dense network's cost; and `predicted_loss`, (1,) in float32, in dB, if the adapter predicts errors.
     """
-    if network.square > 1:
-        raise ExportError(f"{network.kind} begins with PixelUnshuffle, which cannot be exported")
+    check_head(network)
     nodes, kind = Nodes(half=form.half), IMAGE_TYPES[form.image]
     image = nodes.input("image", np.uint8 if kind.is_bytes else np.float32)
     width, height = form.size or (None, None)
-    framed = frame_image(image, kind, network, height, width)
+    lr, frame = frame_image(image, kind, network, height, width)
     inputs = [Port("image", image, kind.shape(height or "height", width or "width"))]
     ops = NodeOps(nodes)
-    lr = network.head.normalise(ops, framed.lr)
-    z0 = network.head.run(ops, framed.lr)
+    z0 = network.head.run(ops, lr)
     outputs: list[Port] = []
     if network.adapter is None or form.dense:
         z = network.body.run(ops, z0)
     else:
-        budget = nodes.input("budget", FLOAT)
-        inputs.append(Port("budget", budget, (1,)))
-        z, outputs = _adaptive_body(network, network.adapter, framed, z0, budget.reshape())
-    upscaled = restore_image(network, framed, z, lr, kind)
+        limits = [Port(name, nodes.input(name, FLOAT), (1,)) for name in limits_of(network, form)]
+        inputs += limits
+        z, outputs = _adaptive_body(
+            network, network.adapter, frame, z0, Limits.of(*(port.value.reshape() for port in limits))
+        )
+    upscaled = restore_image(network, frame, z, network.head.normalise(ops, lr), kind)
     scaled = [side and side * network.scale for side in (height, width)]
     outputs.insert(0, Port("upscaled", upscaled, kind.shape(scaled[0] or "out_height", scaled[1] or "out_width")))
-    graph = nodes.finish(network.kind, inputs, outputs)
+    return model_of(nodes, network.kind, inputs, outputs, metadata)
+
+
+def check_head(network: NetworkWeights) -> None:
+    """Raise ExportError for a head that sees squares of pixels."""
+    if network.square > 1:
+        raise ExportError(f"{network.kind} begins with PixelUnshuffle, which cannot be exported")
+
+
+def model_of(
+    nodes: Nodes, name: str, inputs: Sequence[Port], outputs: Sequence[Port], metadata: Mapping[str, str]
+) -> onnx.ModelProto:
+    """A graph as a model. metadata: see `to_onnx`."""
     model = helper.make_model(
-        graph,
+        nodes.finish(name, inputs, outputs),
         producer_name="adadsr",
         producer_version=__version__,
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -84,41 +106,50 @@ def to_onnx(network: NetworkWeights, form: Form, metadata: Mapping[str, str]) ->
 
 
 def _adaptive_body(
-    network: NetworkWeights, adapter: AdapterWeights, framed: Framed, z0: Value, budget: Value
+    network: NetworkWeights, adapter: AdapterWeights, frame: FrameSize, z0: Value, limits: Limits
 ) -> tuple[Value, list[Port]]:
-    """Features after the body, and the outputs of depth map and share."""
-    if network.depth_tile == 1:
-        raise ExportError(f"{network.kind} has one depth per pixel, which cannot be exported; export one with tiles")
-    nodes = z0.nodes
-    height, width = framed.size
+    """Features after the body, and the outputs of the plan."""
+    tile = network.depth_tile
+
+    def calibrated() -> Calibrated:
+        scores = adapter.run(NodeOps(z0.nodes), z0, z0.nodes.constant([0], FLOAT))
+        edge = frame.border // tile
+        scores = scores.slice([edge, edge], [side + edge for side in frame.map_size(tile)], [2, 3])
+        return fit(family_for(network, scores), price_of(network, frame), limits)
+
+    plan = plan_within(network, frame, limits, calibrated)
+    height, width = frame.size
+    z = run_body(network.body, z0, frame.extended_map(plan.depths, tile), height, width)
+    return z, plan_ports(network, plan)
+
+
+def plan_within(
+    network: NetworkWeights, frame: FrameSize, limits: Limits, calibrated: Callable[[], Calibrated]
+) -> Calibrated:
+    """Full depth if there is no limit, otherwise what `calibrated` gives, which only then is computed."""
+    nodes = limits.budget.nodes
 
     def everything() -> list[Value]:
-        full = nodes.full(
-            nodes.constant(network.n_blocks, INDEX), 1, network.n_groups, *framed.map_size(network.depth_tile)
-        )
-        return [full, nodes.constant(1, DOUBLE)]
+        blocks = nodes.constant(network.n_blocks, INDEX)
+        full = nodes.full(blocks, 1, network.n_groups, *frame.map_size(network.depth_tile))
+        return [full, nodes.constant(1, DOUBLE), nodes.constant(0, DOUBLE)]
 
-    def calibrated() -> list[Value]:
-        return list(_calibrated(network, adapter, framed, z0, budget))
+    return Calibrated(*nodes.branch(limits.are_none, everything, lambda: list(calibrated())))
 
-    depths, share = nodes.branch(budget >= 1, everything, calibrated)
-    z = run_body(network.body, z0, framed.extended_map(depths, network.depth_tile), height, width)
-    varying = (1, network.n_groups, "map_height", "map_width")
-    return z, [
-        Port("depth_map", depths.cast(FLOAT), varying),
-        Port("share", share.cast(FLOAT).reshape(1), (1,)),
+
+def price_of(network: NetworkWeights, frame: FrameSize) -> FramePrice:
+    """The price of depth maps that the adapter makes."""
+    tile = network.depth_tile
+    height, width = ((side + (tile - 1)) // tile for side in frame.size)
+    return FramePrice(network, frame, (height * width).cast(DOUBLE) * network.require_adapter().macs(1, 1))
+
+
+def plan_ports(network: NetworkWeights, plan: Calibrated) -> list[Port]:
+    """The outputs that describe a plan."""
+    ports = [
+        Port("depth_map", plan.depths.cast(FLOAT), (1, network.n_groups, "map_height", "map_width")),
+        Port("share", plan.share.cast(FLOAT).reshape(1), (1,)),
     ]
-
-
-def _calibrated(
-    network: NetworkWeights, adapter: AdapterWeights, framed: Framed, z0: Value, budget: Value
-) -> Calibrated:
-    """The adapter's depth map for a budget below 1."""
-    nodes, tile = z0.nodes, network.depth_tile
-    scores = adapter.run(NodeOps(nodes), z0, nodes.constant([0], FLOAT))
-    edge = framed.border // tile
-    scores = scores.slice([edge, edge], [side + edge for side in framed.map_size(tile)], [2, 3])
-    height, width = ((side + (tile - 1)) // tile for side in framed.size)
-    macs = (height * width).cast(DOUBLE) * adapter.macs(1, 1)
-    price = FramePrice(network, framed, macs)
-    return fit_budget(family_for(network, scores), price, budget.cast(DOUBLE))
+    if network.require_adapter().predicts_errors:
+        ports.append(Port("predicted_loss", plan.predicted_loss.cast(FLOAT).reshape(1), (1,)))
+    return ports

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from adadsr.errors import ExportError
-from adadsr.export.framing import Framed
+from adadsr.export.framing import FrameSize
 from adadsr.export.values import DOUBLE, INDEX, Value
 from adadsr.graph import Block, NetworkWeights
 
@@ -24,22 +24,25 @@ class BlockCost(NamedTuple):
 
 
 class FramePrice:
-    """What depth maps of one image cost; maps are (1, G, h, w) of INDEX, without the frame's border."""
+    """What depth maps of one image cost; maps are (1, G, h, w) of INDEX, without the frame's border.
 
-    def __init__(self, network: NetworkWeights, framed: Framed, adapter_macs: Value) -> None:
+    dense: multiply-accumulates of the dense network, a scalar of DOUBLE.
+    """
+
+    def __init__(self, network: NetworkWeights, frame: FrameSize, adapter_macs: Value) -> None:
         """adapter_macs: of the image, DOUBLE."""
         self._network = network
         self._costs = [BlockCost.of(group.blocks) for group in network.body.groups]
         self._tile = network.depth_tile
-        self._repeats = self._border_tiles(framed)
-        height, width = (side.cast(DOUBLE) for side in framed.size)
+        self._repeats = self._border_tiles(frame)
+        height, width = (side.cast(DOUBLE) for side in frame.size)
         self._pixels = height * width
         convs = [group.conv for group in network.body.groups] + [network.body.conv]
         closing = sum(conv.macs for conv in convs if conv is not None)
-        self._fixed = self._pixels * (closing + network.head.macs(1, 1)) + self._tail_macs(framed)
+        self._fixed = self._pixels * (closing + network.head.macs(1, 1)) + self._tail_macs(frame)
         blocks = self._per_group("pixel_macs").sum() * network.n_blocks
         images = self._per_group("image_macs").sum() * network.n_blocks
-        self._dense = self._fixed + self._pixels * blocks + images
+        self.dense = self._fixed + self._pixels * blocks + images
         self._fixed = self._fixed + adapter_macs
 
     def share(self, depths: Value) -> Value:
@@ -50,24 +53,24 @@ class FramePrice:
         saved = (tiles * self._tile**2 - self._pixels) * depths.min(0, 2, 3).cast(DOUBLE)
         per_pixel = (positions - saved) * self._per_group("pixel_macs")
         per_image = depths.max(0, 2, 3).cast(DOUBLE) * self._per_group("image_macs")
-        share: Value = (self._fixed + (per_pixel + per_image).sum()) / self._dense
+        share: Value = (self._fixed + (per_pixel + per_image).sum()) / self.dense
         return share
 
     def _per_group(self, part: str) -> Value:
         """A cost of a block of each group, (G,) of DOUBLE."""
         return self._repeats.nodes.constant([getattr(cost, part) for cost in self._costs], DOUBLE)
 
-    def _tail_macs(self, framed: Framed) -> Value:
+    def _tail_macs(self, frame: FrameSize) -> Value:
         """The tail enlarges the image only, with the surroundings that its convs read."""
-        context = 2 * min(self._network.tail.reach, framed.border)
-        height, width = ((side + context).cast(DOUBLE) for side in (framed.height, framed.width))
+        context = 2 * min(self._network.tail.reach, frame.border)
+        height, width = ((side + context).cast(DOUBLE) for side in (frame.height, frame.width))
         macs: Value = height * width * self._network.tail.macs(1, 1)
         return macs
 
-    def _border_tiles(self, framed: Framed) -> Value:
+    def _border_tiles(self, frame: FrameSize) -> Value:
         """How many tiles of the frame have the depth of each tile of the image, (h, w): the border repeats its edge."""
-        extra = framed.border // self._tile
-        rows, columns = (_edge_repeats(side, extra) for side in framed.map_size(self._tile))
+        extra = frame.border // self._tile
+        rows, columns = (_edge_repeats(side, extra) for side in frame.map_size(self._tile))
         return rows.unsqueeze(1) * columns
 
 

@@ -1,7 +1,7 @@
 """From the features of a frame to the image that leaves a graph."""
 
 from adadsr.backends.native.tail_folding import EDGE_CASES, fold_tail
-from adadsr.export.framing import Framed, ImageType
+from adadsr.export.framing import FrameSize, ImageType
 from adadsr.export.ops import NodeOps
 from adadsr.export.values import BYTE, Value
 from adadsr.graph import NetworkWeights, ShuffleTail
@@ -11,13 +11,13 @@ INNER = EDGE_CASES.index((5, 2)) * (len(EDGE_CASES) + 1)
 """Index of the folded conv for pixels whose surroundings lie in the image."""
 
 
-def restore_image(network: NetworkWeights, framed: Framed, z: Value, lr: Value, kind: ImageType) -> Value:
+def restore_image(network: NetworkWeights, frame: FrameSize, z: Value, lr: Value, kind: ImageType) -> Value:
     """Tail, range and mean for the features of a frame, (1, C, h, w); the SR image as it leaves the graph.
 
     lr: the input of the head, (1, 3, h, w). The tail enlarges the image only.
     """
-    context = min(network.tail.reach, framed.border)
-    start, ends = framed.border - context, [side + framed.border + context for side in (framed.height, framed.width)]
+    context = min(network.tail.reach, frame.border)
+    start, ends = frame.border - context, [side + frame.border + context for side in (frame.height, frame.width)]
     z = z.slice([start, start], ends, [2, 3])
     ops = NodeOps(z.nodes)
     if isinstance(network.tail, ShuffleTail) and network.tail.reach == context:
@@ -25,7 +25,7 @@ def restore_image(network: NetworkWeights, framed: Framed, z: Value, lr: Value, 
     else:
         tail_output = network.tail.run(ops, z, lr.slice([start, start], ends, [2, 3]))
         crop = context * network.scale
-        sizes = [side * network.scale + crop for side in (framed.height, framed.width)]
+        sizes = [side * network.scale + crop for side in (frame.height, frame.width)]
         tail_output = tail_output.slice([crop, crop], sizes, [2, 3])
     sr: Value = network.head.denormalise(ops, tail_output).clip(0, FULL_RANGE)
     return sr.nodes.op("Round", sr).cast(BYTE).transpose(0, 2, 3, 1) if kind.is_bytes else sr

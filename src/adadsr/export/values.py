@@ -70,6 +70,10 @@ class Value:
     def __and__(self, other: "Value") -> "Value":
         return self.nodes.op("And", self, other)
 
+    def is_not(self) -> "Value":
+        """The opposite of a BOOL."""
+        return self.nodes.op("Not", self)
+
     def __matmul__(self, other: "Value") -> "Value":
         return self.nodes.op("MatMul", self, other)
 

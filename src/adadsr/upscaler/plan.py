@@ -249,10 +249,18 @@ def window_depths(network: NetworkWeights, layout: Layout, depth_map: DepthMap |
     blocks, unit = network.body.blocks, network.depth_tile
     if layout.is_whole or not network.has_exact_tiles or not any(block.is_sparse(unit) for block in blocks):
         return depths
-    # With tile resolution hidden features count as zero where a block does not run, so it must run where they are read.
-    hidden = max(stage.dilation for block in blocks for stage in block.stages) if network.depth_tile > 1 else 0
-    cap = depth_cap(tile, [block.reach for block in blocks], network.margin + hidden, network.depth_tile)[None]
+    margin = network.margin + hidden_reach(network)
+    cap = depth_cap(tile, [block.reach for block in blocks], margin, network.depth_tile)[None]
     return cap if depths is None else np.minimum(depths, cap)
+
+
+def hidden_reach(network: NetworkWeights) -> int:
+    """LR pixels around a position in which its block must run.
+
+    With tile resolution hidden features count as zero where a block does not run, so it must run where they are read.
+    """
+    stages = [stage for block in network.body.blocks for stage in block.stages]
+    return max(stage.dilation for stage in stages) if network.depth_tile > 1 else 0
 
 
 def tile_cost(network: NetworkWeights, tile: Tile, depths: DepthMap | None, *, head: bool) -> Cost:
