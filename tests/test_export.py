@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from adadsr.errors import BudgetError, ExportError, InputError
 from adadsr.networks import Model, NetworkConfig, tensor_shapes
 from graph_samples import config_of, random_values
 from upscaler_samples import DEEP, photo
+from upscaler_samples import model_of as initial_model_of
 
 REASON = "needs the extra `export`, which .ci/run installs"
 onnx = pytest.importorskip("onnx", reason=REASON)
@@ -22,6 +24,8 @@ openvino = pytest.importorskip("openvino", reason=REASON)
 from adadsr import export  # noqa: E402  (needs onnx)
 from adadsr.export import verifying  # noqa: E402
 
+DEEP_PIXELS = replace(DEEP, depth_tile=1)
+PIXELS = [config_of("edsr"), config_of("rcan"), config_of("edsr", scale=3)]
 TILES = [config_of("edsr", 4), config_of("rcan", 4), config_of("edsr", 4, scale=3), config_of("edsr", 4, scale=4)]
 DENSE = [config_of("esrgan"), config_of("compact"), NetworkConfig("rcan", 4, 8, 2, 2)]
 SMALL = ((1, 1), (5, 2), (33, 18), (70, 52))
@@ -61,6 +65,20 @@ def test_an_adaptive_file_is_the_package(config, image):
     for difference in export.verify(content_of(model, form), model, form, list(runtimes)):
         assert difference.pixel < verifying.TOLERANCE
         assert difference.runs == len(SMALL) * (len(verifying.BUDGETS) + 2 * len(verifying.LOSSES))
+
+
+@pytest.mark.parametrize("config", PIXELS, ids=lambda config: f"{config.kind}-x{config.scale}")
+def test_a_file_with_one_depth_per_pixel_is_the_package(config):
+    model, form = model_of(config), export.Form("float32")
+    runtimes = export.RUNTIMES if config.scale == 2 else ["onnxruntime"]
+    for difference in export.verify(content_of(model, form), model, form, list(runtimes)):
+        assert difference.pixel < verifying.TOLERANCE
+        assert difference.runs == len(SMALL) * len(verifying.BUDGETS)
+
+
+def test_a_deep_file_with_one_depth_per_pixel_is_the_package():
+    model, form = initial_model_of(DEEP_PIXELS), export.Form()
+    export.verify(content_of(model, form), model, form, ["onnxruntime"])
 
 
 @pytest.mark.parametrize("config", DENSE, ids=lambda config: config.kind)
@@ -167,7 +185,8 @@ def products(model: Model, budget: float) -> int:
     options = onnxruntime.SessionOptions()
     options.enable_profiling = True
     session = onnxruntime.InferenceSession(content_of(model), options, providers=["CPUExecutionProvider"])
-    session.run(None, dict(verifying.inputs_of(photo(120, 120), export.Form(), verifying.Limits(budget))))
+    limits = verifying.Limits(budget, 0.0 if model.config.depth_tile > 1 else None)
+    session.run(None, dict(verifying.inputs_of(photo(120, 120), export.Form(), limits)))
     with open(session.end_profiling()) as file:
         events = json.load(file)
     return Counter(event.get("args", {}).get("op_name") for event in events)["MatMul"]
@@ -180,6 +199,15 @@ def test_a_smaller_budget_computes_less(tmp_path, monkeypatch):
     assert counts[2] == blocks * 6 * chunks
     assert counts[0] == blocks * 6  # one chunk without an active tile
     assert counts[0] < counts[1] < 0.75 * counts[2]
+
+
+def test_a_smaller_budget_computes_less_with_one_depth_per_pixel(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    counts = [products(model_of(DEEP_PIXELS), budget) for budget in (0.0, 0.5, 0.9, 1.0)]
+    blocks, chunks = DEEP_PIXELS.n_resblocks, 128 * 128 // 512 + 1
+    assert counts[0] == 2 * blocks
+    assert counts[0] < counts[1] < counts[2] < 2 * blocks * chunks
+    assert counts[3] == 0  # dense convs
 
 
 def test_half_stores_what_the_rounded_network_computes(tmp_path):
@@ -209,9 +237,9 @@ def test_a_corrupt_file_is_refused():
         verifying.load(b"no model", "onnxruntime")
 
 
-def test_one_depth_per_pixel_is_refused():
-    with pytest.raises(ExportError, match="one depth per pixel"):
-        content_of(model_of(config_of("edsr", 1)))
+def test_blocks_that_cannot_be_sparse_are_refused():
+    with pytest.raises(ExportError, match="ResidualDenseBlock cannot be exported with a depth map"):
+        content_of(model_of(config_of("esrgan", 4)))
 
 
 @pytest.mark.parametrize(
