@@ -4,15 +4,18 @@
 first: the adaptive file at full budget against the dense one. Shares are of the body; the budget for a share also pays
 for head, adapter and tail. Figures are the dense file's median time over the adaptive one's. The last line is JSON.
 
-baseline is the bundled adaedsr-baseline-x2; adaedsr has 256 channels and 32 blocks of random weights.
+baseline is the bundled adaedsr-baseline-x2; pixels the same with random weights and one depth per pixel; adaedsr has
+256 channels and 32 blocks of random weights. The runtime browser is onnxruntime-web in chromium, with one thread and
+128x128 pixels; see `browser_runtime`.
 """
 
 import argparse
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from browser_runtime import open_browser
 from networks import random_model
 from peers import environment, spread, time_in_turns
 
@@ -28,10 +31,13 @@ TOLERANCE = 1e-2
 """Of 255, between the two files at full budget."""
 CASES: dict[str, tuple[Callable[[], Model], int, int]] = {
     "baseline": (lambda: checkpoints.load_model("adaedsr-baseline-x2"), 320, 180),
+    "pixels": (lambda: random_model(NetworkConfig("edsr", 2, 64, 16, adaptive=True)), 320, 180),
     "adaedsr": (lambda: random_model(NetworkConfig("edsr", 2, 256, 32, adaptive=True, depth_tile=4)), 160, 90),
 }
 """Name -> network, and width and height of the image."""
 FORM = export.Form("float32")
+BROWSER = "browser"
+BROWSER_SIDE = 128
 
 
 def budget_for(network: NetworkWeights, width: int, height: int, share: float) -> float:
@@ -46,16 +52,28 @@ def budget_for(network: NetworkWeights, width: int, height: int, share: float) -
 
 def measure(case: str, runtime: str, rounds: int, threads: int) -> list[dict]:
     """The rows of a case in a runtime."""
-    build, width, height = CASES[case]
+    build, *size = CASES[case]
     model = build()
+    if runtime != BROWSER:
+        return time_files(case, runtime, model, size, rounds, lambda file: verifying.load(file, runtime, threads))
+    with open_browser() as browser:
+        return time_files(case, runtime, model, [BROWSER_SIDE, BROWSER_SIDE], rounds, browser.load)
+
+
+def time_files(
+    case: str, runtime: str, model: Model, size: Sequence[int], rounds: int, load: Callable[[bytes], verifying.Run]
+) -> list[dict]:
+    """The rows of a model in a runtime. size: (width, height) of the image. load: a file into the runtime."""
+    width, height = size
     network, image = model.weights(), verifying.photo(height, width)
     contents = [
         export.to_onnx(network, form, {}).SerializeToString() for form in (export.Form(FORM.image, dense=True), FORM)
     ]
-    dense, adaptive = (verifying.load(content, runtime, threads) for content in contents)
+    dense, adaptive = map(load, contents)
+    max_loss = 0.0 if network.require_adapter().predicts_errors else None
     runners = {"dense": lambda: dense(verifying.inputs_of(image, FORM, None))}
     for share in SHARES:
-        inputs = verifying.inputs_of(image, FORM, verifying.Limits(budget_for(network, width, height, share)))
+        inputs = verifying.inputs_of(image, FORM, verifying.Limits(budget_for(network, width, height, share), max_loss))
         runners[f"{share:.0%}"] = lambda inputs=inputs: adaptive(inputs)
     error = float(np.abs(runners["100%"]()["upscaled"] - runners["dense"]()["upscaled"]).max())
     if not error <= TOLERANCE:
@@ -75,7 +93,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--runtimes", nargs="+", choices=export.RUNTIMES, default=list(export.RUNTIMES))
+    parser.add_argument("--runtimes", nargs="+", choices=[*export.RUNTIMES, BROWSER], default=list(export.RUNTIMES))
     arguments = parser.parse_args()
     rows = [
         row
