@@ -23,6 +23,9 @@ openvino = pytest.importorskip("openvino", reason=REASON)
 
 from adadsr import export  # noqa: E402  (needs onnx)
 from adadsr.export import verifying  # noqa: E402
+from adadsr.export.calibration import softplus  # noqa: E402
+from adadsr.export.network import model_of as model_of_graph  # noqa: E402
+from adadsr.export.nodes import Nodes, Port  # noqa: E402
 
 DEEP_PIXELS = replace(DEEP, depth_tile=1)
 PIXELS = [config_of("edsr"), config_of("rcan"), config_of("edsr", scale=3)]
@@ -178,6 +181,17 @@ def test_equal_scores_are_split_to_meet_the_budget(deep, value):
     image = np.full((40, 40, 3), value, np.uint8)
     expected = deep[1].prepare(image).plan(budget=0.6)
     assert run(deep, image, 0.6)["share"][0] == pytest.approx(expected.budget, abs=0.003)
+
+
+@pytest.mark.parametrize("runtime", export.RUNTIMES)
+def test_softplus_is_exact_where_it_is_tiny(runtime):
+    nodes = Nodes()
+    x = nodes.input("x", np.float32)
+    ports = [Port("x", x, ("n",))], [Port("y", softplus(x), ("n",))]
+    content = model_of_graph(nodes, "softplus", *ports, {}).SerializeToString()
+    values = np.linspace(-80, 80, 1001, dtype=np.float32)
+    found = verifying.load(content, runtime)({"x": values})["y"]
+    np.testing.assert_allclose(found, np.logaddexp(values.astype(np.float64), 0), rtol=2e-6)
 
 
 def products(model: Model, budget: float) -> int:

@@ -72,7 +72,7 @@ class ErrorFamily:
         nodes = scores.nodes
         self._n_groups, most = n_groups, calibration.LARGEST_LOG
         full = nodes.op("Exp", scores.slice([0], [1], [1]).clip(-most, most))
-        slopes = nodes.op("Softplus", scores.slice([1], [n_blocks + 1], [1]))
+        slopes = softplus(scores.slice([1], [n_blocks + 1], [1]))
         gains = full * nodes.op("CumSum", slopes, nodes.constant(1, INT), reverse=1)
         self._predicted = gains.maximum(calibration.LEAST_GAIN)
         self._full_error = full.cast(DOUBLE).sum()
@@ -103,6 +103,16 @@ class ErrorFamily:
         lost = (self._predicted * is_left.cast(FLOAT)).sum(1).cast(DOUBLE).sum()
         loss: Value = nodes.op("Log", lost / self._full_error + 1) * (10 / math.log(10))
         return loss
+
+
+def softplus(x: Value) -> Value:
+    """log(1 + exp(x)), exact also where it is tiny, for which OpenVINO's own operator gives noise.
+
+    log(1 + y) = 2 artanh(y / (2 + y)).
+    """
+    nodes = x.nodes
+    small = nodes.op("Exp", -nodes.op("Abs", x))
+    return nodes.op("Atanh", small / (small + 2)) * 2 + x.maximum(0)
 
 
 def family_for(network: NetworkWeights, scores: Value) -> Family:
