@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from adadsr import backends, batch, checkpoints, images
+from adadsr.cli import display
 from adadsr.errors import ImageFileError
 from adadsr.upscaler import Prepared
 from adadsr.upscaler.tiled_run import TiledRun
@@ -137,6 +138,13 @@ def test_wrong_options_end_before_any_output(here, arguments, status, message):
     assert message in " ".join(result.stderr.replace("│", " ").split())
     assert "Traceback" not in result.output
     assert not list((here).glob("out/*"))
+
+
+@pytest.mark.parametrize(
+    ("predicted", "shown"), [(None, ""), (0.0, ""), (3e-6, "< 0.01 dB"), (0.01, "0.01 dB"), (0.126, "0.13 dB")]
+)
+def test_small_losses_are_not_told_apart(predicted, shown):
+    assert display._loss(predicted) == (shown and f" at a predicted loss of {shown}")
 
 
 def test_a_dry_run_prints_the_plan_of_each_input_and_writes_nothing(here):

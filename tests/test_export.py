@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from adadsr.errors import BudgetError, ExportError, InputError
 from adadsr.networks import Model, NetworkConfig, tensor_shapes
 from graph_samples import config_of, random_values
 from upscaler_samples import DEEP, photo
+from upscaler_samples import model_of as initial_model_of
 
 REASON = "needs the extra `export`, which .ci/run installs"
 onnx = pytest.importorskip("onnx", reason=REASON)
@@ -21,7 +23,12 @@ openvino = pytest.importorskip("openvino", reason=REASON)
 
 from adadsr import export  # noqa: E402  (needs onnx)
 from adadsr.export import verifying  # noqa: E402
+from adadsr.export.calibration import softplus  # noqa: E402
+from adadsr.export.network import model_of as model_of_graph  # noqa: E402
+from adadsr.export.nodes import Nodes, Port  # noqa: E402
 
+DEEP_PIXELS = replace(DEEP, depth_tile=1)
+PIXELS = [config_of("edsr"), config_of("rcan"), config_of("edsr", scale=3)]
 TILES = [config_of("edsr", 4), config_of("rcan", 4), config_of("edsr", 4, scale=3), config_of("edsr", 4, scale=4)]
 DENSE = [config_of("esrgan"), config_of("compact"), NetworkConfig("rcan", 4, 8, 2, 2)]
 SMALL = ((1, 1), (5, 2), (33, 18), (70, 52))
@@ -61,6 +68,20 @@ def test_an_adaptive_file_is_the_package(config, image):
     for difference in export.verify(content_of(model, form), model, form, list(runtimes)):
         assert difference.pixel < verifying.TOLERANCE
         assert difference.runs == len(SMALL) * (len(verifying.BUDGETS) + 2 * len(verifying.LOSSES))
+
+
+@pytest.mark.parametrize("config", PIXELS, ids=lambda config: f"{config.kind}-x{config.scale}")
+def test_a_file_with_one_depth_per_pixel_is_the_package(config):
+    model, form = model_of(config), export.Form("float32")
+    runtimes = export.RUNTIMES if config.scale == 2 else ["onnxruntime"]
+    for difference in export.verify(content_of(model, form), model, form, list(runtimes)):
+        assert difference.pixel < verifying.TOLERANCE
+        assert difference.runs == len(SMALL) * len(verifying.BUDGETS)
+
+
+def test_a_deep_file_with_one_depth_per_pixel_is_the_package():
+    model, form = initial_model_of(DEEP_PIXELS), export.Form()
+    export.verify(content_of(model, form), model, form, ["onnxruntime"])
 
 
 @pytest.mark.parametrize("config", DENSE, ids=lambda config: config.kind)
@@ -162,12 +183,24 @@ def test_equal_scores_are_split_to_meet_the_budget(deep, value):
     assert run(deep, image, 0.6)["share"][0] == pytest.approx(expected.budget, abs=0.003)
 
 
+@pytest.mark.parametrize("runtime", export.RUNTIMES)
+def test_softplus_is_exact_where_it_is_tiny(runtime):
+    nodes = Nodes()
+    x = nodes.input("x", np.float32)
+    ports = [Port("x", x, ("n",))], [Port("y", softplus(x), ("n",))]
+    content = model_of_graph(nodes, "softplus", *ports, {}).SerializeToString()
+    values = np.linspace(-80, 80, 1001, dtype=np.float32)
+    found = verifying.load(content, runtime)({"x": values})["y"]
+    np.testing.assert_allclose(found, np.logaddexp(values.astype(np.float64), 0), rtol=2e-6)
+
+
 def products(model: Model, budget: float) -> int:
     """How many products a run makes."""
     options = onnxruntime.SessionOptions()
     options.enable_profiling = True
     session = onnxruntime.InferenceSession(content_of(model), options, providers=["CPUExecutionProvider"])
-    session.run(None, dict(verifying.inputs_of(photo(120, 120), export.Form(), verifying.Limits(budget))))
+    limits = verifying.Limits(budget, 0.0 if model.config.depth_tile > 1 else None)
+    session.run(None, dict(verifying.inputs_of(photo(120, 120), export.Form(), limits)))
     with open(session.end_profiling()) as file:
         events = json.load(file)
     return Counter(event.get("args", {}).get("op_name") for event in events)["MatMul"]
@@ -175,11 +208,20 @@ def products(model: Model, budget: float) -> int:
 
 def test_a_smaller_budget_computes_less(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    counts = [products(model_of(DEEP), budget) for budget in (0.0, 0.5, 1.0)]
+    counts = [products(model_of(DEEP), budget) for budget in (0.0, 0.5, 0.9, 1.0)]
     blocks, chunks = DEEP.n_resblocks, 32 * 32 // 128 + 1  # the last one has no tile, and stands for the border
-    assert counts[2] == blocks * 6 * chunks
     assert counts[0] == blocks * 6  # one chunk without an active tile
-    assert counts[0] < counts[1] < 0.75 * counts[2]
+    assert counts[0] < counts[1] < 0.75 * counts[2] < 0.75 * blocks * 6 * chunks
+    assert counts[3] == 0  # dense convs
+
+
+def test_a_smaller_budget_computes_less_with_one_depth_per_pixel(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    counts = [products(model_of(DEEP_PIXELS), budget) for budget in (0.0, 0.5, 0.9, 1.0)]
+    blocks, chunks = DEEP_PIXELS.n_resblocks, 128 * 128 // 512 + 1
+    assert counts[0] == 2 * blocks
+    assert counts[0] < counts[1] < counts[2] < 2 * blocks * chunks
+    assert counts[3] == 0  # dense convs
 
 
 def test_half_stores_what_the_rounded_network_computes(tmp_path):
@@ -209,9 +251,9 @@ def test_a_corrupt_file_is_refused():
         verifying.load(b"no model", "onnxruntime")
 
 
-def test_one_depth_per_pixel_is_refused():
-    with pytest.raises(ExportError, match="one depth per pixel"):
-        content_of(model_of(config_of("edsr", 1)))
+def test_blocks_that_cannot_be_sparse_are_refused():
+    with pytest.raises(ExportError, match="ResidualDenseBlock cannot be exported with a depth map"):
+        content_of(model_of(config_of("esrgan", 4)))
 
 
 @pytest.mark.parametrize(

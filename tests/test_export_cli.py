@@ -3,7 +3,6 @@
 import pytest
 
 from adadsr import checkpoints
-from adadsr.networks import NetworkConfig
 from cli_samples import call
 from upscaler_samples import CONFIGS, model_of
 
@@ -63,9 +62,8 @@ def test_wrong_usage(arguments, message):
 
 
 def test_a_network_that_cannot_be_exported_is_named(tiny):
-    config = NetworkConfig("edsr", 2, 8, 2, adaptive=True)
-    checkpoints.save(model_of(config), tiny / "pixels.safetensors")
-    result = call("export", "pixels.safetensors", "-o", "out.onnx")
+    checkpoints.save(model_of(CONFIGS["adaesrgan-tiles"]), tiny / "dense.safetensors")
+    result = call("export", "dense.safetensors", "-o", "out.onnx")
     assert result.exit_code == 1
-    assert "adaedsr has one depth per pixel" in result.output
+    assert "blocks of kind ResidualDenseBlock cannot be exported" in result.output
     assert not (tiny / "out.onnx").exists()

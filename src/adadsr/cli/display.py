@@ -12,6 +12,9 @@ from rich.text import Text
 from adadsr.batch import Jobs, Planned, Result, Status
 from adadsr.upscaler import ChainPlan
 
+LEAST_LOSS = 0.01
+"""In dB; smaller predicted losses are not told apart."""
+
 
 class _TimeLeft(ProgressColumn):
     """Time left at the mean speed so far: images are weighted by their pixels, so it is steady."""
@@ -180,8 +183,11 @@ def _chosen(lossy_format: str | None) -> str:
 
 
 def _loss(predicted: float | None) -> str:
-    """` at a predicted loss of 0.05 dB`; empty at full depth and if the loss is unknown."""
-    return f" at a predicted loss of {predicted:.2g} dB" if predicted else ""
+    """` at a predicted loss of 0.05 dB`, or of `< 0.01 dB`; empty at full depth and if the loss is unknown."""
+    if not predicted:
+        return ""
+    shown = f"{predicted:.2g}" if predicted >= LEAST_LOSS else f"< {LEAST_LOSS}"
+    return f" at a predicted loss of {shown} dB"
 
 
 def duration(seconds: float) -> str:

@@ -5,7 +5,8 @@ site          a model -> a page that upscales in the browser;  web_runtime: what
 network       the whole graph;  pieces: the same in three, for images in tiles
 framing       image -> frame;  restoring: features -> image
 calibration   budget and loss -> depth map;  pricing: depth map -> share of the cost
-body          the body at the tiles that a depth map needs;  tiles, winograd: what it is made of
+body          the body at the positions that a depth map needs;  active: which those are
+tiles         those of one depth per tile, winograd: convs there;  pixels: those of one depth per pixel
 nodes, ops    graphs as Python expressions
 verifying     the file in its runtimes against the package
 quantising    dense files with convs in int8

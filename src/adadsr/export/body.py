@@ -1,17 +1,15 @@
-"""The body at the tiles that a depth map needs, block by block."""
+"""The body at the positions that a depth map needs, block by block."""
 
 from collections.abc import Sequence
 
 from adadsr.errors import ExportError
+from adadsr.export.active import Order
 from adadsr.export.ops import NodeOps
-from adadsr.export.tiles import Active, TileOrder, order_tiles
+from adadsr.export.pixels import order_pixels
+from adadsr.export.tiles import order_tiles
 from adadsr.export.values import FLOAT, Value
-from adadsr.export.winograd import TileConv
 from adadsr.graph import Attention, BodyWeights, GroupWeights, ResidualBlock
 
-CHUNK = 128
-"""Tiles that run at once: few enough that their products stay in a processor's cache, and enough that reading the
-weights for each chunk, and starting its operators, does not show."""
 OFF = -1e30
 """Bias that makes ReLU zero."""
 
@@ -19,15 +17,28 @@ OFF = -1e30
 def run_body(body: BodyWeights, z0: Value, depths: Value, height: Value, width: Value) -> Value:
     """Features after the body, (1, C, h, w).
 
-    z0: the same before it. depths: (1, G, ceil(h/4), ceil(w/4)) of INDEX, in whole blocks. height, width: h, w.
+    z0: the same before it. depths: (1, G, ceil(h/t), ceil(w/t)) of INDEX, in whole blocks. height, width: h, w.
     """
+    # Some processors run dense convs faster than the same ones tile by tile, and all do so than pixel by pixel.
+    is_full = depths.min() >= body.n_blocks
+    (z,) = z0.nodes.branch(
+        is_full,
+        lambda: [body.run(NodeOps(z0.nodes), z0)],
+        lambda: [run_sparse_body(body, z0, depths, height, width)],
+    )
+    return z
+
+
+def run_sparse_body(body: BodyWeights, z0: Value, depths: Value, height: Value, width: Value) -> Value:
+    """The same without a dense body for full depth: see `run_body`."""
     ops, z = NodeOps(z0.nodes), z0
+    order_of = order_tiles if body.depth_tile > 1 else order_pixels
     for index, group in enumerate(body.groups):
         own = depths.slice([index], [index + 1], [1]).reshape(depths.size(2), depths.size(3))
-        order = order_tiles(own, height, width, CHUNK)
+        order = order_of(own, height, width)
         table = order.table(z)
         for number, block in enumerate(residual_blocks(group)):
-            table = TileBlock(block, order, number).run(table)
+            table = SparseBlock(block, order, number).run(table)
         start, z = z, order.features(table, height, width)
         if group.conv is not None:
             z = group.conv.run(ops, z) + start
@@ -44,23 +55,21 @@ def residual_blocks(group: GroupWeights) -> Sequence[ResidualBlock]:
     return blocks
 
 
-class TileBlock:
-    """A residual block at the tiles of an order that are deeper than its number."""
+class SparseBlock:
+    """A residual block at the positions of an order that are deeper than its number."""
 
-    def __init__(self, block: ResidualBlock, order: TileOrder, number: int) -> None:
-        nodes = order.depths.nodes
+    def __init__(self, block: ResidualBlock, order: Order, number: int) -> None:
         self._order, self._attention = order, block.attention
-        self._conv1, self._conv2 = (TileConv.of(nodes, conv, order.chunk) for conv in (block.conv1, block.conv2))
-        self._active = Active.of(order, number)
-        self._windows = order.windows.first(self._active.chunks)
+        self._conv1, self._conv2 = order.conv(block.conv1), order.conv(block.conv2)
+        self._at = order.positions(number)
 
     def run(self, table: Value) -> Value:
-        """The table of all features, (K, 16, m, C), after the block."""
+        """The table of all features after the block."""
         changed = self._changed(table, self._hidden(table))
-        return table.nodes.op("ScatterND", table, self._active.numbers.unsqueeze(1), changed)
+        return table.nodes.op("ScatterND", table, self._at.numbers.unsqueeze(-1), changed)
 
     def _hidden(self, table: Value) -> Value:
-        """Rows of the hidden features, which are zero outside the active tiles: (rows, C)."""
+        """Rows of the hidden features, which are zero outside the active positions: (rows, C)."""
         nodes, conv = table.nodes, self._conv1
         rows = table.reshape(-1, conv.inputs)
 
@@ -68,37 +77,37 @@ class TileBlock:
             bias = nodes.where(is_active.unsqueeze(1), conv.bias, OFF)
             return [nodes.op("Relu", conv.run(rows, windows) + bias)]
 
-        (hidden,) = nodes.map([self._windows, self._active.tiles], step)
+        (hidden,) = nodes.map([self._at.hidden.windows, self._at.hidden.members], step)
         return hidden.reshape(-1, conv.outputs)
 
     def _changed(self, table: Value, hidden: Value) -> Value:
-        """The chunks with active tiles after the block, (k, 16, m, C)."""
-        nodes, active = table.nodes, self._active
+        """The chunks with active positions after the block, (k, ..., m, C)."""
+        nodes, active = table.nodes, self._at.changed
         if self._attention is not None:
             return self._attended(table, hidden, self._attention)
 
-        def step(windows: Value, is_active: Value, number: Value) -> list[Value]:
-            return [table.take(number, 0) + self._update(hidden, windows, is_active)]
+        def step(windows: Value, is_active: Value, numbers: Value) -> list[Value]:
+            return [table.take(numbers, 0) + self._update(hidden, windows, is_active)]
 
-        (changed,) = nodes.map([self._windows, active.tiles, active.numbers], step)
+        (changed,) = nodes.map([active.windows, active.members, self._at.numbers], step)
         return changed
 
     def _attended(self, table: Value, hidden: Value, attention: Attention) -> Value:
-        nodes, active = table.nodes, self._active
-        inside = self._order.inside.first(active.chunks)
+        nodes, active = table.nodes, self._at.changed
+        inside = self._order.inside(active.chunks)
 
         def step(windows: Value, is_active: Value, inside: Value) -> list[Value]:
             update = self._update(hidden, windows, is_active)
             return [update, inside.reshape(1, -1) @ update.reshape(-1, self._conv2.outputs)]
 
-        update, sums = nodes.map([self._windows, active.tiles, inside], step)
+        update, sums = nodes.map([active.windows, active.members, inside], step)
         mean = sums.sum(0) / self._order.pixels.cast(FLOAT)
-        z, scale = table.first(active.chunks), attention.scale(NodeOps(nodes), mean)
+        z, scale = table.take(self._at.numbers, 0), attention.scale(NodeOps(nodes), mean)
         changed: Value = z + update * scale
         return changed
 
     def _update(self, hidden: Value, windows: Value, is_active: Value) -> Value:
-        """The change of a chunk, (16, m, C): zero at tiles that are not active."""
-        nodes, last = hidden.nodes, self._active.last
+        """The change of a chunk, (..., m, C): zero where it is not active."""
+        nodes, last = hidden.nodes, self._at.last
         seen = nodes.where(is_active, windows.minimum(last), last)
         return self._conv2.run(hidden, seen) + nodes.where(is_active.unsqueeze(1), self._conv2.bias, 0)

@@ -5,7 +5,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from adadsr.errors import ExportError
 from adadsr.export.pricing import FramePrice
 from adadsr.export.values import DOUBLE, FLOAT, INDEX, INT, Value
 from adadsr.graph import NetworkWeights, calibration
@@ -46,6 +45,25 @@ class Family(Protocol):
         """PSNR in dB that a map loses, a scalar of DOUBLE; 0 if the adapter cannot tell."""
 
 
+class PixelFamily:
+    """See `calibration.PixelDepths`; depths are rounded up, as `calibration.fit_cost` does."""
+
+    def __init__(self, scores: Value, n_blocks: int) -> None:
+        """scores: (1, G, h, w), the depths themselves."""
+        self._scores, self._n_blocks = scores, n_blocks
+
+    def bounds(self) -> tuple[Value, Value]:
+        most, least = self._scores.max().cast(DOUBLE), self._scores.min().cast(DOUBLE)
+        return -most - 1, -least + (self._n_blocks + 1)
+
+    def depths(self, shift: Value) -> Value:
+        raised = (self._scores + shift.cast(FLOAT)).clip(0, self._n_blocks)
+        return self._scores.nodes.op("Ceil", raised).cast(INDEX)
+
+    def predicted_loss(self, depths: Value) -> Value:
+        return self._scores.nodes.constant(0, DOUBLE)
+
+
 class ErrorFamily:
     """See `calibration.ErrorDepths`."""
 
@@ -54,7 +72,7 @@ class ErrorFamily:
         nodes = scores.nodes
         self._n_groups, most = n_groups, calibration.LARGEST_LOG
         full = nodes.op("Exp", scores.slice([0], [1], [1]).clip(-most, most))
-        slopes = nodes.op("Softplus", scores.slice([1], [n_blocks + 1], [1]))
+        slopes = softplus(scores.slice([1], [n_blocks + 1], [1]))
         gains = full * nodes.op("CumSum", slopes, nodes.constant(1, INT), reverse=1)
         self._predicted = gains.maximum(calibration.LEAST_GAIN)
         self._full_error = full.cast(DOUBLE).sum()
@@ -87,11 +105,28 @@ class ErrorFamily:
         return loss
 
 
+def softplus(x: Value) -> Value:
+    """log(1 + exp(x)), exact also where it is tiny, for which OpenVINO's own operator gives noise.
+
+    log(1 + y) = 2 artanh(y / (2 + y)).
+    """
+    nodes = x.nodes
+    small = nodes.op("Exp", -nodes.op("Abs", x))
+    return nodes.op("Atanh", small / (small + 2)) * 2 + x.maximum(0)
+
+
 def family_for(network: NetworkWeights, scores: Value) -> Family:
-    """The maps for scores in a graph. Raises ExportError for an adapter whose scores are depths."""
-    if not network.require_adapter().predicts_errors:
-        raise ExportError(f"the adapter of this {network.kind} has one depth per pixel, which cannot be exported")
-    return ErrorFamily(scores, network.n_blocks, network.n_groups)
+    """The maps for scores in a graph."""
+    if network.require_adapter().predicts_errors:
+        return ErrorFamily(scores, network.n_blocks, network.n_groups)
+    return PixelFamily(scores, network.n_blocks)
+
+
+def desired_depth(network: NetworkWeights, price: FramePrice, limits: Limits) -> Value:
+    """The depth for the adapter of one image, (1,) in blocks: the one that roughly spends the budget."""
+    share = 1 - (1 - limits.budget) * price.dense / price.body
+    known = limits.budget.nodes.where(share > 0, share, 0)  # 0 also where the budget is NaN
+    return (known.minimum(1) * network.n_blocks).cast(FLOAT).reshape(1)
 
 
 class Calibrated(NamedTuple):

@@ -10,7 +10,7 @@ from onnx import helper
 from adadsr import __version__
 from adadsr.errors import ExportError, InputError
 from adadsr.export.body import run_body
-from adadsr.export.calibration import Calibrated, Limits, family_for, fit
+from adadsr.export.calibration import Calibrated, Limits, desired_depth, family_for, fit
 from adadsr.export.framing import IMAGE_TYPES, FrameSize, frame_image
 from adadsr.export.nodes import IR_VERSION, OPSET, Nodes, Port
 from adadsr.export.ops import NodeOps
@@ -112,10 +112,10 @@ def _adaptive_body(
     tile = network.depth_tile
 
     def calibrated() -> Calibrated:
-        scores = adapter.run(NodeOps(z0.nodes), z0, z0.nodes.constant([0], FLOAT))
-        edge = frame.border // tile
+        price, edge = price_of(network, frame), frame.border // tile
+        scores = adapter.run(NodeOps(z0.nodes), z0, desired_depth(network, price, limits))
         scores = scores.slice([edge, edge], [side + edge for side in frame.map_size(tile)], [2, 3])
-        return fit(family_for(network, scores), price_of(network, frame), limits)
+        return fit(family_for(network, scores), price, limits)
 
     plan = plan_within(network, frame, limits, calibrated)
     height, width = frame.size

@@ -5,9 +5,14 @@ from typing import NamedTuple
 import numpy as np
 
 from adadsr.export.nodes import Nodes
-from adadsr.export.tiles import PIXELS, SEEN
 from adadsr.export.values import Value
 from adadsr.graph import ConvWeights
+
+TILE = 4
+"""Side of a tile in pixels."""
+WINDOW = TILE + 2
+"""Side of what a 3x3 conv reads for it."""
+PIXELS, SEEN = TILE**2, WINDOW**2
 
 # Of one dimension, for the points 0, 1, -1, 2, -2 and infinity.
 _INPUT = (
@@ -29,7 +34,7 @@ def _both(matrix: tuple[tuple[int, ...], ...]) -> np.ndarray:
 
 
 class TileConv(NamedTuple):
-    """A conv prepared in a graph, for chunks of m tiles. weight: (36, inputs, outputs). bias: (outputs,)."""
+    """A conv prepared in a graph, for chunks of m tiles; see `active.RowConv`. weight: (36, inputs, outputs)."""
 
     weight: Value
     bias: Value
@@ -46,13 +51,10 @@ class TileConv(NamedTuple):
         weight = (transform @ taps).reshape(SEEN, inputs, outputs)
         return cls(weight, nodes.weight(conv.bias), chunk, inputs, outputs)
 
-    def run(self, table: Value, windows: Value) -> Value:
-        """The conv without its bias at the tiles of a chunk, (16, m, outputs).
-
-        table: rows of all features, (rows, inputs). windows: the rows that each tile reads, (36, m).
-        """
-        nodes, m = table.nodes, self.chunk
-        seen = table.take(windows, 0).reshape(SEEN, m * self.inputs)
+    def run(self, rows: Value, windows: Value) -> Value:
+        """(16, m, outputs)."""
+        nodes, m = rows.nodes, self.chunk
+        seen = rows.take(windows, 0).reshape(SEEN, m * self.inputs)
         points = (nodes.constant(_both(_INPUT), np.float32) @ seen).reshape(SEEN, m, self.inputs)
         products = (points @ self.weight).reshape(SEEN, m * self.outputs)
         return (nodes.constant(_both(_OUTPUT), np.float32) @ products).reshape(PIXELS, m, self.outputs)
