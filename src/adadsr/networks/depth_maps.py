@@ -4,12 +4,19 @@ Published adapters learn through the gates, so their maps have gradients. The ot
 regression (`predicted_error`), so theirs have none.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from adadsr.graph import AdapterWeights
 from adadsr.graph.calibration import FLAT_GAIN, LARGEST_LOG, neighbour_blocks
+
+LEAST_DERIVATIVE = 0.05
+"""Of the softplus of a score, in training; its own at a score of -3. At -15, where a block gains nothing, it would be
+3e-7, and the adapter would never learn that a block does gain."""
+LOWEST_SCORE = -12.0
 
 
 def depths_at(adapter: AdapterWeights, scores: Tensor, desired_depth: Tensor, n_groups: int) -> Tensor:
@@ -53,5 +60,24 @@ def predicted_error(scores: Tensor, depths: Tensor) -> Tensor:
 def _error_and_gains(scores: Tensor) -> tuple[Tensor, Tensor]:
     """Predicted error at full depth, (N, 1, h, w), and what each block gains, (N, B, h, w)."""
     full = scores[:, :1].clamp(-LARGEST_LOG, LARGEST_LOG).exp()
-    slopes = F.softplus(scores[:, 1:])
+    slopes: Tensor = _Softplus.apply(scores[:, 1:])  # type: ignore[no-untyped-call]
     return full, full * slopes.flip(1).cumsum(1).flip(1)
+
+
+class _Softplus(torch.autograd.Function):
+    """Softplus whose derivative is at least `LEAST_DERIVATIVE`, so that a score which fell too far can come back.
+
+    Below `LOWEST_SCORE` only gradients that raise the score are helped, so none falls without end.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor) -> Tensor:
+        ctx.save_for_backward(scores)
+        return F.softplus(scores)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (scores,), (gradient,) = ctx.saved_tensors, gradients
+        true = scores.sigmoid()
+        helped = (scores > LOWEST_SCORE) | (gradient < 0)
+        return gradient * torch.where(helped, true.clamp_min(LEAST_DERIVATIVE), true)
