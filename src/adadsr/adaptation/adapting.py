@@ -61,7 +61,7 @@ def adapt(options: Adaptation, tell: Told, observers: Sequence[Observer] = ()) -
     tell: is told what happens before and after training. observers: of training. Raises AdaDSRError.
     """
     original, preset = load_dense(options.model), options.plan
-    split = find_photos(options.images, preset.patch, SEED)
+    split = find_photos(options.images, preset.patch, preset.held, SEED)
     for small in split.left_out:
         tell(f"left out {small}: smaller than {preset.patch}x{preset.patch}", 1.0)
     _make(options.out, "--out")

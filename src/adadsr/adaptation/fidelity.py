@@ -21,6 +21,8 @@ WAYS = (MAPS, ONE_DEPTH, CUT_OFF)
 """Ways to run less than everything."""
 HIGHEST = 60.0
 """PSNR in dB that counts at most: rounding to 8 bits alone makes 58.9."""
+MOST_DEPTHS = 8
+"""Numbers of blocks at which one depth everywhere is measured, at most, besides 0."""
 MOST_SHOWN = 3
 """Pictures in the report."""
 
@@ -60,7 +62,7 @@ def measure(
 ) -> Figures:
     """Measure an adapted network. pairs: LR images and the original's full output on them. device: as torch names it.
 
-    One depth everywhere is measured at every whole number of blocks.
+    One depth everywhere is measured at whole numbers of blocks, evenly spread if there are many.
     """
     before, after = prepare(original.weights(), device=device), prepare(adapted.weights(), device=device)
     sums: dict[str, dict[float, list[Point]]] = {way: {} for way in WAYS}
@@ -71,7 +73,7 @@ def measure(
         for share, (sr, depth_map) in at.items():
             sums[MAPS].setdefault(share, []).append(_point(after, lr, sr, full, depth_map))
         for way, engine in ((ONE_DEPTH, after), (CUT_OFF, before)):
-            for depth in range(engine.network.n_blocks + 1):
+            for depth in _depths(engine.network.n_blocks):
                 depth_map = _everywhere(engine, lr, depth)
                 sr = upscaled(engine, lr[None], depth_map[None])[0]
                 sums[way].setdefault(depth, []).append(_point(engine, lr, sr, full, depth_map))
@@ -80,6 +82,11 @@ def measure(
         tell("fidelity", (index + 1) / len(pairs))
     curves = {way: tuple(sorted(_mean(points) for points in by.values())) for way, by in sums.items()}
     return Figures(curves, tuple(shown), len(pairs), after.network.n_blocks)
+
+
+def _depths(blocks: int) -> list[int]:
+    """0, `blocks`, and numbers in between."""
+    return sorted({round(depth) for depth in np.linspace(0, blocks, min(blocks, MOST_DEPTHS) + 1)})
 
 
 def _size(engine: Engine, lr: Pixels) -> tuple[int, int]:

@@ -19,8 +19,8 @@ Pixels = npt.NDArray[np.uint8]
 REDUCTIONS = (1, 2, 4)
 """Photos are used at 1/r of their size: people enlarge small pictures, which have more detail in a pixel."""
 FEWEST_PHOTOS = 4
-HELD_SHARE, MOST_HELD = 1 / 8, 20
-"""Share of the photos that is held out to measure on, and how many at most."""
+HELD_SHARE = 1 / 8
+"""Share of the photos that is held out to measure on."""
 HELD_SIDE = 128
 """Largest side of what is measured, in LR pixels."""
 
@@ -55,8 +55,10 @@ class Corner(NamedTuple):
     left: int
 
 
-def find_photos(sources: Sequence[Path], patch: int, seed: int) -> Split:
-    """Photos in files and folders, searched recursively, split by chance. patch: side in pixels that they need.
+def find_photos(sources: Sequence[Path], patch: int, most_held: int, seed: int) -> Split:
+    """Photos in files and folders, searched recursively, split by chance.
+
+    patch: side in pixels that they need. most_held: how many are held out at most.
 
     Raises DatasetError if files cannot be read, of which the message lists all, or if there are too few.
     """
@@ -82,7 +84,7 @@ def find_photos(sources: Sequence[Path], patch: int, seed: int) -> Split:
     # By their content, so that other names and folders do not change the split.
     ordered = [unique[digest] for digest in sorted(unique)]
     random.Random(seed).shuffle(ordered)
-    held = max(1, min(MOST_HELD, round(HELD_SHARE * len(ordered))))
+    held = max(1, min(most_held, round(HELD_SHARE * len(ordered))))
     return Split(tuple(ordered[held:]), tuple(ordered[:held]), small)
 
 

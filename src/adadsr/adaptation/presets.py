@@ -20,7 +20,7 @@ class Preset:
     """How an adaptation trains.
 
     about: in words, for the help. steps, batch, patch (side in LR pixels), learning_rate, warmup, ema_decay: as in a
-    recipe. crops: of that side, to learn from. every: steps between validations.
+    recipe. crops: of that side, to learn from. every: steps between validations. held: photos to measure on, at most.
     """
 
     about: str
@@ -29,6 +29,7 @@ class Preset:
     patch: int
     crops: int
     every: int
+    held: int
     learning_rate: float = 6e-4
     warmup: int = 200
     ema_decay: float = 0.999
@@ -64,9 +65,9 @@ class Preset:
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
-        "cpu": Preset("two hours on two cores for a network of 6 blocks", 8000, 2, 48, 3000, 1000),
-        "accelerator": Preset("a GPU", 60_000, 16, 64, 20_000, 5000, ema_decay=0.9995),
-        "quick": Preset("minutes, to see it work", 200, 2, 32, 200, 100, warmup=20, ema_decay=0.98),
+        "cpu": Preset("two hours on two cores for a network of 6 blocks", 8000, 2, 48, 3000, 1000, 10),
+        "accelerator": Preset("a GPU", 60_000, 16, 64, 20_000, 5000, 20, ema_decay=0.9995),
+        "quick": Preset("minutes, to see it work", 200, 2, 32, 200, 100, 3, warmup=20, ema_decay=0.98),
     }
 )
 """Name -> preset; the first one is the default."""
