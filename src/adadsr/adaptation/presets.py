@@ -30,7 +30,7 @@ class Preset:
     crops: int
     every: int
     held: int
-    learning_rate: float = 6e-4
+    learning_rate: float = 5e-4
     warmup: int = 200
     ema_decay: float = 0.999
 
