@@ -26,20 +26,24 @@ def write_report(folder: Path, figures: Figures, name: str) -> list[Path]:
     try:
         atomic.make_folder(folder)
         drawn = [] if look.missing() else _draw(folder, figures, name)
-        content = {
-            "network": name,
-            "pictures": figures.pictures,
-            "blocks": figures.blocks,
-            "psnr_y_to_full_output": {str(share): _row(figures, share) for share in TABLE_SHARES},
-            "curves": {way: [point._asdict() for point in points] for way, points in figures.curves.items()},
-        }
-        atomic.write_text(folder / "report.json", json.dumps(content, indent=1))
+        atomic.write_text(folder / "report.json", json.dumps(report_content(figures, name), indent=1))
         atomic.write_text(folder / "report.md", _markdown(figures, name, drawn))
     except OSError as error:
         raise TrainingError(
             f"{folder}: cannot write the report ({error.strerror}); free some space and repeat the command"
         ) from error
     return [folder / "report.md", folder / "report.json", *drawn]
+
+
+def report_content(figures: Figures, name: str) -> dict[str, Any]:
+    """The figures as plain values for JSON."""
+    return {
+        "network": name,
+        "pictures": figures.pictures,
+        "blocks": figures.blocks,
+        "psnr_y_to_full_output": {str(share): _row(figures, share) for share in TABLE_SHARES},
+        "curves": {way: [point._asdict() for point in points] for way, points in figures.curves.items()},
+    }
 
 
 def table(figures: Figures) -> str:
