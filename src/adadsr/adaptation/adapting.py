@@ -69,6 +69,8 @@ def adapt(options: Adaptation, tell: Told, observers: Sequence[Observer] = ()) -
         _make(options.cache, "--cache")
     world = join(options.device)
     try:
+        if world.size > 1:
+            raise InputError(f"an adaptation runs in one process, not in {world.size}; start it without torchrun")
         device = world.device
         recipe = preset.recipe(options.model, original.config, choose_precision(options.precision, device))
         engine = prepare(original.weights(), device=str(device))
@@ -79,7 +81,7 @@ def adapt(options: Adaptation, tell: Told, observers: Sequence[Observer] = ()) -
         path = Run(trainer, held, options.out, Pace(preset.every), observers, _kept(options.model)).go()
     finally:
         leave(world)
-    assert path is not None  # one process, which writes
+    assert path is not None  # the only process is the one that writes
     figures = measure(original, checkpoints.load(path), held, str(device), tell)
     return [path, *write_report(options.out / "report", figures, checkpoints.model_name(options.model))]
 
