@@ -57,6 +57,10 @@ def test_patches_of_lr_and_hr_show_the_same_position() -> None:
 def test_every_flip_rotation_and_position_occurs() -> None:
     image = torch.arange(3 * 6 * 6).reshape(3, 6, 6).byte()
     assert len({tuple(patch.flatten().tolist()) for patch in sampler_of([Pair(image, image)], 1, 6).batch(200).lr}) == 8
+    plain = PatchSampler(
+        TrainingImages([Pair(image, image)], 1, torch.device("cpu")), 6, torch.Generator(), augment=False
+    )
+    assert all(torch.equal(patch, image.float()) for patch in plain.batch(20).lr)
     corners = {int(patch.min()) for patch in sampler_of([Pair(image, image)], 1, 3).batch(500).lr}
     assert corners == {row * 6 + column for row in range(4) for column in range(4)}
 

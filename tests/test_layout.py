@@ -41,6 +41,7 @@ RANKS = {
     "evaluation": 5,
     "batch": 5,
     "export": 5,
+    "adaptation": 6,
     "remote": 6,
     "serving": 6,
     "cli": 7,
@@ -55,6 +56,7 @@ WITH_TORCH = (
     "networks.depth_maps",
     "tensor_ops",
     "training",
+    "adaptation",
     "losses",
     "datasets",
 )
@@ -67,7 +69,7 @@ TORCH_IN_FUNCTIONS = {
 """Modules that use torch where it is there."""
 MOST_LINES = 320
 INFERENCE = ("upscaler", "batch", "depthview", "serving")
-TRAINING = {"training", "datasets", "losses"}
+TRAINING = {"training", "adaptation", "datasets", "losses"}
 ABSENT_WHERE_TRAINING = ("pyvips", "typer", "rich", "matplotlib", "tensorboard", "huggingface_hub")
 TINY = Path(__file__).parents[1] / "recipes" / "tiny.yaml"
 

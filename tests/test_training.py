@@ -12,7 +12,7 @@ from torch import nn
 from adadsr import checkpoints
 from adadsr.datasets import load_pairs
 from adadsr.errors import InputError
-from adadsr.losses import depth_excess, error_deviance, l1, l2, tile_errors
+from adadsr.losses import depth_excess, error_deviance, l1, l2, texture, tile_errors
 from adadsr.metrics import psnr_y
 from adadsr.training import Stage, Trainer
 from adadsr.training.forward import TrainingForward
@@ -229,3 +229,22 @@ def test_networks_of_another_form_learn(network: str, optimizer: str, folder: Pa
     trainer = trainer_of(recipe, load_pairs(folder, 2))
     losses = [float(trainer.advance().loss) for _ in range(20)]
     assert sum(losses[-5:]) < sum(losses[:5])
+
+
+def test_texture_counts_differences_between_adjacent_pixels() -> None:
+    hr = torch.full((1, 3, 4, 4), 100.0)
+    assert texture(hr, hr) == 0
+    assert texture(hr + 2, hr) == l1(hr + 2, hr)
+    stripes = hr + torch.tensor([1.0, -1.0, 1.0, -1.0])
+    assert texture(stripes, hr) == pytest.approx(1 + 0.5 * 2)
+    assert texture(stripes.transpose(2, 3), hr) == texture(stripes, hr)
+
+
+def test_texture_ignores_what_no_picture_shows() -> None:
+    """Beyond white and black lies no error and no gradient; a value from within pulls back."""
+    hr = torch.tensor([0.0, 255.0]).view(1, 1, 1, 2).expand(1, 3, 2, 2)
+    assert texture(hr + torch.tensor([-9.0, 9.0]), hr) == 0
+    assert texture(hr + torch.tensor([9.0, -9.0]), hr) > 0
+    beyond = torch.full((1, 3, 2, 2), -50.0, requires_grad=True)
+    texture(beyond, torch.full((1, 3, 2, 2), 100.0)).backward()
+    assert (beyond.grad < 0).all()

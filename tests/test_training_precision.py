@@ -7,7 +7,7 @@ from torch import Tensor
 
 from adadsr.checkpoints import load_model
 from adadsr.datasets import PatchSampler, TrainingImages, load_pairs
-from adadsr.networks import Network
+from adadsr.networks import Network, NetworkConfig
 from adadsr.training.depths import AdapterDepths
 from adadsr.training.forward import TrainingForward, crop_border
 
@@ -32,3 +32,16 @@ def test_the_gradient_in_bfloat16_is_close_to_that_of_float32() -> None:
     errors = [(found - exact).norm() / exact.norm() for found in (half, gradient(network, everywhere, hr))]
     assert errors[0] < 0.25
     assert errors[1] > 4 * errors[0]
+
+
+def test_the_tail_of_an_esrgan_in_bfloat16_keeps_the_gradient() -> None:
+    """Its last conv runs in float32: no pixel is rounded to 8 bits."""
+    network = Network(NetworkConfig("esrgan", 4, 16, 2, growth=8), torch.Generator().manual_seed(0))
+    lr = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 255
+    with torch.no_grad():
+        hr = crop_border(network(lr).sr) + torch.randn(2, 3, 62, 62, generator=torch.Generator().manual_seed(2))
+    exact, half = (TrainingForward(network, bfloat16=on)(lr).sr for on in (False, True))
+    assert half.dtype == torch.float32
+    assert (half - exact).abs().max() < 1
+    gradients = [gradient(network, sr, hr) for sr in (exact, half)]
+    assert (gradients[1] - gradients[0]).norm() < 0.5 * gradients[0].norm()

@@ -10,6 +10,7 @@ import pytest
 from adadsr import checkpoints
 from adadsr.datasets import load_pairs
 from adadsr.errors import InputError
+from adadsr.networks import NetworkConfig
 from adadsr.training import Recipe, Stage
 from training_samples import RECIPE, STAGES, build, trainer_of, write_photos
 
@@ -38,13 +39,14 @@ def test_an_unknown_or_missing_key_is_named(text: str, tmp_path: Path) -> None:
         ("learning_rate: 1e-3", "learning_rate='1e-3' is not a number"),  # YAML wants 1.0e-3
         ("learning_rate: .nan", "learning_rate=nan is not"),
         ("adaptive: 1", "adaptive=1 is not true or false"),
+        ("augment: 0", "augment=0 is not true or false"),
         ("depth_weight: -1", "depth_weight=-1 is not"),
         ("train: tail", "train='tail' is not one of"),
         ("train: adapter", "train: adapter needs an adaptive stage"),
         ("full_share: 2", "full_share=2 is not"),
         ("least_share: 0", "least_share=0 is not"),
         ("schedule: flat", "schedule='flat' is not one of ('cosine', 'step')"),
-        ("loss: l3", "loss='l3' is not one of ('l1', 'l2')"),
+        ("loss: l3", "loss='l3' is not one of ('l1', 'l2', 'texture')"),
         ("uniform_share: -0.1", "uniform_share=-0.1 is not a number in [0, 1)"),
         ("uniform_share: 1", "uniform_share=1 is not a number in [0, 1), since at 1 no step would use the adapter"),
         ("teacher: 3", "teacher=3 is not the path of a checkpoint or a name"),
@@ -131,3 +133,27 @@ def test_what_only_one_kind_of_adapter_can_is_refused_for_the_other() -> None:
         replace(alone, teacher="x")
     with pytest.raises(InputError, match="depth_weight needs depth_tile: 1"):
         Recipe("adatiny", 2, 4, (replace(alone, depth_weight=0.1),))
+
+
+def test_a_network_without_a_name_is_given_by_its_sizes(tmp_path: Path) -> None:
+    sizes = NetworkConfig("esrgan", 1, 6, 3, adaptive=True, depth_tile=4, growth=2, unshuffle=2)
+    text = json.dumps(asdict(replace(RECIPE, network="adaesrgan", scale=1, sizes=sizes)))
+    (tmp_path / "r.yaml").write_text(text)
+    assert Recipe.from_yaml(tmp_path / "r.yaml").config == sizes
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"network": "adaedsr"}, "not those of sizes: ('adaesrgan', 1, 4)"),
+        ({"scale": 2}, "not those of sizes: ('adaesrgan', 1, 4)"),
+        ({"sizes": 3}, "r.yaml: "),
+        ({"sizes": {"backbone": "esrgan", "scale": 5}}, "scale=5 is not one of"),
+    ],
+)
+def test_sizes_are_checked(changes: dict[str, object], said: str, tmp_path: Path) -> None:
+    sizes = NetworkConfig("esrgan", 1, 6, 3, adaptive=True, depth_tile=4, growth=2)
+    given = asdict(replace(RECIPE, network="adaesrgan", scale=1, sizes=sizes)) | changes
+    (tmp_path / "r.yaml").write_text(json.dumps(given))
+    with pytest.raises(InputError, match=re.escape(said)):
+        Recipe.from_yaml(tmp_path / "r.yaml")

@@ -181,15 +181,18 @@ def _joined(images: list[Tensor], device: torch.device) -> _Joined:
 
 
 class PatchSampler:
-    """Random LR patches with their HR patches, flipped and rotated by 90 degrees, cut on the images' device.
+    """Random LR patches with their HR patches, cut on the images' device, and by default flipped and rotated.
 
     Each reduction of the photos is equally likely, and within one every position of every image. All randomness comes
     from `generator`, on the CPU, so a resumed run draws the same patches on any device.
     """
 
-    def __init__(self, images: TrainingImages, patch: int, generator: torch.Generator) -> None:
-        """patch: side of the LR patch in pixels. Raises DatasetError if no image of a reduction is that large."""
-        self.images, self.patch, self.generator = images, patch, generator
+    def __init__(self, images: TrainingImages, patch: int, generator: torch.Generator, *, augment: bool = True) -> None:
+        """patch: side of the LR patch in pixels. augment: flip and rotate patches.
+
+        Raises DatasetError if no image of a reduction is that large.
+        """
+        self.images, self.patch, self.generator, self.augment = images, patch, generator, augment
         self.positions = (images.sizes - patch + 1).clamp_min(0)
         self.weights = self.positions.prod(dim=1).double()
         if not self.weights.any():
@@ -210,7 +213,7 @@ class PatchSampler:
         image = torch.multinomial(self.weights, size, replacement=True, generator=self.generator)
         fraction = torch.rand(size, 2, dtype=torch.float64, generator=self.generator)
         corner = (fraction * self.positions[image]).long()
-        turn = torch.randint(8, (size,), generator=self.generator)
+        turn = torch.randint(8 if self.augment else 1, (size,), generator=self.generator)
         drawn = torch.stack([image, *corner.unbind(1), turn])[:, part].to(self.images.device, non_blocking=True)
         lr = _cut(self.images.lr, drawn, self.patch, 1)
         hr = _cut(self.images.hr, drawn, self.patch, self.images.scale)

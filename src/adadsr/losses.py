@@ -8,6 +8,9 @@ from adadsr.tensor_ops import OPS
 
 TYPICAL_ERROR = 40.0
 """Squared levels of Y; a tile with this error has a deviance of about 4."""
+GRADIENT_WEIGHT = 0.5
+"""Of the differences between adjacent pixels in the loss `texture`."""
+WHITE = 255.0
 LEAST_ERROR = 0.02
 """Squared levels of Y that rounding to 8 bits adds or removes at least."""
 
@@ -22,7 +25,19 @@ def l2(sr: Tensor, hr: Tensor) -> Tensor:
     return (sr - hr).square().mean()
 
 
-LOSSES = {"l1": l1, "l2": l2}
+def texture(sr: Tensor, hr: Tensor) -> Tensor:
+    """L1 of pixels plus GRADIENT_WEIGHT times that of the differences between adjacent pixels; both (N, 3, H, W).
+
+    The differences keep texture sharp where its mean would have the smaller L1. Values beyond 0..255 count as 0 or 255
+    where HR is 0 or 255: a picture shows no difference there.
+    """
+    beyond = ((hr <= 0) & (sr < 0)) | ((hr >= WHITE) & (sr > WHITE))
+    error = (sr - hr).masked_fill(beyond, 0)
+    down, right = error[..., 1:, :] - error[..., :-1, :], error[..., 1:] - error[..., :-1]
+    return error.abs().mean() + GRADIENT_WEIGHT * (down.abs().mean() + right.abs().mean())
+
+
+LOSSES = {"l1": l1, "l2": l2, "texture": texture}
 """Name in a recipe -> distance between images."""
 
 

@@ -103,6 +103,19 @@ def to_numpy(array: Array) -> npt.NDArray[np.float32]:
     return np.asarray(array, np.float32)
 
 
+def as_squares(image: Array, square: int) -> Array:
+    """PixelUnshuffle: (..., H, W, 3) -> (..., H / square, W / square, 3 * square^2), as `Engine.features` takes it.
+
+    square: `NetworkWeights.square`, of which both sides have to be multiples.
+    """
+    if square == 1:
+        return image
+    *batch, height, width, channels = image.shape
+    squares = image.reshape(*batch, height // square, square, width // square, square, channels)
+    ordered = squares.swapaxes(-4, -3).swapaxes(-3, -1).swapaxes(-2, -1)
+    return ordered.reshape(*batch, height // square, width // square, channels * square**2)
+
+
 def check_lr(network: NetworkWeights, lr: Array) -> tuple[int, int, int]:
     """Batch, height and width of LR images (N, H, W, 3); raises InputError for another shape or type."""
     shape, channels = tuple(lr.shape), network.image_channels

@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from adadsr import __version__
-from adadsr.cli import FAILED, INTERRUPTED, backends, convert, evaluate, export, models, serve, train, upscale
+from adadsr.cli import FAILED, INTERRUPTED, adapt, backends, convert, evaluate, export, models, serve, train, upscale
 from adadsr.errors import AdaDSRError
 
 
@@ -44,6 +44,7 @@ app.command()(models.models)
 app.command()(backends.backends)
 app.command()(convert.convert)
 app.command()(export.export)
+app.command()(adapt.adapt)
 app.command(context_settings=train.FORWARDED)(train.train)
 
 

@@ -9,7 +9,6 @@ from adadsr.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from adadsr.training.log import Entry, Progress, Rollback, Validation
-    from adadsr.training.recipe import Recipe
 
 FORWARDED = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 """Context of a command whose options another parser reads, --help included."""
@@ -19,29 +18,35 @@ LIBRARIES = ("torch", "PIL", "yaml")
 
 def train(context: typer.Context) -> None:
     """Train a network on a folder of photos."""
-    missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MissingDependencyError(f"training needs {', '.join(missing)}; run pip install 'adadsr[train]'")
+    require_libraries()
     from adadsr.training import Recipe
     from adadsr.training import train as run
     from adadsr.training.__main__ import parse
 
     session = parse(context.args, "adadsr train")
-    display = Display(Recipe.from_yaml(session.recipe))
+    display = Display([stage.steps for stage in Recipe.from_yaml(session.recipe).stages])
     with display.bar:
         path = run(session, [display])
     typer.echo(path)
 
 
+def require_libraries() -> None:
+    """Raise MissingDependencyError unless everything that training needs is installed."""
+    missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(f"training needs {', '.join(missing)}; run pip install 'adadsr[train]'")
+
+
 class Display:
     """A bar with loss, throughput and time left on a terminal; a line for each validation and rollback."""
 
-    def __init__(self, recipe: "Recipe") -> None:
+    def __init__(self, steps: list[int], what: str = "train") -> None:
+        """steps: of each stage. what: the bar's name."""
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
         console: Console = Console(stderr=True)
-        self.steps = [stage.steps for stage in recipe.stages]
+        self.steps = steps
         self.bar = Progress(
             BarColumn(),
             TaskProgressColumn(),
@@ -50,7 +55,7 @@ class Display:
             transient=True,
             disable=not console.is_terminal,
         )
-        self.task = self.bar.add_task("train", total=sum(self.steps), what="reading images")
+        self.task = self.bar.add_task(what, total=sum(self.steps), what="reading images")
 
     def __call__(self, entry: "Entry") -> None:
         """Show an entry."""

@@ -256,9 +256,13 @@ class NearestTail(NamedTuple):
         return total + pixels * (self.hidden.macs + self.last.macs)
 
     def run(self, ops: Ops, z: Array, x: Array) -> Array:
+        return self.last.run(ops, self.run_hidden(ops, z))
+
+    def run_hidden(self, ops: Ops, z: Array) -> Array:
+        """All but the last conv: (N, C, H, W) -> (N, C, s*H, s*W)."""
         for conv, factor in zip(self.convs, self.factors, strict=True):
             z = ops.leaky_relu(conv.run(ops, ops.upsample(z, factor)), LEAKY_SLOPE)
-        return self.last.run(ops, ops.leaky_relu(self.hidden.run(ops, z), LEAKY_SLOPE))
+        return ops.leaky_relu(self.hidden.run(ops, z), LEAKY_SLOPE)
 
 
 class ResidualTail(NamedTuple):

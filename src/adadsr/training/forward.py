@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adadsr.graph import ConvWeights, NetworkWeights, ShuffleTail
+from adadsr.graph import ConvWeights, NearestTail, ShuffleTail
 from adadsr.networks import Network
 from adadsr.networks.depth_maps import predicted_error
 from adadsr.tensor_ops import OPS, TensorOps
@@ -35,9 +35,9 @@ class TrainingForward(nn.Module):
 
     - Depths are those of a step: images may share a desired depth, or all run one number of blocks (`StepDepths`).
     - The tail is folded, so its border differs from the definition and is cut off (`crop_border`).
-    - bfloat16: the convs of body and adapter multiply in it. Head, sums and tail stay in float32: pixel values need
-      more than 8 bits, or rounding decides the sign of most differences in an L1 loss and the gradient is lost
-      (`tests/test_training_precision.py`).
+    - bfloat16: the convs of body and adapter multiply in it, and those of ESRGAN's tail before the last. Head, sums
+      and the rest of the tail stay in float32: pixel values need more than 8 bits, or rounding decides the sign of most
+      differences in an L1 loss and the gradient is lost (`tests/test_training_precision.py`).
     """
 
     def __init__(self, network: Network, *, bfloat16: bool, convs: TorchConvs | None = None) -> None:
@@ -49,6 +49,8 @@ class TrainingForward(nn.Module):
     def forward(self, lr: Tensor, depths: StepDepths = None) -> Trained:
         """lr: (N, 3, H, W) in 0..255."""
         weights, depth_map, predicted = self.weights, None, None
+        if self.network.config.unshuffle > 1:
+            lr = F.pixel_unshuffle(lr, self.network.config.unshuffle)
         z0: Tensor = weights.head.run(OPS, lr)
         with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.bfloat16_body):
             if isinstance(depths, UniformDepths):
@@ -59,7 +61,21 @@ class TrainingForward(nn.Module):
                 if depths is not None:
                     depth_map, predicted = self._map(z0, depths)
                 z = self.convs.run_body(weights.body, z0, depth_map)
-        return Trained(crop_border(_restore(self.convs.ops, weights, lr, z.to(lr.dtype))), depth_map, predicted)
+        return Trained(crop_border(self._restore(lr, z)), depth_map, predicted)
+
+    def _restore(self, lr: Tensor, z: Tensor) -> Tensor:
+        """`NetworkWeights.restore`, with a folded tail if it can be folded."""
+        weights, ops, tail = self.weights, self.convs.ops, self.weights.tail
+        if isinstance(tail, NearestTail):
+            with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.bfloat16_body):
+                hidden = tail.run_hidden(ops, z)
+            sr = tail.last.run(ops, hidden.to(lr.dtype))
+        elif isinstance(tail, ShuffleTail):
+            sr = run_folded(tail, z.to(lr.dtype), ops)
+        else:
+            sr = tail.run(ops, z.to(lr.dtype), weights.head.normalise(OPS, lr))
+        restored: Tensor = weights.head.denormalise(OPS, sr)
+        return restored
 
     def _uniform_error(self, z0: Tensor, depths: UniformDepths) -> Tensor | None:
         """The error that the adapter predicts for each of these depths; None if it predicts none."""
@@ -108,15 +124,6 @@ def make_forward(network: Network, recipe: Recipe, convs: TorchConvs | None = No
 def crop_border(sr: Tensor) -> Tensor:
     """An SR image (..., H, W) without its outermost BORDER pixels, which no loss counts."""
     return sr[..., BORDER:-BORDER, BORDER:-BORDER]
-
-
-def _restore(ops: TensorOps, weights: NetworkWeights, lr: Tensor, z: Tensor) -> Tensor:
-    """`NetworkWeights.restore`, with a folded tail if it can be folded."""
-    if not isinstance(weights.tail, ShuffleTail):
-        defined: Tensor = weights.restore(ops, lr, z)
-        return defined
-    sr: Tensor = weights.head.denormalise(OPS, run_folded(weights.tail, z, ops))
-    return sr
 
 
 def run_folded(tail: ShuffleTail, z: Tensor, ops: TensorOps = OPS) -> Tensor:

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -45,10 +45,17 @@ class Run:
     """
 
     def __init__(
-        self, trainer: Trainer, valid: list[Pair], out: Path, pace: Pace, observers: Sequence[Observer] = ()
+        self,
+        trainer: Trainer,
+        valid: list[Pair],
+        out: Path,
+        pace: Pace,
+        observers: Sequence[Observer] = (),
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
-        """observers: only those of the process that writes are called."""
+        """observers: only those of the process that writes are called. metadata: for the header of the result, too."""
         self.trainer, self.valid, self.out, self.pace = trainer, valid, out, pace
+        self.metadata = metadata or {}
         self.log = JsonLog(out / "log.jsonl")
         self.observers: list[Observer] = [self.log, *observers] if trainer.world.writes else []
         self.usual: float | None = None
@@ -184,6 +191,7 @@ class Run:
         trainer, path = self.trainer, self.out / "model.safetensors"
         self._save()
         metadata = {
+            **self.metadata,
             "recipe": json.dumps(asdict(trainer.recipe)),
             "PSNR-Y on validation": json.dumps(self.reached or self._measured(SHARES)),
             "hours of training": f"{self.seconds / 3600:.2f}",

@@ -44,6 +44,7 @@ class Stage:
         exclusively; each reduction gets the same share. 0 runs the teacher in every step.
     photo_share: fraction of the LR patches that are degraded as photos are (`degradation.degrade_as_photo`); teachers
         see clean ones.
+    augment: flip and rotate patches. False where HR is a network's output, which turns differently than the image.
     flat_share: fraction of the patches that are replaced by a single colour, which the network has to keep.
     """
 
@@ -65,13 +66,15 @@ class Stage:
     teacher_weight: float = 0.5
     teacher_megapixels: float = 0.0
     photo_share: float = 0.0
+    augment: bool = True
     flat_share: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "patch", "shared_depth", "exits"):
             _check(name, getattr(self, name), "a whole number of at least 1", lambda value: value >= 1, int)
         _check("learning_rate", self.learning_rate, "a number above 0", lambda value: value > 0, int, float)
-        _check("adaptive", self.adaptive, "true or false", lambda value: True, bool)
+        for name in ("adaptive", "augment"):
+            _check(name, getattr(self, name), "true or false", lambda value: True, bool)
         for name in ("depth_weight", "teacher_megapixels"):
             _check(name, getattr(self, name), "a number of at least 0", lambda value: 0 <= value < inf, int, float)
         for name in ("full_share", "photo_share", "flat_share"):
@@ -120,9 +123,10 @@ class Recipe:
     """A network and the stages that train it, in order.
 
     network, scale, depth_tile: see `networks.named_config`.
+    sizes: the configuration itself, for a network without a name; `network`, `scale` and `depth_tile` are those of it.
     start_from: a checkpoint of the same network, with or without adapter, whose weights the run starts with; empty for
         fresh ones.
-    precision: of the convs of body and adapter. bfloat16 is autocast over float32 weights.
+    precision: of the convs of body and adapter, and of ESRGAN's tail. bfloat16 is autocast over float32 weights.
     optimizer: adam, or muon for the convs of the blocks and adam for the rest.
     ema_decay: of the moving average of the weights, which is what is validated and finally saved.
     clip_norm: largest norm of the gradient.
@@ -148,9 +152,14 @@ class Recipe:
     photo_reductions: tuple[int, ...] = (1,)
     valid_reductions: tuple[int, ...] = (1,)
     valid_jpeg: int = 0
+    sizes: NetworkConfig | None = None
 
     def __post_init__(self) -> None:
         _check("network", self.network, "the name of a network", bool, str)
+        if self.sizes is not None:
+            described = (self.sizes.kind, self.sizes.scale, self.sizes.depth_tile)
+            if (self.network, self.scale, self.depth_tile) != described:
+                raise InputError(f"network, scale and depth_tile are not those of sizes: {described}")
         _check("stages", self.stages, "one stage or more", bool, tuple)
         _check("seed", self.seed, "a whole number of at least 0", lambda value: value >= 0, int)
         _check("ema_decay", self.ema_decay, "a number in [0, 1)", lambda value: 0 <= value < 1, int, float)
@@ -179,7 +188,7 @@ class Recipe:
     @property
     def config(self) -> NetworkConfig:
         """The network's configuration; raises InputError for an unknown network."""
-        return named_config(self.network, self.scale, self.depth_tile)
+        return self.sizes or named_config(self.network, self.scale, self.depth_tile)
 
     @classmethod
     def from_yaml(cls, path: Path) -> "Recipe":
@@ -202,7 +211,8 @@ class Recipe:
         try:
             stages = tuple(Stage(**stage) for stage in content["stages"])
             lists = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
-            return cls(**content | lists | {"stages": stages})
+            sizes = None if content.get("sizes") is None else NetworkConfig(**content["sizes"])
+            return cls(**content | lists | {"stages": stages, "sizes": sizes})
         except (TypeError, KeyError) as error:
             raise InputError(f"{error}; docs/training.md lists the keys") from error
 

@@ -118,7 +118,7 @@ class Trainer:
         self.teacher = load_teacher(self.recipe, stage, self.world.device, self.convs)
         if self.teacher is not None and stage.teacher_megapixels:
             images = TargetMaker(self.teacher, self.recipe.seed, self.world, self.cache).cut(images, stage)
-        self.sampler = PatchSampler(images, stage.patch, self.generator)
+        self.sampler = PatchSampler(images, stage.patch, self.generator, augment=stage.augment)
         self.network.requires_grad_(stage.train == "all")
         map_arrays(self.weights.adapter, lambda parameter: parameter.requires_grad_(stage.adaptive))
         # A step at one depth everywhere leaves the adapter and the deeper blocks without gradients.
@@ -165,7 +165,8 @@ class Trainer:
     def _surprise(self, result: Trained, hr: Tensor) -> Tensor:
         """How far the adapter's prediction is from the errors that a step left. hr: without its border."""
         assert result.predicted_error is not None
-        sr, hr = (F.pad(image, [BORDER] * 4, mode="replicate") for image in (result.sr.detach(), hr))
+        shown = result.sr.detach().clamp(0, 255)  # what lies beyond is cut off in every picture
+        sr, hr = (F.pad(image, [BORDER] * 4, mode="replicate") for image in (shown, hr))
         errors = tile_errors(sr, hr, self.weights.depth_tile * self.weights.scale)
         return error_deviance(result.predicted_error[..., : errors.shape[-2], : errors.shape[-1]], errors)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from adadsr.backends import DepthMap, Engine, prepare, to_numpy
+from adadsr.backends import DepthMap, Engine, as_squares, prepare, to_numpy
 from adadsr.datasets import Pair
 from adadsr.degradation import compress
 from adadsr.geometry import Box
@@ -37,8 +37,10 @@ def validate(
 
 def _psnr_at(engine: Engine, pair: Pair, shares: Iterable[float]) -> dict[float, float]:
     """PSNR-Y of one image at each share; head and, for most adapters, adapter run once."""
-    network, (height, width) = engine.network, pair.lr.shape[-2:]
-    z0 = engine.features(pair.lr.permute(1, 2, 0)[None].float())
+    network = engine.network
+    lr = as_squares(pair.lr.permute(1, 2, 0)[None].float(), network.square)
+    height, width = lr.shape[1:3]
+    z0 = engine.features(lr)
     hr, reached, scores = pair.hr.permute(1, 2, 0).numpy(), {}, None
     for share in shares:
         depth_map = None
@@ -47,7 +49,8 @@ def _psnr_at(engine: Engine, pair: Pair, shares: Iterable[float]) -> dict[float,
                 scores = engine.scores(z0, share * network.n_blocks)
             depth_map = depth_map_at(network, scores[0], height, width, share)[None]
         sr = to_numpy(engine.tail(engine.body(z0, depth_map), Box(0, 0, height, width)))[0]
-        reached[share] = psnr_y(np.rint(sr.clip(0, 255)).astype(np.uint8), hr, network.scale)
+        shave = network.scale // network.square
+        reached[share] = psnr_y(np.rint(sr.clip(0, 255)).astype(np.uint8), hr, shave)
     return reached
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from adadsr.backends import as_squares
 from adadsr.geometry import Box
 from adadsr.graph import Array, NetworkWeights
 
@@ -57,7 +58,7 @@ class Frame(NamedTuple):
         rows, columns = (
             reflected(side, self.border * self.square, (self.border + whole) * self.square) for side, whole in sizes
         )
-        return _unshuffled(lr[rows][:, columns], self.square)
+        return as_squares(lr[rows][:, columns], self.square)
 
     def extended_map(self, depth_map: npt.NDArray[np.float32], depth_tile: int) -> npt.NDArray[np.float32]:
         """A depth map of the picture, (G, h, w), for the frame: the border is as deep as the tile next to it."""
@@ -69,13 +70,3 @@ def reflected(side: int, before: int, after: int) -> list[int]:
     """Index of the pixel that is seen at -before, ..., after - 1, reflected as often as necessary."""
     period = max(1, 2 * (side - 1))
     return [min(index % period, period - index % period) for index in range(-before, after)]
-
-
-def _unshuffled(image: Array, square: int) -> Array:
-    """PixelUnshuffle: (H, W, 3) -> (H / square, W / square, 3 * square^2)."""
-    if square == 1:
-        return image
-    height, width, channels = image.shape
-    squares = image.reshape(height // square, square, width // square, square, channels)
-    ordered = squares.swapaxes(1, 2).swapaxes(2, 4).swapaxes(3, 4)
-    return ordered.reshape(height // square, width // square, channels * square**2)

@@ -1,0 +1,113 @@
+"""From options to an adaptive checkpoint and its report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from adadsr import atomic, checkpoints
+from adadsr.adaptation.fidelity import measure
+from adadsr.adaptation.photos import find_photos
+from adadsr.adaptation.presets import PRESETS, Preset, choose_precision
+from adadsr.adaptation.report import write_report
+from adadsr.adaptation.targets import SEED, Told, digest_of, held_pairs, learned_pairs
+from adadsr.backends import prepare
+from adadsr.datasets import TrainingImages
+from adadsr.errors import InputError, TrainingError
+from adadsr.networks import Model
+from adadsr.training import Pace, Run, Trainer
+from adadsr.training.distributed import join, leave
+from adadsr.training.log import Observer
+
+BACKBONES = ("edsr", "rcan", "esrgan")
+"""Those whose blocks add to their input, so that one can be left out."""
+NOT_CARRIED = ("recipe", "PSNR-Y on validation", "hours of training")
+"""Keys of a checkpoint's header that an adapted one has anew. It keeps all others, such as the licence."""
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What to adapt, and how.
+
+    model: a dense network, as `checkpoints.load_model` takes it. images: photos, or folders of them. out: folder for
+    state, model and report. preset: a key of PRESETS. steps: instead of the preset's. precision: one of
+    `presets.PRECISIONS`. device: as torch names it, or auto. cache: folder for crops and targets; None caches nothing.
+    """
+
+    model: str
+    images: tuple[Path, ...]
+    out: Path
+    preset: str = next(iter(PRESETS))
+    steps: int | None = None
+    precision: str = "auto"
+    device: str = "auto"
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise InputError(f"preset {self.preset!r} is not one of {', '.join(PRESETS)}")
+        if self.steps is not None and self.steps < 1:
+            raise InputError(f"steps={self.steps} is not a whole number of at least 1")
+
+    @property
+    def plan(self) -> Preset:
+        """The preset with the given number of steps."""
+        preset = PRESETS[self.preset]
+        return preset if self.steps is None else replace(preset, steps=self.steps)
+
+
+def adapt(options: Adaptation, tell: Told, observers: Sequence[Observer] = ()) -> list[Path]:
+    """Make a dense network adaptive, or resume doing so. Returns the checkpoint and the files of the report.
+
+    tell: is told what happens before and after training. observers: of training. Raises AdaDSRError.
+    """
+    original, preset = load_dense(options.model), options.plan
+    split = find_photos(options.images, preset.patch, preset.held, SEED)
+    for small in split.left_out:
+        tell(f"left out {small}: smaller than {preset.patch}x{preset.patch}", 1.0)
+    _make(options.out, "--out")
+    if options.cache is not None:
+        _make(options.cache, "--cache")
+    world = join(options.device)
+    try:
+        if world.size > 1:
+            raise InputError(f"an adaptation runs in one process, not in {world.size}; start it without torchrun")
+        device = world.device
+        recipe = preset.recipe(options.model, original.config, choose_precision(options.precision, device))
+        engine = prepare(original.weights(), device=str(device))
+        held = held_pairs(engine, split)
+        pairs = learned_pairs(engine, digest_of(original), split, preset.patch, preset.crops, options.cache, tell)
+        trainer = Trainer(recipe, TrainingImages(pairs, recipe.scale, device), world)
+        del pairs, engine
+        path = Run(trainer, held, options.out, Pace(preset.every), observers, _kept(options.model)).go()
+    finally:
+        leave(world)
+    assert path is not None  # the only process is the one that writes
+    figures = measure(original, checkpoints.load(path), held, str(device), tell)
+    return [path, *write_report(options.out / "report", figures, checkpoints.model_name(options.model))]
+
+
+def load_dense(source: str) -> Model:
+    """The network to adapt. Raises InputError for one that is adaptive already or whose blocks cannot be left out."""
+    model = checkpoints.load_model(source)
+    kind = checkpoints.describe(model.config)
+    if model.config.adaptive:
+        raise InputError(f"{source} ({kind}) is adaptive already; pass the dense network, or `adadsr train` this one")
+    if model.config.backbone not in BACKBONES:
+        raise InputError(
+            f"{source} ({kind}): its blocks add nothing to their input, so none can be left out; adapt takes "
+            f"{', '.join(BACKBONES)}"
+        )
+    return model
+
+
+def _kept(source: str) -> dict[str, str]:
+    """What the header of the adapted network says besides its training."""
+    kept = {key: value for key, value in checkpoints.model_metadata(source).items() if key not in NOT_CARRIED}
+    return kept | {"adapted_from": checkpoints.model_name(source), "validation": "PSNR to its own full output before"}
+
+
+def _make(folder: Path, option: str) -> None:
+    try:
+        atomic.make_folder(folder)
+    except OSError as error:
+        raise TrainingError(f"{folder}: folder is not writable ({error.strerror}); choose another {option}") from error

@@ -1,0 +1,84 @@
+"""Presets: how long an adaptation trains, on what, and at which rate."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import torch
+
+from adadsr.errors import InputError
+from adadsr.networks import NetworkConfig
+from adadsr.training import Recipe, Stage
+
+DEPTH_TILE = 4
+PRECISIONS = ("auto", "float32", "bfloat16")
+"""Values of the option; auto is bfloat16 where a device multiplies it faster than float32."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How an adaptation trains.
+
+    about: in words, for the help. steps, batch, patch (side in LR pixels), learning_rate, warmup, ema_decay: as in a
+    recipe. crops: of that side, to learn from. every: steps between validations. held: photos to measure on, at most.
+    """
+
+    about: str
+    steps: int
+    batch: int
+    patch: int
+    crops: int
+    every: int
+    held: int
+    learning_rate: float = 5e-4
+    warmup: int = 200
+    ema_decay: float = 0.999
+
+    def recipe(self, source: str, dense: NetworkConfig, precision: str) -> Recipe:
+        """The recipe that adapts a network. source: its checkpoint. precision: of training."""
+        config = replace(dense, adaptive=True, depth_tile=DEPTH_TILE)
+        stage = Stage(
+            self.steps,
+            self.batch,
+            self.patch,
+            self.learning_rate,
+            loss="texture",
+            adaptive=True,
+            full_share=0.1,
+            least_share=0.25,
+            uniform_share=0.4,
+            augment=False,
+        )
+        return Recipe(
+            config.kind,
+            config.scale,
+            DEPTH_TILE,
+            (stage,),
+            ema_decay=self.ema_decay,
+            warmup=self.warmup,
+            start_from=source,
+            precision=precision,
+            optimizer="muon",
+            sizes=config,
+        )
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        "cpu": Preset("two hours on two cores for a network of 6 blocks", 8000, 2, 48, 3000, 1000, 10),
+        "accelerator": Preset("a GPU", 60_000, 16, 64, 20_000, 5000, 20, ema_decay=0.9995),
+        "quick": Preset("minutes, to see it work", 200, 2, 32, 200, 100, 3, warmup=20, ema_decay=0.98),
+    }
+)
+"""Name -> preset; the first one is the default."""
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """The precision that trains. name: one of PRECISIONS. Raises InputError for another."""
+    if name not in PRECISIONS:
+        raise InputError(f"precision {name!r} is not one of {', '.join(PRECISIONS)}")
+    if name != "auto":
+        return name
+    if device.type == "cpu":
+        return "bfloat16" if torch.cpu.get_capabilities().get("amx_bf16") else "float32"
+    return "bfloat16" if device.type == "cuda" else "float32"

@@ -1,0 +1,64 @@
+"""`adadsr adapt`: what it prints, and how it ends bad input."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from adadsr import checkpoints
+from adadsr.networks import NetworkConfig
+from adaptation_samples import tiny, write_network, write_photos
+from cli_samples import call
+
+__all__ = ["tiny"]  # a fixture
+
+
+@pytest.fixture
+def given(here: Path, tiny: object) -> list[str]:
+    """Arguments of an adaptation that takes a second."""
+    write_network(here / "dense.safetensors")
+    write_photos(here / "photos")
+    return ["adapt", "dense.safetensors", "--images", "photos", "--preset", "quick", "--device", "cpu", "--cache", "c"]
+
+
+def test_it_adapts_and_prints_what_it_wrote(given: list[str], here: Path) -> None:
+    result = call(*given, "--out", "out")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[:2] == ["out/model.safetensors", "out/report/report.md"]
+    assert "stage 1 of 1, step 6: PSNR-Y full " in result.stderr
+    upscaled = call("upscale", "photos/0.png", "-o", "large.png", "--model", "out/model.safetensors", "--budget", "0.7")
+    assert upscaled.exit_code == 0, upscaled.output
+
+
+def test_bad_input_ends_in_one_line(given: list[str], here: Path) -> None:
+    write_network(here / "dense.safetensors", NetworkConfig("compact", 2, 8, 2))
+    result = call(*given, "--out", "out")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("adadsr: dense.safetensors (compact x2 ")
+    assert not (here / "out").exists()
+
+
+def test_a_published_file_is_to_be_converted_first(given: list[str], here: Path) -> None:
+    (here / "dense.safetensors").write_bytes(b"\x02\x00\x00\x00\x00\x00\x00\x00{}")
+    result = call(*given, "--out", "out")
+    assert result.exit_code == 1
+    assert "adadsr convert" in result.stderr
+
+
+@pytest.mark.parametrize("more", [["--preset", "slow"], ["--steps", "0"], []])
+def test_wrong_usage(more: list[str], given: list[str]) -> None:
+    assert call(*given, *more, *(["--out", "out"] if more else [])).exit_code == 2
+
+
+def test_a_missing_library_names_the_extra(given: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
+    result = call(*given, "--out", "out")
+    assert result.exit_code == 1
+    assert result.stderr == "adadsr: training needs torch; run pip install 'adadsr[train]'\n"
+
+
+def test_the_adapted_network_is_described(given: list[str], here: Path) -> None:
+    call(*given, "--out", "out", "--steps", "1")
+    metadata = checkpoints.read_header(here / "out" / "model.safetensors").metadata
+    assert metadata["validation"] == "PSNR to its own full output before"
