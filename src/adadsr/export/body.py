@@ -19,18 +19,6 @@ def run_body(body: BodyWeights, z0: Value, depths: Value, height: Value, width: 
 
     z0: the same before it. depths: (1, G, ceil(h/t), ceil(w/t)) of INDEX, in whole blocks. height, width: h, w.
     """
-    # Some processors run dense convs faster than the same ones tile by tile, and all do so than pixel by pixel.
-    is_full = depths.min() >= body.n_blocks
-    (z,) = z0.nodes.branch(
-        is_full,
-        lambda: [body.run(NodeOps(z0.nodes), z0)],
-        lambda: [run_sparse_body(body, z0, depths, height, width)],
-    )
-    return z
-
-
-def run_sparse_body(body: BodyWeights, z0: Value, depths: Value, height: Value, width: Value) -> Value:
-    """The same without a dense body for full depth: see `run_body`."""
     ops, z = NodeOps(z0.nodes), z0
     order_of = order_tiles if body.depth_tile > 1 else order_pixels
     for index, group in enumerate(body.groups):

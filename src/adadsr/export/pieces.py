@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from adadsr.errors import ExportError
-from adadsr.export.body import run_sparse_body
+from adadsr.export.body import run_body
 from adadsr.export.calibration import Calibrated, Limits, family_for, fit
 from adadsr.export.framing import IMAGE_TYPES, FrameSize, border_of
 from adadsr.export.network import LIMITS, check_head, model_of, plan_ports, plan_within, price_of
@@ -122,8 +122,7 @@ def _tile(network: NetworkWeights, metadata: Mapping[str, str], half: bool) -> o
     image, depth_map = nodes.input("image", np.uint8), nodes.input("depth_map", FLOAT)
     lr = IMAGE.channels_first(image).cast(FLOAT)
     height, width, border = lr.size(2), lr.size(3), border_of(network)
-    # A tile is never at full depth up to its edges, and in WebAssembly dense convs are slower.
-    z = run_sparse_body(network.body, network.head.run(ops, lr), depth_map.cast(INDEX), height, width)
+    z = run_body(network.body, network.head.run(ops, lr), depth_map.cast(INDEX), height, width)
     frame = FrameSize(height - 2 * border, width - 2 * border, border)
     upscaled = restore_image(network, frame, z, network.head.normalise(ops, lr), IMAGE)
     inputs = [
