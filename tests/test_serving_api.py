@@ -147,7 +147,9 @@ def test_a_time_is_met_by_all_cores(tmp_path, monkeypatch: pytest.MonkeyPatch):
     """A small picture runs on one core as a rule, but the machine was measured with all."""
     monkeypatch.setenv("ADADSR_CACHE_DIR", str(tmp_path))
     upscaler = Upscaler.from_pretrained(MODEL, Execution(threads=2))
-    timing.store(upscaler.prepare(np.zeros((8, 8, 3), np.uint8)).outlook.steps[0], TimeModel(0.01, 1e-6, 1e-11, 1e-11))
+    timing.store(
+        upscaler.prepare(np.zeros((8, 8, 3), np.uint8)).outlook.steps[0], TimeModel(0.01, 1e-6, 1e-11, 1e-11, 2e-7)
+    )
     with running(threads=2) as service:
         answers = [service.post(f"/v1/upscale?seconds={seconds}", photo(48, 64)) for seconds in (0.03, 0.04, 9)]
         budgets = [float(answer.headers["adadsr-served-budget"]) for answer in answers]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from adadsr.backends.engine import DepthMap, Engine, Features, Progress, band_rows, to_numpy
+from adadsr.backends.engine import DepthMap, Engine, Features, Progress, Revise, band_rows, to_numpy
 from adadsr.errors import BackendError, InputError, MissingDependencyError
 from adadsr.graph import NetworkWeights
 from adadsr.machine import default_threads, processor_name
@@ -26,6 +26,7 @@ __all__ = [
     "Engine",
     "Features",
     "Progress",
+    "Revise",
     "auto_device",
     "band_rows",
     "check_device",
