@@ -12,6 +12,9 @@ from rich.text import Text
 from adadsr.batch import Jobs, Planned, Result, Status
 from adadsr.upscaler import ChainPlan
 
+LEAST_SHOWN_LOSS = 0.01
+"""Predicted losses below this, in dB, mean as much as none."""
+
 
 class _TimeLeft(ProgressColumn):
     """Time left at the mean speed so far: images are weighted by their pixels, so it is steady."""
@@ -181,7 +184,10 @@ def _chosen(lossy_format: str | None) -> str:
 
 def _loss(predicted: float | None) -> str:
     """` at a predicted loss of 0.05 dB`; empty at full depth and if the loss is unknown."""
-    return f" at a predicted loss of {predicted:.2g} dB" if predicted else ""
+    if not predicted:
+        return ""
+    shown = f"of {predicted:.2g}" if predicted >= LEAST_SHOWN_LOSS else f"below {LEAST_SHOWN_LOSS:g}"
+    return f" at a predicted loss {shown} dB"
 
 
 def duration(seconds: float) -> str:
