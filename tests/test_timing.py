@@ -154,7 +154,7 @@ def test_a_measurement_predicts_itself(upscaler: Upscaler, tmp_path: Path, monke
         assert model.seconds(step, budget) == pytest.approx(step.cost(budget).total / 1e9 * 0.01 + 0.002, rel=0.05)
 
 
-def test_the_command_takes_seconds(measured: TimeModel, here: Path):
+def test_the_command_takes_seconds(measured: TimeModel, steady: None, here: Path):
     images.write_image("a.png", images.picture_from_array(smooth(64, 64)))
     arguments = (
         "upscale",

@@ -32,7 +32,7 @@ def measure(upscaler: Upscaler) -> TimeModel:
             spent = min(1.0, max(budget, step.least_budget + SLACK))
             rows.append(timing.terms(step, spent))
             seconds.append(_seconds(partial(upscaler, picture, budget=spent)))
-        after.append(_seconds_after(upscaler, picture) / side**2)
+        after += [_seconds_after(upscaler, picture) / side**2 for _ in range(RUNS)]
     fixed, pixel, sparse, dense = _fit(np.array(rows), np.array(seconds))
     model = TimeModel(fixed, pixel, sparse, dense, statistics.median(after))
     timing.store(step, model)

@@ -9,9 +9,9 @@ import numpy.typing as npt
 from adadsr.backends import DepthMap
 from adadsr.graph.calibration import DepthFamily, split_equal
 
-LOOKS = 16
+LOOKS = 8
 """A pacer looks at the clock about as often in the time of a tile."""
-IGNORED = 0.03
+IGNORED = 0.05
 """Deviations up to this share of what is left change nothing."""
 TRUST = 0.1
 """The expected speed counts as much as this share of the work, done at that speed."""
@@ -66,13 +66,19 @@ class Pacer:
             return _left(depth_map, least)
 
         low, high = self._family.shift_bounds()
-        for _ in range(SHIFT_STEPS):
-            middle = (low + high) / 2
-            low, high = (middle, high) if cost(self._revised(middle, least)) <= affordable else (low, middle)
         shallow = self._revised(low, least)
-        if affordable - cost(shallow) <= IGNORED * affordable:
-            return shallow
-        return split_equal(shallow, self._revised(high, least), cost, affordable)  # flat pictures
+        for _ in range(SHIFT_STEPS):
+            if affordable - cost(shallow) <= IGNORED / 2 * affordable:
+                return shallow
+            middle = (low + high) / 2
+            tried = self._revised(middle, least)
+            if cost(tried) <= affordable:
+                low, shallow = middle, tried
+            else:
+                high = middle
+        return split_equal(
+            shallow, self._revised(high, least), cost, affordable
+        )  # the gains of flat pictures are equal
 
     def _revised(self, shift: float, least: npt.NDArray[np.float32]) -> DepthMap:
         """The map at a shift. Tiles that have dropped out stay as they are; others keep the blocks that have begun."""
