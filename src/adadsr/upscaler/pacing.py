@@ -76,9 +76,7 @@ class Pacer:
                 low, shallow = middle, tried
             else:
                 high = middle
-        return split_equal(
-            shallow, self._revised(high, least), cost, affordable
-        )  # the gains of flat pictures are equal
+        return split_equal(shallow, self._revised(high, least), cost, affordable)  # flat: gains are equal
 
     def _revised(self, shift: float, least: npt.NDArray[np.float32]) -> DepthMap:
         """The map at a shift. Tiles that have dropped out stay as they are; others keep the blocks that have begun."""
