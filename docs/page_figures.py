@@ -55,7 +55,7 @@ def main() -> None:
                 stage = shot(page, "#stage")
                 side = min(stage.size)
                 left = (stage.width - side) // 2
-                maps.append(stage.crop((left, 0, left + side, side - 60)).resize((300, 300 * (side - 60) // side)))
+                maps.append(stage.crop((left, 0, left + side, side)).resize((300, 300)))
             row = Image.new("RGB", (3 * 300 + 2 * 8, maps[0].height), "white")
             for index, each in enumerate(maps):
                 row.paste(each, (index * 308, 0))

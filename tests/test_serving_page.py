@@ -143,7 +143,7 @@ def test_a_tiff_is_shown_and_comes_back_as_one(visit: Visit):
 
 
 def test_a_run_can_be_cancelled(visit: Visit, service: Running):
-    visit.add(("large.png", photo(400, 400)))
+    visit.add(("large.png", photo(800, 800)))
     visit.budget(100)
     visit.page.click("#run")
     visit.page.click("#cancel")

@@ -13,11 +13,12 @@ from adadsr import images
 from adadsr.errors import BudgetError, InputError
 from adadsr.upscaler import Chain, Execution, Size, Upscaler, measuring, timing
 from adadsr.upscaler.outlook import Step
+from adadsr.upscaler.pacing import Pacer
 from adadsr.upscaler.timing import TimeModel, budget_for
 from cli_samples import call
 from image_samples import smooth
 
-MODEL = TimeModel(fixed=0.01, pixel=1e-6, sparse=2e-11, dense=1.5e-11)
+MODEL = TimeModel(fixed=0.01, pixel=1e-6, sparse=2e-11, dense=1.5e-11, after=2e-7)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,12 @@ def measured(upscaler: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     times = {timing.key_of(step_of(upscaler)): asdict(MODEL)}
     timing.cache_file().write_text(json.dumps(times))
     return MODEL
+
+
+@pytest.fixture
+def steady(monkeypatch: pytest.MonkeyPatch):
+    """As if runs were exactly as fast as expected."""
+    monkeypatch.setattr(Pacer, "__call__", lambda self, begun: None)
 
 
 def chain_of(upscaler: Upscaler, size: Size | None = None) -> Chain:
@@ -94,7 +101,7 @@ def test_an_unmeasured_machine_is_told_what_to_do(upscaler: Upscaler, tmp_path: 
             budget_for(outlook, 1.0)
 
 
-def test_a_chain_runs_at_the_budget_and_its_report_says_so(upscaler: Upscaler, measured: TimeModel):
+def test_a_chain_runs_at_the_budget_and_its_report_says_so(upscaler: Upscaler, measured: TimeModel, steady: None):
     picture = images.picture_from_array(smooth(64, 64))
     outlook = chain_of(upscaler).outlook(64, 64, channels=3)
     seconds = 0.7 * measured.seconds(outlook.steps[0], 1.0)
@@ -108,7 +115,7 @@ def test_a_chain_runs_at_the_budget_and_its_report_says_so(upscaler: Upscaler, m
     assert prepared.run(prepared.plan(budget=0.9)).report.requested_seconds is None
 
 
-def test_a_chain_of_several_networks_shares_the_time(upscaler: Upscaler, measured: TimeModel):
+def test_a_chain_of_several_networks_shares_the_time(upscaler: Upscaler, measured: TimeModel, steady: None):
     chain, picture = chain_of(upscaler, Size(scale=3.5)), images.picture_from_array(smooth(24, 32))
     outlook = chain.outlook(24, 32, channels=3)
     seconds = 0.7 * sum(measured.seconds(step, 1.0) for step in outlook.steps)
@@ -147,7 +154,7 @@ def test_a_measurement_predicts_itself(upscaler: Upscaler, tmp_path: Path, monke
         assert model.seconds(step, budget) == pytest.approx(step.cost(budget).total / 1e9 * 0.01 + 0.002, rel=0.05)
 
 
-def test_the_command_takes_seconds(measured: TimeModel, here: Path):
+def test_the_command_takes_seconds(measured: TimeModel, steady: None, here: Path):
     images.write_image("a.png", images.picture_from_array(smooth(64, 64)))
     arguments = (
         "upscale",

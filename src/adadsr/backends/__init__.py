@@ -13,7 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+<<<<<<< HEAD
 from adadsr.backends.engine import DepthMap, Engine, Features, Progress, as_squares, band_rows, to_numpy
+=======
+from adadsr.backends.engine import DepthMap, Engine, Features, Progress, Revise, band_rows, to_numpy
+>>>>>>> service
 from adadsr.errors import BackendError, InputError, MissingDependencyError
 from adadsr.graph import NetworkWeights
 from adadsr.machine import default_threads, processor_name
@@ -26,7 +30,11 @@ __all__ = [
     "Engine",
     "Features",
     "Progress",
+<<<<<<< HEAD
     "as_squares",
+=======
+    "Revise",
+>>>>>>> service
     "auto_device",
     "band_rows",
     "check_device",

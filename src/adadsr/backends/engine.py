@@ -1,6 +1,6 @@
 """The protocol of an engine: one network prepared on one backend."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -14,6 +14,9 @@ from adadsr.graph import Array, NetworkWeights
 Progress: TypeAlias = Callable[[float], None]
 """Called with the fraction of the work that is done, in [0, 1]."""
 DepthMap: TypeAlias = npt.NDArray[np.float32]
+Revise: TypeAlias = Callable[[Sequence[int]], DepthMap | None]
+"""Asked for another depth map, (G, h, w), while a body runs; None keeps the present one. Receives in how many rows of
+tiles each block has begun. The new map keeps these blocks, and adds none to tiles that have dropped out before."""
 BAND_PIXELS = 2**16
 """Approximate number of LR pixels whose SR pixels are made at once."""
 BAND_STEP = 4
@@ -77,8 +80,17 @@ class Engine(Protocol):
     def scores(self, z0: Features, desired_depth: float) -> npt.NDArray[np.float32]:
         """The adapter: (N, K, ceil(H/t), ceil(W/t)). desired_depth: in blocks; most adapters ignore it."""
 
-    def body(self, z0: Features, depth_map: DepthMap | None = None, progress: Progress = no_progress) -> Features:
-        """The body. depth_map: (N, G, ceil(H/t), ceil(W/t)) in blocks, None for full depth. z0 is not changed."""
+    def body(
+        self,
+        z0: Features,
+        depth_map: DepthMap | None = None,
+        progress: Progress = no_progress,
+        revise: Revise | None = None,
+    ) -> Features:
+        """The body. depth_map: (N, G, ceil(H/t), ceil(W/t)) in blocks, None for full depth. z0 is not changed.
+
+        revise: asked for another map of one image during the run. Engines need not ask.
+        """
 
     def tail(self, z: Features, box: Box) -> Array:
         """SR pixels of the LR pixels in `box`, (N, s*h, s*w, 3) in 0..255, neither rounded nor clipped.

@@ -12,8 +12,8 @@ from rich.text import Text
 from adadsr.batch import Jobs, Planned, Result, Status
 from adadsr.upscaler import ChainPlan
 
-LEAST_LOSS = 0.01
-"""In dB; smaller predicted losses are not told apart."""
+LEAST_SHOWN_LOSS = 0.01
+"""Predicted losses below this, in dB, mean as much as none."""
 
 
 class _TimeLeft(ProgressColumn):
@@ -183,11 +183,11 @@ def _chosen(lossy_format: str | None) -> str:
 
 
 def _loss(predicted: float | None) -> str:
-    """` at a predicted loss of 0.05 dB`, or of `< 0.01 dB`; empty at full depth and if the loss is unknown."""
+    """` at a predicted loss of 0.05 dB`; empty at full depth and if the loss is unknown."""
     if not predicted:
         return ""
-    shown = f"{predicted:.2g}" if predicted >= LEAST_LOSS else f"< {LEAST_LOSS}"
-    return f" at a predicted loss of {shown} dB"
+    shown = f"of {predicted:.2g}" if predicted >= LEAST_SHOWN_LOSS else f"below {LEAST_SHOWN_LOSS:g}"
+    return f" at a predicted loss {shown} dB"
 
 
 def duration(seconds: float) -> str:

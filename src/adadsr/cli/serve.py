@@ -99,6 +99,7 @@ def serve(
         shown = f"[{host}]" if ":" in host else host
         typer.echo(f"adadsr: serving at http://{shown}:{port}", err=True)
 
+    serving.share_one_heap()
     serving.serve(serving.create_app(settings), settings, ready)
 
 

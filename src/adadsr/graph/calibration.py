@@ -162,7 +162,7 @@ def fit_cost(
     depth_map = depth_at(low)
     if target - cost(depth_map) <= tolerance:
         return depth_map
-    return _split_equal(depth_map, depth_at(high), cost, target)
+    return split_equal(depth_map, depth_at(high), cost, target)
 
 
 def fit_loss(family: DepthFamily, most: float) -> Scores:
@@ -190,8 +190,10 @@ def _bisect(low: float, high: float, is_below: Callable[[float], bool]) -> tuple
     return low, high
 
 
-def _split_equal(shallow: Scores, deep: Scores, cost: Callable[[DepthMap], float], target: float) -> Scores:
+def split_equal(shallow: Scores, deep: Scores, cost: Callable[[DepthMap], float], target: float) -> Scores:
     """`deep` at the first positions in raster order and `shallow` at the others, as many as `target` allows.
+
+    Maps are (G, h, w); cost: as of `fit_cost`.
 
     A run of rows has the shortest border, and a dilated active set pays for its border.
     """

@@ -25,7 +25,7 @@ metrics   for Prometheus
 """
 
 from adadsr.serving.app import create_app
-from adadsr.serving.server import serve
+from adadsr.serving.server import serve, share_one_heap
 from adadsr.serving.settings import Settings, read_keys
 
-__all__ = ["Settings", "create_app", "read_keys", "serve"]
+__all__ = ["Settings", "create_app", "read_keys", "serve", "share_one_heap"]

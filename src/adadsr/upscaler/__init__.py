@@ -7,6 +7,7 @@ size       the size that an output gets
 outlook    what an image will take, from its size alone
 timing     seconds as a budget
 measuring  how long this machine takes
+pacing     keeping to a time while a body runs
 chain      any size: networks one after the other, then a reduction
 sources    what can be upscaled, and where the result goes
 frame      how a picture is continued beyond its border
@@ -14,6 +15,7 @@ memory     how an image is cut to fit into memory, and the memory shared by runs
 plan       what a run will do and cost
 tiled_run  an LR image on an engine: scores, then body and tail, tile by tile
 report     the target of a call, and the report of what it did
+reporting  how a report is filled
 """
 
 from adadsr.upscaler.chain import Chain, PreparedChain

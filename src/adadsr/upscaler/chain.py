@@ -17,7 +17,8 @@ from adadsr.upscaler import timing
 from adadsr.upscaler.memory import DEFAULT_LIMIT
 from adadsr.upscaler.outlook import Outlook, Step
 from adadsr.upscaler.plan import ChainPlan, Plan, check_budget, enough_budget
-from adadsr.upscaler.report import Report, Target, combined
+from adadsr.upscaler.report import Target, combined
+from adadsr.upscaler.reporting import as_requested
 from adadsr.upscaler.size import LARGEST_SCALE, Size, best_chain
 from adadsr.upscaler.sources import PictureSource, picture_bytes
 from adadsr.upscaler.upscaled import Upscaled
@@ -176,6 +177,7 @@ class PreparedChain:
     """A picture ready to run; made by `Chain.prepare`."""
 
     def __init__(self, chain: Chain, picture: Picture) -> None:
+        start = time.perf_counter()
         self._chain, self._picture = chain, picture
         self._scales = chain.steps(picture.height, picture.width)
         self._after = chain.size.of(picture.height, picture.width)
@@ -186,6 +188,7 @@ class PreparedChain:
         lossy = picture.lossy_format is not None
         self._upscalers = chain.upscalers(picture.height, picture.width, lossy=lossy)
         self._chosen_for = picture.lossy_format if chain.tells_photos_apart else None
+        self._spent = time.perf_counter() - start
         self._first = self._upscalers[0].prepare(source, score=False)
         has_alpha = self._first.outlook.steps[0].has_alpha
         size = picture.height, picture.width, picture.pixels.shape[2], picture.bits
@@ -228,7 +231,11 @@ class PreparedChain:
         if spent.budget is not None and spent.budget < 1:
             for step in steps:
                 check_budget(step.engine.network, step.layout.frame, spent.budget)
-        plans = [self._first.plan(**vars(spent))]
+        if seconds is None or spent.budget is None:
+            plans = [self._first.plan(**vars(spent))]
+        else:
+            share = timing.shares(self.outlook, spent.budget)[0]
+            plans = [self._first.within(spent.budget, share * (seconds - self._spent))]
         for step in steps[1:]:
             full = Plan(step.engine.network, step.layout, spent, None, scored=False)
             plans.append(replace(full, alpha=full) if step.has_alpha else full)
@@ -241,15 +248,16 @@ class PreparedChain:
         progress: called with the fraction that is done, in [0, 1]. Raises InputError as `Prepared.run`.
         """
         result = self._first.run(plan.first, progress=progress) if self._is_plain else self._run_all(plan, progress)
-        report = replace(_as_requested(result.report, plan.target), chosen_for=plan.chosen_for)
+        report = replace(as_requested(result.report, plan.target), chosen_for=plan.chosen_for)
         return replace(result, report=report)
 
     def _run_all(self, plan: ChainPlan, progress: Callable[[float], None]) -> Upscaled:
         """All networks, each at the first one's target, and the reduction."""
-        start, picture, target = time.perf_counter(), self._picture, plan.first.target
+        start, picture = time.perf_counter(), self._picture
+        end = start + self._seconds_of_run(plan)
         work = [height * width for height, width in self._sizes()]
         results: list[Upscaled] = []
-        for index, upscaler in enumerate(self._upscalers):
+        for index in range(len(self._upscalers)):
             done, part = sum(work[:index]) / sum(work), work[index] / sum(work)
 
             def within(share: float, done: float = done, part: float = part) -> None:
@@ -257,21 +265,43 @@ class PreparedChain:
 
             if results:
                 before = results.pop()
-                assert before.picture is not None
-                prepared = upscaler.prepare(self._source(before.picture))
-                step = prepared.plan(**vars(target))
-                results += [replace(before, image=None, picture=None), prepared.run(step, progress=within)]
+                results += [
+                    replace(before, image=None, picture=None),
+                    self._next(before, index, plan.first, end, within),
+                ]
             else:
                 results.append(self._first.run(plan.first, progress=within))
         large = results[-1].picture
         assert large is not None
         pixels = np.empty((*self._after, large.pixels.shape[2]), picture.pixels.dtype)
-        reduce_samples(large.pixels, pixels, linear_colors=_colors(large) if self._chain.linear_light else 0)
+        reduce_samples(
+            large.pixels, pixels, linear_colors=(1 if large.is_gray else 3) if self._chain.linear_light else 0
+        )
         reduced_from = None if plan.reduced_from is None else plan.reduced_from[::-1]
         report = combined([result.report for result in results], self._after, reduced_from)
         report = replace(report, memory_bytes=self.bytes, seconds=time.perf_counter() - start)
         flat = pixels[..., 0] if pixels.shape[2] == 1 else pixels
         return Upscaled(flat, results[0].depth_map, report, replace(picture, pixels=pixels))
+
+    def _next(
+        self, before: Upscaled, index: int, first: Plan, end: float, progress: Callable[[float], None]
+    ) -> Upscaled:
+        """The network number `index` on the result before it, as the first one ran; done by `end` if a time is kept."""
+        assert before.picture is not None
+        left, target = end - time.perf_counter(), first.target
+        prepared = self._upscalers[index].prepare(self._source(before.picture))
+        if target.budget is None or first.seconds is None:
+            plan = prepared.plan(**vars(target))
+        else:
+            plan = prepared.within(target.budget, left * timing.shares(self.outlook, target.budget)[index])
+        return prepared.run(plan, progress=progress)
+
+    def _seconds_of_run(self, plan: ChainPlan) -> float:
+        """Time for all networks after planning; infinite if none was requested."""
+        first, budget, seconds = plan.first, plan.first.target.budget, plan.target.seconds
+        if first.seconds is None or budget is None or seconds is None:
+            return math.inf
+        return first.seconds + (1 - timing.shares(self.outlook, budget)[0]) * (seconds - self._spent)
 
     def _sizes(self) -> list[tuple[int, int]]:
         """Height and width of each network's input."""
@@ -281,23 +311,6 @@ class PreparedChain:
     def _source(self, picture: Picture) -> PictureSource:
         """A network's input; the original stays in memory until the end."""
         return PictureSource(picture, picture, 0 if picture is self._picture else self._picture.pixels.nbytes)
-
-
-def _as_requested(report: Report, target: Target) -> Report:
-    """The report with what was requested of the chain; its networks got a budget in place of seconds."""
-    return replace(
-        report,
-        requested_depth=target.depth,
-        requested_budget=target.budget,
-        requested_max_loss=target.max_loss,
-        requested_seconds=target.seconds,
-        time_model=None if target.seconds is None else timing.name(),
-    )
-
-
-def _colors(picture: Picture) -> int:
-    """Number of channels that are not alpha."""
-    return 1 if picture.is_gray else 3
 
 
 def _deep(picture: Picture) -> Picture:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from adadsr.images import Picture
 from adadsr.upscaler import timing
+from adadsr.upscaler.tiled_run import BODY_SHARE
 from adadsr.upscaler.timing import SLACK, TimeModel
 from adadsr.upscaler.upscaler import Upscaler
 
@@ -18,12 +19,12 @@ SIDES = (96, 192, 320)
 """Sides of the pictures that are measured, in LR pixels."""
 BUDGETS = (0.3, 0.5, 0.75, 1.0)
 """Budgets that are measured; those below what a network costs without any block are raised to that."""
-RUNS = 3
+RUNS = 5
 
 
 def measure(upscaler: Upscaler) -> TimeModel:
     """Measure a network on this machine, which should be idle, and store the result. Raises OSError."""
-    rows, seconds = [], []
+    rows, seconds, after = [], [], []
     for side in SIDES:
         picture = _sample(side)
         (step,) = upscaler.prepare(picture, score=False).outlook.steps
@@ -31,7 +32,9 @@ def measure(upscaler: Upscaler) -> TimeModel:
             spent = min(1.0, max(budget, step.least_budget + SLACK))
             rows.append(timing.terms(step, spent))
             seconds.append(_seconds(partial(upscaler, picture, budget=spent)))
-    model = TimeModel(*_fit(np.array(rows), np.array(seconds)))
+        after += [_seconds_after(upscaler, picture) / side**2 for _ in range(RUNS)]
+    fixed, pixel, sparse, dense = _fit(np.array(rows), np.array(seconds))
+    model = TimeModel(fixed, pixel, sparse, dense, statistics.median(after))
     timing.store(step, model)
     return model
 
@@ -55,6 +58,18 @@ def _seconds(run: Callable[[], Any]) -> float:
         run()
         times.append(time.perf_counter() - start)
     return statistics.median(times)
+
+
+def _seconds_after(upscaler: Upscaler, picture: Picture) -> float:
+    """Of a run, from the end of its last block."""
+    end: list[float] = []
+
+    def progress(share: float) -> None:
+        if share >= BODY_SHARE and not end:
+            end.append(time.perf_counter())
+
+    upscaler(picture, progress=progress)
+    return time.perf_counter() - end[0]
 
 
 def _fit(rows: npt.NDArray[np.float64], seconds: npt.NDArray[np.float64]) -> list[float]:

@@ -38,6 +38,7 @@ class Plan:
             tell, 0 at full depth.
         alpha: The same for the transparency, which is upscaled as a gray image; None for an opaque one. Costs and
             budget include it.
+        seconds: For body and tail, if a time was requested; the run then keeps to it.
     """
 
     network: NetworkWeights
@@ -47,6 +48,7 @@ class Plan:
     scored: bool
     predicted_loss: float | None = None
     alpha: "Plan | None" = None
+    seconds: float | None = None
 
     @property
     def tiles(self) -> tuple[Tile, ...]:

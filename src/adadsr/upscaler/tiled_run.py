@@ -1,19 +1,22 @@
 """An LR image on an engine, tile by tile: head and adapter once, then a plan, then body and tail."""
 
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from adadsr.backends import Engine, Features, Progress, to_numpy
+from adadsr.backends import DepthMap, Engine, Features, Progress, to_numpy
 from adadsr.geometry import Box
 from adadsr.graph import Array
 from adadsr.graph.calibration import DepthFamily, ErrorDepths, Scores, family_of
 from adadsr.tiling import Tile
 from adadsr.upscaler.memory import Layout, SharedMemory
-from adadsr.upscaler.plan import Plan, checked_map, desired_depth, map_for, tail_bands
+from adadsr.upscaler.pacing import Pacer
+from adadsr.upscaler.plan import Plan, checked_map, desired_depth, map_for, tail_bands, tile_cost, window_depths
 from adadsr.upscaler.report import Target
 
 Write: TypeAlias = Callable[[Box, Array], None]
@@ -25,10 +28,21 @@ KEPT_FAMILIES = 4
 
 
 class Executed(NamedTuple):
-    """What a run did. in_precision: whether all tiles ran in the engine's precision. body_macs: of all tiles."""
+    """What a run did. in_precision: whether all tiles ran in the engine's precision. body_macs: of all tiles.
+
+    depth_map: of the picture, (G, h, w), if a time made it other than planned.
+    """
 
     in_precision: bool
     body_macs: int
+    depth_map: DepthMap | None = None
+
+
+class Time(NamedTuple):
+    """Of a run. end: when it should be done, by `time.perf_counter`. after: seconds of an LR pixel after the body."""
+
+    end: float
+    after: float
 
 
 class TiledRun:
@@ -65,6 +79,12 @@ class TiledRun:
         family = self.family(desired_depth(self.network, frame, target))
         depths = map_for(self.network, frame, family, target)
         return Plan(self.network, layout, target, depths, scored=True, predicted_loss=family.predicted_loss(depths))
+
+    def changed(self, plan: Plan, depth_map: DepthMap) -> Plan:
+        """A plan whose run had to keep to a time, as it ran. depth_map: of the picture."""
+        loss = self.family(0.0).predicted_loss(depth_map)
+        layout = replace(self.layout, exact=self.layout.is_whole)
+        return replace(plan, depth_map=depth_map, predicted_loss=loss, layout=layout)
 
     def family(self, depth: float) -> DepthFamily:
         """The adapter's maps of the picture. depth: desired depth, in blocks; most adapters ignore it."""
@@ -106,27 +126,50 @@ class TiledRun:
             del z0  # frees its memory for the next tile
         return scores
 
-    def run(self, plan: Plan, write: Write, progress: Progress) -> Executed:
+    def run(self, plan: Plan, write: Write, progress: Progress, limit: Time | None = None) -> Executed:
         """Run body and tail by a plan of this image.
 
-        write: receives every part of the SR image once. progress: receives non-decreasing fractions.
+        write: receives every part of the SR image once. progress: receives non-decreasing fractions. limit: of a plan
+        that must keep to a time; its maps change if the machine is slower or faster than expected.
         """
         in_precision, body_macs = True, 0
+        changed = _ChangedMap(plan)
+        costs = [self._cost(plan, tile) for tile in plan.tiles]
         with self._memory.lease(self.layout.bytes, self):
             for index, tile in enumerate(plan.tiles):
 
                 def within(share: float, index: int = index) -> None:
                     progress((index + share) / len(plan.tiles))
 
-                executed = self._run_tile(plan, tile, write, within)
+                pacer = None if limit is None else self._pacer(plan, tile, limit, costs[index] / sum(costs[index:]))
+                executed = self._run_tile(plan, tile, write, within, pacer)
                 in_precision &= executed.in_precision
                 body_macs += executed.body_macs
+                changed.take(tile, pacer)
                 progress((index + 1) / len(plan.tiles))
-        return Executed(in_precision, body_macs)
+        return Executed(in_precision, body_macs, changed.depth_map)
 
-    def _run_tile(self, plan: Plan, tile: Tile, write: Write, progress: Progress) -> Executed:
+    def _cost(self, plan: Plan, tile: Tile) -> int:
+        return tile_cost(self.network, tile, plan.depths_of(tile), head=not self.layout.is_whole).total
+
+    def _pacer(self, plan: Plan, tile: Tile, limit: Time, share: float) -> Pacer | None:
+        """What keeps a tile to its share of the time that is left; None if nothing can change."""
+        depths = plan.depths_of(tile)
+        if plan.depth_map is None or depths is None or not self.network.require_adapter().predicts_errors:
+            return None
+        family, frame, unit = self.family(0.0), self.layout.frame, self.network.depth_tile
+
+        def window(depth_map: DepthMap) -> DepthMap:
+            found = window_depths(self.network, self.layout, frame.extended_map(depth_map, unit), tile)
+            assert found is not None
+            return found
+
+        seconds = share * (limit.end - time.perf_counter()) - limit.after * tile.core.area
+        return Pacer(family, window, depths, seconds, seconds)
+
+    def _run_tile(self, plan: Plan, tile: Tile, write: Write, progress: Progress, pacer: Pacer | None) -> Executed:
         if not self.engine.half:
-            return Executed(True, self._restore(self.engine, plan, tile, write, progress))
+            return Executed(True, self._restore(self.engine, plan, tile, write, progress, pacer))
         parts: list[tuple[Box, Array]] = []
         macs = self._restore(self.engine, plan, tile, lambda box, part: parts.append((box, part)), progress)
         if all(np.isfinite(to_numpy(part)).all() for _, part in parts):
@@ -135,13 +178,15 @@ class TiledRun:
             return Executed(True, macs)
         return Executed(False, macs + self._restore(self.fallback(), plan, tile, write, lambda share: None))
 
-    def _restore(self, engine: Engine, plan: Plan, tile: Tile, write: Write, progress: Progress) -> int:
+    def _restore(
+        self, engine: Engine, plan: Plan, tile: Tile, write: Write, progress: Progress, pacer: Pacer | None = None
+    ) -> int:
         """Body and tail of one tile, after the head if its features are not kept. Returns the body's executed cost."""
         kept = self._z0 if engine is self.engine else None
         depths = plan.depths_of(tile)
         z0 = kept or engine.features(self._window(tile))
         depths = None if depths is None else np.ascontiguousarray(depths[None])
-        z = engine.body(z0, depths, lambda share: progress(BODY_SHARE * share))
+        z = engine.body(z0, depths, lambda share: progress(BODY_SHARE * share), pacer)
         del z0
         bands = tail_bands(tile)
         for number, band in enumerate(bands, start=1):
@@ -156,3 +201,24 @@ class TiledRun:
         """The LR image of a tile's window, (1, h, w, 3)."""
         rows, columns = tile.window.slices
         return self.lr[rows, columns][None]
+
+
+class _ChangedMap:
+    """The map of a picture whose tiles may have run by other maps than planned. depth_map: None if none has."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.depth_map: DepthMap | None = None
+
+    def take(self, tile: Tile, pacer: Pacer | None) -> None:
+        """Take over what ran in the core of a tile."""
+        if pacer is None or not pacer.has_changed:
+            return
+        plan = self._plan
+        assert plan.depth_map is not None
+        if self.depth_map is None:
+            self.depth_map = plan.depth_map.copy()
+        unit = plan.network.depth_tile
+        core, picture = tile.core.coarse(unit), plan.layout.frame.picture.coarse(unit)
+        inner = core.relative_to(tile.window.coarse(unit)).of(pacer.depth_map)
+        core.relative_to(picture).of(self.depth_map)[...] = inner

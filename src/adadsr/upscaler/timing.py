@@ -35,12 +35,14 @@ class TimeModel:
         fixed: Of every run.
         pixel: Of a pixel of the input, with its part of borders and overlaps.
         sparse, dense: Of a multiply-accumulate of the body below and at full depth.
+        after: The part of `pixel` that comes after the blocks.
     """
 
     fixed: float
     pixel: float
     sparse: float
     dense: float
+    after: float
 
     def seconds(self, step: Step, budget: float) -> float:
         """Expected time of a step at a budget."""
@@ -93,6 +95,12 @@ def store(step: Step, model: TimeModel) -> None:
     atomic.write_text(path, json.dumps(_read() | {key_of(step): asdict(model)}, indent=1, sort_keys=True))
 
 
+def after(step: Step) -> float | None:
+    """Seconds of a pixel of the input after the blocks; None if this machine was not measured."""
+    model = known(step)
+    return None if model is None else model.after
+
+
 def with_budget(target: Target, outlook: Outlook) -> Target:
     """The same with a budget in place of seconds. Raises as `budget_for`."""
     return target if target.seconds is None else Target(budget=budget_for(outlook, target.seconds))
@@ -124,6 +132,12 @@ def budget_for(outlook: Outlook, seconds: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if expected(middle) <= seconds else (low, middle)
     return low
+
+
+def shares(outlook: Outlook, budget: float) -> list[float]:
+    """Part of the time that is left for each network when its turn comes. Raises InputError as `budget_for`."""
+    expected = [_required(step).seconds(step, budget) for step in outlook.steps]
+    return [each / sum(expected[index:]) for index, each in enumerate(expected)]
 
 
 def _required(step: Step) -> TimeModel:

@@ -22,9 +22,10 @@ from adadsr.upscaler.execution import Execution
 from adadsr.upscaler.memory import Layout, SharedMemory, lay_out_picture, shared_limit
 from adadsr.upscaler.outlook import Outlook, Step
 from adadsr.upscaler.plan import Plan
-from adadsr.upscaler.report import Report, Target
+from adadsr.upscaler.report import Target
+from adadsr.upscaler.reporting import report_of
 from adadsr.upscaler.sources import Sink, Source, open_source
-from adadsr.upscaler.tiled_run import Executed, TiledRun
+from adadsr.upscaler.tiled_run import Executed, TiledRun, Time
 from adadsr.upscaler.upscaled import Upscaled
 
 
@@ -184,6 +185,7 @@ class Prepared:
     """
 
     def __init__(self, upscaler: Upscaler, source: Source) -> None:
+        start = time.perf_counter()
         self._upscaler, self._source = upscaler, source
         lr = source.lr()
         if not np.isfinite(to_numpy(lr)).all():
@@ -194,6 +196,7 @@ class Prepared:
         run = partial(TiledRun, upscaler.engine, upscaler.full_precision, layout=layout, memory=upscaler.memory)
         alpha = source.alpha()
         self._color, self._alpha = run(lr=lr), None if alpha is None else run(lr=alpha)
+        self._spent = time.perf_counter() - start
 
     @property
     def layout(self) -> Layout:
@@ -213,11 +216,12 @@ class Prepared:
 
     def score(self) -> None:
         """Run head and adapter now rather than with the first plan; see `Upscaler.prepare`."""
-        adapter = self._color.network.adapter
+        start, adapter = time.perf_counter(), self._color.network.adapter
         if adapter is not None and not adapter.uses_depth:
             for each in (self._color, self._alpha):
                 if each is not None:
                     each.family(0.0)
+        self._spent += time.perf_counter() - start
 
     def plan(
         self,
@@ -249,6 +253,21 @@ class Prepared:
         if depth_map is not None and target != Target():
             raise InputError(f"depth_map with one of {', '.join(vars(target))}: pass only one of them")
         spent = timing.with_budget(target, self.outlook)
+        if seconds is None:
+            return self._planned(target, spent, depth_map)
+        return replace(self.within(spent.budget or 1.0, seconds), target=target)
+
+    def within(self, budget: float, seconds: float) -> Plan:
+        """The plan of a budget whose run keeps to what is left of `seconds`, in which the image is prepared and run."""
+        target = Target(budget=budget)
+        if not target.is_full(self._color.network.n_blocks):
+            self.score()
+        start = time.perf_counter()
+        plan = self._planned(target, target)
+        return replace(plan, seconds=seconds - self._spent - (time.perf_counter() - start))
+
+    def _planned(self, target: Target, spent: Target, depth_map: npt.NDArray[Any] | None = None) -> Plan:
+        """The plan for `spent`, for those who asked for `target`."""
         plan = replace(self._color.plan(spent, depth_map), target=target)
         return plan if self._alpha is None else replace(plan, alpha=self._alpha.plan(spent, depth_map))
 
@@ -266,17 +285,27 @@ class Prepared:
         if not is_alike or plan.network is not self._color.network:
             raise InputError("the plan is for another size, transparency or network; make one for this image")
         start, sink = time.perf_counter(), self._source.sink(self._upscaler.scale)
-        executed = self._run_both(plan, sink, progress)
-        report = self._report(plan, executed, time.perf_counter() - start)
+        executed = self._run_both(plan, sink, progress, start)
+        if executed.depth_map is not None:  # the machine was slower or faster than expected
+            plan = self._color.changed(plan, executed.depth_map)
+        step, seconds = self._upscaler.step(self.layout), time.perf_counter() - start
+        report = report_of(step, self._upscaler.execution, self.size, plan, executed, seconds)
         return Upscaled(sink.image(), self._pixel_depths(plan), report, sink.picture())
 
-    def _run_both(self, plan: Plan, sink: Sink, progress: Callable[[float], None]) -> Executed:
+    def _run_both(self, plan: Plan, sink: Sink, progress: Callable[[float], None], start: float) -> Executed:
         """Transparency if there is any, then colour."""
+        after = None if plan.seconds is None else timing.after(self.outlook.steps[0])
+
+        def limit(share: float) -> Time | None:
+            return None if plan.seconds is None or after is None else Time(start + share * plan.seconds, after)
+
         if self._alpha is None or plan.alpha is None:
-            return self._color.run(plan, sink.write, progress)
-        alpha = self._alpha.run(plan.alpha, sink.write_alpha, lambda share: progress(share / 2))
-        color = self._color.run(plan, sink.write, lambda share: progress((1 + share) / 2))
-        return Executed(alpha.in_precision and color.in_precision, alpha.body_macs + color.body_macs)
+            return self._color.run(plan, sink.write, progress, limit(1.0))
+        alpha = self._alpha.run(plan.alpha, sink.write_alpha, lambda share: progress(share / 2), limit(0.5))
+        color = self._color.run(plan, sink.write, lambda share: progress((1 + share) / 2), limit(1.0))
+        return color._replace(
+            in_precision=alpha.in_precision and color.in_precision, body_macs=alpha.body_macs + color.body_macs
+        )
 
     def _pixel_depths(self, plan: Plan) -> npt.NDArray[np.float32]:
         network, (width, height) = self._color.network, self.size
@@ -284,37 +313,3 @@ class Prepared:
             return np.full((network.n_groups, height, width), network.n_blocks, np.float32)
         depths = expand_tiles(plan.depth_map, network.depth_tile * network.square, height, width)
         return np.ascontiguousarray(depths.clip(0, network.n_blocks), np.float32)
-
-    def _report(self, plan: Plan, executed: Executed, seconds: float) -> Report:
-        upscaler, (width, height) = self._upscaler, self.size
-        engine, precision, target = upscaler.engine, upscaler.execution.precision, plan.target
-        cost = replace(plan.cost, body=executed.body_macs)
-        return Report(
-            model=upscaler.name,
-            backend=engine.backend,
-            variant=engine.variant,
-            device=upscaler.execution.device,
-            scale=upscaler.scale,
-            networks=(upscaler.scale,),
-            reduced_from=None,
-            input_size=(width, height),
-            output_size=(width * upscaler.scale, height * upscaler.scale),
-            requested_depth=target.depth,
-            requested_budget=target.budget,
-            requested_max_loss=target.max_loss,
-            requested_precision=precision,
-            precision=precision if executed.in_precision else "float32",
-            achieved_budget=plan.budget,
-            mean_depth=plan.mean_depth,
-            predicted_loss=plan.predicted_loss,
-            border=upscaler.execution.border,
-            executed_gmacs=cost.total / 1e9,
-            dense_gmacs=plan.dense_cost.total / 1e9,
-            parts={part: getattr(cost, part) / 1e9 for part in ("head", "adapter", "body", "tail")},
-            tiles=len(plan.tiles),
-            exact=plan.exact,
-            memory_bytes=plan.bytes,
-            seconds=seconds,
-            requested_seconds=target.seconds,
-            time_model=None if target.seconds is None else timing.name(),
-        )

@@ -78,9 +78,9 @@ export class Panel {
   #figures(plan, message) {
     const { byId } = this;
     byId("figures").classList.toggle("stale", !plan);
-    byId("loss-part").hidden = plan?.predicted_loss == null;
     byId("budget-message").textContent = message;
-    if (!plan) return;
+    if (!plan) return; // the last figures stay, faded
+    byId("loss-part").hidden = plan.predicted_loss == null;
     this.#setLeast(plan.least_budget);
     put(byId("figure-time"), `≈ ${text.seconds(plan.seconds)}`, "expected");
     put(byId("figure-loss"), text.loss(plan.predicted_loss), "dB below full depth");

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from adadsr.backends.engine import DepthMap, Features, Progress, check_depth_map, no_progress
+from adadsr.backends.engine import DepthMap, Features, Progress, Revise, check_depth_map, no_progress
 from adadsr.backends.gpu.body import TritonBody
 from adadsr.backends.gpu.lists import lists_bytes
 from adadsr.backends.portable.engine import TensorEngine
@@ -30,7 +30,13 @@ class TritonEngine(TensorEngine):
         return f"{super().variant}{products}, autotuned"
 
     @torch.inference_mode()
-    def body(self, z0: Features, depth_map: DepthMap | None = None, progress: Progress = no_progress) -> Features:
+    def body(
+        self,
+        z0: Features,
+        depth_map: DepthMap | None = None,
+        progress: Progress = no_progress,
+        revise: Revise | None = None,
+    ) -> Features:
         check_depth_map(self.network, z0, depth_map)
         features = z0.data.to(self.dtype)
         plan = self.triton_body.plan(features, depth_map)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adadsr.backends.engine import DepthMap, Progress
+from adadsr.backends.engine import DepthMap, Progress, Revise
 from adadsr.backends.native import _native
 from adadsr.backends.native.packing import PackedBlock, PackedBody, PackedConv, PackedGroup
 from adadsr.backends.native.wavefront import advance, band_of
@@ -58,9 +58,14 @@ class BodyRun:
         threads: int,
         break_even: float,
         progress: Progress,
+        revise: Revise | None = None,
     ) -> None:
-        """canvases, lists: as in `body_needs`. break_even: number of active pixels above which a tile runs whole."""
-        self.body, self.threads, self.break_even, self.progress = body, threads, break_even, progress
+        """canvases, lists: as in `body_needs`. break_even: number of active pixels above which a tile runs whole.
+
+        revise: asked only where positions are tiles, and blocks are one group.
+        """
+        self.body, self.threads, self.break_even = body, threads, break_even
+        self.progress, self.revise = progress, revise if len(body.groups) == 1 else None
         self.z, self.hidden, self.update, self.start = canvases
         self.everywhere, self.tiles, self.others = lists.positions
         self.nowhere = _native.Positions()
@@ -117,6 +122,10 @@ class BodyRun:
             if steps[index].second:
                 share = sum(done) / (rows * len(steps))
                 self.progress((self.blocks_done + len(group.blocks) * share) / self.blocks)
+                if depths is not None and self.revise is not None:
+                    revised = self.revise(done[::2])
+                    if revised is not None:
+                        depths.copy_from(revised)
 
         advance(len(steps), rows, rows if waits else band_of(rows, size.bytes), run_step)
         self.blocks_done += len(group.blocks)
@@ -129,7 +138,8 @@ class BodyRun:
         running = len(group.blocks)
         if depth_map is not None:
             self.depths.copy_from(np.ascontiguousarray(depth_map))
-            running = math.ceil(min(max(float(depth_map.max()), 0), running))
+            if self.revise is None:
+                running = math.ceil(min(max(float(depth_map.max()), 0), running))
         blocks = enumerate(group.blocks[:running])
         return [_Step(block, number, second) for number, block in blocks for second in (False, True)]
 

@@ -9,6 +9,7 @@ from adadsr.backends.engine import (
     DepthMap,
     Features,
     Progress,
+    Revise,
     band_rows,
     check_depth_map,
     check_lr,
@@ -79,14 +80,20 @@ class NativeEngine:
         with self._memory.lease("adapter", adapter_needs(self.adapter, z0.size, self.threads)) as (canvases, lists):
             return AdapterRun(self.adapter, canvases, lists, self.threads).run(z0.data, desired_depth)
 
-    def body(self, z0: Features, depth_map: DepthMap | None = None, progress: Progress = no_progress) -> Features:
+    def body(
+        self,
+        z0: Features,
+        depth_map: DepthMap | None = None,
+        progress: Progress = no_progress,
+        revise: Revise | None = None,
+    ) -> Features:
         check_depth_map(self.network, z0, depth_map)
         packed, threads = self.packed, self.threads
         with self._memory.lease("body", self._body_needs(z0.size)) as (canvases, lists):
             if isinstance(packed, PackedChains):
                 z, macs = packed.run(z0.data, depth_map, canvases, lists, threads, progress)
             else:
-                run = BodyRun(packed, canvases, lists, threads, self.threshold.pixels, progress)
+                run = BodyRun(packed, canvases, lists, threads, self.threshold.pixels, progress, revise)
                 z = run.run(z0.data, depth_map)
                 macs = run.macs
         return Features(z, *z0.size, image=z0.image, macs=macs)

@@ -7,7 +7,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from adadsr.backends.engine import DepthMap, Features, Progress, band_rows, check_depth_map, check_lr, no_progress
+from adadsr.backends.engine import (
+    DepthMap,
+    Features,
+    Progress,
+    Revise,
+    band_rows,
+    check_depth_map,
+    check_lr,
+    no_progress,
+)
 from adadsr.backends.portable.footprint import body_values, tail_values
 from adadsr.backends.portable.gather import run_gather
 from adadsr.geometry import Box
@@ -61,7 +70,13 @@ class TensorEngine:
         return scores
 
     @torch.inference_mode()
-    def body(self, z0: Features, depth_map: DepthMap | None = None, progress: Progress = no_progress) -> Features:
+    def body(
+        self,
+        z0: Features,
+        depth_map: DepthMap | None = None,
+        progress: Progress = no_progress,
+        revise: Revise | None = None,
+    ) -> Features:
         check_depth_map(self.network, z0, depth_map)
         depths = None if depth_map is None else torch.from_numpy(depth_map).to(self.device)
         z, macs = self._run_body(z0.data.to(self.dtype), depths, progress)
