@@ -13,11 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-<<<<<<< HEAD
-from adadsr.backends.engine import DepthMap, Engine, Features, Progress, as_squares, band_rows, to_numpy
-=======
-from adadsr.backends.engine import DepthMap, Engine, Features, Progress, Revise, band_rows, to_numpy
->>>>>>> service
+from adadsr.backends.engine import DepthMap, Engine, Features, Progress, Revise, as_squares, band_rows, to_numpy
 from adadsr.errors import BackendError, InputError, MissingDependencyError
 from adadsr.graph import NetworkWeights
 from adadsr.machine import default_threads, processor_name
@@ -30,11 +26,8 @@ __all__ = [
     "Engine",
     "Features",
     "Progress",
-<<<<<<< HEAD
-    "as_squares",
-=======
     "Revise",
->>>>>>> service
+    "as_squares",
     "auto_device",
     "band_rows",
     "check_device",
