@@ -28,6 +28,7 @@ RANKS = {
     "resize": 1,
     "degradation": 1,
     "metrics": 1,
+    "storage": 1,
     "tiling": 1,
     "tensor_ops": 1,
     "backends": 2,
@@ -42,6 +43,7 @@ RANKS = {
     "batch": 5,
     "export": 5,
     "remote": 6,
+    "cluster": 6,
     "serving": 6,
     "cli": 7,
 }

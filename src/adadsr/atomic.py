@@ -14,7 +14,7 @@ if sys.platform != "win32":
 HIDDEN = ".adadsr-"
 """How names of unfinished files begin."""
 
-__all__ = ["check_folder", "folders_synced_at_end", "make_folder", "replacing", "write_text"]
+__all__ = ["check_folder", "create", "folders_synced_at_end", "make_folder", "replacing", "write_text"]
 
 _unsynced: ContextVar[set[str] | None] = ContextVar("unsynced", default=None)
 
@@ -36,11 +36,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         if mode is not None and mode != _permissions(hidden):
             hidden.chmod(mode)
         os.replace(hidden, final)
-    unsynced = _unsynced.get()
-    if unsynced is None:
-        _sync_folder(folder)
-    else:
-        unsynced.add(folder)
+    _has_new_name(folder)
 
 
 @contextlib.contextmanager
@@ -63,6 +59,33 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` as UTF-8. Raises OSError."""
     with replacing(path) as hidden:
         hidden.write_text(text, encoding="utf-8")
+
+
+def create(path: str | os.PathLike[str], content: bytes) -> bool:
+    """Write a file that must not exist; returns False if it does. Of several processes one succeeds. Raises OSError."""
+    folder = os.path.dirname(os.path.abspath(path))
+    with _hidden_file(folder, 0o666) as hidden:
+        with hidden.open("r+b") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(hidden, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links
+            return _create_in_place(path, content)
+    _has_new_name(folder)
+    return True
+
+
+def _create_in_place(path: str | os.PathLike[str], content: bytes) -> bool:
+    try:
+        with open(path, "xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    return True
 
 
 def make_folder(folder: str | os.PathLike[str]) -> None:
@@ -131,6 +154,15 @@ def _permissions(path: str | os.PathLike[str]) -> int | None:
         return os.stat(path).st_mode & 0o777
     except FileNotFoundError:
         return None
+
+
+def _has_new_name(folder: str) -> None:
+    """Sync a folder, now or at the end of `folders_synced_at_end`."""
+    unsynced = _unsynced.get()
+    if unsynced is None:
+        _sync_folder(folder)
+    else:
+        unsynced.add(folder)
 
 
 def _sync_folder(folder: str) -> None:
