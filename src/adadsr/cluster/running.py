@@ -242,7 +242,7 @@ def map_units(tables: list[pa.Table], order: Order, pool: Pool, worker: type | N
         min_size=min(pool.first, len(tables)), max_size=min(pool.most, len(tables)),
         max_tasks_in_flight_per_actor=IN_FLIGHT,
     )  # fmt: skip
-    data = ray.data.from_arrow(tables).map_batches(
+    data = ray.data.from_blocks(tables).map_batches(
         worker or Worker,
         batch_size=None,
         batch_format="pyarrow",

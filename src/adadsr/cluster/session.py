@@ -55,17 +55,8 @@ def connected(resources: Resources) -> Iterator[None]:
         return
     with _quiet():
         try:
-            if resources.address is None:
-                ray.init(
-                    "local",
-                    num_cpus=default_threads(),
-                    object_store_memory=STORE_BYTES,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                )
-            else:
-                ray.init(resources.address, log_to_driver=False, logging_level=logging.ERROR)
+            with _stderr_closed():
+                _start(resources.address)
         except (ConnectionError, ValueError) as error:
             raise StorageError(
                 f"no Ray cluster at {resources.address} ({error}); start one with ray start --head, or leave out "
@@ -75,6 +66,35 @@ def connected(resources: Resources) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _start(address: str | None) -> None:
+    import ray
+
+    if address is not None:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        return
+    ray.init(
+        "local",
+        num_cpus=default_threads(),
+        object_store_memory=STORE_BYTES,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+
+
+@contextlib.contextmanager
+def _stderr_closed() -> Iterator[None]:
+    """Keep Ray's libraries from announcing their settings; failures come as exceptions."""
+    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
 
 
 def pool_of(resources: Resources, execution: Execution) -> Pool:
