@@ -28,7 +28,11 @@ def watch(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
 
 def describe(progress: Progress) -> str:
     """`120/4000 images, 96.5 MP, 51.2% of the full cost, 0.031 dB predicted loss, 2 failed, 3 min 05 s left`."""
-    parts = [f"{progress.done + progress.failed}/{progress.total} images", f"{progress.megapixels:.1f} MP"]
+    ended = progress.done + progress.failed
+    if progress.is_planning:
+        parts = [f"planning {ended}/{progress.total} images"]
+    else:
+        parts = [f"{ended}/{progress.total} images", f"{progress.megapixels:.1f} MP"]
     if progress.dense_gmacs:
         parts.append(f"{progress.executed_gmacs / progress.dense_gmacs:.1%} of the full cost")
     if progress.predicted_loss:
@@ -64,6 +68,10 @@ def summary(outcome: Outcome) -> str:
         text += f", {outcome.earlier} of them by earlier runs"
     if outcome.share is not None:
         text += f", at {outcome.share:.1%} of the full network's cost"
+    if outcome.decision is not None:
+        text += f", predicted loss of all together {outcome.decision.predicted_loss:.2g} dB"
+        if outcome.decision.equal_loss is not None:
+            text += f" ({outcome.decision.equal_loss:.2g} dB with this budget for each)"
     if outcome.skipped:
         text += f"; {len(outcome.skipped)} skipped, their outputs exist (--overwrite replaces them)"
     return text + (f"; {outcome.failed} failed" if outcome.failed else "")

@@ -8,9 +8,11 @@ ledger    what is kept beside the outputs: options, plans, manifest
 manifest  rows of the manifest and their Parquet files
 fetching  inputs of a unit, fetched ahead
 worker    what an actor does with a unit
-sharing   one budget for a whole collection
+sharing   the first pass of a shared budget
+decision  its sketches -> one least gain for all
 session   Ray: this machine's or a cluster's
 running   all together
+outcome   how far a run is, and what became of it
 reporting rows -> report
 verifying outputs against the manifest
 
@@ -20,7 +22,8 @@ it is used, except `worker`, which only actors import.
 
 from adadsr.cluster.ledger import FOLDER
 from adadsr.cluster.order import Collection, Resources
-from adadsr.cluster.running import Outcome, Progress, run
+from adadsr.cluster.outcome import Outcome, Progress
+from adadsr.cluster.running import run
 from adadsr.cluster.verifying import verify
 
 __all__ = ["FOLDER", "Collection", "Outcome", "Progress", "Resources", "run", "verify"]

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from adadsr.cluster import manifest
+from adadsr.cluster.decision import Decision
 from adadsr.errors import InputError
 from adadsr.storage import Place, open_place
 
@@ -55,6 +56,15 @@ class Ledger:
                 f"{self.place.address}: an earlier run had other options ({told}); pass the same, choose another "
                 "destination, or pass --overwrite to begin anew"
             )
+
+    def decision(self) -> Decision | None:
+        """What the first pass of a shared budget decided; None if it did not end."""
+        content = self.place.read("shared.json")
+        return None if content is None else Decision(**json.loads(content))
+
+    def decide(self, decision: Decision) -> None:
+        """Keep it for all attempts."""
+        self.place.replace("shared.json", (json.dumps(decision.as_json(), indent=2) + "\n").encode())
 
     def clear(self) -> None:
         """Forget earlier runs, but not who holds the lease."""

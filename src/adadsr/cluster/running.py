@@ -2,106 +2,26 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from adadsr import batch, checkpoints
-from adadsr.batch import LeftOut
-from adadsr.cluster import lease, ledger, sources, units
+from adadsr.cluster import lease, sources, units
+from adadsr.cluster.decision import Decision, Sketches
 from adadsr.cluster.ledger import Ledger
 from adadsr.cluster.order import Collection, Order, Resources
+from adadsr.cluster.outcome import Outcome, Progress
 from adadsr.cluster.session import Pool, connected, pool_of
 from adadsr.cluster.sources import Entry
 from adadsr.networks import Model
 from adadsr.storage import LocalPlace, is_url, open_place
+from adadsr.upscaler import Execution, Target
 
 IN_FLIGHT = 2
 """Units at an actor: one that runs, and one that waits, so that it never waits for the driver."""
-
-
-@dataclass
-class Progress:
-    """How far a run is. total: of the inputs of this attempt; the others count what ended in it.
-
-    work, total_work: guesses at the cost, in any unit; the time left follows from them.
-    """
-
-    total: int
-    total_work: float
-    done: int = 0
-    failed: int = 0
-    megapixels: float = 0.0
-    executed_gmacs: float = 0.0
-    dense_gmacs: float = 0.0
-    losses: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    work: float = 0.0
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Expected time; None before anything ended."""
-        passed = time.monotonic() - self.started
-        return passed * (self.total_work - self.work) / self.work if self.work else None
-
-    @property
-    def predicted_loss(self) -> float | None:
-        """Mean over the images, in dB; None if nobody predicts it."""
-        total, count = self.losses
-        return total / count if count else None
-
-    def add(self, rows: pa.Table, work: float) -> None:
-        """Count the rows of a unit."""
-        self.work += work
-        done = ledger.done_only(rows)
-        self.done += done.num_rows
-        self.failed += rows.num_rows - done.num_rows
-        sizes = done["output_size"].to_pylist()
-        self.megapixels += sum(width * height for width, height in sizes) / 1e6
-        self.executed_gmacs += pc.sum(done["executed_gmacs"]).as_py() or 0.0
-        self.dense_gmacs += pc.sum(done["dense_gmacs"]).as_py() or 0.0
-        losses = done["predicted_loss"].drop_null()
-        self.losses = [self.losses[0] + (pc.sum(losses).as_py() or 0.0), self.losses[1] + len(losses)]
-
-
-class Outcome(NamedTuple):
-    """What became of a collection.
-
-    rows: the manifest, of all attempts. skipped: addresses of outputs that were there before. failures: what SRC named
-    but has no image. earlier: rows that earlier runs wrote. interrupted: whether the user stopped the run.
-    """
-
-    rows: pa.Table
-    skipped: list[str]
-    failures: list[tuple[Path, str]]
-    notes: list[str]
-    left_out: LeftOut
-    seconds: float
-    earlier: int = 0
-    interrupted: bool = False
-
-    @property
-    def done(self) -> int:
-        """Number of outputs that are there."""
-        return int(ledger.done_only(self.rows).num_rows)
-
-    @property
-    def failed(self) -> int:
-        """Number of inputs that have no output."""
-        return int(self.rows.num_rows) - self.done
-
-    @property
-    def share(self) -> float | None:
-        """Executed cost as a fraction of the full network's; None if nothing ran."""
-        executed, dense = (pc.sum(self.rows[name]).as_py() for name in ("executed_gmacs", "dense_gmacs"))
-        return executed / dense if dense else None
-
-    def reasons(self, most: int) -> list[str]:
-        """Why inputs failed, up to a number."""
-        return [str(each) for each in self.rows["reason"].drop_null().to_pylist()[:most]]
 
 
 class _Plan(NamedTuple):
@@ -130,13 +50,23 @@ def run(
         if collection.options.overwrite:
             book.clear()
         book.check_options(collection.fingerprint(model))
-        plan = _plan(collection, found, book)
+        plan, decision = _plan(collection, found, book), book.decision()
+        _check_target(collection, model)
         if plan.entries:
             with connected(resources):
                 pool = pool_of(resources, collection.execution)
                 order = _order(collection, model, plan.attempt, pool)
                 try:
-                    for state in _units_done(order, plan, pool):
+                    sketches = Sketches()
+                    if collection.is_shared and decision is None:
+                        for state in _sketched(order, plan, pool, sketches):
+                            held.check()
+                            progress(state)
+                        decision = _decision(collection, sketches, pool, time.perf_counter() - start)
+                        book.decide(decision)
+                    if decision is not None:
+                        order = order.at(decision.least_gain)
+                    for state in _units_done(order, plan, pool, sketches):
                         held.check()
                         progress(state)
                 except KeyboardInterrupt:
@@ -146,7 +76,9 @@ def run(
             book.compact(plan.attempt + 1, rows)
     notes = [*found.notes, *plan.notes]
     seconds = time.perf_counter() - start
-    return Outcome(rows, plan.skipped, found.failures, notes, found.left_out, seconds, plan.kept.num_rows, interrupted)
+    return Outcome(
+        rows, plan.skipped, decision, found.failures, notes, found.left_out, seconds, plan.kept.num_rows, interrupted
+    )
 
 
 def _plan(collection: Collection, found: sources.Sources, book: Ledger) -> _Plan:
@@ -218,9 +150,44 @@ def unit_tables(entries: list[Entry], names: list[str], parts: list[list[int]]) 
     return [pa.Table.from_pylist([row(number, part)]) for number, part in enumerate(parts)]
 
 
-def _units_done(order: Order, plan: _Plan, pool: Pool) -> Iterator[Progress]:
-    """Run all units; yields after each."""
+def _check_target(collection: Collection, model: Model | None) -> None:
+    """Raise InputError for a target that the network cannot run at, before anything starts."""
+    execution = Execution(precision="float32", backend=None)
+    options = collection.options
+    name = "" if collection.model is None else checkpoints.model_name(collection.model)
+    chain = Order("", 0, collection.size, execution, options, collection.linear_light, model, name).chain()
+    batch.check_target(chain, replace(options, target=Target(least_gain=1.0)) if collection.is_shared else options)
+
+
+def _sketched(order: Order, plan: _Plan, pool: Pool, sketches: Sketches) -> Iterator[Progress]:
+    """Sketch all inputs; yields after each unit."""
+    from adadsr.cluster.sharing import Sketcher
+
     costs = [units.cost_of(each.size) for each in plan.entries]
+    parts = units.cut(costs, pool.most)
+    state = Progress(len(plan.entries), sum(costs), is_planning=True)
+    budget = order.options.target.budget
+    for rows in map_units(unit_tables(plan.entries, plan.names, parts), order.at(None), pool, Sketcher):
+        sketches.add(rows, budget)
+        for unit in set(rows["unit"].to_pylist()):
+            state.work += sum(costs[index] for index in parts[unit])
+        state.done += rows.num_rows
+        yield state
+
+
+def _decision(collection: Collection, sketches: Sketches, pool: Pool, seconds: float) -> Decision:
+    """What all images get. seconds: that passed already."""
+    if collection.hours is not None:
+        return sketches.for_hours(collection.hours - seconds / 3600, pool.most)
+    return sketches.for_target(collection.options.target)
+
+
+def _units_done(order: Order, plan: _Plan, pool: Pool, sketches: Sketches) -> Iterator[Progress]:
+    """Run all units; yields after each. sketches: if there are any, units are cut by them."""
+    costs = [units.cost_of(each.size) for each in plan.entries]
+    gain = order.options.target.least_gain
+    if sketches.costs and gain is not None:
+        costs = [sketches.macs(name, gain) if name in sketches.costs else 1.0 for name in plan.names]
     parts = units.cut(costs, pool.most)
     state = Progress(len(plan.entries), sum(costs))
     work = [sum(costs[index] for index in part) for part in parts]
