@@ -63,7 +63,8 @@ class Outcome(NamedTuple):
     """What became of a collection.
 
     rows: the manifest, of all attempts. skipped: addresses of outputs that were there before. decision: of a shared
-    budget. failures: what SRC named but has no image. earlier: rows that earlier runs wrote. interrupted: whether the user stopped the run.
+    budget. failures: what SRC named but has no image. earlier: rows that earlier runs wrote. interrupted: whether the
+    user stopped the run.
     """
 
     rows: pa.Table

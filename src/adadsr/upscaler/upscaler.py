@@ -205,8 +205,8 @@ class Prepared:
     def outlook(self) -> Outlook:
         """What a run will take, at any budget."""
         width, height = (side * self._upscaler.scale for side in self.size)
-        step = self._upscaler.step(self.layout, has_alpha=self._alpha is not None)
-        return Outlook((step,), height, width, self.layout.bytes)
+        steps = (self._upscaler.step(self.layout, has_alpha=self._alpha is not None),)
+        return Outlook(steps, height, width, self.layout.bytes)
 
     def curve(self, least_gains: npt.NDArray[np.float32]) -> ErrorCurve | None:
         """Cost and error at each of these, ascending; None if the network does not predict errors."""
@@ -267,8 +267,7 @@ class Prepared:
         if not is_alike or plan.network is not self._color.network:
             raise InputError("the plan is for another size, transparency or network; make one for this image")
         start, sink = time.perf_counter(), self._source.sink(self._upscaler.scale)
-        executed = self._run_both(plan, sink, progress)
-        report = self._report(plan, executed, time.perf_counter() - start)
+        report = self._report(plan, self._run_both(plan, sink, progress), time.perf_counter() - start)
         return Upscaled(sink.image(), self._pixel_depths(plan), report, sink.picture())
 
     def _run_both(self, plan: Plan, sink: Sink, progress: Callable[[float], None]) -> Executed:
