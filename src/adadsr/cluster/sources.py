@@ -10,7 +10,7 @@ from pathlib import Path
 from adadsr.batch import Found, LeftOut, Search
 from adadsr.batch.leftout import EARLIER, HIDDEN
 from adadsr.errors import InputError, StorageError
-from adadsr.formats import READABLE_SUFFIXES, is_image_file
+from adadsr.formats import READABLE_SUFFIXES, suffix_of
 from adadsr.storage import File, LocalPlace, Place, is_url, open_place
 
 LIST_SUFFIXES = (".parquet", ".csv", ".txt")
@@ -80,7 +80,7 @@ def _local_entry(found: Found) -> Entry:
 
 def _in_bucket(source: str, destination: str) -> Sources:
     parent, name = split(source)
-    if name and is_image_file(name):
+    if suffix_of(name) in READABLE_SUFFIXES:
         file = open_place(parent).find(name)
         if file is not None:
             return Sources([_entry(source, Path(name).name, file, named=True)])
@@ -92,7 +92,7 @@ def _in_bucket(source: str, destination: str) -> Sources:
             left_out.add(address, HIDDEN)
         elif address.startswith(f"{destination.rstrip('/')}/"):
             left_out.add(address, EARLIER)
-        elif is_image_file(file.name):
+        elif suffix_of(file.name) in READABLE_SUFFIXES:
             entries.append(_entry(address, file.name, file))
         else:
             left_out.add(address)

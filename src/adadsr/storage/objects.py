@@ -85,7 +85,7 @@ class ObjectPlace:
         return f"{self.address}/{name}"
 
     def _path(self, name: str) -> str:
-        root = self.address.partition("://")[2]
+        root = str(self._system._strip_protocol(self.address))
         return f"{root}/{name}" if name else root
 
     def _try(self, name: str, verb: str, work: Callable[[], T]) -> T | None:
