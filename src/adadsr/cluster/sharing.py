@@ -19,7 +19,7 @@ from adadsr.cluster.fetching import Fetched
 from adadsr.cluster.order import Order
 from adadsr.images import Picture
 from adadsr.storage import open_place
-from adadsr.upscaler import Chain, Target
+from adadsr.upscaler import Chain, PreparedChain, Target
 
 TRIAL_SIDE = 256
 """Largest side of what is run to learn the speed, in LR pixels."""
@@ -79,14 +79,17 @@ def sketch(chain: Chain, job: Job, options: Options) -> tuple[Picture, dict[str,
     """An input, and what it costs and loses at each of `GRID`. Head and adapter run; no block does."""
     facts = facts_of(job, options)
     picture = read(chain, job, options) if facts is None else first_frame(job, options)
-    frames = 1 if facts is None else len(facts.delays)
-    prepared = chain.prepare(picture)
+    return picture, curve_of(chain.prepare(picture), 1 if facts is None else len(facts.delays))
+
+
+def curve_of(prepared: PreparedChain, frames: int = 1) -> dict[str, Any]:
+    """What a picture of so many frames costs and loses at each of `GRID`, as columns of `SCHEMA`."""
     curve, steps = prepared.curve(GRID), prepared.outlook.steps
     assert curve is not None  # `check` has seen to it
     macs = sum(np.array([step.budget_at(share) for share in curve.shares]) * step.dense.total for step in steps)
     network = steps[0].engine.network
     pixels = (network.depth_tile * network.scale) ** 2 * frames
-    return picture, {
+    return {
         "macs": macs * frames,
         "lost": curve.lost * pixels,
         "full_error": curve.full * pixels,
