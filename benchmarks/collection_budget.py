@@ -1,8 +1,8 @@
 """One budget for a collection against the same budget for each image, in mean squared error.
 
 `python benchmarks/collection_budget.py FOLDER... [--budget 0.5] [--model adaedsr-baseline-x2] [--bound]`. HR images are
-reduced bicubically, upscaled at full depth, at the budget each, and at the least gain that `adadsr batch --shared` would
-decide on, and compared with HR in Y. PSNR is that of the mean squared error over all pixels of all images. With
+reduced bicubically, upscaled at full depth, at the budget each, and at the least gain that `adadsr batch --shared`
+would decide on, and compared with HR in Y. PSNR is that of the mean squared error over all pixels of all images. With
 `--bound` they also run at several budgets, of which hindsight chooses each image's: no rule for whole images does
 better. The last line is JSON.
 """
