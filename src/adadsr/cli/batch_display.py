@@ -48,6 +48,8 @@ def show_end(outcome: Outcome, *, quiet: bool) -> None:
     """The summary on stdout, then notes and failures on stderr."""
     if not quiet:
         typer.echo(summary(outcome))
+        if outcome.report:
+            typer.echo(f"report: {outcome.report[0]}")
         for note in outcome.notes:
             typer.echo(f"adadsr: {note}", err=True)
         if left_out := str(outcome.left_out):

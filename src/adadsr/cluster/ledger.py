@@ -5,6 +5,7 @@ shared.json               what the first pass of a shared budget decided
 lease/NNNNNN.json         who writes here
 plans/NNNNNN.parquet      names of the outputs that an attempt was about to write
 manifest/NNNNNN-UNIT.parquet  rows of a unit of an attempt, written when its outputs are there
+report.md, report.json, report.png  of the last attempt
 manifest/NNNNNN-base.parquet  rows of all attempts before; files with a smaller number do not count
 
 An attempt takes the next number while it holds the lease. Outputs that exist without a row are those of units that were

@@ -64,7 +64,7 @@ class Outcome(NamedTuple):
 
     rows: the manifest, of all attempts. skipped: addresses of outputs that were there before. decision: of a shared
     budget. failures: what SRC named but has no image. earlier: rows that earlier runs wrote. interrupted: whether the
-    user stopped the run.
+    user stopped the run. report: addresses of its files.
     """
 
     rows: pa.Table
@@ -76,6 +76,7 @@ class Outcome(NamedTuple):
     seconds: float
     earlier: int = 0
     interrupted: bool = False
+    report: tuple[str, ...] | list[str] = ()
 
     @property
     def done(self) -> int:

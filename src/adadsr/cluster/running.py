@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from adadsr import batch, checkpoints
-from adadsr.cluster import lease, sources, units
+from adadsr.cluster import lease, reporting, sources, units
 from adadsr.cluster.decision import Decision, Sketches
 from adadsr.cluster.ledger import Ledger
 from adadsr.cluster.order import Collection, Order, Resources
@@ -74,11 +74,19 @@ def run(
         rows = book.rows()
         if plan.entries:
             book.compact(plan.attempt + 1, rows)
-    notes = [*found.notes, *plan.notes]
-    seconds = time.perf_counter() - start
-    return Outcome(
-        rows, plan.skipped, decision, found.failures, notes, found.left_out, seconds, plan.kept.num_rows, interrupted
-    )
+        notes, seconds = [*found.notes, *plan.notes], time.perf_counter() - start
+        outcome = Outcome(
+            rows,
+            plan.skipped,
+            decision,
+            found.failures,
+            notes,
+            found.left_out,
+            seconds,
+            plan.kept.num_rows,
+            interrupted,
+        )
+        return outcome._replace(report=reporting.write(book, outcome))
 
 
 def _plan(collection: Collection, found: sources.Sources, book: Ledger) -> _Plan:
