@@ -3,12 +3,14 @@
 import heapq
 from collections.abc import Sequence
 
-SHARES = 4
+SHARES = 8
 """Units that each worker would get of what is left, if all were as large as the next one."""
+FINEST = 400
+"""Units that each worker would get if all were as small as the last ones; finer ones cost more than they even out."""
 MOST_INPUTS = 64
 """Of a unit, so that a lost worker loses little; more in collections of over a million."""
 MOST_UNITS = 20_000
-"""What Ray schedules at ease."""
+"""About as many as a collection is cut into at most, unless workers are many."""
 OPENING_BYTES = 30_000
 """What opening an input costs, in bytes of one that is larger."""
 
@@ -27,9 +29,9 @@ def cut(costs: Sequence[float], workers: int) -> list[list[int]]:
     order = sorted(range(len(costs)), key=lambda index: -costs[index])
     most = max(MOST_INPUTS, -(-len(costs) // MOST_UNITS))
     left, units = sum(costs), []
-    at = 0
+    at, least = 0, left / (FINEST * workers)
     while at < len(order):
-        share, unit, spent = left / (SHARES * workers), [order[at]], costs[order[at]]
+        share, unit, spent = max(left / (SHARES * workers), least), [order[at]], costs[order[at]]
         at += 1
         while at < len(order) and len(unit) < most and spent + costs[order[at]] <= share:
             unit.append(order[at])
