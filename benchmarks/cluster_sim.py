@@ -1,7 +1,7 @@
 """A simulated cluster: how far from the ideal does a collection end that is cut into units as `adadsr batch` cuts it?
 
-`python benchmarks/cluster_sim.py [--pictures 1000000] [--workers 1000] [--seeds 3]`. Times of pictures are lognormal, so
-that few take most of the time; units are cut by a guess that is off by a third. Some workers are slow, some are lost
+`python benchmarks/cluster_sim.py [--pictures 1000000] [--workers 1000] [--seeds 3]`. Times of pictures are lognormal,
+so that few take most of the time; units are cut by a guess that is off by a third. Some workers are slow, some are lost
 every hour and replaced after minutes; their units are done again by others. A worker holds one unit that runs and one
 that waits, as in `cluster.running`. The ideal is all work on all workers that are there, without any wait. The last
 line is JSON.
