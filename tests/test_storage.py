@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adadsr.errors import InputError, StorageError
-from adadsr.storage import LocalPlace, ObjectPlace, Place, objects, open_place
+from adadsr.storage import LocalPlace, ObjectPlace, Place, fetched, objects, open_place
 
 pytest.importorskip("s3fs", reason="needs the extra `cluster`; .ci/run installs it")
 pytest.importorskip("moto.server", reason="needs moto; .ci/run installs it")
@@ -129,3 +129,17 @@ def test_wrong_credentials_are_said_at_once(server: Faults, monkeypatch: pytest.
         StorageError, match=r"s3://bucket/x: cannot list \(The AWS Access Key Id .*check address and cred"
     ):
         list(place.files())
+
+
+def test_a_prefix_becomes_a_folder_once(server: Faults, tmp_path: Path) -> None:
+    address = f"s3://bucket/{uuid.uuid4().hex}"
+    for name in ("a.png", "b/c.png"):
+        open_place(address).replace(name, name.encode())
+    folder = fetched(address, tmp_path)
+    assert (folder / "b/c.png").read_bytes() == b"b/c.png"
+    before = server.counts["objects"]
+    assert fetched(address, tmp_path) == folder
+    assert server.counts["objects"] == before
+    assert fetched("photos", tmp_path) == Path("photos")
+    with pytest.raises(StorageError, match="no files here"):
+        fetched("s3://bucket/empty", tmp_path)

@@ -2,14 +2,16 @@
 
 place    what both offer
 local    a folder
+fetching a prefix as a folder
 objects  a prefix of a bucket: `s3://`, `gs://`, `az://`; the library of each is imported on first use
 """
 
+from adadsr.storage.fetching import fetched
 from adadsr.storage.local import LocalPlace
 from adadsr.storage.objects import ObjectPlace
 from adadsr.storage.place import File, Place, is_url
 
-__all__ = ["File", "LocalPlace", "ObjectPlace", "Place", "is_url", "open_place"]
+__all__ = ["File", "LocalPlace", "ObjectPlace", "Place", "fetched", "is_url", "open_place"]
 
 
 def open_place(address: str) -> Place:
