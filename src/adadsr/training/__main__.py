@@ -38,11 +38,11 @@ def parse(arguments: Sequence[str] | None, prog: str) -> Session:
     AdaDSRError if a bucket cannot be read.
     """
     given = _parser(prog).parse_args(arguments)
-    folders = [fetched(address, given.cache) for address in (given.train, given.valid)]
     pace = Pace(given.every, given.look, given.minutes)
     return Session(
         given.recipe,
-        *folders,
+        fetched(given.train, given.cache),
+        fetched(given.valid, given.cache),
         given.out,
         pace,
         given.cache,
