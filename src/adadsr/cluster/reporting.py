@@ -69,8 +69,8 @@ def totals(rows: pa.Table) -> dict[str, float | None]:
     dense = total("dense_gmacs")
     return {
         "output_megapixels": round(megapixels, 3),
-        "input_bytes": total("input_bytes"),
-        "output_bytes": total("output_bytes"),
+        "input_bytes": int(total("input_bytes")),
+        "output_bytes": int(total("output_bytes")),
         "executed_gmacs": round(total("executed_gmacs"), 3),
         "dense_gmacs": round(dense, 3),
         "cost": round(total("executed_gmacs") / dense, 4) if dense else None,
