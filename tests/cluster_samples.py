@@ -15,6 +15,13 @@ from batch_samples import tiny_model
 BAD = {"empty.png": b"", "text.jpg": b"no picture", "cut.png": b"\x89PNG\r\n\x1a\n\x00\x00"}
 
 
+def bad_files(count: int) -> dict[str, bytes]:
+    """Names and contents of the files that are no pictures: those of BAD, in all at least 5% of `count`."""
+    more = max(0, count // 20 - len(BAD))
+    kinds = list(BAD.items()) * (more // len(BAD) + 1)
+    return BAD | {f"{number}-{name}": content for number, (name, content) in enumerate(kinds[:more])}
+
+
 def write_pictures(folder: Path, count: int, *, bad: bool = True, most: int = 64) -> Path:
     """A folder of small pictures of several formats and sizes, and files that are none."""
     generator = np.random.default_rng(count)
@@ -25,7 +32,7 @@ def write_pictures(folder: Path, count: int, *, bad: bool = True, most: int = 64
         path = folder / f"d{number % 3}" / f"{number:03}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         images.write_image(path, images.picture_from_array(pixels))
-    for name, content in BAD.items() if bad else ():
+    for name, content in bad_files(count).items() if bad else ():
         (folder / name).write_bytes(content)
     return folder
 

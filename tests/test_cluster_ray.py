@@ -21,11 +21,15 @@ from adadsr.batch import Options
 from adadsr.cluster import Collection, Progress, Resources, run, verify
 from adadsr.cluster.ledger import Ledger
 from adadsr.upscaler import Execution, Target
-from cluster_samples import BAD, collection, outputs, save_tiny, upload, write_pictures
+from cluster_samples import bad_files, collection, outputs, save_tiny, upload, write_pictures
 from s3_samples import ACCESS, serving
 from test_cluster_worker import reference
 
-PICTURES = 40
+PICTURES, MOST_SIDE = (
+    int(os.environ.get(name, default))
+    for name, default in {"ADADSR_CLUSTER_PICTURES": "40", "ADADSR_CLUSTER_SIDE": "200"}.items()
+)
+"""Of the test that kills; `make cluster-test` has more and larger ones."""
 DRIVER = """
 import sys
 from adadsr.cli import main
@@ -93,7 +97,7 @@ def wait_for_outputs(folder: Path, count: int, driver: subprocess.Popen[bytes]) 
 
 
 def test_a_killed_driver_then_a_killed_node_lose_nothing_and_do_nothing_twice(nodes, here):
-    write_pictures(here / "in", PICTURES, most=200)
+    write_pictures(here / "in", PICTURES, most=MOST_SIDE)
     model, small = save_tiny(here), replace(collection("in", "out", None), execution=SMALL)
     driver = start_driver(nodes, "in", "out", model)
     wait_for_outputs(here / "out", 4, driver)
@@ -110,10 +114,10 @@ def test_a_killed_driver_then_a_killed_node_lose_nothing_and_do_nothing_twice(no
     outcome = run(replace(small, model=model), nodes.resources, progress=kill)
     assert before >= 4
     assert killed
-    assert (outcome.done, outcome.failed) == (PICTURES, len(BAD))
+    assert (outcome.done, outcome.failed) == (PICTURES, len(bad_files(PICTURES)))
     assert outputs(here / "out") == reference(here / "in", here / "ref")
     names = Ledger("out").rows()["name"].to_pylist()
-    assert len(names) == len(set(names)) == PICTURES + len(BAD)
+    assert len(names) == len(set(names)) == PICTURES + len(bad_files(PICTURES))
     assert len(list((here / "out/_adadsr/manifest").iterdir())) == 1
     assert verify("out") == (PICTURES, [])
 
