@@ -17,12 +17,13 @@ pytest.importorskip("pyarrow", reason="needs the extra `cluster`; .ci/run instal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from adadsr.cluster import Collection, Resources, lease, manifest, sources, units, verify
+from adadsr.cluster import Collection, Resources, lease, manifest, run, sources, units, verify
 from adadsr.cluster.ledger import FOLDER, Ledger
 from adadsr.cluster.running import _plan, _still_true
 from adadsr.cluster.sources import Entry
 from adadsr.errors import InputError, StorageError
 from adadsr.storage import open_place
+from adadsr.upscaler import Target
 from cluster_samples import collection, write_pictures
 
 
@@ -110,6 +111,7 @@ class TestLease:
 import os
 from adadsr.cluster import lease
 from adadsr.storage import open_place
+from adadsr.upscaler import Target
 with lease.held(open_place({str(tmp_path)!r})):
     os._exit(0)
 """
@@ -212,6 +214,20 @@ def test_outputs_of_others_are_skipped_and_those_of_cut_units_are_not(here):
     assert (plan.attempt, plan.skipped) == (2, ["out/d0/000.png"])
     assert sorted(plan.names) == ["d0/003.tif", "d1/001.jpg", "d2/002.webp"]
     assert len(_plan(collection("in", "out", None, overwrite=True), found, book).names) == 4
+
+
+def test_a_destination_that_cannot_be_written_is_refused_before_anything_runs(here):
+    write_pictures(here / "in", 1, bad=False)
+    (here / "file").write_text("x")
+    with pytest.raises(StorageError, match=r"file/_adadsr/lease/000001.json: cannot write"):
+        run(collection("in", "file", None), Resources())
+
+
+def test_a_depth_that_the_network_lacks_is_refused_before_ray_starts(here):
+    write_pictures(here / "in", 1, bad=False)
+    with pytest.raises(InputError, match="depth=99 is outside"):
+        run(collection("in", "out", None, target=Target(depth=99.0)), Resources())
+    assert not (here / "out").exists()
 
 
 def test_what_cannot_be_asked_for_is_refused():

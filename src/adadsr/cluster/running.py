@@ -16,6 +16,7 @@ from adadsr.cluster.order import Collection, Order, Resources
 from adadsr.cluster.outcome import Outcome, Progress
 from adadsr.cluster.session import Pool, connected, pool_of
 from adadsr.cluster.sources import Entry
+from adadsr.errors import InputError
 from adadsr.networks import Model
 from adadsr.storage import LocalPlace, is_url, open_place
 from adadsr.upscaler import Execution, Target
@@ -45,13 +46,13 @@ def run(
     start = time.perf_counter()
     model = None if collection.model is None else checkpoints.load_model(collection.model)
     found = sources.find(collection.source, collection.destination)
+    _check_target(collection, model)
     book, interrupted = Ledger(collection.destination), False
     with lease.held(book.place) as held:
         if collection.options.overwrite:
             book.clear()
         book.check_options(collection.fingerprint(model))
         plan, decision = _plan(collection, found, book), book.decision()
-        _check_target(collection, model)
         if plan.entries:
             with connected(resources):
                 pool = pool_of(resources, collection.execution)
@@ -62,8 +63,7 @@ def run(
                         for state in _sketched(order, plan, pool, sketches):
                             held.check()
                             progress(state)
-                        decision = _decision(collection, sketches, pool, time.perf_counter() - start)
-                        book.decide(decision)
+                        decision = _decided(collection, book, sketches, pool, time.perf_counter() - start)
                     if decision is not None:
                         order = order.at(decision.least_gain)
                     for state in _units_done(order, plan, pool, sketches):
@@ -183,11 +183,19 @@ def _sketched(order: Order, plan: _Plan, pool: Pool, sketches: Sketches) -> Iter
         yield state
 
 
-def _decision(collection: Collection, sketches: Sketches, pool: Pool, seconds: float) -> Decision:
-    """What all images get. seconds: that passed already."""
-    if collection.hours is not None:
-        return sketches.for_hours(collection.hours - seconds / 3600, pool.most)
-    return sketches.for_target(collection.options.target)
+def _decided(collection: Collection, book: Ledger, sketches: Sketches, pool: Pool, seconds: float) -> Decision:
+    """Decide what all images get. seconds: that passed already. What cannot be met binds no later run."""
+    try:
+        if collection.hours is None:
+            decision = sketches.for_target(collection.options.target)
+        else:
+            decision = sketches.for_hours(collection.hours - seconds / 3600, pool.most)
+    except InputError:
+        if not book.rows().num_rows:
+            book.clear()
+        raise
+    book.decide(decision)
+    return decision
 
 
 def _units_done(order: Order, plan: _Plan, pool: Pool, sketches: Sketches) -> Iterator[Progress]:

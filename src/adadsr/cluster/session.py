@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from adadsr.cluster.order import PROCESS_BYTES, WORKER_MEMORY, Resources
-from adadsr.errors import InputError, MissingDependencyError, StorageError
+from adadsr.errors import InputError, StorageError
 from adadsr.machine import default_threads
 from adadsr.upscaler import Execution
 
@@ -30,16 +30,6 @@ class Pool(NamedTuple):
     gpus: int
     memory: int
     execution: Execution
-
-
-def check_installed() -> None:
-    """Raise MissingDependencyError if Ray Data is not installed."""
-    try:
-        import pyarrow
-        import ray
-    except ImportError as error:
-        raise MissingDependencyError(f"batch needs {error.name}; pip install 'adadsr[cluster]'") from error
-    del pyarrow, ray
 
 
 @contextlib.contextmanager

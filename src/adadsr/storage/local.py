@@ -84,5 +84,5 @@ class LocalPlace:
 
 
 def _refuse(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise StorageError(f"{error.filename}: cannot list ({error.strerror}); check its permissions") from error
