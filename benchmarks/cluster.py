@@ -3,7 +3,8 @@
 `python benchmarks/cluster.py nodes|overhead|memory PHOTOS [--pictures 200]`. Pictures are parts of the photos in a
 folder, 64 to 320 pixels a side, as PNG and JPEG.
 
-nodes     two local nodes of one core each against one process on one core
+nodes     two local nodes of one core each against one process on one core, and against two such processes at once,
+          which show what the machine can give
 overhead  one node with all cores against `adadsr upscale` on all cores
 memory    resident memory of the workers over the run: the largest of its second and of its last quarter
 
@@ -13,6 +14,7 @@ Outputs must equal those of one process. Seconds are those of the work: without 
 
 import argparse
 import json
+import multiprocessing
 import os
 import tempfile
 import time
@@ -59,6 +61,23 @@ def one_process(threads: int) -> float:
     return done.seconds + warm.results[0].seconds
 
 
+def _half(number: int) -> tuple[float, float]:
+    """Begin and end of every second picture."""
+    chain, options = load_chain(MODEL, None, Execution(threads=1)), batch.Options(clamp_budget=True)
+    jobs = batch.find_jobs(["in"], f"half{number}").to_run[number::2]
+    measured, _ = batch.measure(jobs, chain.size, options)
+    begin = time.time()
+    batch.run(chain, measured, options)
+    return begin, time.time()
+
+
+def two_processes() -> float:
+    """Seconds of two processes of one thread that share the pictures."""
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        begins, ends = zip(*pool.map(_half, [0, 1], chunksize=1), strict=True)
+    return float(max(ends) - min(begins))
+
+
 def on_ray(resources: Resources, watch: Any = lambda progress: None) -> tuple[float, float]:
     """Seconds of the work of a run, and of its start."""
     began = time.time()
@@ -80,6 +99,7 @@ def measure_nodes() -> dict[str, Any]:
     from ray.cluster_utils import Cluster
 
     one = one_process(1)
+    both = two_processes()
     sizes = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **sizes})
     for _ in range(2):
@@ -87,7 +107,14 @@ def measure_nodes() -> dict[str, Any]:
     two, start = on_ray(Resources(cluster.address))
     ray.shutdown()
     cluster.shutdown()
-    return {"one": round(one, 2), "two_nodes": round(two, 2), "start": round(start, 2), "speedup": round(one / two, 3)}
+    return {
+        "one": round(one, 2),
+        "two_processes": round(both, 2),
+        "two_nodes": round(two, 2),
+        "start": round(start, 2),
+        "speedup": round(one / two, 3),
+        "speedup_of_two_processes": round(one / both, 3),
+    }
 
 
 def measure_overhead() -> dict[str, Any]:

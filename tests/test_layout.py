@@ -194,6 +194,21 @@ def test_what_needs_torch_is_imported_late_by_what_does_not():
     assert not wrong
 
 
+def test_ray_and_its_libraries_are_imported_where_they_may_be():
+    at_top = {
+        name: {
+            module
+            for module in modules()
+            for each in imports(module)
+            if each.module.split(".")[0] == name and each.runs and not each.in_function
+        }
+        for name in ("ray", "fsspec", "pyarrow")
+    }
+    assert at_top["ray"] == {"adadsr.serving.ray"}
+    assert at_top["fsspec"] == set()
+    assert {unit(module) for module in at_top["pyarrow"]} == {"cluster"}
+
+
 def test_inference_does_not_import_training():
     graph: dict[str, set[str]] = {}
     for module in modules():

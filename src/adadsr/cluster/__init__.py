@@ -8,6 +8,7 @@ ledger    what is kept beside the outputs: options, plans, manifest
 manifest  rows of the manifest and their Parquet files
 fetching  inputs of a unit, fetched ahead
 worker    what an actor does with a unit
+metrics   figures of each actor for Prometheus
 sharing   the first pass of a shared budget
 decision  its sketches -> one least gain for all
 session   Ray: this machine's or a cluster's
@@ -17,7 +18,7 @@ reporting rows -> report
 verifying outputs against the manifest
 
 Ray Data schedules, restarts and retries; pictures never pass through its object store. Nothing here imports Ray before
-it is used, except `worker`, which only actors import.
+it is used.
 """
 
 from adadsr.cluster.ledger import FOLDER
