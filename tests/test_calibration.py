@@ -7,10 +7,19 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from adadsr.graph.calibration import DepthFamily, ErrorDepths, PixelDepths, family_of, fit_cost, fit_loss
+from adadsr.graph import calibration
+from adadsr.graph.calibration import (
+    DepthFamily,
+    ErrorDepths,
+    PixelDepths,
+    family_of,
+    fit_cost,
+    fit_loss,
+    neighbour_blocks,
+)
 from adadsr.graph.depth import active_counts, dilate
 from graph_samples import KINDS, Array32, build
 
@@ -121,9 +130,12 @@ def test_error_depths_meet_the_desired_mean(height: int, width: int, groups: int
 @settings(max_examples=30)
 @given(seed=st.integers(0, 2**31), target=st.floats(0.05, 0.95), number=st.integers(0, 2**31))
 def test_no_other_map_of_the_same_mean_depth_has_a_lower_predicted_error(seed: int, target: float, number: int) -> None:
+    """Unless tiles are raised for the sake of their neighbours."""
     scores = random_scores(seed, BLOCKS + 1, 5, 7, spread=2.0)
     scores[0] += 8  # no tile is flat
-    depths = ErrorDepths(scores, 1).at_depth(target * BLOCKS)[0].astype(int)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "NEIGHBOUR_SHARE", 1.0)
+        depths = ErrorDepths(scores, 1).at_depth(target * BLOCKS)[0].astype(int)
     rng = np.random.default_rng(number)
     other = depths.copy().ravel()
     for _ in range(20):  # move blocks from tile to tile
@@ -175,5 +187,24 @@ def test_flat_tiles_share_their_depth() -> None:
     scores = random_scores(6, BLOCKS + 1, 8, 9)
     scores[0, :4] -= 12  # so little error that no gain can be seen
     for share in (0.3, 0.6, 0.9):
-        depths = ErrorDepths(scores, 1).at_depth(share * BLOCKS)[0, :4]
+        depths = ErrorDepths(scores, 1).at_depth(share * BLOCKS)[0, :3]  # the next row has deep neighbours
         assert depths.max() - depths.min() <= 1
+
+
+@given(seed=st.integers(0, 2**31), height=sizes, width=sizes, n_blocks=st.integers(1, 20), at=st.floats(0, 1))
+def test_tiles_are_raised_to_their_deepest_neighbour(
+    seed: int, height: int, width: int, n_blocks: int, at: float
+) -> None:
+    """To its depth less `neighbour_blocks`, as the map of the gains alone has it, and by no more."""
+    scores = random_scores(seed, n_blocks + 1, height, width, spread=2.0)
+    scores[0] += 12  # no tile is flat
+    family = ErrorDepths(scores, 1)
+    low, high = family.shift_bounds()
+    shift = low + at * (high - low)
+    gains = -np.diff(predicted(scores), axis=0)
+    assume((abs(np.log(gains) + shift) > 1e-4).all())
+    alone = (gains >= np.exp(-shift)).sum(0)
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(alone, 1, mode="edge"), (3, 3))
+    deepest = around.max(axis=(2, 3))
+    expected = np.maximum(alone, deepest - neighbour_blocks(n_blocks))
+    np.testing.assert_array_equal(family.depths(shift)[0], expected)

@@ -131,3 +131,25 @@ def test_patches_of_photos() -> None:
     assert seen.is_contiguous(memory_format=torch.channels_last) == lr.is_contiguous(memory_format=torch.channels_last)
     changed = (seen != lr).any(dim=(1, 2, 3)).float().mean()
     assert 0.35 < changed < 0.55
+
+
+def test_patches_of_one_color() -> None:
+    """About the share is of one colour in all parts, often a clipped one; without any, no random numbers are drawn."""
+    pixels = [torch.from_numpy(picture(1, side, side)).permute(2, 0, 1) for side in (40, 80)]
+    target = pixels[1].half()
+    images = TrainingImages([Pair(*pixels, target)], 2, torch.device("cpu"))
+    sampler = PatchSampler(images, 16, torch.Generator().manual_seed(1))
+    batch = sampler.batch(400)
+    state = sampler.generator.get_state()
+    assert sampler.with_flat(batch, 0.0) is batch
+    assert torch.equal(sampler.generator.get_state(), state)
+    mixed = sampler.with_flat(batch, 0.5)
+    assert mixed.target is not None
+    flat = (mixed.lr == mixed.lr[..., :1, :1]).flatten(1).all(1)
+    assert 0.4 < flat.float().mean() < 0.6
+    for patches in (mixed.hr, mixed.target):
+        assert torch.equal(patches[flat], mixed.lr[flat][..., :1, :1].expand_as(patches[flat]))
+    assert torch.equal(mixed.lr[~flat], batch.lr[~flat])
+    assert torch.equal(mixed.hr[~flat], batch.hr[~flat])
+    clipped = (mixed.lr[flat] == 0) | (mixed.lr[flat] == 255)
+    assert 0.4 < clipped.float().mean() < 0.6

@@ -89,8 +89,11 @@ def test_lists_touch_what_they_name_and_nothing_else(
     shape = (2, 1, -(-height // side), -(-width // side))
     mask = torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < share
     result = run_conv(images, conv, domain_of(mask.float(), 1, side, height, width))
+    listed = OPS.expand_tiles(mask, side, height, width)
+    assert not result[~listed.expand_as(result)].any()
     whole = run_conv(images, conv, LaunchDomain(height, width, side))
-    assert torch.equal(result, whole * OPS.expand_tiles(mask, side, height, width))
+    # Which pixels share a product decides how the interpreter's BLAS rounds.
+    torch.testing.assert_close(result, whole * listed, rtol=0, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")
@@ -130,10 +133,11 @@ def test_what_left_the_list_is_cleared(side: int) -> None:
     domain = domain_of(depth_map, 3, side, 9, 10)
     out = on_device(torch.full((2, 4, 9, 10), 7.0))
     conv_at(on_device(images), packed(conv), out, domain, 2, SMALL, Epilogue(clear=True), precision="ieee")
-    depth = OPS.expand_tiles(depth_map, side, 9, 10)
-    expected = torch.where(depth > 2, run_conv(images, conv, LaunchDomain(9, 10, side)), torch.full((), 7.0))
-    expected = torch.where((depth > 1) & (depth <= 2), torch.zeros(()), expected)
-    assert torch.equal(out.cpu(), expected)
+    depth, out = OPS.expand_tiles(depth_map, side, 9, 10).expand(-1, 4, -1, -1), out.cpu()
+    assert (out[depth <= 1] == 7).all()
+    assert (out[(depth > 1) & (depth <= 2)] == 0).all()
+    whole = run_conv(images, conv, LaunchDomain(9, 10, side))
+    torch.testing.assert_close(out[depth > 2], whole[depth > 2], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("dense", [False, True])

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from adadsr.errors import InputError
+from adadsr.graph import calibration
 from adadsr.graph.calibration import family_of
 from adadsr.networks import Network, NetworkConfig
 from adadsr.networks.depth_maps import depths_at, predicted_error
@@ -148,7 +149,8 @@ def test_training_and_inference_make_the_same_depths(
     depths = depths_at(network.require_adapter(), scores, torch.tensor(shares) * BLOCKS, network.n_groups)
     for index, part in enumerate(shares):
         expected = family_of(network, scores[index].numpy()).at_depth(np.float32(part) * BLOCKS)
-        assert np.abs(depths[index].numpy() - expected).sum(axis=(1, 2)).max() <= 1  # rounding of the desired depth
+        # The desired depth is rounded, and a tile and the eight that it raises gain alike.
+        assert np.abs(depths[index].numpy() - expected).sum(axis=(1, 2)).max() <= 9
     pixels = build(backbone)
     published = random_scores(seed, 1, pixels.n_groups, height, width)
     ours = depths_at(pixels.require_adapter(), published, torch.ones(1), pixels.n_groups)
@@ -164,8 +166,9 @@ def test_predicted_errors_are_those_of_the_formula(seed: int, depth: int) -> Non
     torch.testing.assert_close(predicted_error(scores, torch.full((2, 1, 3, 4), float(depth))), expected)
 
 
-def test_a_deeper_tile_is_one_that_gains_more() -> None:
+def test_a_deeper_tile_is_one_that_gains_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles that differ only in the size of their error: the larger the error, the more a block gains."""
+    monkeypatch.setattr(calibration, "NEIGHBOUR_SHARE", 1.0)
     network = build("edsr", 4)
     scores = torch.zeros(1, BLOCKS + 1, 1, 5)
     scores[0, 0, 0] = torch.tensor([3.0, 1.0, 4.0, 0.0, 2.0])

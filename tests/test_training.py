@@ -68,6 +68,7 @@ OPTIONS = {
     "uniform": {"uniform_share": 0.5},
     "adapter": {"train": "adapter", "uniform_share": 0.5, "exits": 2},
     "photos": {"photo_share": 0.5},
+    "flat": {"flat_share": 0.5},
     "exits": {"uniform_share": 0.5, "exits": 2, "teacher": "teacher.safetensors"},
     "squares": {"loss": "l2", "teacher": "teacher.safetensors"},
     "targets": {"teacher": "teacher.safetensors", "teacher_megapixels": 0.001, "teacher_weight": 1.0},

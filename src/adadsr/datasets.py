@@ -217,6 +217,24 @@ class PatchSampler:
         targets = self.images.targets
         return Pair(lr, hr, None if targets is None else _cut(targets, drawn, self.patch, self.images.scale))
 
+    def with_flat(self, batch: Pair, share: float) -> Pair:
+        """Patches of which about a share is of one colour each, in lr, hr and target alike.
+
+        Half of the samples of these colours are 0 or 255, where photos are clipped. share: 0 draws no random numbers.
+        """
+        if not share:
+            return batch
+        chance, extreme, sample = torch.rand(3, len(batch.lr), 3, 1, 1, generator=self.generator).unbind()
+        color = torch.where(extreme < 0.5, (extreme < 0.25) * 255.0, (sample * 256).floor())
+        color, flat = color.to(batch.lr.device), (chance[:, :1] < share).to(batch.lr.device)
+        lr, hr, target = (
+            None if patches is None else torch.where(flat, color.to(patches.dtype), patches)
+            for patches in (batch.lr, batch.hr, batch.target)
+        )
+        assert lr is not None
+        assert hr is not None
+        return Pair(lr, hr, target)
+
     def as_photos(self, lr: Tensor, share: float) -> Tensor:
         """LR patches (n, 3, H, W) of which about a share is degraded as photos are (`degradation.degrade_as_photo`).
 

@@ -49,9 +49,9 @@ class Family(Protocol):
 class ErrorFamily:
     """See `calibration.ErrorDepths`."""
 
-    def __init__(self, scores: Value, n_groups: int) -> None:
-        """scores: (1, B + 1, h, w). n_groups: G; all groups get the same depth."""
-        nodes, n_blocks = scores.nodes, scores.size(1) - 1
+    def __init__(self, scores: Value, n_blocks: int, n_groups: int) -> None:
+        """scores: (1, B + 1, h, w). n_blocks: B. n_groups: G; all groups get the same depth."""
+        nodes = scores.nodes
         self._n_groups, most = n_groups, calibration.LARGEST_LOG
         full = nodes.op("Exp", scores.slice([0], [1], [1]).clip(-most, most))
         slopes = nodes.op("Softplus", scores.slice([1], [n_blocks + 1], [1]))
@@ -60,7 +60,12 @@ class ErrorFamily:
         self._full_error = full.cast(DOUBLE).sum()
         flat = self._predicted.sum(1).unsqueeze(1) < calibration.FLAT_GAIN
         shared = (self._predicted * flat.cast(FLOAT)).sum(2, 3) / flat.cast(FLOAT).sum(2, 3).maximum(1)
-        self._gains = nodes.where(flat, shared.unsqueeze(2, 3), self._predicted)
+        gains = nodes.where(flat, shared.unsqueeze(2, 3), self._predicted)
+        if 0 < (n := calibration.neighbour_blocks(n_blocks)) < n_blocks:
+            around = nodes.op("MaxPool", gains.slice([n], [n_blocks], [1]), kernel_shape=[3, 3], pads=[1] * 4)
+            raised = gains.slice([0], [n_blocks - n], [1]).maximum(around)
+            gains = nodes.concatenate([raised, gains.slice([n_blocks - n], [n_blocks], [1])], axis=1)
+        self._gains = gains
 
     def bounds(self) -> tuple[Value, Value]:
         low, high = (
@@ -86,7 +91,7 @@ def family_for(network: NetworkWeights, scores: Value) -> Family:
     """The maps for scores in a graph. Raises ExportError for an adapter whose scores are depths."""
     if not network.require_adapter().predicts_errors:
         raise ExportError(f"the adapter of this {network.kind} has one depth per pixel, which cannot be exported")
-    return ErrorFamily(scores, network.n_groups)
+    return ErrorFamily(scores, network.n_blocks, network.n_groups)
 
 
 class Calibrated(NamedTuple):

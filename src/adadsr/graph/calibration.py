@@ -29,6 +29,9 @@ LEAST_GAIN = 1e-20
 FLAT_GAIN = 0.25
 """Squared levels. Tiles that gain less from all blocks together share one prediction: what they gain cannot be seen,
 but a step between two depths in a flat area could be."""
+NEIGHBOUR_SHARE = 5 / 8
+"""A tile runs at most this share of the blocks less than its deepest neighbour, which needs features from beyond its
+border: the adapter's prediction for a tile assumes that the tiles around it run as deep."""
 
 
 class DepthFamily(Protocol):
@@ -98,6 +101,7 @@ class ErrorDepths:
 
     a sum of hinges with non-negative weights: it falls with d, and each block gains at most as much as the one before.
     So the map that minimises error + lambda * cost runs the blocks that gain at least lambda; the shift is -log lambda.
+    Then tiles are raised to within `NEIGHBOUR_SHARE` of their deepest neighbour.
     """
 
     def __init__(self, scores: Scores, n_groups: int) -> None:
@@ -111,6 +115,9 @@ class ErrorDepths:
         flat = self._unspent[0] < FLAT_GAIN
         if flat.any():
             self._gains[:, flat] = self._gains[:, flat].mean(axis=1, keepdims=True)
+        # Block k runs where block k + n does next to it, as if it gained as much.
+        if 0 < (n := neighbour_blocks(len(self._gains))) < len(self._gains):
+            np.maximum(self._gains[:-n], _largest_around(self._gains[n:]), out=self._gains[:-n])
 
     def depths(self, shift: float) -> Scores:
         gains = self._gains >= np.float32(math.exp(-shift))
@@ -136,6 +143,19 @@ class ErrorDepths:
     def predicted_loss(self, depth_map: DepthMap) -> float:
         lost = np.take_along_axis(self._unspent, depth_map[:1].astype(np.intp), axis=0)
         return 10 * math.log10(1 + float(lost.sum(dtype=np.float64)) / self._full_error)
+
+
+def neighbour_blocks(n_blocks: int) -> int:
+    """By how many blocks of a group a tile may be shallower than its deepest neighbour."""
+    return math.ceil(NEIGHBOUR_SHARE * n_blocks)
+
+
+def _largest_around(gains: Scores) -> Scores:
+    """The largest of each position and its eight neighbours; gains are (K, h, w)."""
+    padded = np.pad(gains, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    rows = np.maximum(np.maximum(padded[:, :-2], padded[:, 1:-1]), padded[:, 2:])
+    around: Scores = np.maximum(np.maximum(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])
+    return around
 
 
 def fit_cost(

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adadsr.graph import AdapterWeights
-from adadsr.graph.calibration import FLAT_GAIN, LARGEST_LOG
+from adadsr.graph.calibration import FLAT_GAIN, LARGEST_LOG, neighbour_blocks
 
 
 def depths_at(adapter: AdapterWeights, scores: Tensor, desired_depth: Tensor, n_groups: int) -> Tensor:
@@ -29,6 +29,9 @@ def _deepest(scores: Tensor, desired_depth: Tensor, n_groups: int) -> Tensor:
     flat = gains.sum(dim=1, keepdim=True) < FLAT_GAIN
     shared = (gains * flat).sum(dim=(2, 3), keepdim=True) / flat.sum(dim=(2, 3), keepdim=True).clamp_min(1)
     gains = torch.where(flat, shared, gains)
+    if 0 < (n := neighbour_blocks(n_blocks)) < n_blocks:
+        around = F.max_pool2d(gains[:, n:], 3, stride=1, padding=1)
+        gains = torch.cat([torch.maximum(gains[:, :-n], around), gains[:, -n:]], dim=1)
     count = (desired_depth * height * width).floor().long().clamp(0, n_blocks * height * width)
     ordered = gains.flatten(1).sort(dim=1, descending=True).values
     ordered = torch.cat([ordered.new_full((batch, 1), torch.inf), ordered], dim=1)

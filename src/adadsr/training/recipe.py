@@ -44,6 +44,7 @@ class Stage:
         exclusively; each reduction gets the same share. 0 runs the teacher in every step.
     photo_share: fraction of the LR patches that are degraded as photos are (`degradation.degrade_as_photo`); teachers
         see clean ones.
+    flat_share: fraction of the patches that are replaced by a single colour, which the network has to keep.
     """
 
     steps: int
@@ -64,6 +65,7 @@ class Stage:
     teacher_weight: float = 0.5
     teacher_megapixels: float = 0.0
     photo_share: float = 0.0
+    flat_share: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "patch", "shared_depth", "exits"):
@@ -72,7 +74,7 @@ class Stage:
         _check("adaptive", self.adaptive, "true or false", lambda value: True, bool)
         for name in ("depth_weight", "teacher_megapixels"):
             _check(name, getattr(self, name), "a number of at least 0", lambda value: 0 <= value < inf, int, float)
-        for name in ("full_share", "photo_share"):
+        for name in ("full_share", "photo_share", "flat_share"):
             _check(name, getattr(self, name), "a number in [0, 1]", lambda value: 0 <= value <= 1, int, float)
         what = "a number in [0, 1), since at 1 no step would use the adapter"
         _check("uniform_share", self.uniform_share, what, lambda value: 0 <= value < 1, int, float)

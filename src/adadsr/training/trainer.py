@@ -130,7 +130,7 @@ class Trainer:
         """One optimizer step of the current stage."""
         stage = self.recipe.stages[self.stage]
         with self.clock.timing("data"):
-            batch = self.sampler.batch(stage.batch, self.part)
+            batch = self.sampler.with_flat(self.sampler.batch(stage.batch, self.part), stage.flat_share)
             seen = self.sampler.as_photos(batch.lr, stage.photo_share)
             depths = draw_depths(stage, self.network.config.n_resblocks, self.generator)
             depths = part_of(depths, self.part, self.world.device)
