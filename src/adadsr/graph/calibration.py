@@ -134,9 +134,10 @@ class ErrorDepths:
     def curve(self, least_gains: npt.NDArray[np.float32]) -> "ErrorCurve":
         """Cost and error at each of these, ascending, from a sample of the gains."""
         step = max(1, self._gains.size // CURVE_SAMPLE)
-        sample = np.sort(self._gains.reshape(-1)[::step]).astype(np.float64)
-        sums = np.concatenate([[0.0], sample.cumsum()])
-        below = np.searchsorted(sample, least_gains)
+        sample, own = (each.reshape(-1)[::step] for each in (self._gains, self._unspent[:-1] - self._unspent[1:]))
+        order = np.argsort(sample)
+        sums = np.concatenate([[0.0], own[order].clip(0).cumsum(dtype=np.float64)])
+        below = np.searchsorted(sample[order], least_gains)
         scale = self._gains.size / len(sample)
         return ErrorCurve(1 - below / len(sample), sums[below] * scale, self._full_error)
 
