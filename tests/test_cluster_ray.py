@@ -65,7 +65,7 @@ def server() -> Iterator[None]:
             patch.setenv(name, value)
         import fsspec
 
-        fsspec.filesystem("s3").mkdir("photos")
+        fsspec.filesystem("s3").makedirs("photos", exist_ok=True)
         yield
 
 

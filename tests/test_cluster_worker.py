@@ -84,7 +84,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
             monkeypatch.setenv(name, value)
         import fsspec
 
-        fsspec.filesystem("s3").mkdir("photos")
+        fsspec.filesystem("s3").makedirs("photos", exist_ok=True)
         yield faults
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from adadsr.atomic import HIDDEN
 from adadsr.errors import InputError, StorageError
 from adadsr.storage import LocalPlace, ObjectPlace, Place, fetched, objects, open_place
 
@@ -24,7 +25,7 @@ def server() -> Iterator[Faults]:
             patch.setenv(name, value)
         import fsspec
 
-        fsspec.filesystem("s3").mkdir("bucket")
+        fsspec.filesystem("s3").makedirs("bucket", exist_ok=True)
         yield faults
 
 
@@ -129,6 +130,14 @@ def test_wrong_credentials_are_said_at_once(server: Faults, monkeypatch: pytest.
         StorageError, match=r"s3://bucket/x: cannot list \(The AWS Access Key Id .*check address and cred"
     ):
         list(place.files())
+
+
+def test_what_dead_processes_left_is_removed(tmp_path: Path) -> None:
+    place = open_place(str(tmp_path))
+    place.replace("a/b.png", b"x")
+    (tmp_path / "a" / f"{HIDDEN}0.tmp").write_bytes(b"half")
+    place.tidy()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.png"]
 
 
 def test_a_prefix_becomes_a_folder_once(server: Faults, tmp_path: Path) -> None:

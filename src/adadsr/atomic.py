@@ -14,7 +14,15 @@ if sys.platform != "win32":
 HIDDEN = ".adadsr-"
 """How names of unfinished files begin."""
 
-__all__ = ["check_folder", "create", "folders_synced_at_end", "make_folder", "replacing", "write_text"]
+__all__ = [
+    "check_folder",
+    "create",
+    "folders_synced_at_end",
+    "make_folder",
+    "remove_abandoned",
+    "replacing",
+    "write_text",
+]
 
 _unsynced: ContextVar[set[str] | None] = ContextVar("unsynced", default=None)
 
@@ -101,7 +109,7 @@ def check_folder(folder: str | os.PathLike[str]) -> None:
     """
     with _hidden_file(folder, 0o666):
         pass
-    _remove_abandoned(folder)
+    remove_abandoned(folder)
 
 
 @contextlib.contextmanager
@@ -134,8 +142,8 @@ def _new_file(folder: str | os.PathLike[str], mode: int) -> tuple[Path, int | No
         os.close(descriptor)  # another process took it for abandoned before it was locked
 
 
-def _remove_abandoned(folder: str | os.PathLike[str]) -> None:
-    """Remove hidden files whose processes are dead: those that nobody locks."""
+def remove_abandoned(folder: str | os.PathLike[str]) -> None:
+    """Remove hidden files in a folder whose processes are dead: those that nobody locks."""
     if sys.platform == "win32":
         return
     for path in Path(folder).glob(f"{HIDDEN}*.tmp"):

@@ -74,6 +74,7 @@ def run(
         rows = book.rows()
         if plan.entries:
             book.compact(plan.attempt + 1, rows)
+            open_place(collection.destination).tidy()
         notes, seconds = [*found.notes, *plan.notes], time.perf_counter() - start
         outcome = Outcome(
             rows,

@@ -62,6 +62,11 @@ class LocalPlace:
         except OSError as error:
             raise self._error(name, "remove", error) from error
 
+    def tidy(self) -> None:
+        for parent, _, names in os.walk(self.address):
+            if any(name.startswith(atomic.HIDDEN) for name in names):
+                atomic.remove_abandoned(parent)
+
     def join(self, name: str) -> str:
         return str(self._path(name))
 

@@ -81,6 +81,9 @@ class ObjectPlace:
     def remove(self, name: str) -> None:
         self._try(name, "remove", lambda: self._system.rm_file(self._path(name)))
 
+    def tidy(self) -> None:
+        """Nothing is left: an object appears when it is whole."""
+
     def join(self, name: str) -> str:
         return f"{self.address}/{name}"
 

@@ -42,6 +42,9 @@ class Place(Protocol):
     def remove(self, name: str) -> None:
         """Remove a file, if it exists."""
 
+    def tidy(self) -> None:
+        """Remove what dead processes left unfinished."""
+
     def join(self, name: str) -> str:
         """The address of a file."""
 
