@@ -84,31 +84,31 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
             monkeypatch.setenv(name, value)
         import fsspec
 
-        fsspec.filesystem("s3").makedirs("photos", exist_ok=True)
+        fsspec.filesystem("s3").makedirs("faulty", exist_ok=True)
         yield faults
 
 
 def test_a_bucket_that_fails_now_and_then(here, server):
     """500s, slow-downs and truncated answers: all outputs are there, once, and as those of a folder."""
     write_pictures(here / "in", 6)
-    upload(here / "in", "s3://photos/in")
+    upload(here / "in", "s3://faulty/in")
     (here / "in" / "cut.png").unlink()
-    table = table_of("s3://photos/in", "s3://photos/out")
-    open_place("s3://photos/in").remove("cut.png")
+    table = table_of("s3://faulty/in", "s3://faulty/out")
+    open_place("s3://faulty/in").remove("cut.png")
     server.every = 4
     try:
-        rows = Worker(order_for("s3://photos/out"))(table).to_pylist()
+        rows = Worker(order_for("s3://faulty/out"))(table).to_pylist()
     finally:
         server.every = 0
     assert server.counts["faults"] > 3
-    place = open_place("s3://photos/out")
+    place = open_place("s3://faulty/out")
     expected = reference(here / "in", here / "ref")
     assert {file.name for file in place.files() if not file.name.startswith("_adadsr")} == set(expected)
     for name, content in expected.items():
         assert place.read(name) == content
     failed = {row["input"]: row["reason"] for row in rows if row["status"] == "failed"}
-    assert set(failed) == {f"s3://photos/in/{name}" for name in BAD}
-    assert "no such object; it was removed" in failed["s3://photos/in/cut.png"]
-    assert failed["s3://photos/in/empty.png"].startswith("s3://photos/in/empty.png: ")
-    assert verify("s3://photos/out") == (6, [])
-    assert Ledger("s3://photos/out").rows().num_rows == 6 + len(BAD)
+    assert set(failed) == {f"s3://faulty/in/{name}" for name in BAD}
+    assert "no such object; it was removed" in failed["s3://faulty/in/cut.png"]
+    assert failed["s3://faulty/in/empty.png"].startswith("s3://faulty/in/empty.png: ")
+    assert verify("s3://faulty/out") == (6, [])
+    assert Ledger("s3://faulty/out").rows().num_rows == 6 + len(BAD)
