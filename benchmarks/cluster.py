@@ -137,7 +137,7 @@ def measure_memory() -> dict[str, Any]:
         seen.append(max(_worker_bytes(), default=0) / 2**20)
 
     seconds, _ = on_ray(Resources(), watch)
-    quarters = [max(part) for part in np.array_split(np.array(seen), 4)]
+    quarters = [round(float(max(part)), 1) for part in np.array_split(np.array(seen), 4)]
     return {"seconds": round(seconds, 1), "second_quarter_mib": quarters[1], "last_quarter_mib": quarters[3]}
 
 
