@@ -5,7 +5,7 @@ CPP := $(wildcard native/src/*.h native/src/*.cpp)
 EXAMPLES := $(wildcard examples/cpp/*.cpp)
 NATIVE := native/CMakeLists.txt $(CPP)
 
-.PHONY: demo test test-sanitize fuzz kill-test bench-cpu wheel lint format clean
+.PHONY: demo test test-sanitize fuzz kill-test cluster-test bench-cpu wheel lint format clean
 
 # As users install it, without torch.
 .venv/installed: pyproject.toml constraints.txt $(NATIVE)
@@ -41,6 +41,10 @@ fuzz: .venv/ready
 
 kill-test: .venv/ready
 	$(BIN)/python fuzz/kills.py --count 100
+
+# The long form of the test that kills a driver and a node of a Ray cluster.
+cluster-test: .venv/ready
+	ADADSR_CLUSTER_PICTURES=500 ADADSR_CLUSTER_SIDE=2000 $(BIN)/pytest tests/test_cluster_ray.py
 
 # The native engine against PyTorch, ONNX Runtime, OpenVINO and ncnn; dev/LOG.md has results.
 bench-cpu: .venv/ready

@@ -28,6 +28,7 @@ RANKS = {
     "resize": 1,
     "degradation": 1,
     "metrics": 1,
+    "storage": 1,
     "tiling": 1,
     "tensor_ops": 1,
     "backends": 2,
@@ -43,6 +44,7 @@ RANKS = {
     "export": 5,
     "adaptation": 6,
     "remote": 6,
+    "cluster": 6,
     "serving": 6,
     "cli": 7,
 }
@@ -192,6 +194,21 @@ def test_what_needs_torch_is_imported_late_by_what_does_not():
         if each.runs and not each.in_function and may_use_torch(each.module)
     ]
     assert not wrong
+
+
+def test_ray_and_its_libraries_are_imported_where_they_may_be():
+    at_top = {
+        name: {
+            module
+            for module in modules()
+            for each in imports(module)
+            if each.module.split(".")[0] == name and each.runs and not each.in_function
+        }
+        for name in ("ray", "fsspec", "pyarrow")
+    }
+    assert at_top["ray"] == {"adadsr.serving.ray"}
+    assert at_top["fsspec"] == set()
+    assert {unit(module) for module in at_top["pyarrow"]} == {"cluster"}
 
 
 def test_inference_does_not_import_training():

@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.skipif(native.missing() is not None, reason="the native engine was not built"),
 ]
 
-EXTRAS = ("torch", "PIL", "matplotlib", "yaml", "tensorboard", "huggingface_hub", "triton", "scipy")
+EXTRAS = ("torch", "PIL", "matplotlib", "yaml", "tensorboard", "huggingface_hub", "triton", "scipy", "ray", "pyarrow")
 """What `pip install .` does not bring."""
 HIDE = """
 import sys
@@ -114,6 +114,7 @@ UPSCALE = ("upscale", "in/photo.jpg", "-o", "out.png", "-m")
         ((*UPSCALE, "tiny.safetensors", "--device", "cuda"), "torch"),
         ((*UPSCALE, "tiny.safetensors", "--precision", "float16"), "torch"),
         ((*UPSCALE, "org/name"), "hub"),
+        (("batch", "in", "out.png"), "cluster"),
         (("convert", "published.pth", "own.safetensors"), "torch"),
         (("train", "recipe.yaml", "--train", "in", "--valid", "in", "--out", "run"), "train"),
     ],

@@ -14,7 +14,15 @@ if sys.platform != "win32":
 HIDDEN = ".adadsr-"
 """How names of unfinished files begin."""
 
-__all__ = ["check_folder", "folders_synced_at_end", "make_folder", "replacing", "write_text"]
+__all__ = [
+    "check_folder",
+    "create",
+    "folders_synced_at_end",
+    "make_folder",
+    "remove_abandoned",
+    "replacing",
+    "write_text",
+]
 
 _unsynced: ContextVar[set[str] | None] = ContextVar("unsynced", default=None)
 
@@ -36,11 +44,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         if mode is not None and mode != _permissions(hidden):
             hidden.chmod(mode)
         os.replace(hidden, final)
-    unsynced = _unsynced.get()
-    if unsynced is None:
-        _sync_folder(folder)
-    else:
-        unsynced.add(folder)
+    _has_new_name(folder)
 
 
 @contextlib.contextmanager
@@ -65,6 +69,33 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         hidden.write_text(text, encoding="utf-8")
 
 
+def create(path: str | os.PathLike[str], content: bytes) -> bool:
+    """Write a file that must not exist; returns False if it does. Of several processes one succeeds. Raises OSError."""
+    folder = os.path.dirname(os.path.abspath(path))
+    with _hidden_file(folder, 0o666) as hidden:
+        with hidden.open("r+b") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(hidden, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links
+            return _create_in_place(path, content)
+    _has_new_name(folder)
+    return True
+
+
+def _create_in_place(path: str | os.PathLike[str], content: bytes) -> bool:
+    try:
+        with open(path, "xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    return True
+
+
 def make_folder(folder: str | os.PathLike[str]) -> None:
     """Create a folder if it is missing, and prove that files can be written to it. Raises OSError."""
     os.makedirs(folder, exist_ok=True)
@@ -78,7 +109,7 @@ def check_folder(folder: str | os.PathLike[str]) -> None:
     """
     with _hidden_file(folder, 0o666):
         pass
-    _remove_abandoned(folder)
+    remove_abandoned(folder)
 
 
 @contextlib.contextmanager
@@ -111,8 +142,8 @@ def _new_file(folder: str | os.PathLike[str], mode: int) -> tuple[Path, int | No
         os.close(descriptor)  # another process took it for abandoned before it was locked
 
 
-def _remove_abandoned(folder: str | os.PathLike[str]) -> None:
-    """Remove hidden files whose processes are dead: those that nobody locks."""
+def remove_abandoned(folder: str | os.PathLike[str]) -> None:
+    """Remove hidden files in a folder whose processes are dead: those that nobody locks."""
     if sys.platform == "win32":
         return
     for path in Path(folder).glob(f"{HIDDEN}*.tmp"):
@@ -131,6 +162,15 @@ def _permissions(path: str | os.PathLike[str]) -> int | None:
         return os.stat(path).st_mode & 0o777
     except FileNotFoundError:
         return None
+
+
+def _has_new_name(folder: str) -> None:
+    """Sync a folder, now or at the end of `folders_synced_at_end`."""
+    unsynced = _unsynced.get()
+    if unsynced is None:
+        _sync_folder(folder)
+    else:
+        unsynced.add(folder)
 
 
 def _sync_folder(folder: str) -> None:

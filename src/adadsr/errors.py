@@ -21,6 +21,10 @@ class ImageFileError(AdaDSRError):
     """An image file cannot be read or written."""
 
 
+class StorageError(AdaDSRError):
+    """A folder or bucket cannot be read or written, or another run uses it."""
+
+
 class CheckpointError(AdaDSRError):
     """A checkpoint is corrupt, has an unknown naming, or does not fit the network."""
 

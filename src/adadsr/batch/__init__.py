@@ -15,29 +15,37 @@ reporting  results -> JSON
 """
 
 from adadsr.batch.checking import check_target, measure, settled
-from adadsr.batch.jobs import Job, Jobs, find_jobs
+from adadsr.batch.jobs import Job, Jobs, Store, find_jobs, jobs_below
+from adadsr.batch.leftout import LeftOut
 from adadsr.batch.naming import Naming
 from adadsr.batch.pipes import find_pipe, is_pipe
-from adadsr.batch.reporting import as_json, prepare_json, write_json
+from adadsr.batch.reporting import as_json, as_row, prepare_json, write_json
 from adadsr.batch.results import Measured, Options, Planned, Result, Run, Status
 from adadsr.batch.running import dry_run, run
+from adadsr.batch.search import Found, Search
 
 __all__ = [
+    "Found",
     "Job",
     "Jobs",
+    "LeftOut",
     "Measured",
     "Naming",
     "Options",
     "Planned",
     "Result",
     "Run",
+    "Search",
     "Status",
+    "Store",
     "as_json",
+    "as_row",
     "check_target",
     "dry_run",
     "find_jobs",
     "find_pipe",
     "is_pipe",
+    "jobs_below",
     "measure",
     "prepare_json",
     "run",

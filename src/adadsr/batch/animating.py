@@ -63,12 +63,13 @@ def upscale_frames(
                 assert done[-1].picture is not None
                 yield done[-1].picture
 
-        if job.to_stdout:
-            write_stdout(images.encode_frames(results(), frames.facts, job.target.suffix, quality=options.quality))
-        else:
+        if job.writes_file:
             images.write_frames(
                 job.target, results(), frames.facts, quality=options.quality, overwrite=options.overwrite
             )
+        else:
+            content = images.encode_frames(results(), frames.facts, job.target.suffix, quality=options.quality)
+            write_stdout(content) if job.store is None else job.store.put(content)
     if job.depth_view is not None:
         images.write_image(job.depth_view, depthview.draw(done[0].depth_map, chain.config.n_resblocks))
     if options.keep_time:

@@ -56,12 +56,12 @@ def measure(
         except InputError as error:
             failed.append(result_of(job, Status.FAILED, named(job, str(error))))
             continue
-        if not job.to_stdout and job.target.parent not in folders:
+        if job.writes_file and job.target.parent not in folders:
             (_check_folder if dry_run else make_folder)(job.target.parent)
             folders.add(job.target.parent)
         try:
             images.check_fits(job.target, *after, quality=options.quality, animated=facts is not None)
-            for output in () if job.to_stdout else job.outputs:
+            for output in job.outputs if job.writes_file else ():
                 if output.parent.exists():  # in a dry run it may not
                     images.check_writable(output)
         except ImageFileError as error:

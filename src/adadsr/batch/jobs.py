@@ -2,11 +2,11 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 
 from adadsr import images
 from adadsr.batch.leftout import EARLIER, LeftOut, is_known
@@ -19,12 +19,23 @@ DEFAULT_SUFFIX = ".png"
 """Suffix of the output of an input without one, or of a format that is only read."""
 
 
+class Store(Protocol):
+    """Where the files of one job are if not where its paths say: in a bucket, or to be committed in another way."""
+
+    def open(self) -> Path | BinaryIO:
+        """The input, for `images`. Raises ImageFileError."""
+
+    def put(self, content: bytes) -> None:
+        """Keep the content of the output. Raises ImageFileError."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One image to upscale.
 
     depth_view: output path of the picture of its depth map, if any. content: of standard input, if that is the source.
-    to_stdout: whether the target only names the format of what goes to standard output.
+    to_stdout: whether the target only names the format of what goes to standard output. store: reads the input and
+    takes the output, which the paths then only name.
     """
 
     source: Path
@@ -32,6 +43,12 @@ class Job:
     depth_view: Path | None = None
     content: bytes | None = field(default=None, compare=False, repr=False)
     to_stdout: bool = False
+    store: Store | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def writes_file(self) -> bool:
+        """Whether the target is a file to be written."""
+        return not self.to_stdout and self.store is None
 
     @property
     def outputs(self) -> tuple[Path, ...]:
@@ -84,17 +101,38 @@ def find_jobs(
             search.left_out.add(each.source, EARLIER)
         inputs_only = [not is_output for is_output in earlier]
         found, targets = list(compress(found, inputs_only)), list(compress(targets, inputs_only))
-    names = distinct([each.source for each in found], targets, naming or Naming())
-    jobs = [Job(each.source, name) for each, name in zip(found, names, strict=True)]
+    jobs, notes = _distinct_jobs(found, targets, naming)
     if depth_views:
         jobs = _with_depth_views(jobs)
     _check_outputs(jobs)
     # A run writes the image last, so if it exists, nothing is left to do.
     existing = {job: None for job in jobs if not overwrite and os.path.exists(job.target)}
     to_run = [job for job in jobs if job not in existing]
+    return Jobs(to_run, list(existing), search.failures, notes, search.left_out)
+
+
+def jobs_below(
+    found: Sequence[Found], place: Path, *, suffix: str | None = None, naming: Naming | None = None
+) -> tuple[list[Job], list[str]]:
+    """Jobs that write below a folder, named as by `find_jobs`, and notes. Nothing is asked of a file system.
+
+    Raises InputError if an output is also an input, or that of two jobs.
+    """
+    targets = [place / _named(each.below, suffix, naming) for each in found]
+    jobs, notes = _distinct_jobs(found, targets, naming)
+    _check_outputs(jobs, lambda path: Path(os.path.abspath(path)))
+    return jobs, notes
+
+
+def _distinct_jobs(
+    found: Sequence[Found], targets: Sequence[Path], naming: Naming | None
+) -> tuple[list[Job], list[str]]:
+    """A job for each input with a name of its own, and a note if some names had to change."""
+    names = distinct([each.source for each in found], targets, naming or Naming())
+    jobs = [Job(each.source, name) for each, name in zip(found, names, strict=True)]
     renamed = [name for name, target in zip(names, targets, strict=True) if name != target]
     notes = [f"{len(renamed)} outputs would share names and got longer ones, such as {renamed[0]}"] if renamed else []
-    return Jobs(to_run, list(existing), search.failures, notes, search.left_out)
+    return jobs, notes
 
 
 def _targets(found: Sequence[Found], out: str | None, suffix: str | None, naming: Naming | None) -> list[Path]:
@@ -154,13 +192,13 @@ def _with_depth_views(jobs: Sequence[Job]) -> list[Job]:
     return [Job(job.source, job.target, view(job.target)) for job in jobs]
 
 
-def _check_outputs(jobs: Sequence[Job]) -> None:
+def _check_outputs(jobs: Sequence[Job], resolve: Callable[[Path], Path] = Path.resolve) -> None:
     """Refuse two jobs that write the same file, and a job that overwrites an input."""
-    sources = {job.source.resolve(): job.source for job in jobs}
+    sources = {resolve(job.source): job.source for job in jobs}
     writers: dict[Path, Job] = {}
     for job in jobs:
         for output in job.outputs:
-            final = output.resolve()
+            final = resolve(output)
             if final in sources:
                 raise InputError(f"{output}: would overwrite the input {sources[final]}; choose another output")
             other = writers.setdefault(final, job)

@@ -76,7 +76,9 @@ def _suffix_of(head: bytes) -> str:
 
 
 def readable(job: Job) -> Path | BinaryIO:
-    """What `images` reads: the job's file, or what standard input contained."""
+    """What `images` reads: the job's file, what its store gives, or what standard input contained."""
+    if job.store is not None:
+        return job.store.open()
     return job.source if job.content is None else _NamedBytes(job.content)
 
 

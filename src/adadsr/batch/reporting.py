@@ -30,11 +30,12 @@ def as_json(results: Sequence[Result], jobs: Jobs, *, interrupted: bool = False)
         "counts": {status.value: counts[status] for status in Status},
         "left_out": jobs.left_out.counts(),
         "notes": jobs.notes,
-        "images": [_image(result) for result in results],
+        "images": [as_row(result) for result in results],
     }
 
 
-def _image(result: Result) -> dict[str, Any]:
+def as_row(result: Result) -> dict[str, Any]:
+    """One image as plain values."""
     return {
         "input": str(result.source),
         "output": None if result.target is None else str(result.target),

@@ -86,7 +86,9 @@ def write(job: Job, result: Upscaled, n_blocks: int, options: Options) -> tuple[
         images.write_image(job.depth_view, view)  # a map without its image is left from an interrupted run
     picture = result.picture
     assert picture is not None
-    if job.to_stdout:
+    if job.store is not None:
+        job.store.put(images.encode(picture, job.target.suffix, quality=options.quality))
+    elif job.to_stdout:
         write_stdout(images.encode(picture, job.target.suffix, quality=options.quality))
     else:
         images.write_image(job.target, picture, quality=options.quality, overwrite=options.overwrite)

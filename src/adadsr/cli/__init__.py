@@ -2,7 +2,6 @@
 
 app       the subcommands together, and how errors end them
 options   options that several subcommands share
-loading   options -> `Upscaler`
 display   progress bar, summary and failures
 """
 

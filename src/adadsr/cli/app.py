@@ -6,7 +6,20 @@ import typer
 from typer.core import TyperGroup
 
 from adadsr import __version__
-from adadsr.cli import FAILED, INTERRUPTED, adapt, backends, convert, evaluate, export, models, serve, train, upscale
+from adadsr.cli import (
+    FAILED,
+    INTERRUPTED,
+    adapt,
+    backends,
+    batch,
+    convert,
+    evaluate,
+    export,
+    models,
+    serve,
+    train,
+    upscale,
+)
 from adadsr.errors import AdaDSRError
 
 
@@ -38,6 +51,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(upscale.upscale)
+app.command()(batch.batch)
 app.command()(serve.serve)
 app.command()(evaluate.evaluate)
 app.command()(models.models)

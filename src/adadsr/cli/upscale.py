@@ -124,8 +124,8 @@ def upscale(
     if server is not None:
         remote.check_options(context)
     from adadsr import batch, images
-    from adadsr.cli.loading import load_chain
     from adadsr.upscaler import Target
+    from adadsr.upscaler.loading import load_chain
 
     with wrong_usage():
         target = Target(depth, budget, max_loss, seconds)

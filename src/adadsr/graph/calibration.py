@@ -6,7 +6,7 @@ its map. Maps are (G, h, w), in blocks; scores are (K, h, w), any real number.
 
 import math
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,8 @@ TOLERANCE = 0.002
 """If the best common shift leaves more than this share of the dense cost unspent, equal scores are split."""
 LARGEST_LOG = 20.0
 """Scores of the error at full depth are clipped to +-this, so that their exponential is finite."""
-GAIN_SAMPLE = 4093
-"""Gains that are enough to tell how they are distributed; a prime, so that steps do not keep to columns."""
+CURVE_SAMPLE = 65521
+"""Gains that are enough to tell what an image costs and loses; a prime, so that steps do not keep to columns."""
 LEAST_GAIN = 1e-20
 """Predicted gains are at least this, in squared levels, so that their logarithms are finite."""
 FLAT_GAIN = 0.25
@@ -79,6 +79,18 @@ class PixelDepths:
         return None
 
 
+class ErrorCurve(NamedTuple):
+    """What an image costs and loses at several least gains.
+
+    shares: of the blocks that run. lost: error that the others would have removed; full: that of full depth. Both are
+    sums over tiles of the mean squared error in Y, in squared levels.
+    """
+
+    shares: npt.NDArray[np.float64]
+    lost: npt.NDArray[np.float64]
+    full: float
+
+
 class ErrorDepths:
     """Depths of least predicted error at their cost, for adapters that predict what depth is worth.
 
@@ -119,10 +131,15 @@ class ErrorDepths:
     def at_depth(self, desired_depth: float) -> Scores:
         return fit_cost(self, lambda depth_map: float(depth_map.mean(dtype=np.float64)), desired_depth, 0.0)
 
-    def block_shares(self, least_gains: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Share of the blocks that gains at least each of these, from a sample of the gains."""
-        sample = np.sort(self._gains.reshape(-1)[:: max(1, self._gains.size // GAIN_SAMPLE)])
-        return 1 - np.searchsorted(sample, least_gains) / len(sample)
+    def curve(self, least_gains: npt.NDArray[np.float32]) -> "ErrorCurve":
+        """Cost and error at each of these, ascending, from a sample of the gains."""
+        step = max(1, self._gains.size // CURVE_SAMPLE)
+        sample, own = (each.reshape(-1)[::step] for each in (self._gains, self._unspent[:-1] - self._unspent[1:]))
+        order = np.argsort(sample)
+        sums = np.concatenate([[0.0], own[order].clip(0).cumsum(dtype=np.float64)])
+        below = np.searchsorted(sample[order], least_gains)
+        scale = self._gains.size / len(sample)
+        return ErrorCurve(1 - below / len(sample), sums[below] * scale, self._full_error)
 
     def predicted_loss(self, depth_map: DepthMap) -> float:
         lost = np.take_along_axis(self._unspent, depth_map[:1].astype(np.intp), axis=0)

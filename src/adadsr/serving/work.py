@@ -81,11 +81,11 @@ def plan(prepared: PreparedChain, order: Order, metrics: Metrics) -> ChainPlan:
         wanted = prepared.plan(**vars(order.target))
         if order.least_gain == 0 or not prepared.outlook.steps[0].is_adaptive:
             return wanted
-        shares = prepared.block_shares(LEAST_GAINS)
-        if shares is None:  # the network cannot tell: as deep as others
+        curve = prepared.curve(LEAST_GAINS)
+        if curve is None:  # the network cannot tell: as deep as others
             affordable = order.demand.budget(prepared.outlook.steps[0], order.least_gain)
         else:
-            order.demand.learn(shares)
+            order.demand.learn(curve.shares)
             affordable = prepared.plan(least_gain=order.least_gain).first.budget
         budget = max(affordable, order.floor, prepared.least_budget)
         return replace(prepared.plan(budget=budget), target=order.target) if budget < wanted.first.budget else wanted

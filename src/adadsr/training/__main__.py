@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from adadsr.errors import AdaDSRError
+from adadsr.storage import fetched
 from adadsr.training.convs import CONVS
 from adadsr.training.log import Entry, as_line
 from adadsr.training.loop import Pace
@@ -22,9 +23,8 @@ EPILOG = "On several devices: torchrun --nproc-per-node N -m adadsr.training REC
 
 def main() -> None:
     """Train, and print entries as JSON lines."""
-    session = parse(None, "python -m adadsr.training")
     try:
-        train(session, [_print])
+        train(parse(None, "python -m adadsr.training"), [_print])
     except KeyboardInterrupt:
         _end(130, "interrupted; repeat the command to resume")
     except AdaDSRError as error:
@@ -32,16 +32,17 @@ def main() -> None:
 
 
 def parse(arguments: Sequence[str] | None, prog: str) -> Session:
-    """Options of a training from a command line; None is that of the process.
+    """Options of a training from a command line; None is that of the process. Images of buckets are fetched.
 
-    prog: name of the command in help and errors. Exits with status 0 after help, and with 2 for wrong usage.
+    prog: name of the command in help and errors. Exits with status 0 after help, and with 2 for wrong usage. Raises
+    AdaDSRError if a bucket cannot be read.
     """
     given = _parser(prog).parse_args(arguments)
     pace = Pace(given.every, given.look, given.minutes)
     return Session(
         given.recipe,
-        given.train,
-        given.valid,
+        fetched(given.train, given.cache),
+        fetched(given.valid, given.cache),
         given.out,
         pace,
         given.cache,
@@ -55,8 +56,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog, description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
     add, pace = parser.add_argument, Pace()
     add("recipe", type=Path, metavar="RECIPE", help="network and stages (YAML); see recipes/")
-    add("--train", type=Path, metavar="DIR", required=True, help="HR images to train on, searched recursively")
-    add("--valid", type=Path, metavar="DIR", required=True, help="HR images to validate on, searched recursively")
+    what = "HR images to {} on: a folder or s3:// prefix, searched recursively"
+    add("--train", metavar="DIR", required=True, help=what.format("train"))
+    add("--valid", metavar="DIR", required=True, help=what.format("validate"))
     add("-o", "--out", type=Path, metavar="DIR", required=True, help="output folder for state, log and model")
     steps, default = _at_least_one, "[default: %(default)s]"
     add("--every", type=steps, metavar="STEPS", default=pace.every, help=f"steps between validations {default}")

@@ -9,6 +9,7 @@ timing     seconds as a budget
 measuring  how long this machine takes
 pacing     keeping to a time while a body runs
 chain      any size: networks one after the other, then a reduction
+loading    the networks that a user names
 sources    what can be upscaled, and where the result goes
 frame      how a picture is continued beyond its border
 memory     how an image is cut to fit into memory, and the memory shared by runs

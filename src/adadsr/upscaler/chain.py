@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adadsr.backends import Engine
+from adadsr.graph.calibration import ErrorCurve
 from adadsr.images import Picture
 from adadsr.networks import NetworkConfig
 from adadsr.resize import reduce_samples
@@ -208,9 +209,9 @@ class PreparedChain:
         """Run head and adapter of the first network now rather than with the first plan that needs them."""
         self._first.score()
 
-    def block_shares(self, least_gains: npt.NDArray[np.float32]) -> npt.NDArray[np.float64] | None:
+    def curve(self, least_gains: npt.NDArray[np.float32]) -> ErrorCurve | None:
         """As of `Prepared`, for the first network."""
-        return self._first.block_shares(least_gains)
+        return self._first.curve(least_gains)
 
     def plan(
         self,

@@ -56,7 +56,10 @@ class Step:
 
     def budget_at(self, share: float) -> float:
         """Budget that is spent when this share of the blocks runs."""
-        return min(1.0, (self.least.total + share * self.dense.body) / self.dense.total) if self.is_adaptive else 1.0
+        if not self.is_adaptive:
+            return 1.0
+        blocks = self.dense.body - self.least.body  # the rest of the body runs at any depth
+        return min(1.0, (self.least.total + share * blocks) / self.dense.total)
 
     def cost(self, budget: float) -> Cost:
         """Cost at a budget, as nearly as it shows without the image."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from adadsr.backends import DepthMap, Engine, Features, Progress, to_numpy
 from adadsr.geometry import Box
 from adadsr.graph import Array
-from adadsr.graph.calibration import DepthFamily, ErrorDepths, Scores, family_of
+from adadsr.graph.calibration import DepthFamily, ErrorCurve, ErrorDepths, Scores, family_of
 from adadsr.tiling import Tile
 from adadsr.upscaler.memory import Layout, SharedMemory
 from adadsr.upscaler.pacing import Pacer
@@ -101,14 +101,14 @@ class TiledRun:
             self._memory.keep(self, 4 * self.network.channels * self.layout.frame.box.area)
         return family
 
-    def block_shares(self, least_gains: npt.NDArray[np.float32]) -> npt.NDArray[np.float64] | None:
-        """See `Prepared.block_shares`."""
+    def curve(self, least_gains: npt.NDArray[np.float32]) -> ErrorCurve | None:
+        """See `Prepared.curve`."""
         adapter = self.network.adapter
         if adapter is None or not adapter.predicts_errors:
             return None
         family = self.family(0.0)
         assert isinstance(family, ErrorDepths)
-        return family.block_shares(least_gains)
+        return family.curve(least_gains)
 
     def _score(self, depth: float) -> Scores:
         """The adapter's scores of the picture, (K, ceil(H/t), ceil(W/t))."""

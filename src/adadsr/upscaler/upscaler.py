@@ -15,6 +15,7 @@ import numpy.typing as npt
 from adadsr import backends, checkpoints, images
 from adadsr.backends import Engine, to_numpy
 from adadsr.errors import InputError
+from adadsr.graph.calibration import ErrorCurve
 from adadsr.graph.depth import expand_tiles
 from adadsr.networks import Model
 from adadsr.upscaler import timing
@@ -207,12 +208,12 @@ class Prepared:
     def outlook(self) -> Outlook:
         """What a run will take, at any budget."""
         width, height = (side * self._upscaler.scale for side in self.size)
-        step = self._upscaler.step(self.layout, has_alpha=self._alpha is not None)
-        return Outlook((step,), height, width, self.layout.bytes)
+        steps = (self._upscaler.step(self.layout, has_alpha=self._alpha is not None),)
+        return Outlook(steps, height, width, self.layout.bytes)
 
-    def block_shares(self, least_gains: npt.NDArray[np.float32]) -> npt.NDArray[np.float64] | None:
-        """Share of the blocks that runs at each least gain; None if the network does not predict gains."""
-        return self._color.block_shares(least_gains)
+    def curve(self, least_gains: npt.NDArray[np.float32]) -> ErrorCurve | None:
+        """Cost and error at each of these, ascending; None if the network does not predict errors."""
+        return self._color.curve(least_gains)
 
     def score(self) -> None:
         """Run head and adapter now rather than with the first plan; see `Upscaler.prepare`."""

@@ -1,9 +1,13 @@
-"""Options -> networks."""
+"""The networks that a user names -> a chain."""
 
 from adadsr import checkpoints
 from adadsr.checkpoints import DEFAULT_FAMILY, DEFAULT_SCALE, PHOTO_FAMILY
 from adadsr.errors import InputError
-from adadsr.upscaler import Chain, Execution, Size, Upscaler
+from adadsr.networks import Model
+from adadsr.upscaler.chain import Chain
+from adadsr.upscaler.execution import Execution
+from adadsr.upscaler.size import Size
+from adadsr.upscaler.upscaler import Upscaler
 
 
 def load_chain(
@@ -20,10 +24,8 @@ def load_chain(
     Raises AdaDSRError.
     """
     if model is not None:
-        upscaler = Upscaler.from_pretrained(model, execution)
-        return Chain(
-            lambda scale: upscaler, [upscaler.scale], size or Size(scale=upscaler.scale), linear_light=linear_light
-        )
+        loaded = checkpoints.load_model(model)
+        return chain_of(loaded, checkpoints.model_name(model), size, execution, linear_light=linear_light)
     clean, photo = (checkpoints.bundled_family(family) for family in (DEFAULT_FAMILY, PHOTO_FAMILY))
     if not clean:
         raise InputError(f"no bundled model of {DEFAULT_FAMILY}; pass --model")
@@ -40,4 +42,12 @@ def load_chain(
         size or Size(scale=DEFAULT_SCALE),
         linear_light=linear_light,
         load_for_photos=load_for_photos if photo.keys() >= clean.keys() else None,
+    )
+
+
+def chain_of(model: Model, name: str, size: Size | None, execution: Execution, *, linear_light: bool = False) -> Chain:
+    """The chain of one network, all steps of which it takes; otherwise as `load_chain`."""
+    upscaler = Upscaler(model, execution, name=name)
+    return Chain(
+        lambda scale: upscaler, [upscaler.scale], size or Size(scale=upscaler.scale), linear_light=linear_light
     )

@@ -1,0 +1,124 @@
+"""Manifest -> report: JSON as of `adadsr upscale --report`, Markdown, and a plot of cost against predicted loss."""
+
+import io
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from adadsr import __version__
+from adadsr.batch import Status
+from adadsr.cluster import ledger
+from adadsr.cluster.ledger import Ledger
+from adadsr.cluster.outcome import Outcome
+
+MOST_IMAGES = 10_000
+"""Images that the JSON lists; of larger collections it refers to the manifest."""
+MOST_FAILURES = 200
+"""Failures that the Markdown lists."""
+MOST_POINTS = 20_000
+PLOT = "report.png"
+
+
+def write(book: Ledger, outcome: Outcome) -> list[str]:
+    """Write the report beside the manifest; returns the addresses of its files, the Markdown first."""
+    content = as_json(outcome)
+    plot = plotted(outcome.rows)
+    files = {"report.md": as_markdown(content, outcome.rows, has_plot=plot is not None).encode()}
+    files["report.json"] = (json.dumps(content, indent=2) + "\n").encode()
+    if plot is not None:
+        files[PLOT] = plot
+    for name, data in files.items():
+        book.place.replace(name, data)
+    return [book.place.join(name) for name in files]
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """The whole collection as plain values; keys as of `batch.as_json`, and totals."""
+    counts = {status.value: 0 for status in Status} | {
+        "done": outcome.done,
+        "failed": outcome.failed + len(outcome.failures),
+        "skipped": len(outcome.skipped),
+    }
+    content: dict[str, Any] = {
+        "adadsr": __version__,
+        "interrupted": outcome.interrupted,
+        "counts": counts,
+        "left_out": outcome.left_out.counts(),
+        "notes": outcome.notes,
+        "shared": None if outcome.decision is None else outcome.decision.as_json(),
+        "totals": totals(outcome.rows) | {"run_seconds": round(outcome.seconds, 3)},
+    }
+    if outcome.rows.num_rows <= MOST_IMAGES:
+        content["images"] = outcome.rows.to_pylist()
+    else:
+        content["images_in"] = "manifest/"
+    return content
+
+
+def totals(rows: pa.Table) -> dict[str, float | None]:
+    """Sums and means over the outputs that are there."""
+    done = ledger.done_only(rows)
+
+    def total(name: str) -> float:
+        return float(pc.sum(done[name]).as_py() or 0.0)
+
+    megapixels = sum(width * height for width, height in done["output_size"].to_pylist()) / 1e6
+    losses = done["predicted_loss"].drop_null()
+    dense = total("dense_gmacs")
+    return {
+        "output_megapixels": round(megapixels, 3),
+        "input_bytes": int(total("input_bytes")),
+        "output_bytes": int(total("output_bytes")),
+        "executed_gmacs": round(total("executed_gmacs"), 3),
+        "dense_gmacs": round(dense, 3),
+        "cost": round(total("executed_gmacs") / dense, 4) if dense else None,
+        "mean_predicted_loss": round(float(pc.mean(losses).as_py()), 4) if len(losses) else None,
+        "worker_seconds": round(total("total_seconds"), 3),
+    }
+
+
+def as_markdown(content: dict[str, Any], rows: pa.Table, *, has_plot: bool) -> str:
+    """The report for people."""
+    lines = ["# Upscaled collection", ""]
+    lines += [f"- {number} {status}" for status, number in content["counts"].items() if number]
+    names = {
+        "output_megapixels": "megapixels of outputs",
+        "cost": "of the full network's cost",
+        "mean_predicted_loss": "dB mean predicted loss",
+        "worker_seconds": "seconds of all workers together",
+    }
+    lines += [f"- {content['totals'][key]} {name}" for key, name in names.items() if content["totals"][key] is not None]
+    if content["shared"] is not None:
+        lines.append(f"- one least gain for all: {content['shared']['least_gain']:.4g} squared levels")
+    lines += [f"- {note}" for note in content["notes"]]
+    if has_plot:
+        lines += ["", f"![Cost of each image against its predicted loss]({PLOT})"]
+    failed = rows.filter(pc.equal(rows["status"], "failed"))
+    if failed.num_rows:
+        lines += ["", "## Failed", ""]
+        lines += [f"- {reason}" for reason in failed["reason"].to_pylist()[:MOST_FAILURES]]
+        if failed.num_rows > MOST_FAILURES:
+            lines.append(f"- and {failed.num_rows - MOST_FAILURES} more, in the manifest")
+    return "\n".join(lines) + "\n"
+
+
+def plotted(rows: pa.Table) -> bytes | None:
+    """A PNG; None without matplotlib, or if no loss was predicted."""
+    known = rows.filter(pc.is_valid(rows["predicted_loss"]))
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return None
+    if not known.num_rows:
+        return None
+    known = known.slice(0, MOST_POINTS)
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.scatter(known["achieved_budget"].to_numpy(), known["predicted_loss"].to_numpy(), s=6, alpha=0.5)
+    axes.set_xlabel("budget: share of the full network's cost")
+    axes.set_ylabel("predicted loss in dB")
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=120)
+    return file.getvalue()

@@ -1,0 +1,239 @@
+"""A collection from SRC to DST: lease, options, plan, units on Ray Data, manifest."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from adadsr import batch, checkpoints
+from adadsr.cluster import lease, reporting, sources, units
+from adadsr.cluster.decision import Decision, Sketches
+from adadsr.cluster.ledger import Ledger
+from adadsr.cluster.order import Collection, Order, Resources
+from adadsr.cluster.outcome import Outcome, Progress
+from adadsr.cluster.session import Pool, connected, pool_of
+from adadsr.cluster.sources import Entry
+from adadsr.errors import InputError
+from adadsr.networks import Model
+from adadsr.storage import LocalPlace, is_url, open_place
+from adadsr.upscaler import Execution, Target
+
+IN_FLIGHT = 2
+"""Units at an actor: one that runs, and one that waits, so that it never waits for the driver."""
+
+
+class _Plan(NamedTuple):
+    """What an attempt does. names: of the outputs, for each entry. kept: rows of earlier attempts that stay."""
+
+    attempt: int
+    entries: list[Entry]
+    names: list[str]
+    kept: pa.Table
+    skipped: list[str]
+    notes: list[str]
+
+
+def run(
+    collection: Collection, resources: Resources, *, progress: Callable[[Progress], None] = lambda progress: None
+) -> Outcome:
+    """Upscale a collection, or what earlier runs left of it. Raises AdaDSRError.
+
+    progress: called after each unit. A KeyboardInterrupt ends the run; what units have finished is kept.
+    """
+    start = time.perf_counter()
+    model = None if collection.model is None else checkpoints.load_model(collection.model)
+    found = sources.find(collection.source, collection.destination)
+    _check_target(collection, model)
+    book, interrupted = Ledger(collection.destination), False
+    with lease.held(book.place) as held:
+        if collection.options.overwrite:
+            book.clear()
+        book.check_options(collection.fingerprint(model))
+        plan, decision = _plan(collection, found, book), book.decision()
+        if plan.entries:
+            with connected(resources):
+                pool = pool_of(resources, collection.execution)
+                order = _order(collection, model, plan.attempt, pool)
+                try:
+                    sketches = Sketches()
+                    if collection.is_shared and decision is None:
+                        for state in _sketched(order, plan, pool, sketches):
+                            held.check()
+                            progress(state)
+                        decision = _decided(collection, book, sketches, pool, time.perf_counter() - start)
+                    if decision is not None:
+                        order = order.at(decision.least_gain)
+                    for state in _units_done(order, plan, pool, sketches):
+                        held.check()
+                        progress(state)
+                except KeyboardInterrupt:
+                    interrupted = True
+        rows = book.rows()
+        if plan.entries:
+            book.compact(plan.attempt + 1, rows)
+            open_place(collection.destination).tidy()
+        notes, seconds = [*found.notes, *plan.notes], time.perf_counter() - start
+        outcome = Outcome(
+            rows,
+            plan.skipped,
+            decision,
+            found.failures,
+            notes,
+            found.left_out,
+            seconds,
+            plan.kept.num_rows,
+            interrupted,
+        )
+        return outcome._replace(report=reporting.write(book, outcome))
+
+
+def _plan(collection: Collection, found: sources.Sources, book: Ledger) -> _Plan:
+    """Decide what is left to do, and write it down."""
+    place = open_place(collection.destination)
+    root = Path(collection.destination if is_url(collection.destination) else place.address)
+    jobs, notes = batch.jobs_below(
+        [each.found for each in found.entries], root, suffix=collection.suffix, naming=collection.naming
+    )
+    names = [job.target.relative_to(root).as_posix() for job in jobs]
+    existing = {file.name for file in place.files()}
+    rows = book.rows()
+    kept = _still_true(rows, found.entries, names, existing)
+    done, ours = set(kept["name"].to_pylist()), book.planned() | set(rows["name"].to_pylist())
+    todo, skipped = [], []
+    for index, name in enumerate(names):
+        if name in done:
+            continue
+        if name in existing and name not in ours and not collection.options.overwrite:
+            skipped.append(place.join(name))
+        else:
+            todo.append(index)
+    attempt = book.next_attempt()
+    if kept.num_rows < rows.num_rows:
+        book.compact(attempt, kept)
+        attempt += 1
+    if todo:
+        book.plan(attempt, [names[index] for index in todo])
+    return _Plan(
+        attempt, [found.entries[index] for index in todo], [names[index] for index in todo], kept, skipped, notes
+    )
+
+
+def _still_true(rows: pa.Table, entries: list[Entry], names: list[str], existing: set[str]) -> pa.Table:
+    """Rows of outputs that are there, and whose inputs did not change since. Failed ones are tried again."""
+    tags = {name: entry.tag for entry, name in zip(entries, names, strict=True)}
+    facts = zip(rows["name"].to_pylist(), rows["status"].to_pylist(), rows["etag"].to_pylist(), strict=True)
+    keep = [
+        status == "done" and name in existing and (not tags.get(name) or tags[name] == etag)
+        for name, status, etag in facts
+    ]
+    return rows.filter(pa.array(keep, pa.bool_()))
+
+
+def _order(collection: Collection, model: Model | None, attempt: int, pool: Pool) -> Order:
+    options = replace(collection.options, clamp_budget=True, overwrite=True)
+    name = "" if collection.model is None else checkpoints.model_name(collection.model)
+    destination = collection.destination
+    if not is_url(destination):
+        destination = str(Path(LocalPlace(destination).address).absolute())
+    return Order(destination, attempt, collection.size, pool.execution, options, collection.linear_light, model, name)
+
+
+def unit_tables(entries: list[Entry], names: list[str], parts: list[list[int]]) -> list[pa.Table]:
+    """A table with one row for each unit."""
+
+    def row(number: int, part: list[int]) -> dict[str, Any]:
+        inputs = [entries[index] for index in part]
+        return {
+            "unit": number,
+            "sources": [
+                each.address if is_url(each.address) else str(Path(each.address).absolute()) for each in inputs
+            ],
+            "names": [names[index] for index in part],
+            "tags": [each.tag for each in inputs],
+            "sizes": [each.size for each in inputs],
+        }
+
+    return [pa.Table.from_pylist([row(number, part)]) for number, part in enumerate(parts)]
+
+
+def _check_target(collection: Collection, model: Model | None) -> None:
+    """Raise InputError for a target that the network cannot run at, before anything starts."""
+    execution = Execution(precision="float32", backend=None)
+    options = collection.options
+    name = "" if collection.model is None else checkpoints.model_name(collection.model)
+    chain = Order("", 0, collection.size, execution, options, collection.linear_light, model, name).chain()
+    batch.check_target(chain, replace(options, target=Target(least_gain=1.0)) if collection.is_shared else options)
+
+
+def _sketched(order: Order, plan: _Plan, pool: Pool, sketches: Sketches) -> Iterator[Progress]:
+    """Sketch all inputs; yields after each unit."""
+    from adadsr.cluster.sharing import Sketcher
+
+    costs = [units.cost_of(each.size) for each in plan.entries]
+    parts = units.cut(costs, pool.most)
+    state = Progress(len(plan.entries), sum(costs), is_planning=True)
+    budget = order.options.target.budget
+    for rows in map_units(unit_tables(plan.entries, plan.names, parts), order.at(None), pool, Sketcher):
+        sketches.add(rows, budget)
+        for unit in set(rows["unit"].to_pylist()):
+            state.work += sum(costs[index] for index in parts[unit])
+        state.done += rows.num_rows
+        yield state
+
+
+def _decided(collection: Collection, book: Ledger, sketches: Sketches, pool: Pool, seconds: float) -> Decision:
+    """Decide what all images get. seconds: that passed already. What cannot be met binds no later run."""
+    try:
+        if collection.hours is None:
+            decision = sketches.for_target(collection.options.target)
+        else:
+            decision = sketches.for_hours(collection.hours - seconds / 3600, pool.most)
+    except InputError:
+        if not book.rows().num_rows:
+            book.clear()
+        raise
+    book.decide(decision)
+    return decision
+
+
+def _units_done(order: Order, plan: _Plan, pool: Pool, sketches: Sketches) -> Iterator[Progress]:
+    """Run all units; yields after each. sketches: if there are any, units are cut by them."""
+    costs = [units.cost_of(each.size) for each in plan.entries]
+    gain = order.options.target.least_gain
+    if sketches.costs and gain is not None:
+        costs = [sketches.macs(name, gain) if name in sketches.costs else 1.0 for name in plan.names]
+    parts = units.cut(costs, pool.most)
+    state = Progress(len(plan.entries), sum(costs))
+    work = [sum(costs[index] for index in part) for part in parts]
+    for rows in map_units(unit_tables(plan.entries, plan.names, parts), order, pool):
+        state.add(rows, sum(work[unit] for unit in set(rows["unit"].to_pylist())))
+        yield state
+
+
+def map_units(tables: list[pa.Table], order: Order, pool: Pool, worker: type | None = None) -> Iterator[pa.Table]:
+    """What actors make of each table, in the order in which they end. worker: the class of the actors."""
+    import ray.data
+
+    from adadsr.cluster.worker import Worker
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    compute = ray.data.ActorPoolStrategy(
+        min_size=min(pool.first, len(tables)), max_size=min(pool.most, len(tables)),
+        max_tasks_in_flight_per_actor=IN_FLIGHT,
+    )  # fmt: skip
+    data = ray.data.from_blocks(tables).map_batches(
+        worker or Worker,
+        batch_size=None,
+        batch_format="pyarrow",
+        fn_constructor_args=(order,),
+        compute=compute,
+        num_cpus=pool.cpus,
+        num_gpus=pool.gpus or None,
+        memory=pool.memory,
+    )
+    yield from data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)

@@ -1,0 +1,161 @@
+"""SRC -> inputs: a folder or pattern of this machine, a prefix of a bucket, or a list of addresses."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adadsr.batch import Found, LeftOut, Search
+from adadsr.batch.leftout import EARLIER, HIDDEN
+from adadsr.errors import InputError, StorageError
+from adadsr.formats import READABLE_SUFFIXES, suffix_of
+from adadsr.storage import File, LocalPlace, Place, is_url, open_place
+
+LIST_SUFFIXES = (".parquet", ".csv", ".txt")
+COLUMNS = ("source", "input", "url", "uri", "path", "file")
+"""Names of the column of addresses, of which the first one found counts; otherwise the only column."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An input. found: as `batch` names outputs by. size, tag: see `storage.File`; 0 and empty if nobody said."""
+
+    address: str
+    found: Found
+    size: int = 0
+    tag: str = ""
+
+
+@dataclass
+class Sources:
+    """All inputs, in order. failures, notes, left_out: as of `batch.Jobs`."""
+
+    entries: list[Entry]
+    failures: list[tuple[Path, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
+
+
+def split(address: str) -> tuple[str, str]:
+    """The address of the folder or bucket that a file is in, and its name there."""
+    if not is_url(address):
+        return os.path.split(address)
+    scheme, _, path = address.partition("://")
+    bucket, _, name = path.partition("/")
+    return f"{scheme}://{bucket}", name
+
+
+def find(source: str, destination: str) -> Sources:
+    """All inputs that `source` names.
+
+    source: a folder, pattern or image of this machine; a prefix or object of a bucket; or a list, whose suffix is one
+    of `LIST_SUFFIXES`, of images. Files below `destination` are never inputs. Raises InputError if there is no input,
+    StorageError if source cannot be read.
+    """
+    if source.lower().endswith(LIST_SUFFIXES) and not os.path.isdir(source):
+        sources = _listed(source)
+    elif is_url(source):
+        sources = _in_bucket(source.rstrip("/"), destination)
+    else:
+        sources = _on_disk(source, destination)
+    if not sources.entries and not sources.failures:
+        raise InputError(f"{source}: no images here; supported: {', '.join(READABLE_SUFFIXES)}")
+    if not sources.entries:
+        raise InputError(sources.failures[0][1])
+    return sources
+
+
+def _on_disk(source: str, destination: str) -> Sources:
+    search = Search([source], None if is_url(destination) else Path(destination))
+    return Sources([_local_entry(each) for each in search.found], search.failures, [], search.left_out)
+
+
+def _local_entry(found: Found) -> Entry:
+    file = LocalPlace(str(found.source.parent)).find(found.source.name)
+    size, tag = (0, "") if file is None else (file.size, file.tag)
+    return Entry(str(found.source), found, size, tag)
+
+
+def _in_bucket(source: str, destination: str) -> Sources:
+    parent, name = split(source)
+    if suffix_of(name) in READABLE_SUFFIXES:
+        file = open_place(parent).find(name)
+        if file is not None:
+            return Sources([_entry(source, Path(name).name, file, named=True)])
+    place, left_out = open_place(source), LeftOut()
+    entries = []
+    for file in sorted(place.files()):
+        address = place.join(file.name)
+        if any(part.startswith(".") for part in file.name.split("/")):
+            left_out.add(address, HIDDEN)
+        elif address.startswith(f"{destination.rstrip('/')}/"):
+            left_out.add(address, EARLIER)
+        elif suffix_of(file.name) in READABLE_SUFFIXES:
+            entries.append(_entry(address, file.name, file))
+        else:
+            left_out.add(address)
+    return Sources(entries, left_out=left_out)
+
+
+def _entry(address: str, below: str, file: File, *, named: bool = False) -> Entry:
+    return Entry(address, Found(Path(address), Path(below), named), file.size, file.tag)
+
+
+def _listed(source: str) -> Sources:
+    """The images of a list; relative paths start at the folder of the list."""
+    parent, name = split(source)
+    place: Place = open_place(parent or ".")
+    content = place.read(name)
+    if content is None:
+        raise StorageError(f"{source}: no such list; check the path")
+    given = [address for address in _addresses(source, content) if address]
+    base = source.rpartition("/")[0] if is_url(source) else parent
+    whole = [each if is_url(each) or os.path.isabs(each) or not base else f"{base}/{each}" for each in given]
+    distinct = list(dict.fromkeys(whole))
+    notes = [f"{source}: {len(whole) - len(distinct)} inputs are listed twice"] if len(distinct) < len(whole) else []
+    root = _common_folder(distinct)
+    entries = []
+    for address in distinct:
+        found = Found(Path(address), Path(address[len(root) :].lstrip("/")), True)
+        entries.append(Entry(address, found) if is_url(address) else _local_entry(found))
+    return Sources(entries, notes=notes)
+
+
+def _addresses(source: str, content: bytes) -> Iterable[str]:
+    """The addresses of a list in its order. Raises InputError for a file that is not one."""
+    try:
+        if source.lower().endswith(".parquet"):
+            import pyarrow.parquet
+
+            table = pyarrow.parquet.read_table(io.BytesIO(content))
+            return [str(each) for each in table[_column(source, table.column_names)].to_pylist() if each]
+        text = content.decode("utf-8-sig")
+    except (UnicodeDecodeError, ValueError, OSError) as error:  # pyarrow's errors are of these kinds
+        raise InputError(
+            f"{source}: not a list ({error}); write Parquet, CSV or one address a line in UTF-8"
+        ) from error
+    if source.lower().endswith(".txt"):
+        return [line.strip() for line in text.splitlines()]
+    rows = list(csv.reader(io.StringIO(text)))
+    if not rows:
+        return []
+    at = rows[0].index(_column(source, rows[0]))
+    return [row[at].strip() for row in rows[1:] if len(row) > at]
+
+
+def _column(source: str, names: Sequence[str]) -> str:
+    for name in COLUMNS:
+        if name in names:
+            return name
+    if len(names) == 1:
+        return names[0]
+    raise InputError(f"{source}: columns {', '.join(names)}; name the one of addresses {COLUMNS[0]}")
+
+
+def _common_folder(addresses: Sequence[str]) -> str:
+    """What all addresses begin with, up to a slash."""
+    least, most = min(addresses, default=""), max(addresses, default="")
+    same = next((at for at, pair in enumerate(zip(least, most, strict=False)) if pair[0] != pair[1]), len(least))
+    return least[: least.rfind("/", 0, same) + 1]

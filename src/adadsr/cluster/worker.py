@@ -1,0 +1,60 @@
+"""What an actor does with units: load networks once; then fetch, upscale, commit, and write the manifest's rows."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from adadsr import batch
+from adadsr.batch import Result
+from adadsr.cluster import manifest
+from adadsr.cluster.fetching import Fetched, Files
+from adadsr.cluster.ledger import Ledger
+from adadsr.cluster.metrics import Meters
+from adadsr.cluster.order import Order
+from adadsr.storage import open_place
+
+
+class Worker:
+    """An actor of Ray Data: takes tables with a unit a row, and returns the rows of the manifest."""
+
+    def __init__(self, order: Order) -> None:
+        self._order, self._chain = order, order.chain()
+        batch.check_target(self._chain, order.options)  # loads the network
+        self._place, self._ledger = open_place(order.destination), Ledger(order.destination)
+        self._meters = Meters()
+
+    def __call__(self, units: pa.Table) -> pa.Table:
+        """The rows of some units."""
+        return pa.concat_tables([self._done(unit) for unit in units.to_pylist()])
+
+    def _done(self, unit: dict[str, Any]) -> pa.Table:
+        """The rows of a unit, from an earlier try if that got to its end."""
+        attempt, number = self._order.attempt, unit["unit"]
+        before = self._ledger.unit(attempt, number) if unit["unit"] >= 0 else None
+        if before is not None:
+            return before
+        with Fetched(self._place, unit, self._chain.size, self._order.options) as inputs:
+            run = batch.run(self._chain, inputs, self._order.options, finished=self._meters.count)
+            rows = [self._row(result, files, number) for result, files in zip(run.results, inputs.files, strict=True)]
+        return self._ledger.add(attempt, number, manifest.table_of(rows))
+
+    def _row(self, result: Result, files: Files, unit: int) -> dict[str, Any]:
+        files.close()
+        row = manifest.row(
+            result,
+            {
+                "input": files.address,
+                "output": self._place.join(files.name),
+                "name": files.name,
+                "etag": files.etag,
+                "input_bytes": files.input_bytes,
+                "output_bytes": files.output_bytes,
+                "output_sha256": files.output_sha256,
+                "attempt": self._order.attempt,
+                "unit": unit,
+                "least_gain": self._order.options.target.least_gain,
+            },
+        )
+        if row["reason"]:
+            row["reason"] = row["reason"].replace(files.shown, files.address)
+        return row

@@ -1,0 +1,241 @@
+"""What a run decides before any actor starts: inputs, units, who may write, what is left to do."""
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("pyarrow", reason="needs the extra `cluster`; .ci/run installs it")
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from adadsr.cluster import Collection, Resources, lease, manifest, run, sources, units, verify
+from adadsr.cluster.ledger import FOLDER, Ledger
+from adadsr.cluster.running import _plan, _still_true
+from adadsr.cluster.sources import Entry
+from adadsr.errors import InputError, StorageError
+from adadsr.storage import open_place
+from adadsr.upscaler import Target
+from cluster_samples import collection, write_pictures
+
+
+def rows_of(*names: str, status: str = "done", attempt: int = 1, etag: str = "") -> pa.Table:
+    empty: dict[str, Any] = dict.fromkeys(manifest.SCHEMA.names)
+    return manifest.table_of(
+        [empty | {"name": name, "status": status, "attempt": attempt, "etag": etag} for name in names]
+    )
+
+
+class TestSources:
+    def test_a_folder_gives_what_upscale_would(self, here):
+        write_pictures(here / "in", 5)
+        (here / "in" / "notes.txt").write_text("x")
+        (here / "in" / ".hidden.png").write_bytes(b"x")
+        found = sources.find("in", "out")
+        assert len(found.entries) == 8
+        assert all(each.size == os.path.getsize(each.address) for each in found.entries)
+        assert "1 other file (.txt), 1 hidden file" in str(found.left_out)
+
+    def test_a_list_names_each_once_below_their_common_folder(self, here):
+        write_pictures(here / "a/b", 4, bad=False)
+        names = [f"a/b/{path.relative_to(here / 'a/b')}" for path in sorted((here / "a/b").rglob("*.*"))]
+        (here / "list.txt").write_text("\n".join([*names, "", names[0]]))
+        (here / "list.csv").write_text("id,source\n" + "\n".join(f"{at},{name}" for at, name in enumerate(names)))
+        pq.write_table(pa.table({"url": names, "id": list(range(4))}), here / "list.parquet")
+        for suffix in (".txt", ".csv", ".parquet"):
+            found = sources.find(f"list{suffix}", "out")
+            assert [each.address for each in found.entries] == names
+            assert str(found.entries[0].found.below) in ("d0/000.png", "000.png")
+            assert found.notes == (["list.txt: 1 inputs are listed twice"] if suffix == ".txt" else [])
+
+    def test_wrong_lists_and_empty_folders_are_refused(self, here):
+        (here / "empty").mkdir()
+        (here / "a.csv").write_text("one,two\n1,2\n")
+        (here / "b.parquet").write_bytes(b"no parquet")
+        for source, said in {
+            "empty": "no images in this folder",
+            "a.csv": "columns one, two; name the one of addresses source",
+            "b.parquet": "not a list",
+        }.items():
+            with pytest.raises(InputError, match=said):
+                sources.find(source, "out")
+        with pytest.raises(StorageError, match="no such list"):
+            sources.find("none.txt", "out")
+
+    def test_names_that_collide_after_a_change_of_format_become_distinct(self, here):
+        write_pictures(here / "in", 1, bad=False)
+        (here / "in/d0/000.jpg").write_bytes(b"x")
+        found = sources.find("in", "out")
+        book = Ledger("out")
+        asked = Collection("in", "out", suffix=".webp")
+        plan = _plan(asked, found, book)
+        assert sorted(plan.names) == ["d0/000.jpg.webp", "d0/000.png.webp"]
+        assert "2 outputs would share names" in plan.notes[0]
+
+
+class TestUnits:
+    @given(st.lists(st.floats(1, 1e6), min_size=1, max_size=300), st.integers(1, 20))
+    def test_every_input_is_in_one_unit(self, costs, workers):
+        parts = units.cut(costs, workers)
+        assert sorted(index for part in parts for index in part) == list(range(len(costs)))
+        assert all(len(part) <= units.MOST_INPUTS for part in parts)
+
+    @given(st.integers(0, 2**32 - 1), st.integers(1, 30))
+    def test_workers_end_together(self, seed, workers):
+        """Within the largest input and a share of the rest: the bound of guided self-scheduling."""
+        costs = np.random.default_rng(seed).pareto(1.5, 500) + 0.1
+        parts = units.cut(list(costs), workers)
+        ends = units.makespan([float(costs[part].sum()) for part in parts], workers)
+        assert ends <= costs.sum() / workers * (1 + 1 / units.SHARES) + costs.max()
+
+
+class TestLease:
+    def test_the_second_run_is_refused_and_the_next_goes_on(self, tmp_path):
+        place = open_place(str(tmp_path))
+        with lease.held(place), pytest.raises(StorageError, match=r"another run \(.*, process \d+\) writes here"):  # noqa: SIM117
+            with lease.held(place):
+                pass
+        with lease.held(place):
+            pass
+
+    def test_a_dead_process_of_this_machine_holds_nothing(self, tmp_path):
+        code = f"""
+import os
+from adadsr.cluster import lease
+from adadsr.storage import open_place
+from adadsr.upscaler import Target
+with lease.held(open_place({str(tmp_path)!r})):
+    os._exit(0)
+"""
+        subprocess.run([sys.executable, "-c", code], check=True)
+        (before,) = (tmp_path / "lease").iterdir()
+        assert json.loads(before.read_bytes())["ended"] is False
+        with lease.held(open_place(str(tmp_path))):
+            pass
+
+    def test_one_of_another_machine_ends_after_a_while(self, tmp_path):
+        place, now = open_place(str(tmp_path)), 1000.0
+        content = {
+            "owner": "far",
+            "host": "far",
+            "process": 1,
+            "started": "1",
+            "nonce": "x",
+            "renewed": now,
+            "ended": False,
+        }
+        place.create("lease/000001.json", json.dumps(content).encode())
+        with pytest.raises(StorageError, match="last seen 59 s ago"), lease.held(place, lambda: now + 59):
+            pass
+        with lease.held(place, lambda: now + lease.EXPIRES + 1) as held:
+            held.check()
+
+    def test_who_was_taken_over_stops(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(lease, "RENEWED", 0.01)
+        place = open_place(str(tmp_path))
+        with lease.held(place) as held:
+            place.create("lease/000002.json", b"{}")
+            held._thread.join()
+            with pytest.raises(lease.Lost, match="another run took over"):
+                held.check()
+
+    def test_of_several_at_once_one_gets_it(self, tmp_path):
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(3) as pool:
+            assert sum(pool.map(_try_lease, [str(tmp_path)] * 3)) == 1
+
+
+def _try_lease(folder: str) -> bool:
+    import time
+
+    try:
+        with lease.held(open_place(folder)):
+            time.sleep(3)
+            return True
+    except StorageError:
+        return False
+
+
+class TestLedger:
+    def test_other_options_are_refused_with_the_difference(self, tmp_path):
+        book = Ledger(str(tmp_path))
+        book.check_options({"target": "budget=0.5", "quality": None})
+        book.check_options({"target": "budget=0.5", "quality": None})
+        with pytest.raises(InputError, match=r"other options \(target was budget=0.5, is budget=0.6\); pass the same"):
+            book.check_options({"target": "budget=0.6", "quality": None})
+        book.clear()
+        book.check_options({"target": "budget=0.6", "quality": None})
+
+    def test_a_unit_is_written_once(self, tmp_path):
+        book = Ledger(str(tmp_path))
+        first, second = rows_of("a", "b"), rows_of("a", "b", status="failed")
+        assert book.add(1, 3, first).equals(first)
+        assert book.add(1, 3, second).equals(first)
+        assert book.rows().num_rows == 2
+
+    def test_compacting_may_be_cut_short_anywhere(self, tmp_path):
+        book = Ledger(str(tmp_path))
+        for unit in range(3):
+            book.add(1, unit, rows_of(f"{unit}a", f"{unit}b"))
+        parts = {path: path.read_bytes() for path in (tmp_path / FOLDER / "manifest").iterdir()}
+        book.compact(2, book.rows())
+        for path, content in parts.items():  # as if nothing had been removed
+            path.write_bytes(content)
+        assert sorted(book.rows()["name"].to_pylist()) == sorted(f"{unit}{half}" for unit in range(3) for half in "ab")
+        assert book.next_attempt() == 3
+        book.add(3, 0, rows_of("new"))
+        assert book.rows().num_rows == 7
+
+    def test_rows_of_lost_outputs_changed_inputs_and_failures_do_not_stay(self, here):
+        rows = pa.concat_tables([rows_of("a", "b", "c", etag="1"), rows_of("d", status="failed")])
+        found = write_pictures(here / "in", 4, bad=False)
+        entries = [Entry(str(found), None, 1, tag) for tag in ("1", "1", "2", "1")]
+        assert _still_true(rows, entries, ["a", "b", "c", "d"], {"a", "c", "d"})["name"].to_pylist() == ["a"]
+
+
+def test_outputs_of_others_are_skipped_and_those_of_cut_units_are_not(here):
+    write_pictures(here / "in", 4, bad=False)
+    found = sources.find("in", "out")
+    (here / "out/d0").mkdir(parents=True)
+    (here / "out/d0/000.png").write_bytes(b"somebody's")
+    (here / "out/d1").mkdir()
+    (here / "out/d1/001.jpg").write_bytes(b"cut short")
+    book = Ledger("out")
+    book.plan(1, ["d1/001.jpg"])
+    plan = _plan(collection("in", "out", None), found, book)
+    assert (plan.attempt, plan.skipped) == (2, ["out/d0/000.png"])
+    assert sorted(plan.names) == ["d0/003.tif", "d1/001.jpg", "d2/002.webp"]
+    assert len(_plan(collection("in", "out", None, overwrite=True), found, book).names) == 4
+
+
+def test_a_destination_that_cannot_be_written_is_refused_before_anything_runs(here):
+    write_pictures(here / "in", 1, bad=False)
+    (here / "file").write_text("x")
+    with pytest.raises(StorageError, match=r"file/_adadsr/lease/000001.json: cannot write"):
+        run(collection("in", "file", None), Resources())
+
+
+def test_a_depth_that_the_network_lacks_is_refused_before_ray_starts(here):
+    write_pictures(here / "in", 1, bad=False)
+    with pytest.raises(InputError, match="depth=99 is outside"):
+        run(collection("in", "out", None, target=Target(depth=99.0)), Resources())
+    assert not (here / "out").exists()
+
+
+def test_what_cannot_be_asked_for_is_refused():
+    with pytest.raises(InputError, match="shared needs a budget"):
+        Collection("in", "out", shared=True)
+    with pytest.raises(InputError, match="hours=0 must be above 0"):
+        Collection("in", "out", hours=0.0)
+    with pytest.raises(InputError, match="workers=0 must be at least 1"):
+        Resources(workers=0)
+    with pytest.raises(InputError, match="has no manifest"):
+        verify("/nowhere")

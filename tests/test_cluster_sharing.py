@@ -1,0 +1,97 @@
+"""One budget for a collection: sketches, and what they decide."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("pyarrow", reason="needs the extra `cluster`; .ci/run installs it")
+
+from adadsr import images
+from adadsr.cluster.decision import GRID, Sketches
+from adadsr.cluster.sharing import SCHEMA, curve_of
+from adadsr.errors import BudgetError, InputError
+from adadsr.upscaler import Chain, Execution, Target
+from adadsr.upscaler.loading import load_chain
+from upscaler_samples import photo
+
+
+@pytest.fixture(scope="module")
+def chain() -> Chain:
+    return load_chain("adaedsr-baseline-x2", None, Execution(threads=1))
+
+
+def sketched(*rows: dict) -> Sketches:
+    sketches = Sketches()
+    named = [{"unit": 0, "name": str(at), "macs_per_second": 1e9} | row for at, row in enumerate(rows)]
+    sketches.add(pa.Table.from_pylist(named, schema=SCHEMA), 0.5)
+    return sketches
+
+
+def row_of(seed: int) -> dict:
+    """An image whose cost falls from its dense one, and whose error grows."""
+    random = np.random.default_rng(seed)
+    steps = random.random(len(GRID))
+    fall = np.concatenate([[0], steps.cumsum() / steps.sum()])[: len(GRID)]
+    dense = random.uniform(1e9, 1e11)
+    grows = random.random(len(GRID)).cumsum() * dense / 1e9
+    return {"macs": dense * (1 - 0.7 * fall), "lost": grows - grows[0], "full_error": dense, "dense_macs": dense}
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=12), st.floats(0.35, 1))
+def test_a_shared_budget_is_spent_and_a_larger_one_loses_less(seeds, budget):
+    sketches = sketched(*map(row_of, seeds))
+    decision = sketches.for_target(Target(budget=budget))
+    assert decision.budget <= budget + 1e-6
+    spent = sum(sketches.macs(str(at), decision.least_gain) for at in range(len(seeds)))
+    dense = sum(row_of(seed)["dense_macs"] for seed in seeds)
+    assert decision.least_gain == 0 or spent / dense == pytest.approx(decision.budget, abs=1e-3)
+    assert sketches.for_target(Target(budget=1.0)).least_gain == 0
+    more = sketches.for_target(Target(budget=min(1.0, budget + 0.1)))
+    assert more.predicted_loss <= decision.predicted_loss + 1e-9
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=12), st.floats(0, 0.5))
+def test_a_shared_loss_is_kept(seeds, most):
+    decision = sketched(*map(row_of, seeds)).for_target(Target(max_loss=most))
+    assert decision.predicted_loss <= most + 1e-6
+
+
+def test_what_cannot_be_met_says_what_can():
+    sketches = sketched(row_of(1))
+    with pytest.raises(BudgetError, match=r"budget=0.2 is too small: .* on this collection; use at least 0\.3"):
+        sketches.for_target(Target(budget=0.2))
+    with pytest.raises(InputError, match="are too few for 2 workers: without any block it takes"):
+        sketches.for_hours(1e-6, 2)
+    with pytest.raises(InputError, match="no image of the collection can be read"):
+        Sketches().for_target(Target(budget=0.5))
+    assert sketches.for_hours(1e6, 2).least_gain == 0
+
+
+def test_hours_buy_what_the_measured_speed_gives():
+    row = row_of(3)
+    sketches = sketched(row)
+    seconds = 0.6 * row["dense_macs"] / 1e9  # at 1e9 a second
+    decision = sketches.for_hours(seconds / 3600 / 0.9 / 4, 4)
+    assert decision.budget == pytest.approx(0.6, abs=1e-3)
+
+
+def test_a_sketch_tells_what_a_plan_will_cost_and_lose(chain):
+    """Within a hundredth of the full cost, from a sample and between points of the grid."""
+    prepared = chain.prepare(images.picture_from_array(photo(96, 128)))
+    row, dense = curve_of(prepared), prepared.plan().first.dense_cost.total
+    assert row["dense_macs"] == dense
+    for at in range(0, len(GRID), 4):
+        plan = prepared.plan(least_gain=float(GRID[at]))
+        assert row["macs"][at] / dense == pytest.approx(plan.first.cost.total / dense, abs=0.01)
+        predicted = 10 * np.log10(1 + row["lost"][at] / row["full_error"])
+        assert predicted == pytest.approx(plan.first.predicted_loss, abs=0.02)
+
+
+def test_a_collection_loses_no_more_than_with_the_same_budget_for_each(chain):
+    pictures = [photo(48, 64), np.full((48, 64, 3), 128, np.uint8), photo(64, 48, seed=2)]
+    rows = [curve_of(chain.prepare(images.picture_from_array(picture))) for picture in pictures]
+    decision = sketched(*rows).for_target(Target(budget=0.5))
+    assert decision.equal_loss is not None
+    assert decision.predicted_loss <= decision.equal_loss + 1e-6

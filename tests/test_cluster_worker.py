@@ -1,0 +1,114 @@
+"""What an actor does with a unit, called here without Ray's scheduling."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray", reason="needs the extra `cluster`; .ci/run installs it")
+pytest.importorskip("moto.server", reason="needs moto; .ci/run installs it")
+
+from adadsr import batch
+from adadsr.cluster import sources, verify
+from adadsr.cluster.ledger import Ledger
+from adadsr.cluster.running import unit_tables
+from adadsr.cluster.worker import Worker
+from adadsr.storage import objects, open_place
+from batch_samples import tiny_chain
+from cluster_samples import BAD, order_for, outputs, upload, write_pictures
+from s3_samples import ACCESS, Faults, serving
+
+
+def table_of(source: str, destination: str):
+    found = sources.find(source, destination)
+    root = Path(destination)
+    jobs, _ = batch.jobs_below([each.found for each in found.entries], root)
+    names = [str(job.target.relative_to(root)) for job in jobs]
+    return unit_tables(found.entries, names, [list(range(len(names)))])[0]
+
+
+def reference(source: Path, target: Path) -> dict[str, bytes]:
+    """What one process makes of a folder."""
+    chain, options = tiny_chain(), batch.Options(clamp_budget=True)
+    measured, _ = batch.measure(batch.find_jobs([str(source)], str(target)).to_run, chain.size, options)
+    batch.run(chain, measured, options)
+    return outputs(target)
+
+
+def test_outputs_are_those_of_one_process_and_bad_files_have_reasons(here):
+    write_pictures(here / "in", 8)
+    rows = Worker(order_for("out"))(table_of("in", "out"))
+    assert outputs(here / "out") == reference(here / "in", here / "ref")
+    by_name = {row["name"]: row for row in rows.to_pylist()}
+    assert len(by_name) == 8 + len(BAD)
+    assert {name for name, row in by_name.items() if row["status"] == "failed"} == set(BAD)
+    assert by_name["empty.png"]["reason"].startswith(f"{here}/in/empty.png: ")
+    assert all(row["executed_gmacs"] > 0 for row in by_name.values() if row["status"] == "done")
+    assert verify("out") == (8, [])
+
+
+def test_a_unit_that_was_finished_is_not_done_again(here):
+    write_pictures(here / "in", 3)
+    table, worker = table_of("in", "out"), Worker(order_for("out"))
+    first = worker(table)
+    (here / "out/d0/000.png").unlink()
+    assert worker(table).equals(first)
+    assert not (here / "out/d0/000.png").exists()
+    assert "out/d0/000.png: is missing; run the same command again" in verify("out").wrong[0]
+
+
+def test_what_a_cut_unit_left_is_replaced(here):
+    write_pictures(here / "in", 2, bad=False)
+    (here / "out/d0").mkdir(parents=True)
+    (here / "out/d0/000.png").write_bytes(b"half")
+    Worker(order_for("out"))(table_of("in", "out"))
+    assert verify("out") == (2, [])
+    (here / "out/d0/000.png").write_bytes(b"half")
+    assert "has 4 bytes" in verify("out").wrong[0]
+
+
+def test_a_source_that_vanishes_is_a_failure_of_its_own(here):
+    write_pictures(here / "in", 3, bad=False)
+    table = table_of("in", "out")
+    (here / "in/d1/001.jpg").unlink()
+    rows = Worker(order_for("out"))(table).to_pylist()
+    assert [row["name"] for row in rows if row["status"] == "failed"] == ["d1/001.jpg"]
+    assert "no such file" in next(row["reason"] for row in rows if row["reason"])
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
+    monkeypatch.setattr(objects, "FIRST_WAIT", 0.01)
+    with serving() as (address, faults):
+        for name, value in {**ACCESS, "AWS_ENDPOINT_URL": address}.items():
+            monkeypatch.setenv(name, value)
+        import fsspec
+
+        fsspec.filesystem("s3").makedirs("faulty", exist_ok=True)
+        yield faults
+
+
+def test_a_bucket_that_fails_now_and_then(here, server):
+    """500s, slow-downs and truncated answers: all outputs are there, once, and as those of a folder."""
+    write_pictures(here / "in", 6)
+    upload(here / "in", "s3://faulty/in")
+    (here / "in" / "cut.png").unlink()
+    table = table_of("s3://faulty/in", "s3://faulty/out")
+    open_place("s3://faulty/in").remove("cut.png")
+    server.every = 4
+    try:
+        rows = Worker(order_for("s3://faulty/out"))(table).to_pylist()
+    finally:
+        server.every = 0
+    assert server.counts["faults"] > 3
+    place = open_place("s3://faulty/out")
+    expected = reference(here / "in", here / "ref")
+    assert {file.name for file in place.files() if not file.name.startswith("_adadsr")} == set(expected)
+    for name, content in expected.items():
+        assert place.read(name) == content
+    failed = {row["input"]: row["reason"] for row in rows if row["status"] == "failed"}
+    assert set(failed) == {f"s3://faulty/in/{name}" for name in BAD}
+    assert "no such object; it was removed" in failed["s3://faulty/in/cut.png"]
+    assert failed["s3://faulty/in/empty.png"].startswith("s3://faulty/in/empty.png: ")
+    assert verify("s3://faulty/out") == (6, [])
+    assert Ledger("s3://faulty/out").rows().num_rows == 6 + len(BAD)
