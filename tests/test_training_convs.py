@@ -12,6 +12,7 @@ from adadsr.backends import native
 from adadsr.datasets import load_pairs
 from adadsr.errors import BackendError
 from adadsr.networks import Network, NetworkConfig
+from adadsr.tensor_ops import OPS
 from adadsr.training import Pace, Recipe, Run
 from adadsr.training.convs import NativeConvs, TorchConvs, choose_convs
 from adadsr.training.depths import AdapterDepths, StepDepths, UniformDepths
@@ -104,3 +105,13 @@ def test_parameters_that_changed_before_the_backward_pass_are_an_error() -> None
         network.weights().body.blocks[0].conv1.weight.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+@pytest.mark.parametrize("network", ["esrgan", "compact", "edsr"])
+def test_exits_are_the_bodies_cut_off_there(network: str) -> None:
+    """Blocks run once, results are those of as many runs."""
+    growth = 4 if network == "esrgan" else 0
+    body = Network(NetworkConfig(network, 2, 8, 4, growth=growth), torch.Generator().manual_seed(0)).weights().body
+    z0, exits = torch.randn(2, 8, 8, 12, generator=torch.Generator().manual_seed(1)), (3, 0, 4, 1)
+    expected = torch.cat([body.shallow(n_blocks).run(OPS, z0) for n_blocks in exits])
+    assert torch.equal(TorchConvs().run_exits(body, z0, exits), expected)

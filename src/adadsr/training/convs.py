@@ -35,8 +35,20 @@ class TorchConvs:
         return features
 
     def run_exits(self, body: BodyWeights, z0: Tensor, exits: tuple[int, ...]) -> Tensor:
-        """The body with only its first blocks, for several numbers of blocks, (len(exits) * N, C, H, W)."""
-        return torch.cat([self.run_body(body.shallow(n_blocks), z0) for n_blocks in exits])
+        """The body with only its first blocks, for several numbers of blocks, (len(exits) * N, C, H, W).
+
+        Blocks of one group run once for all.
+        """
+        group = body.groups[0]
+        if len(body.groups) > 1 or group.conv is not None:
+            return torch.cat([self.run_body(body.shallow(n_blocks), z0) for n_blocks in exits])
+        z, reached = z0, {0: z0}
+        for number, block in enumerate(group.blocks[: max(exits)], 1):
+            z = block.run(self.ops, z)
+            if number in exits:
+                reached[number] = z
+        closed = [z if body.conv is None else body.conv.run(self.ops, z) + z0 for z in (reached[n] for n in exits)]
+        return torch.cat(closed)
 
 
 class NativeConvs(TorchConvs):
