@@ -275,9 +275,8 @@ class PreparedChain:
         large = results[-1].picture
         assert large is not None
         pixels = np.empty((*self._after, large.pixels.shape[2]), picture.pixels.dtype)
-        reduce_samples(
-            large.pixels, pixels, linear_colors=(1 if large.is_gray else 3) if self._chain.linear_light else 0
-        )
+        colors = 1 if large.is_gray else 3
+        reduce_samples(large.pixels, pixels, linear_colors=colors if self._chain.linear_light else 0)
         reduced_from = None if plan.reduced_from is None else plan.reduced_from[::-1]
         report = combined([result.report for result in results], self._after, reduced_from)
         report = replace(report, memory_bytes=self.bytes, seconds=time.perf_counter() - start)
