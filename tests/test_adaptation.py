@@ -16,7 +16,7 @@ from adadsr.adaptation import Adaptation, adapt, presets, targets
 from adadsr.adaptation.fidelity import CUT_OFF, HIGHEST, MAPS, ONE_DEPTH, Figures, Point, measure
 from adadsr.adaptation.photos import find_photos
 from adadsr.adaptation.presets import choose_precision
-from adadsr.adaptation.targets import digest_of, held_pairs, learned_pairs, upscaled
+from adadsr.adaptation.targets import held_pairs, learned_pairs, upscaled
 from adadsr.backends import prepare
 from adadsr.errors import AdaDSRError, DatasetError, InputError, TrainingError
 from adadsr.networks import Model, Network, NetworkConfig
@@ -104,7 +104,7 @@ def test_targets_are_the_own_output_and_cached(tmp_path: Path, monkeypatch: pyte
     engine, split = prepare(model.weights(), device="cpu"), find_photos((write_photos(tmp_path / "p"),), 16, 2, 0)
     cache = tmp_path / "cache"
     cache.mkdir()
-    pairs = learned_pairs(engine, digest_of(model), split, 16, 12, cache, quiet)
+    pairs = learned_pairs(engine, model.digest(), split, 16, 12, cache, quiet)
     assert {pair.reduction for pair in pairs} == {1, 2}
     with torch.no_grad():
         for pair in pairs:
@@ -112,7 +112,7 @@ def test_targets_are_the_own_output_and_cached(tmp_path: Path, monkeypatch: pyte
             assert (pair.hr - exact).abs().max() <= 0.5 + 1e-2
     monkeypatch.setattr(targets, "upscaled", None)
     monkeypatch.setattr(targets, "cut", None)
-    again = learned_pairs(engine, digest_of(model), split, 16, 12, cache, quiet)
+    again = learned_pairs(engine, model.digest(), split, 16, 12, cache, quiet)
     assert all(torch.equal(pair.hr, other.hr) for pair, other in zip(pairs, again, strict=True))
 
 

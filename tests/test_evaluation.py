@@ -13,7 +13,6 @@ from adadsr.evaluation import BASELINES, EvaluationOptions, evaluate
 from adadsr.evaluation.baselines import Enlarged
 from adadsr.evaluation.benchmark import load_pair, open_benchmark
 from adadsr.evaluation.records import Case, target_label
-from adadsr.evaluation.runners import weights_digest
 from adadsr.images import read_image
 from adadsr.machine import default_threads
 from adadsr.networks import Model
@@ -159,11 +158,11 @@ def test_only_what_is_unchanged_is_taken_over(data, model):
 
 def test_digest_of_weights_does_not_depend_on_where_they_came_from():
     model = random_model()
-    first = weights_digest(model)
+    first = model.digest()
     turned = {name: np.asfortranarray(value) for name, value in reversed(model.tensors.items())}
-    assert weights_digest(Model(model.config, turned)) == first
+    assert Model(model.config, turned).digest() == first
     model.tensors["tail.conv.bias"][0] += 1
-    assert weights_digest(model) != first
+    assert model.digest() != first
 
 
 def test_log_of_another_kind_is_refused(data):

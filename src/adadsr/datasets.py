@@ -230,13 +230,11 @@ class PatchSampler:
         chance, extreme, sample = torch.rand(3, len(batch.lr), 3, 1, 1, generator=self.generator).unbind()
         color = torch.where(extreme < 0.5, (extreme < 0.25) * 255.0, (sample * 256).floor())
         color, flat = color.to(batch.lr.device), (chance[:, :1] < share).to(batch.lr.device)
-        lr, hr, target = (
-            None if patches is None else torch.where(flat, color.to(patches.dtype), patches)
-            for patches in (batch.lr, batch.hr, batch.target)
-        )
-        assert lr is not None
-        assert hr is not None
-        return Pair(lr, hr, target)
+
+        def mixed(patches: Tensor) -> Tensor:
+            return torch.where(flat, color.to(patches.dtype), patches)
+
+        return Pair(mixed(batch.lr), mixed(batch.hr), None if batch.target is None else mixed(batch.target))
 
     def as_photos(self, lr: Tensor, share: float) -> Tensor:
         """LR patches (n, 3, H, W) of which about a share is degraded as photos are (`degradation.degrade_as_photo`).

@@ -9,7 +9,7 @@ from adadsr.adaptation.fidelity import measure
 from adadsr.adaptation.photos import find_photos
 from adadsr.adaptation.presets import PRESETS, Preset, choose_precision
 from adadsr.adaptation.report import write_report
-from adadsr.adaptation.targets import SEED, Told, digest_of, held_pairs, learned_pairs
+from adadsr.adaptation.targets import SEED, Told, held_pairs, learned_pairs
 from adadsr.backends import prepare
 from adadsr.datasets import TrainingImages
 from adadsr.errors import InputError, TrainingError
@@ -75,7 +75,7 @@ def adapt(options: Adaptation, tell: Told, observers: Sequence[Observer] = ()) -
         recipe = preset.recipe(options.model, original.config, choose_precision(options.precision, device))
         engine = prepare(original.weights(), device=str(device))
         held = held_pairs(engine, split)
-        pairs = learned_pairs(engine, digest_of(original), split, preset.patch, preset.crops, options.cache, tell)
+        pairs = learned_pairs(engine, original.digest(), split, preset.patch, preset.crops, options.cache, tell)
         trainer = Trainer(recipe, TrainingImages(pairs, recipe.scale, device), world)
         del pairs, engine
         path = Run(trainer, held, options.out, Pace(preset.every), observers, _kept(options.model)).go()

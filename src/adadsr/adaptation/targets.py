@@ -12,19 +12,10 @@ from adadsr.adaptation.photos import Pixels, Split, corners, cut, held_crop
 from adadsr.backends import Engine, as_squares, to_numpy
 from adadsr.datasets import Pair, cached_array
 from adadsr.geometry import Box
-from adadsr.networks import Model
 
 SEED = 0
 Told = Callable[[str, float], None]
 """Is told what is done, and the share of it that is."""
-
-
-def digest_of(model: Model) -> str:
-    """A hash of a network."""
-    digest = hashlib.sha256(repr(model.config).encode())
-    for name in sorted(model.tensors):
-        digest.update(name.encode() + np.ascontiguousarray(model.tensors[name], np.float32).tobytes())
-    return digest.hexdigest()
 
 
 def upscaled(engine: Engine, lr: Pixels, depth_map: npt.NDArray[np.float32] | None = None) -> Pixels:

@@ -1,6 +1,5 @@
 """What a run is asked for, and what each worker is told."""
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -83,9 +82,13 @@ class Collection:
         """All that decides the bytes of the outputs and their names, as plain values. model: loaded, if named."""
         options, execution = self.options, self.execution
         plain = {name: value for name, value in vars(options.target).items() if value is not None}
+        named = "bundled"
+        if self.model is not None:
+            assert model is not None
+            named = f"{checkpoints.model_name(self.model)} {model.digest()[:16]}"
         return {
             "adadsr": __version__,
-            "model": "bundled" if self.model is None else f"{checkpoints.model_name(self.model)} {_digest(model)}",
+            "model": named,
             "size": "that of the model" if self.size is None else _given(self.size),
             "linear_light": self.linear_light,
             "target": ", ".join(f"{name}={value:g}" for name, value in plain.items()) or "full depth",
@@ -129,12 +132,3 @@ class Order:
 
 def _given(size: Size) -> str:
     return ", ".join(f"{name}={value:g}" for name, value in vars(size).items() if value is not None)
-
-
-def _digest(model: Model | None) -> str:
-    """The beginning of a hash of a model's configuration and weights."""
-    assert model is not None
-    digest = hashlib.sha256(repr(model.config).encode())
-    for name in sorted(model.tensors):
-        digest.update(name.encode() + model.tensors[name].tobytes())
-    return digest.hexdigest()[:16]

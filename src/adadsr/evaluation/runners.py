@@ -159,7 +159,7 @@ class NetworkRunner:
         """A digest of everything but image and target that a result depends on."""
         threads = options.execution.threads or default_threads()
         execution = replace(options.execution, backend=self.engine.backend, threads=threads)
-        parts = [weights_digest(model), self.engine.variant, asdict(execution), options.self_ensemble]
+        parts = [model.digest(), self.engine.variant, asdict(execution), options.self_ensemble]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -252,12 +252,3 @@ def _open_network(name: str, source: str, options: EvaluationOptions) -> Network
     if scale != options.scale:
         raise InputError(f"{source}: is a model for x{scale}; pass --scale {scale}, or a model for x{options.scale}")
     return NetworkRunner(model, name, options)
-
-
-def weights_digest(model: Model) -> str:
-    """A digest of configuration and weights, the same wherever the model came from and however it was stored."""
-    digest = hashlib.sha256(repr(model.config).encode())
-    for name, value in sorted(model.tensors.items()):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(value, np.float32).tobytes())
-    return digest.hexdigest()

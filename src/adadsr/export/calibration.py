@@ -80,7 +80,7 @@ class ErrorFamily:
         shared = (self._predicted * flat.cast(FLOAT)).sum(2, 3) / flat.cast(FLOAT).sum(2, 3).maximum(1)
         gains = nodes.where(flat, shared.unsqueeze(2, 3), self._predicted)
         if 0 < (n := calibration.neighbour_blocks(n_blocks)) < n_blocks:
-            around = nodes.op("MaxPool", gains.slice([n], [n_blocks], [1]), kernel_shape=[3, 3], pads=[1] * 4)
+            around = gains.slice([n], [n_blocks], [1]).dilated()
             raised = gains.slice([0], [n_blocks - n], [1]).maximum(around)
             gains = nodes.concatenate([raised, gains.slice([n_blocks - n], [n_blocks], [1])], axis=1)
         self._gains = gains

@@ -146,6 +146,10 @@ class Value:
         """The larger of two."""
         return self._with("Max", other)
 
+    def dilated(self) -> "Value":
+        """The largest of each position's 3x3 neighbours; (N, C, h, w) of FLOAT."""
+        return self.nodes.op("MaxPool", self, kernel_shape=[3, 3], pads=[1] * 4)
+
     def sum(self, *axes: int) -> "Value":
         """Sum over axes, which are dropped; over all without any."""
         return self._reduce("ReduceSum", axes)

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from adadsr.graph.depth import DepthMap
+from adadsr.graph.depth import DepthMap, dilate
 from adadsr.graph.network import NetworkWeights
 
 Scores: TypeAlias = npt.NDArray[np.float32]
@@ -117,7 +117,7 @@ class ErrorDepths:
             self._gains[:, flat] = self._gains[:, flat].mean(axis=1, keepdims=True)
         # Block k runs where block k + n does next to it, as if it gained as much.
         if 0 < (n := neighbour_blocks(len(self._gains))) < len(self._gains):
-            np.maximum(self._gains[:-n], _largest_around(self._gains[n:]), out=self._gains[:-n])
+            np.maximum(self._gains[:-n], dilate(self._gains[n:]), out=self._gains[:-n])
 
     def depths(self, shift: float) -> Scores:
         gains = self._gains >= np.float32(math.exp(-shift))
@@ -149,14 +149,6 @@ class ErrorDepths:
 def neighbour_blocks(n_blocks: int) -> int:
     """By how many blocks of a group a tile may be shallower than its deepest neighbour."""
     return math.ceil(NEIGHBOUR_SHARE * n_blocks)
-
-
-def _largest_around(gains: Scores) -> Scores:
-    """The largest of each position and its eight neighbours; gains are (K, h, w)."""
-    padded = np.pad(gains, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    rows = np.maximum(np.maximum(padded[:, :-2], padded[:, 1:-1]), padded[:, 2:])
-    around: Scores = np.maximum(np.maximum(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])
-    return around
 
 
 def fit_cost(

@@ -26,7 +26,7 @@ def expand_tiles(depth_map: DepthMap, depth_tile: int, height: int, width: int) 
 
 
 def dilate(depth_map: DepthMap, reach: int = 1) -> DepthMap:
-    """The largest depth within `reach` positions in either direction; the same shape.
+    """The largest depth, or other value, within `reach` positions in either direction; the same shape.
 
     `dilate(depth_map) > block` is the active set of `block` dilated by 3x3.
     """

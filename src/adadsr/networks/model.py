@@ -1,5 +1,6 @@
 """A network as stored in a checkpoint: its configuration and its tensors by name."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,3 +22,11 @@ class Model:
     def weights(self) -> NetworkWeights:
         """The tensors grouped by parts, as engines need them."""
         return assemble(self.config, self.tensors)
+
+    def digest(self) -> str:
+        """A digest of configuration and weights, the same wherever the model came from and however it was stored."""
+        digest = hashlib.sha256(repr(self.config).encode())
+        for name, value in sorted(self.tensors.items()):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(value, np.float32).tobytes())
+        return digest.hexdigest()
