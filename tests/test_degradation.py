@@ -141,9 +141,9 @@ def test_patches_of_one_color() -> None:
     sampler = PatchSampler(images, 16, torch.Generator().manual_seed(1))
     batch = sampler.batch(400)
     state = sampler.generator.get_state()
-    assert sampler.with_flat(batch, 0.0) is batch
+    assert sampler.with_flat(batch, 0.0, 400) is batch
     assert torch.equal(sampler.generator.get_state(), state)
-    mixed = sampler.with_flat(batch, 0.5)
+    mixed = sampler.with_flat(batch, 0.5, 400)
     assert mixed.target is not None
     flat = (mixed.lr == mixed.lr[..., :1, :1]).flatten(1).all(1)
     assert 0.4 < flat.float().mean() < 0.6
@@ -153,3 +153,19 @@ def test_patches_of_one_color() -> None:
     assert torch.equal(mixed.hr[~flat], batch.hr[~flat])
     clipped = (mixed.lr[flat] == 0) | (mixed.lr[flat] == 255)
     assert 0.4 < clipped.float().mean() < 0.6
+
+
+def test_parts_of_a_batch_are_what_one_process_would_draw() -> None:
+    """Processes that share a batch make the same patches flat, and degrade them alike, as one process would."""
+    pixels = [torch.from_numpy(picture(1, side, side)).permute(2, 0, 1) for side in (40, 80)]
+    images = TrainingImages([Pair(*pixels)], 2, torch.device("cpu"))
+
+    def drawn(part: slice) -> tuple[Pair, torch.Tensor]:
+        sampler = PatchSampler(images, 16, torch.Generator().manual_seed(1))
+        batch = sampler.with_flat(sampler.batch(8, part), 0.5, 8, part)
+        return batch, sampler.as_photos(batch.lr, 0.5, part)
+
+    whole, seen = drawn(slice(0, 8))
+    parts = [drawn(part) for part in (slice(0, 4), slice(4, 8))]
+    assert torch.equal(torch.cat([batch.hr for batch, _ in parts]), whole.hr)
+    assert torch.equal(torch.cat([part for _, part in parts]), seen)

@@ -61,6 +61,16 @@ def test_only_the_adapter_moves_if_only_it_is_trained(folder: Path) -> None:
         assert torch.equal(value, before[name]) != name.startswith("adapter.")
 
 
+@pytest.mark.parametrize(("loss", "factor"), [("l1", 3), ("l2", 9)])
+def test_errors_on_patches_of_one_color_count_as_often_as_asked(loss: str, factor: float, folder: Path) -> None:
+    def norm(weight: float, share: float) -> float:
+        stage = replace(STAGES[0], loss=loss, flat_share=share, flat_weight=weight)
+        return float(trainer_of(replace(RECIPE, stages=(stage,)), load_pairs(folder, 2)).advance().norm)
+
+    assert norm(3.0, 1.0) == pytest.approx(factor * norm(1.0, 1.0), rel=1e-3)
+    assert norm(3.0, 0.0) == norm(1.0, 0.0)
+
+
 OPTIONS = {
     "published": {"depth_weight": 0.01},
     "distilled": {"teacher": "teacher.safetensors", "teacher_weight": 0.3},

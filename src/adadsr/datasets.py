@@ -220,14 +220,15 @@ class PatchSampler:
         targets = self.images.targets
         return Pair(lr, hr, None if targets is None else _cut(targets, drawn, self.patch, self.images.scale))
 
-    def with_flat(self, batch: Pair, share: float) -> Pair:
+    def with_flat(self, batch: Pair, share: float, size: int, part: slice = slice(None)) -> Pair:
         """Patches of which about a share is of one colour each, in lr, hr and target alike.
 
         Half of the samples of these colours are 0 or 255, where photos are clipped. share: 0 draws no random numbers.
+        size and part: those that `batch` was given.
         """
         if not share:
             return batch
-        chance, extreme, sample = torch.rand(3, len(batch.lr), 3, 1, 1, generator=self.generator).unbind()
+        chance, extreme, sample = torch.rand(3, size, 3, 1, 1, generator=self.generator)[:, part].unbind()
         color = torch.where(extreme < 0.5, (extreme < 0.25) * 255.0, (sample * 256).floor())
         color, flat = color.to(batch.lr.device), (chance[:, :1] < share).to(batch.lr.device)
 
@@ -236,17 +237,19 @@ class PatchSampler:
 
         return Pair(mixed(batch.lr), mixed(batch.hr), None if batch.target is None else mixed(batch.target))
 
-    def as_photos(self, lr: Tensor, share: float) -> Tensor:
+    def as_photos(self, lr: Tensor, share: float, part: slice = slice(None)) -> Tensor:
         """LR patches (n, 3, H, W) of which about a share is degraded as photos are (`degradation.degrade_as_photo`).
 
-        share: 0 draws no random numbers.
+        share: 0 draws no random numbers. part: that which `batch` was given.
         """
         if not share:
             return lr
-        seed = int(torch.randint(2**62, (), generator=self.generator))
-        random = np.random.default_rng(seed)
+        seed, first = int(torch.randint(2**62, (), generator=self.generator)), part.start or 0
         patches = lr.permute(0, 2, 3, 1).to("cpu", torch.uint8).numpy()
-        seen = [degrade_as_photo(patch, random) if random.random() < share else patch for patch in patches]
+        seen = []
+        for index, patch in enumerate(patches, first):
+            random = np.random.default_rng([seed, index])
+            seen.append(degrade_as_photo(patch, random) if random.random() < share else patch)
         # Channels last, like the patches.
         return torch.from_numpy(np.stack(seen)).to(lr.device, lr.dtype).permute(0, 3, 1, 2)
 

@@ -46,6 +46,7 @@ class Stage:
         see clean ones.
     augment: flip and rotate patches. False where HR is a network's output, which turns differently than the image.
     flat_share: fraction of the patches that are replaced by a single colour, which the network has to keep.
+    flat_weight: factor of the errors on patches of one colour, which are small and seen by everybody.
     """
 
     steps: int
@@ -68,6 +69,7 @@ class Stage:
     photo_share: float = 0.0
     augment: bool = True
     flat_share: float = 0.0
+    flat_weight: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "patch", "shared_depth", "exits"):
@@ -81,6 +83,7 @@ class Stage:
             _check(name, getattr(self, name), "a number in [0, 1]", lambda value: 0 <= value <= 1, int, float)
         what = "a number in [0, 1), since at 1 no step would use the adapter"
         _check("uniform_share", self.uniform_share, what, lambda value: 0 <= value < 1, int, float)
+        _check("flat_weight", self.flat_weight, "a number of at least 1", lambda value: 1 <= value < inf, int, float)
         for name in ("least_share", "teacher_weight"):
             _check(name, getattr(self, name), "a number in (0, 1]", lambda value: 0 < value <= 1, int, float)
         _check("loss", self.loss, f"one of {tuple(LOSSES)}", lambda value: value in LOSSES, str)

@@ -130,8 +130,9 @@ class Trainer:
         """One optimizer step of the current stage."""
         stage = self.recipe.stages[self.stage]
         with self.clock.timing("data"):
-            batch = self.sampler.with_flat(self.sampler.batch(stage.batch, self.part), stage.flat_share)
-            seen = self.sampler.as_photos(batch.lr, stage.photo_share)
+            batch = self.sampler.batch(stage.batch, self.part)
+            batch = self.sampler.with_flat(batch, stage.flat_share, stage.batch, self.part)
+            seen = self.sampler.as_photos(batch.lr, stage.photo_share, self.part)
             depths = draw_depths(stage, self.network.config.n_resblocks, self.generator)
             depths = part_of(depths, self.part, self.world.device)
         with self.clock.timing("step"):
@@ -151,11 +152,17 @@ class Trainer:
         distance, hr = LOSSES[stage.loss], crop_border(batch.hr)
         result = self.forward(seen, depths)
         exits = len(result.sr) // len(hr)
-        hr = hr.repeat(exits, 1, 1, 1)
-        loss = distance(result.sr, hr)
+        weights = _weights(hr, stage.flat_weight)
+
+        def weighted(target: Tensor) -> Tensor:
+            target = target.repeat(exits, 1, 1, 1)
+            return distance(torch.lerp(target, result.sr, weights.repeat(exits, 1, 1, 1)), target)
+
+        loss = weighted(hr)
         if self.teacher is not None:
             target = self.teacher.target(batch.lr) if batch.target is None else crop_border(batch.target)
-            loss = torch.lerp(loss, distance(result.sr, target.repeat(exits, 1, 1, 1)), stage.teacher_weight)
+            loss = torch.lerp(loss, weighted(target), stage.teacher_weight)
+        hr = hr.repeat(exits, 1, 1, 1)
         if isinstance(depths, AdapterDepths) and stage.depth_weight:
             loss = loss + stage.depth_weight * depth_excess(result.depth_map, depths.desired)
         if result.predicted_error is not None:
@@ -169,6 +176,12 @@ class Trainer:
         sr, hr = (F.pad(image, [BORDER] * 4, mode="replicate") for image in (shown, hr))
         errors = tile_errors(sr, hr, self.weights.depth_tile * self.weights.scale)
         return error_deviance(result.predicted_error[..., : errors.shape[-2], : errors.shape[-1]], errors)
+
+
+def _weights(hr: Tensor, flat: float) -> Tensor:
+    """Factor of the errors on each patch, (N, 1, 1, 1): `flat` on patches of one colour, 1 on the others."""
+    one_color = (hr == hr[..., :1, :1]).all(dim=3).all(dim=2).all(dim=1)
+    return torch.where(one_color, flat, 1.0)[:, None, None, None]
 
 
 def _forget_beyond(body: BodyWeights, blocks: int) -> None:
