@@ -31,6 +31,7 @@ def config_of(backbone: str, depth_tile: int = 1, n_feats: int = 8, scale: int =
         adaptive=(backbone, depth_tile) in KINDS,
         depth_tile=depth_tile,
         growth=4 if backbone == "esrgan" else 0,
+        exits=(backbone, depth_tile) == ("esrgan", 4),
     )
 
 

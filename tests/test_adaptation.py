@@ -47,7 +47,7 @@ def test_a_network_becomes_adaptive_and_gets_a_report(options: Adaptation) -> No
     told: list[str] = []
     path, *report = adapt(options, lambda what, share: told.append(what))
     config = checkpoints.load(path).config
-    assert config == replace(ESRGAN, adaptive=True, depth_tile=4)
+    assert config == replace(ESRGAN, adaptive=True, depth_tile=4, exits=True)
     metadata = checkpoints.read_header(path).metadata
     assert metadata["licence"] == "free"
     assert metadata["adapted_from"] == "dense"
@@ -55,7 +55,7 @@ def test_a_network_becomes_adaptive_and_gets_a_report(options: Adaptation) -> No
     content = json.loads((options.out / "report" / "report.json").read_text())
     assert content["pictures"] == 1
     assert set(content["psnr_y_to_full_output"]) == {"1.0", "0.75", "0.5", "0.25"}
-    assert {"own output of the photos", "fidelity"} <= set(told)
+    assert {"own output of the photos", "closing convs", "fidelity"} <= set(told)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,8 @@ def test_a_network_becomes_adaptive_and_gets_a_report(options: Adaptation) -> No
 def test_other_networks_adapt(config: NetworkConfig, options: Adaptation, tmp_path: Path) -> None:
     write_network(tmp_path / "dense.safetensors", config)
     path, *_ = adapt(replace(options, steps=2), quiet)
-    assert checkpoints.load(path).config == replace(config, adaptive=True, depth_tile=4)
+    exits = config.backbone == "esrgan"
+    assert checkpoints.load(path).config == replace(config, adaptive=True, depth_tile=4, exits=exits)
 
 
 def test_an_interrupted_adaptation_ends_as_an_undisturbed_one(options: Adaptation) -> None:
@@ -243,5 +244,6 @@ def test_precision_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_presets_make_recipes() -> None:
     for preset in presets.PRESETS.values():
         recipe = preset.recipe("dense.safetensors", ESRGAN, "float32")
-        assert recipe.config == replace(ESRGAN, adaptive=True, depth_tile=4)
+        assert recipe.config == replace(ESRGAN, adaptive=True, depth_tile=4, exits=True)
+        assert sum(stage.steps for stage in recipe.stages) == preset.steps
         assert recipe.from_dict(json.loads(json.dumps(recipe, default=vars))) == recipe

@@ -48,6 +48,9 @@ class TensorOps:
             return x
         return x.repeat_interleave(tile, -2).repeat_interleave(tile, -1)[..., :height, :width]
 
+    def where(self, condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+        return torch.where(condition, yes, no)
+
     def per_channel(self, x: Tensor, values: Sequence[float]) -> Tensor:
         # Filled on the device: a copy from the host would stall an accelerator at every call.
         return torch.cat([x.new_full((1, 1, 1, 1), value) for value in values], dim=1)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adadsr import atomic, checkpoints
+from adadsr.adaptation.exits import fit_exits
 from adadsr.adaptation.fidelity import measure
 from adadsr.adaptation.photos import find_photos
 from adadsr.adaptation.presets import PRESETS, Preset, choose_precision
@@ -17,6 +18,7 @@ from adadsr.networks import Model
 from adadsr.training import Pace, Run, Trainer
 from adadsr.training.distributed import join, leave
 from adadsr.training.log import Observer
+from adadsr.training.state import has_state
 
 BACKBONES = ("edsr", "rcan", "esrgan")
 """Those whose blocks add to their input, so that one can be left out."""
@@ -77,6 +79,8 @@ def adapt(options: Adaptation, tell: Told, observers: Sequence[Observer] = ()) -
         held = held_pairs(engine, split)
         pairs = learned_pairs(engine, original.digest(), split, preset.patch, preset.crops, options.cache, tell)
         trainer = Trainer(recipe, TrainingImages(pairs, recipe.scale, device), world)
+        if recipe.config.exits and not has_state(options.out / "state"):
+            fit_exits(trainer.network, pairs, recipe.precision, tell)
         del pairs, engine
         path = Run(trainer, held, options.out, Pace(preset.every), observers, _kept(options.model)).go()
     finally:
@@ -84,6 +88,11 @@ def adapt(options: Adaptation, tell: Told, observers: Sequence[Observer] = ()) -
     assert path is not None  # the only process is the one that writes
     figures = measure(original, checkpoints.load(path), held, str(device), tell)
     return [path, *write_report(options.out / "report", figures, checkpoints.model_name(options.model))]
+
+
+def stage_steps(options: Adaptation) -> list[int]:
+    """Steps of each stage. Raises AdaDSRError as `load_dense`."""
+    return [stage.steps for stage in options.plan.stages(load_dense(options.model).config)]
 
 
 def load_dense(source: str) -> Model:

@@ -11,6 +11,8 @@ from adadsr.networks import NetworkConfig
 from adadsr.training import Recipe, Stage
 
 DEPTH_TILE = 4
+WITH_EXITS = ("esrgan",)
+"""Backbones whose exits get closing convs of their own."""
 PRECISIONS = ("auto", "float32", "bfloat16")
 """Values of the option; auto is bfloat16 where a device multiplies it faster than float32."""
 
@@ -19,7 +21,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 class Preset:
     """How an adaptation trains.
 
-    about: in words, for the help. steps, batch, patch (side in LR pixels), learning_rate, warmup, ema_decay: as in a
+    about: in words, for the help. steps: of all stages. batch, patch (side in LR pixels), warmup, ema_decay: as in a
     recipe. crops: of that side, to learn from. every: steps between validations. held: photos to measure on, at most.
     """
 
@@ -30,18 +32,39 @@ class Preset:
     crops: int
     every: int
     held: int
-    learning_rate: float = 5e-4
     warmup: int = 200
     ema_decay: float = 0.999
 
     def recipe(self, source: str, dense: NetworkConfig, precision: str) -> Recipe:
         """The recipe that adapts a network. source: its checkpoint. precision: of training."""
-        config = replace(dense, adaptive=True, depth_tile=DEPTH_TILE)
-        stage = Stage(
+        config = replace(dense, adaptive=True, depth_tile=DEPTH_TILE, exits=dense.backbone in WITH_EXITS)
+        return Recipe(
+            config.kind,
+            config.scale,
+            DEPTH_TILE,
+            self.stages(dense),
+            ema_decay=self.ema_decay,
+            warmup=self.warmup,
+            start_from=source,
+            precision=precision,
+            optimizer="adam" if config.exits else "muon",
+            sizes=config,
+        )
+
+    def stages(self, dense: NetworkConfig) -> tuple[Stage, ...]:
+        """The stages that adapt a network.
+
+        With exits it keeps its weights, and so its output at full depth: the adapter learns first, then the closing
+        convs as well. In other networks all weights learn.
+        """
+        return self._stages_of_exits() if dense.backbone in WITH_EXITS else (self._stage_of_all(),)
+
+    def _stage_of_all(self) -> Stage:
+        return Stage(
             self.steps,
             self.batch,
             self.patch,
-            self.learning_rate,
+            5e-4,
             loss="texture",
             adaptive=True,
             full_share=0.1,
@@ -49,18 +72,25 @@ class Preset:
             uniform_share=0.4,
             augment=False,
         )
-        return Recipe(
-            config.kind,
-            config.scale,
-            DEPTH_TILE,
-            (stage,),
-            ema_decay=self.ema_decay,
-            warmup=self.warmup,
-            start_from=source,
-            precision=precision,
-            optimizer="muon",
-            sizes=config,
+
+    def _stages_of_exits(self) -> tuple[Stage, ...]:
+        adapter = Stage(
+            -(-self.steps // 3),
+            self.batch,
+            self.patch,
+            1e-3,
+            loss="texture",
+            train="adapter",
+            adaptive=True,
+            full_share=0.0,
+            least_share=0.15,
+            uniform_share=0.2,
+            exits=4,
+            augment=False,
         )
+        if self.steps < 3:
+            return (adapter,)
+        return adapter, replace(adapter, steps=self.steps - adapter.steps, learning_rate=2e-4, train="exits", exits=2)
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(

@@ -87,8 +87,9 @@ def adapt(
 def _with_progress(options: "Adaptation") -> list[Path]:
     """Run with a bar on a terminal, and a line for each validation."""
     from adadsr.adaptation import adapt as run
+    from adadsr.adaptation import stage_steps
 
-    display = Display([options.plan.steps], "adapt")
+    display = Display(stage_steps(options), "adapt")
     stages: dict[str, object] = {}
 
     def tell(what: str, share: float) -> None:

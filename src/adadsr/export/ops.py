@@ -63,6 +63,9 @@ class NodeOps:
             x = x.take(self.nodes.count(size) // tile, axis)
         return x
 
+    def where(self, condition: Value, yes: Value, no: Value) -> Value:
+        return self.nodes.where(condition, yes, no)
+
     def per_channel(self, x: Value, values: Sequence[float]) -> Value:
         return self.nodes.constant(np.asarray(values, np.float32).reshape(1, -1, 1, 1))
 

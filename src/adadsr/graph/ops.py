@@ -46,6 +46,9 @@ class Ops(Protocol):
     def expand_tiles(self, x: Array, tile: int, height: int, width: int) -> Array:
         """One value per tile -> one per pixel: (N, G, ceil(H/t), ceil(W/t)) -> (N, G, H, W)."""
 
+    def where(self, condition: Array, yes: Array, no: Array) -> Array:
+        """`yes` where the condition holds, otherwise `no`."""
+
     def per_channel(self, x: Array, values: Sequence[float]) -> Array:
         """Constants as (1, C, 1, 1), with the type and device of `x`."""
 

@@ -123,11 +123,14 @@ class BodyWeights(NamedTuple):
     """Groups; if `conv` is given, it and a skip from z0 follow.
 
     depth_tile: side of the depth map's tiles in pixels; 1 for one depth per pixel.
+    exits: closing convs of positions where 0, 1, ... blocks run, up to one less than all; empty if `conv` closes
+    everywhere.
     """
 
     groups: tuple[GroupWeights, ...]
     conv: ConvWeights | None
     depth_tile: int = 1
+    exits: tuple[ConvWeights, ...] = ()
 
     @property
     def n_blocks(self) -> int:
@@ -150,8 +153,13 @@ class BodyWeights(NamedTuple):
         return 0 if self.conv is None else self.conv.reach
 
     def shallow(self, n_blocks: int) -> "BodyWeights":
-        """The body with only the first `n_blocks` blocks of each group."""
-        return self._replace(groups=tuple(group._replace(blocks=group.blocks[:n_blocks]) for group in self.groups))
+        """The body with only the first `n_blocks` blocks of each group, closed as where no more of them run."""
+        groups = tuple(group._replace(blocks=group.blocks[:n_blocks]) for group in self.groups)
+        return self._replace(groups=groups, conv=self.exit_conv(n_blocks), exits=self.exits[:n_blocks])
+
+    def exit_conv(self, n_blocks: int) -> ConvWeights | None:
+        """The closing conv of positions where `n_blocks` blocks run."""
+        return self.exits[n_blocks] if n_blocks < len(self.exits) else self.conv
 
     def run(self, ops: Ops, z0: Array, depth_map: Array | None = None) -> Array:
         """Run all groups and blocks everywhere, times their gates: the definition that engines are tested against.
@@ -171,7 +179,16 @@ class BodyWeights(NamedTuple):
                 z = block.run(ops, z, gate, mask)
             if group.conv is not None:
                 z = group.conv.run(ops, z) + start
-        return z if self.conv is None else self.conv.run(ops, z) + z0
+        return z if self.conv is None else self._close(ops, self.conv, z, depth_map) + z0
+
+    def _close(self, ops: Ops, conv: ConvWeights, z: Array, depth_map: Array | None) -> Array:
+        """The closing conv of each position. depth_map: (N, 1, H, W)."""
+        closed = conv.run(ops, z)
+        if depth_map is not None:
+            for n_blocks, own in enumerate(self.exits):
+                stops = (depth_map > n_blocks - 1) & (depth_map <= n_blocks)
+                closed = ops.where(stops, own.run(ops, z), closed)
+        return closed
 
 
 class TailWeights(Protocol):

@@ -27,6 +27,7 @@ class NetworkConfig:
     growth: channels that each conv of an ESRGAN block adds; 0 for the others.
     unshuffle: side of the square of LR pixels that an ESRGAN network sees as one, in 3 * unshuffle^2 channels
         (PixelUnshuffle), so that its tail upsamples by scale * unshuffle.
+    exits: whether positions where fewer than all blocks run have closing convs of their own; adaptive ESRGAN only.
     """
 
     backbone: str
@@ -38,6 +39,7 @@ class NetworkConfig:
     depth_tile: int = 1
     growth: int = 0
     unshuffle: int = 1
+    exits: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -49,6 +51,8 @@ class NetworkConfig:
         _check_choice("depth_tile", self.depth_tile, DEPTH_TILES)
         if self.depth_tile != 1 and not self.adaptive:
             raise InputError(f"depth_tile={self.depth_tile} needs an adaptive network; pass adaptive=True")
+        if self.exits and not (self.adaptive and self.backbone == "esrgan"):
+            raise InputError(f"exits=True: only an adaptive esrgan has closing convs for exits, not {self.kind}")
         if self.n_feats < 2 or self.n_resblocks < 1 or self.n_groups < 1 or self.growth < 0:
             raise InputError(
                 f"n_feats={self.n_feats}, n_resblocks={self.n_resblocks}, n_groups={self.n_groups}, "

@@ -47,8 +47,11 @@ class TorchConvs:
             z = block.run(self.ops, z)
             if number in exits:
                 reached[number] = z
-        closed = [z if body.conv is None else body.conv.run(self.ops, z) + z0 for z in (reached[n] for n in exits)]
-        return torch.cat(closed)
+        convs = [body.exit_conv(n_blocks) for n_blocks in exits]
+        ends = [reached[n_blocks] for n_blocks in exits]
+        return torch.cat(
+            [z if conv is None else conv.run(self.ops, z) + z0 for conv, z in zip(convs, ends, strict=True)]
+        )
 
 
 class NativeConvs(TorchConvs):

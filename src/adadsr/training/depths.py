@@ -50,7 +50,7 @@ def draw_depths(stage: Stage, n_blocks: int, generator: torch.Generator) -> Step
 
 def _exits(stage: Stage, n_blocks: int, generator: torch.Generator) -> tuple[int, ...]:
     """Numbers of blocks of a step at one depth everywhere, in ascending order; as many as there are, at most."""
-    if stage.train == "adapter":
+    if stage.train != "all":
         drawn = torch.randperm(n_blocks + 1, generator=generator)[: stage.exits]
     elif stage.exits == 1:
         drawn = torch.randint(1, n_blocks + 1, (1,), generator=generator)

@@ -13,7 +13,7 @@ from adadsr.networks import NetworkConfig, named_config
 PRECISIONS = ("float32", "bfloat16")
 OPTIMIZERS = ("adam", "muon")
 SCHEDULES = ("cosine", "step")
-TRAINED = ("all", "adapter")
+TRAINED = ("all", "adapter", "exits")
 LARGEST_REDUCTION = 16
 ADAPTIVE_ONLY = ("depth_weight", "full_share", "least_share", "shared_depth", "uniform_share", "exits")
 """Options of a stage that mean nothing if every block runs."""
@@ -27,7 +27,8 @@ class Stage:
     schedule: cosine falls to 1% of the peak; step halves the rate after 50%, 75% and 87.5% of the stage.
     loss: the distance to the HR image, and to the teacher's output, that is minimised; a name of `losses.LOSSES`.
         clip_norm and depth_weight are in its units. The log always shows L1 to the HR image.
-    train: all, or adapter: the network is left as it is, and only the adapter learns.
+    train: all, or adapter: the network is left as it is, and only the adapter learns; exits: adapter and closing convs
+        of the exits learn, so full depth stays as it is.
     adaptive: draw a desired depth for each image; otherwise every block runs.
     depth_weight: weight of `losses.depth_excess`; 0 if the adapter meets the desired depth by itself.
     full_share: fraction of images at full depth. The others draw their depth uniformly between `least_share` of full
@@ -37,7 +38,7 @@ class Stage:
     uniform_share: fraction of steps that bypass the adapter and run one random number of blocks at every position, so
         that each block also learns to be the last.
     exits: after how many numbers of blocks such a step takes an output. Several show the adapter what a block gains,
-        and cost less than as many steps; unless only the adapter learns, full depth is one of them.
+        and cost less than as many steps; if all weights learn, full depth is one of them.
     teacher: a network, by name or path, whose output at full depth is a second target; empty for none.
     teacher_weight: weight of the distance to it in the loss; the rest is the distance to the HR image.
     teacher_megapixels: LR megapixels of the photos whose targets are computed before the stage, cached, and used
@@ -90,8 +91,8 @@ class Stage:
         _check("schedule", self.schedule, f"one of {SCHEDULES}", lambda value: value in SCHEDULES, str)
         _check("teacher", self.teacher, "the path of a checkpoint or a name", lambda value: True, str)
         _check("train", self.train, f"one of {TRAINED}", lambda value: value in TRAINED, str)
-        if self.train == "adapter" and not self.adaptive:
-            raise InputError("train: adapter needs an adaptive stage; add adaptive: true")
+        if self.train != "all" and not self.adaptive:
+            raise InputError(f"train: {self.train} needs an adaptive stage; add adaptive: true")
         if self.train == "adapter" and self.teacher:
             raise InputError(f"teacher={self.teacher} has no effect with train: adapter; drop one of the two")
         if self.train == "adapter" and self.uniform_share and self.exits == 1:
@@ -183,6 +184,8 @@ class Recipe:
             raise InputError(
                 f"network={self.network!r} has no adapter, which adaptive stages need; use ada{self.network}"
             )
+        if not self.config.exits and any(stage.train == "exits" for stage in self.stages):
+            raise InputError("train: exits needs a network that has exits, as adadsr adapt makes it of an ESRGAN")
         if self.depth_tile > 1 and any(stage.depth_weight for stage in self.stages):
             raise InputError("depth_weight needs depth_tile: 1; other adapters learn from errors, not from depths")
         if self.depth_tile == 1 and any(stage.shared_depth > 1 for stage in self.stages):

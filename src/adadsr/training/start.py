@@ -14,7 +14,7 @@ from adadsr.networks import Network
 RGB = 3
 TYPICAL_LOG_ERROR, SMALL_SLOPE = 3.5, -4.0
 """Scores of a fresh adapter that predicts errors: about 33 squared levels at full depth, and three times that at 0."""
-ADAPTER_ONLY = ("adaptive", "depth_tile")
+ADAPTER_ONLY = ("adaptive", "depth_tile", "exits")
 """Keys of a configuration that may differ if only one of two networks has an adapter."""
 BRANCH_SCALE, LAST_SCALE = 0.1, 0.01
 """Factors of the random weights in a fresh network: of the convs that end a skip, and of the tail's last conv."""
@@ -41,6 +41,11 @@ def start_from(network: Network, source: str) -> None:
         _resample_tail(map_arrays(their_tail, torch.from_numpy), tail)
         tensors = {name: value for name, value in tensors.items() if not name.startswith("tail.")}
     network.load_state_dict(tensors, strict=False)
+    if ours.exits and not given.config.exits:
+        body = network.weights().body
+        assert body.conv is not None
+        for conv in body.exits:
+            _copy(conv, body.conv)
 
 
 @torch.no_grad()

@@ -121,6 +121,7 @@ class Trainer:
         self.sampler = PatchSampler(images, stage.patch, self.generator, augment=stage.augment)
         self.network.requires_grad_(stage.train == "all")
         map_arrays(self.weights.adapter, lambda parameter: parameter.requires_grad_(stage.adaptive))
+        map_arrays(self.weights.body.exits, lambda parameter: parameter.requires_grad_(stage.train != "adapter"))
         # A step at one depth everywhere leaves the adapter and the deeper blocks without gradients.
         self.forward = self.world.shared(
             make_forward(self.network, self.recipe, self.convs), unused=stage.uniform_share > 0

@@ -46,7 +46,8 @@ class PackedChains(NamedTuple):
     """A packed body. steps: its convs but the last. conv: the closing one, if any; a skip from z0 follows.
 
     canvases: channels of each. drops: canvases that a tile is copied to when it drops out, and one that is cleared;
-    None if blocks run everywhere. side: of the tiles of the depth map.
+    None if blocks run everywhere. side: of the tiles of the depth map. exits: closing convs of positions where 0, 1,
+    ... blocks run, as in `graph.BodyWeights`.
     """
 
     steps: tuple[ChainStep, ...]
@@ -55,6 +56,7 @@ class PackedChains(NamedTuple):
     canvases: tuple[int, ...]
     drops: tuple[tuple[int, ...], int] | None
     side: int
+    exits: tuple[_native.TileWeights, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -65,7 +67,7 @@ class PackedChains(NamedTuple):
     def bytes(self) -> int:
         """Size of the packed weights."""
         closing = 0 if self.conv is None else self.conv[0].bytes
-        return closing + sum(step.weights.bytes for step in self.steps)
+        return closing + sum(weights.bytes for weights in (*self.exits, *(step.weights for step in self.steps)))
 
     def needs(self, size: tuple[int, int, int], threads: int) -> Needs:
         """The canvases; lists of the tiles that run and of those that drop out. size: batch, height, width."""
@@ -125,10 +127,22 @@ class _ChainRun:
             return self.leases[result], macs
         weights, each = body.conv
         out = next(number for number, channels in enumerate(body.canvases) if number and channels == body.channels)
-        self.tiles.span(0, self.rows * self.columns)
-        source, target = self.canvases[result], self.canvases[out]
-        _native.conv_tiles(weights, source, target, self.tiles, self.scratch, self.threads, plus=self.z0.canvas)
-        return self.leases[out], macs + self._macs(each, len(self.tiles))
+        exits = () if depths is None else body.exits
+        for n_blocks, own in enumerate((*exits, weights)):
+            self._choose(depths, n_blocks, exits)
+            source, target = self.canvases[result], self.canvases[out]
+            _native.conv_tiles(own, source, target, self.tiles, self.scratch, self.threads, plus=self.z0.canvas)
+        return self.leases[out], macs + self._macs(each, self.rows * self.columns)
+
+    def _choose(self, depths: _native.Depths | None, n_blocks: int, exits: Sequence[_native.TileWeights]) -> None:
+        """Let `tiles` be those that end after `n_blocks` blocks; all of them if there are no exits."""
+        count = self.rows * self.columns
+        if depths is None or not exits:
+            self.tiles.span(0, count)
+            return
+        low = n_blocks - 1 if n_blocks else -math.inf
+        high = n_blocks if n_blocks < len(exits) else math.inf
+        _native.select_between(depths, low, high, 0, count, self.tiles, self.threads)
 
     def _macs(self, macs: int, tiles: int) -> int:
         """Multiply-accumulates of a conv that ran at `tiles` tiles."""

@@ -30,7 +30,11 @@ def pack_dense_blocks(body: BodyWeights, blocks: Sequence[ResidualDenseBlock], i
     steps = tuple(step for number, block in enumerate(blocks) for step in packer.block(block, number))
     canvases = (channels,) * max(chains, 2) + (max(1, inner) * padded(growth),)
     drops = (tuple(range(1, chains)), len(canvases) - 1) if body.depth_tile > 1 else None
-    return PackedChains(steps, len(blocks), _closing(body, channels, isa), canvases, drops, body.depth_tile)
+    exits = tuple(
+        _native.TileWeights(*_sized(conv, f"the closing conv of exit {number}", channels, channels), isa)
+        for number, conv in enumerate(body.exits)
+    )
+    return PackedChains(steps, len(blocks), _closing(body, channels, isa), canvases, drops, body.depth_tile, exits)
 
 
 def pack_plain_blocks(body: BodyWeights, blocks: Sequence[PlainBlock], isa: str) -> PackedChains:

@@ -46,8 +46,10 @@ def run_gather(
         _run_group(canvas, group, None if depth_map is None else depth_map[:, index : index + 1])
         if group.conv is not None and start is not None:
             canvas.image.copy_(canvas.dense_conv(group.conv) + start)
-    z = canvas.image.clone() if body.conv is None else canvas.dense_conv(body.conv) + z0
-    return GatherRun(z, canvas.macs)
+    if body.conv is None:
+        return GatherRun(canvas.image.clone(), canvas.macs)
+    closed = canvas.dense_conv(body.conv) if depth_map is None or not body.exits else canvas.close(body, depth_map)
+    return GatherRun(closed + z0, canvas.macs)
 
 
 def _run_group(canvas: "_Canvas", group: GroupWeights, depth_map: Tensor | None) -> None:
@@ -132,6 +134,19 @@ class _Canvas:
         self.macs += self.batch * self.height * self.width * conv.macs
         result: Tensor = conv.run(OPS, self.image)
         return result
+
+    def close(self, body: BodyWeights, depth_map: Tensor) -> Tensor:
+        """The closing conv of each position's exit, (N, C, H, W)."""
+        ends, closed = depth_map.flatten().ceil().clamp(0, len(body.exits)), torch.zeros_like(self.z)
+        # Every pixel has one closing conv; what overhangs the border does not count.
+        macs = self.macs + self.batch * self.height * self.width * body.exits[0].macs
+        for n_blocks in range(len(body.exits) + 1):
+            at, conv = torch.nonzero(ends == n_blocks).flatten(), body.exit_conv(n_blocks)
+            assert conv is not None  # a body with exits has all of them
+            if len(at):
+                closed[self._pixels(at)] = self._conv_in_chunks(self.z, at, conv)
+        self.macs = macs
+        return self._view(closed, self.whole)
 
     def dense_block(self, block: Block, weight: Tensor | None, box: Box) -> None:
         """Run a block that is active everywhere in `box` and nowhere else. weight: gate, (N, 1, h, w); None for 1.

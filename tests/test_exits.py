@@ -1,0 +1,102 @@
+"""Closing convs of exits: each position closes by the conv of the depth at which it stops; how they are fitted."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from adadsr import checkpoints
+from adadsr.adaptation.exits import fit_exits, mixed_depths
+from adadsr.datasets import Pair
+from adadsr.errors import InputError
+from adadsr.graph import BodyWeights
+from adadsr.networks import Network, NetworkConfig
+from adadsr.tensor_ops import OPS
+from adadsr.training.convs import TorchConvs
+from adadsr.training.start import start_from
+from graph_samples import BLOCKS, build, tensors
+from upscaler_samples import model_of
+
+EXITS = NetworkConfig("esrgan", 2, 8, BLOCKS, adaptive=True, depth_tile=4, growth=4, exits=True)
+
+
+def body_and_features() -> tuple[BodyWeights, torch.Tensor]:
+    network = tensors(build("esrgan", 4), torch.float64)
+    z0 = torch.randn(1, network.channels, 8, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return network.body, z0
+
+
+@pytest.mark.parametrize("depth", range(BLOCKS + 1))
+def test_one_depth_everywhere_is_the_shallow_body(depth: int) -> None:
+    body, z0 = body_and_features()
+    depth_map = torch.full((1, 1, 2, 3), float(depth), dtype=torch.float64)
+    expected = body.shallow(depth).run(OPS, z0)
+    assert torch.allclose(body.run(OPS, z0, depth_map), expected)
+    assert torch.allclose(TorchConvs().run_exits(body, z0, (depth,)), expected)
+
+
+def test_each_tile_closes_by_the_conv_of_its_depth() -> None:
+    body, z0 = body_and_features()
+    depths = torch.tensor([[0.0, 1, 2], [3, 0.5, 2.5]], dtype=torch.float64)[None, None]
+    closed = body.run(OPS, z0, depths) - z0
+    before = body._replace(conv=None, exits=()).run(OPS, z0, depths)
+    for row, column in np.ndindex(2, 3):
+        conv = body.exit_conv(int(depths[0, 0, row, column].ceil()))
+        assert conv is not None
+        tile = slice(4 * row, 4 * row + 4), slice(4 * column, 4 * column + 4)
+        assert torch.allclose(closed[(..., *tile)], conv.run(OPS, before)[(..., *tile)])
+
+
+def test_full_depth_needs_no_exit() -> None:
+    body, z0 = body_and_features()
+    depth_map = torch.full((1, 1, 2, 3), float(BLOCKS), dtype=torch.float64)
+    assert torch.allclose(body.run(OPS, z0, depth_map), body._replace(exits=()).run(OPS, z0))
+
+
+def test_fitting_brings_other_pictures_closer_to_full_depth() -> None:
+    network = Network(EXITS, torch.Generator().manual_seed(0))
+    weights, generator, told = network.weights(), torch.Generator().manual_seed(1), list[float]()
+    lr = torch.randint(0, 256, (40, 3, 24, 24), dtype=torch.uint8, generator=generator)
+    z0 = weights.head.run(OPS, lr[32:].float())
+    maps = torch.cat([mixed_depths(6, 6, BLOCKS, generator) for _ in z0])
+
+    def error() -> float:
+        with torch.no_grad():
+            return float((weights.body.run(OPS, z0, maps) - weights.body.run(OPS, z0)).square().mean())
+
+    for conv in weights.body.exits:
+        for mine, theirs in zip(conv, weights.body.conv or (), strict=True):
+            mine.data.copy_(theirs.data)
+    before, full = error(), [parameter.clone() for name, parameter in network.named_parameters() if "exits" not in name]
+    fit_exits(network, [Pair(image, image) for image in lr[:32]], "float32", lambda what, share: told.append(share))
+    assert error() < 0.8 * before
+    kept = [parameter for name, parameter in network.named_parameters() if "exits" not in name]
+    assert all(torch.equal(*pair) for pair in zip(full, kept, strict=True))
+    assert told[-1] == 1
+
+
+def test_mixed_depths_reach_all_blocks() -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.cat([mixed_depths(5, 7, BLOCKS, generator) for _ in range(50)])
+    assert maps.shape == (50, 1, 5, 7)
+    assert maps.unique().tolist() == [0, 1, 2, 3]
+
+
+def test_exits_start_as_the_closing_conv(tmp_path: Path) -> None:
+    dense = replace(EXITS, adaptive=False, depth_tile=1, exits=False)
+    checkpoints.save(model_of(dense), tmp_path / "dense.safetensors")
+    network = Network(EXITS)
+    start_from(network, str(tmp_path / "dense.safetensors"))
+    body = network.weights().body
+    assert body.conv is not None
+    assert all(torch.equal(mine, theirs) for conv in body.exits for mine, theirs in zip(conv, body.conv, strict=True))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"adaptive": False, "depth_tile": 1}, {"backbone": "edsr", "growth": 0}], ids=["dense", "edsr"]
+)
+def test_only_an_adaptive_esrgan_has_exits(changes: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="exits=True: only an adaptive esrgan has closing convs for exits, not "):
+        NetworkConfig(**{**EXITS.__dict__, **changes})
