@@ -6,7 +6,8 @@
 edsr-baseline-x2 is body and tail for features of 180x320 pixels; half the depth is a random map of mean 8 of 16.
 The others are whole networks on an LR image, where half is a desired depth of half the blocks: ours then runs its
 adapter, too. The peers run the same network without an adapter, at full depth. esrgan-x4 has the form of Real-ESRGAN's
-x4plus, esrgan-anime-x4 that of its anime network, compact-x4 that of animevideov3.
+x4plus, esrgan-anime-x4 that of its anime network, compact-x4 that of animevideov3; the first two as `adadsr adapt`
+makes them, with exits.
 """
 
 import argparse
@@ -40,8 +41,8 @@ BASELINE = NetworkConfig("edsr", 2, 64, 16, 1, adaptive=True, depth_tile=4)
 WHOLE = {
     "adaedsr-x2": (NetworkConfig("edsr", 2, 256, 32, 1, adaptive=True, depth_tile=4), (96, 96)),
     "adarcan-x2": (NetworkConfig("rcan", 2, 64, 20, 10, adaptive=True, depth_tile=4), (96, 96)),
-    "esrgan-x4": (NetworkConfig("esrgan", 4, 64, 23, 1, adaptive=True, depth_tile=4, growth=32), (96, 96)),
-    "esrgan-anime-x4": (NetworkConfig("esrgan", 4, 64, 6, 1, adaptive=True, depth_tile=4, growth=32), (128, 128)),
+    "esrgan-x4": (NetworkConfig("esrgan", 4, 64, 23, 1, True, 4, growth=32, exits=True), (96, 96)),
+    "esrgan-anime-x4": (NetworkConfig("esrgan", 4, 64, 6, 1, True, 4, growth=32, exits=True), (128, 128)),
     "compact-x4": (NetworkConfig("compact", 4, 64, 16), (180, 320)),
 }
 """Configuration, height and width."""
