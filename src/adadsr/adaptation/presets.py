@@ -11,6 +11,8 @@ from adadsr.networks import NetworkConfig
 from adadsr.training import Recipe, Stage
 
 DEPTH_TILE = 4
+AVERAGES = 20
+"""The moving average of the weights reaches back over one in so many of the steps."""
 WITH_EXITS = ("esrgan",)
 """Backbones whose exits get closing convs of their own."""
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -21,8 +23,8 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 class Preset:
     """How an adaptation trains.
 
-    about: in words, for the help. steps: of all stages. batch, patch (side in LR pixels), warmup, ema_decay: as in a
-    recipe. crops: of that side, to learn from. every: steps between validations. held: photos to measure on, at most.
+    about: in words, for the help. steps: of all stages. batch, patch (side in LR pixels), warmup: as in a recipe.
+    crops: of that side, to learn from. every: steps between validations. held: photos to measure on, at most.
     """
 
     about: str
@@ -33,7 +35,6 @@ class Preset:
     every: int
     held: int
     warmup: int = 200
-    ema_decay: float = 0.999
 
     def recipe(self, source: str, dense: NetworkConfig, precision: str) -> Recipe:
         """The recipe that adapts a network. source: its checkpoint. precision: of training."""
@@ -43,7 +44,7 @@ class Preset:
             config.scale,
             DEPTH_TILE,
             self.stages(dense),
-            ema_decay=self.ema_decay,
+            ema_decay=max(0.5, 1 - AVERAGES / self.steps),
             warmup=self.warmup,
             start_from=source,
             precision=precision,
@@ -75,7 +76,7 @@ class Preset:
 
     def _stages_of_exits(self) -> tuple[Stage, ...]:
         adapter = Stage(
-            -(-self.steps // 3),
+            -(-self.steps // 2),
             self.batch,
             self.patch,
             1e-3,
@@ -88,16 +89,16 @@ class Preset:
             exits=4,
             augment=False,
         )
-        if self.steps < 3:
+        if self.steps == 1:
             return (adapter,)
-        return adapter, replace(adapter, steps=self.steps - adapter.steps, learning_rate=2e-4, train="exits", exits=2)
+        return adapter, replace(adapter, steps=self.steps // 2, learning_rate=1e-4, train="exits", exits=2)
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "cpu": Preset("two hours on two cores for a network of 6 blocks", 8000, 2, 48, 3000, 1000, 10),
-        "accelerator": Preset("a GPU", 60_000, 16, 64, 20_000, 5000, 20, ema_decay=0.9995),
-        "quick": Preset("minutes, to see it work", 200, 2, 32, 200, 100, 3, warmup=20, ema_decay=0.98),
+        "accelerator": Preset("a GPU", 60_000, 16, 64, 20_000, 5000, 20),
+        "quick": Preset("minutes, to see it work", 200, 2, 32, 200, 100, 3, warmup=20),
     }
 )
 """Name -> preset; the first one is the default."""
