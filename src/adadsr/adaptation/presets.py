@@ -76,7 +76,7 @@ class Preset:
 
     def _stages_of_exits(self) -> tuple[Stage, ...]:
         adapter = Stage(
-            -(-self.steps // 2),
+            self.steps - self.steps // 3,
             self.batch,
             self.patch,
             1e-3,
@@ -89,9 +89,9 @@ class Preset:
             exits=4,
             augment=False,
         )
-        if self.steps == 1:
+        if adapter.steps == self.steps:
             return (adapter,)
-        return adapter, replace(adapter, steps=self.steps // 2, learning_rate=1e-4, train="exits", exits=2)
+        return adapter, replace(adapter, steps=self.steps // 3, learning_rate=1e-4, train="exits", exits=2)
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
