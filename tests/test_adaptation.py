@@ -13,7 +13,7 @@ from PIL import Image
 
 from adadsr import atomic, checkpoints
 from adadsr.adaptation import Adaptation, adapt, presets, targets
-from adadsr.adaptation.fidelity import CUT_OFF, HIGHEST, MAPS, ONE_DEPTH, Figures, Point, measure
+from adadsr.adaptation.fidelity import CUT_OFF, MAPS, ONE_DEPTH, Figures, Point, measure
 from adadsr.adaptation.photos import find_photos
 from adadsr.adaptation.presets import choose_precision
 from adadsr.adaptation.targets import held_pairs, learned_pairs, upscaled
@@ -21,6 +21,7 @@ from adadsr.backends import prepare
 from adadsr.errors import AdaDSRError, DatasetError, InputError, TrainingError
 from adadsr.networks import Model, Network, NetworkConfig
 from adadsr.training.log import Entry, Progress
+from adadsr.training.validation import HIGHEST
 from adaptation_samples import ESRGAN, TINY, tiny, write_network, write_photos
 from upscaler_samples import model_of
 

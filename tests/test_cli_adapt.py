@@ -25,7 +25,7 @@ def test_it_adapts_and_prints_what_it_wrote(given: list[str], here: Path) -> Non
     result = call(*given, "--out", "out")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[:2] == ["out/model.safetensors", "out/report/report.md"]
-    assert "stage 1 of 1, step 6: PSNR-Y full " in result.stderr
+    assert "stage 2 of 2, step 2: PSNR-Y full 60" in result.stderr
     upscaled = call("upscale", "photos/0.png", "-o", "large.png", "--model", "out/model.safetensors", "--budget", "0.7")
     assert upscaled.exit_code == 0, upscaled.output
 

@@ -14,13 +14,11 @@ from adadsr.datasets import Pair
 from adadsr.graph.price import body_macs
 from adadsr.metrics import psnr_y
 from adadsr.networks import Model
-from adadsr.training.validation import SHARES, depth_map_at
+from adadsr.training.validation import HIGHEST, SHARES, depth_map_at
 
 MAPS, ONE_DEPTH, CUT_OFF = "adapted, depth maps", "adapted, one depth everywhere", "original, cut off"
 WAYS = (MAPS, ONE_DEPTH, CUT_OFF)
 """Ways to run less than everything."""
-HIGHEST = 60.0
-"""PSNR in dB that counts at most: rounding to 8 bits alone makes 58.9."""
 MOST_DEPTHS = 8
 """Numbers of blocks at which one depth everywhere is measured, at most, besides 0."""
 MOST_SHOWN = 3
