@@ -14,6 +14,7 @@ from adadsr.datasets import load_pairs
 from adadsr.errors import InputError
 from adadsr.losses import depth_excess, error_deviance, l1, l2, texture, tile_errors
 from adadsr.metrics import psnr_y
+from adadsr.networks import NetworkConfig
 from adadsr.training import Stage, Trainer
 from adadsr.training.forward import TrainingForward
 from adadsr.training.optimizers import learning_rate
@@ -51,14 +52,17 @@ def test_the_deviance_is_least_at_the_mean() -> None:
     assert at[9] > at[1] + 1  # far too large a prediction costs much
 
 
-def test_only_the_adapter_moves_if_only_it_is_trained(folder: Path) -> None:
-    stage = replace(STAGES[1], train="adapter", uniform_share=0.5, exits=2)
-    trainer = trainer_of(replace(RECIPE, stages=(stage,)), load_pairs(folder, 2))
+@pytest.mark.parametrize(("train", "moving"), [("adapter", ("adapter.",)), ("exits", ("adapter.", "body.exits."))])
+def test_only_what_is_trained_moves(train: str, moving: tuple[str, ...], folder: Path) -> None:
+    sizes = NetworkConfig("esrgan", 2, 8, 2, adaptive=True, depth_tile=4, growth=4, exits=True)
+    stage = replace(STAGES[1], train=train, uniform_share=0.5, exits=3)  # at 0, 1 and 2 blocks
+    recipe = replace(RECIPE, network=sizes.kind, stages=(stage,), sizes=sizes)
+    trainer = trainer_of(recipe, load_pairs(folder, 2))
     before = {name: value.detach().clone() for name, value in trainer.network.named_parameters()}
-    for _ in range(4):
+    for _ in range(6):
         trainer.advance()
     for name, value in trainer.network.named_parameters():
-        assert torch.equal(value, before[name]) != name.startswith("adapter.")
+        assert torch.equal(value, before[name]) != name.startswith(moving), name
 
 
 @pytest.mark.parametrize(("loss", "factor"), [("l1", 3), ("l2", 9)])

@@ -43,6 +43,7 @@ def test_an_unknown_or_missing_key_is_named(text: str, tmp_path: Path) -> None:
         ("depth_weight: -1", "depth_weight=-1 is not"),
         ("train: tail", "train='tail' is not one of"),
         ("train: adapter", "train: adapter needs an adaptive stage"),
+        ("train: exits", "train: exits needs an adaptive stage"),
         ("full_share: 2", "full_share=2 is not"),
         ("least_share: 0", "least_share=0 is not"),
         ("schedule: flat", "schedule='flat' is not one of ('cosine', 'step')"),
@@ -133,6 +134,8 @@ def test_what_only_one_kind_of_adapter_can_is_refused_for_the_other() -> None:
         replace(alone, teacher="x")
     with pytest.raises(InputError, match="depth_weight needs depth_tile: 1"):
         Recipe("adatiny", 2, 4, (replace(alone, depth_weight=0.1),))
+    with pytest.raises(InputError, match="train: exits needs a network that has exits"):
+        Recipe("adatiny", 2, 4, (replace(alone, train="exits"),))
 
 
 def test_a_network_without_a_name_is_given_by_its_sizes(tmp_path: Path) -> None:
