@@ -15,7 +15,7 @@ CONFIGS = {
     "adaedsr-tiles": NetworkConfig("edsr", 2, 16, BLOCKS, adaptive=True, depth_tile=4),
     "adarcan": NetworkConfig("rcan", 2, 16, BLOCKS, 2, adaptive=True),
     "adarcan-tiles": NetworkConfig("rcan", 2, 16, BLOCKS, 2, adaptive=True, depth_tile=4),
-    "adaesrgan-tiles": NetworkConfig("esrgan", 2, 8, BLOCKS, adaptive=True, depth_tile=4, growth=4),
+    "adaesrgan-tiles": NetworkConfig("esrgan", 2, 8, BLOCKS, adaptive=True, depth_tile=4, growth=4, exits=True),
 }
 DEEP = NetworkConfig("edsr", 2, 8, 32, adaptive=True, depth_tile=4)
 """As deep as the published network, so that the fixed parts leave room for a budget."""

@@ -21,7 +21,7 @@ FORMAT = "adadsr-1"
 RESERVED = ("format", "config")
 """Header keys that are not free text."""
 STORAGE_TYPES = ("float32", "float16")
-LATER = {"unshuffle": 1}
+LATER = {"unshuffle": 1, "exits": False}
 """Fields of a configuration that the first versions lack, and their default."""
 FILE_NAME = "model.safetensors"
 """Name of the weights in a folder and in a repository of the hub."""
