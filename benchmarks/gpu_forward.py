@@ -25,9 +25,8 @@ class Forward:
         """(N, 3, H, W) in 0..255 -> (N, 3, s*H, s*W). desired_depth: (N,), in blocks, on the device; None: full."""
         z0, depth_map = self.network.head.run(OPS, lr), None
         if desired_depth is not None:
-            adapter = self.network.require_adapter()
-            scores = adapter.run(OPS, z0, desired_depth)
-            depth_map = depths_at(adapter, scores, desired_depth, self.network.n_groups)
+            scores = self.network.require_adapter().run(OPS, z0, desired_depth)
+            depth_map = depths_at(self.network, scores, desired_depth)
         return self.restore(lr, z0, depth_map)
 
     def restore(self, lr: Tensor, z0: Tensor, depth_map: Tensor | None) -> Tensor:

@@ -6,13 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from adadsr import checkpoints
 from adadsr.adaptation.exits import fit_exits, mixed_depths
 from adadsr.datasets import Pair
 from adadsr.errors import InputError
 from adadsr.graph import BodyWeights
+from adadsr.graph.calibration import family_of
+from adadsr.graph.depth import mean_around
 from adadsr.networks import Network, NetworkConfig
+from adadsr.networks.depth_maps import depths_at
 from adadsr.tensor_ops import OPS
 from adadsr.training.convs import TorchConvs
 from adadsr.training.start import start_from
@@ -82,6 +87,25 @@ def test_mixed_depths_reach_all_blocks() -> None:
     maps = torch.cat([mixed_depths(5, 7, BLOCKS, generator) for _ in range(50)])
     assert maps.shape == (50, 1, 5, 7)
     assert maps.unique().tolist() == [0, 1, 2, 3]
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**31), height=st.integers(1, 9), width=st.integers(1, 9), share=st.floats(0.02, 0.98))
+def test_with_exits_training_and_inference_smooth_alike(seed: int, height: int, width: int, share: float) -> None:
+    network = build("esrgan", 4)
+    scores = torch.randn(1, BLOCKS + 1, height, width, generator=torch.Generator().manual_seed(seed))
+    depths = depths_at(network, scores, torch.tensor([share]) * BLOCKS)[0].numpy()
+    expected = family_of(network, scores[0].numpy()).at_depth(np.float32(share) * BLOCKS)
+    assert np.abs(depths - expected).sum() <= 9  # a tile and the eight that it raises gain alike
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**31), height=st.integers(1, 9), width=st.integers(1, 9))
+def test_the_mean_around_a_position_is_that_of_nine(seed: int, height: int, width: int) -> None:
+    values = np.random.default_rng(seed).random((2, height, width), np.float32)
+    wide = np.pad(values, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    nine = [wide[:, y : y + height, x : x + width] for y in range(3) for x in range(3)]
+    np.testing.assert_allclose(mean_around(values), np.mean(nine, axis=0), rtol=1e-5)
 
 
 def test_exits_start_as_the_closing_conv(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_the_output_is_scale_times_the_input(backbone: str, depth_tile: int, sca
 @torch.no_grad()
 def test_full_depth_is_the_plain_network(backbone: str, depth_tile: int) -> None:
     network = random_network(config_of(backbone, depth_tile))
-    plain = Network(at(network.config, adaptive=False, depth_tile=1))
+    plain = Network(at(network.config, adaptive=False, depth_tile=1, exits=False))
     plain.load_state_dict(network.state_dict(), strict=False)
     lr = torch.rand(1, 3, 6, 9) * 255
     weights, expected = network.weights(), plain(lr).sr
@@ -63,8 +63,9 @@ def test_depth_zero_leaves_only_the_skips(backbone: str, depth_tile: int) -> Non
     z0 = z = weights.head.run(OPS, lr)
     for group in weights.body.groups:
         z = z if group.conv is None else group.conv.run(OPS, z) + z
-    assert weights.body.conv is not None
-    expected = weights.restore(OPS, lr, weights.body.conv.run(OPS, z) + z0)
+    closing = weights.body.exit_conv(0)
+    assert closing is not None
+    expected = weights.restore(OPS, lr, closing.run(OPS, z) + z0)
     torch.testing.assert_close(weights.run(OPS, lr, torch.zeros(1, *weights.map_shape(6, 9))), expected)
 
 
@@ -146,14 +147,14 @@ def test_training_and_inference_make_the_same_depths(
 ) -> None:
     network, shares = build(backbone, 4), (share, 1 - share)
     scores = random_scores(seed, 2, BLOCKS + 1, height, width)
-    depths = depths_at(network.require_adapter(), scores, torch.tensor(shares) * BLOCKS, network.n_groups)
+    depths = depths_at(network, scores, torch.tensor(shares) * BLOCKS)
     for index, part in enumerate(shares):
         expected = family_of(network, scores[index].numpy()).at_depth(np.float32(part) * BLOCKS)
         # The desired depth is rounded, and a tile and the eight that it raises gain alike.
         assert np.abs(depths[index].numpy() - expected).sum(axis=(1, 2)).max() <= 9
     pixels = build(backbone)
     published = random_scores(seed, 1, pixels.n_groups, height, width)
-    ours = depths_at(pixels.require_adapter(), published, torch.ones(1), pixels.n_groups)
+    ours = depths_at(pixels, published, torch.ones(1))
     np.testing.assert_array_equal(ours[0].numpy(), family_of(pixels, published[0].numpy()).at_depth(1.0))
 
 
@@ -172,7 +173,7 @@ def test_a_deeper_tile_is_one_that_gains_more(monkeypatch: pytest.MonkeyPatch) -
     network = build("edsr", 4)
     scores = torch.zeros(1, BLOCKS + 1, 1, 5)
     scores[0, 0, 0] = torch.tensor([3.0, 1.0, 4.0, 0.0, 2.0])
-    depths = depths_at(network.require_adapter(), scores, torch.tensor([BLOCKS / 2]), 1)[0, 0, 0]
+    depths = depths_at(network, scores, torch.tensor([BLOCKS / 2]))[0, 0, 0]
     ordered = depths[scores[0, 0, 0].argsort()]
     assert (ordered[1:] >= ordered[:-1]).all()
     assert depths.sum() == BLOCKS * 5 // 2

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from adadsr.graph.depth import DepthMap, dilate
+from adadsr.graph.depth import DepthMap, dilate, mean_around
 from adadsr.graph.network import NetworkWeights
 
 Scores: TypeAlias = npt.NDArray[np.float32]
@@ -53,7 +53,7 @@ class DepthFamily(Protocol):
 def family_of(network: NetworkWeights, scores: Scores) -> DepthFamily:
     """The maps of an image with these scores, (K, h, w). Raises InputError if the network has no adapter."""
     if network.require_adapter().predicts_errors:
-        return ErrorDepths(scores, network.n_groups)
+        return ErrorDepths(scores, network.n_groups, is_smooth=bool(network.body.exits))
     return PixelDepths(scores, network.n_blocks)
 
 
@@ -104,14 +104,20 @@ class ErrorDepths:
     Then tiles are raised to within `NEIGHBOUR_SHARE` of their deepest neighbour.
     """
 
-    def __init__(self, scores: Scores, n_groups: int) -> None:
-        """scores: (B + 1, h, w). n_groups: G; all groups get the same depth."""
+    def __init__(self, scores: Scores, n_groups: int, *, is_smooth: bool = False) -> None:
+        """scores: (B + 1, h, w). n_groups: G; all groups get the same depth.
+
+        is_smooth: let each tile gain the mean over 3x3 tiles. Where blocks look far, a border between depths costs more
+        than tiles of the wrong depth.
+        """
         self._n_groups = n_groups
         full = np.exp(scores[:1].clip(-LARGEST_LOG, LARGEST_LOG))
         self._full_error = float(full.sum(dtype=np.float64))
         slopes = np.logaddexp(scores[1:], np.float32(0))  # softplus
         self._gains: Scores = np.maximum(full * slopes[::-1].cumsum(0)[::-1], np.float32(LEAST_GAIN))
         self._unspent = np.concatenate([self._gains[::-1].cumsum(0)[::-1], np.zeros_like(full)])
+        if is_smooth:
+            self._gains = mean_around(self._gains)
         flat = self._unspent[0] < FLAT_GAIN
         if flat.any():
             self._gains[:, flat] = self._gains[:, flat].mean(axis=1, keepdims=True)

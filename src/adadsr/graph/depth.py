@@ -42,6 +42,15 @@ def dilate(depth_map: DepthMap, reach: int = 1) -> DepthMap:
     return depth_map
 
 
+def mean_around(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The mean over 3x3 positions, those at the border repeated; the same shape."""
+    rows = np.concatenate([values[..., :1, :], values, values[..., -1:, :]], axis=-2)
+    sums = rows[..., :-2, :] + rows[..., 1:-1, :] + rows[..., 2:, :]
+    columns = np.concatenate([sums[..., :1], sums, sums[..., -1:]], axis=-1)
+    mean: npt.NDArray[np.float32] = (columns[..., :-2] + columns[..., 1:-1] + columns[..., 2:]) * np.float32(1 / 9)
+    return mean
+
+
 def active_counts(depth_map: DepthMap, n_blocks: int) -> npt.NDArray[np.int64]:
     """Sizes of the active sets of blocks 0 .. n_blocks - 1, summed over the map: (n_blocks,)."""
     needed = np.ceil(depth_map.clip(0, n_blocks)).astype(np.int64)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adadsr.graph import AdapterWeights
+from adadsr.graph import NetworkWeights
 from adadsr.graph.calibration import FLAT_GAIN, LARGEST_LOG, neighbour_blocks
 
 LEAST_DERIVATIVE = 0.05
@@ -19,21 +19,23 @@ LEAST_DERIVATIVE = 0.05
 LOWEST_SCORE = -12.0
 
 
-def depths_at(adapter: AdapterWeights, scores: Tensor, desired_depth: Tensor, n_groups: int) -> Tensor:
+def depths_at(network: NetworkWeights, scores: Tensor, desired_depth: Tensor) -> Tensor:
     """The depth maps (N, G, h, w), in blocks, for an adapter's scores (N, K, h, w) at a desired depth (N,), in blocks.
 
     The scores of published adapters already include the desired depth. The others meet it as closely as whole blocks
     can without exceeding it; equal gains all count, which may exceed it.
     """
-    return _deepest(scores, desired_depth, n_groups) if adapter.predicts_errors else F.relu(scores)
+    return _deepest(network, scores, desired_depth) if network.require_adapter().predicts_errors else F.relu(scores)
 
 
 @torch.no_grad()
-def _deepest(scores: Tensor, desired_depth: Tensor, n_groups: int) -> Tensor:
+def _deepest(network: NetworkWeights, scores: Tensor, desired_depth: Tensor) -> Tensor:
     """The maps whose blocks gain most; see `calibration.ErrorDepths`."""
     _, gains = _error_and_gains(scores)
     batch, n_blocks, height, width = gains.shape
     flat = gains.sum(dim=1, keepdim=True) < FLAT_GAIN
+    if network.body.exits:
+        gains = _mean_around(gains)
     shared = (gains * flat).sum(dim=(2, 3), keepdim=True) / flat.sum(dim=(2, 3), keepdim=True).clamp_min(1)
     gains = torch.where(flat, shared, gains)
     if 0 < (n := neighbour_blocks(n_blocks)) < n_blocks:
@@ -44,7 +46,14 @@ def _deepest(scores: Tensor, desired_depth: Tensor, n_groups: int) -> Tensor:
     ordered = torch.cat([ordered.new_full((batch, 1), torch.inf), ordered], dim=1)
     threshold = ordered.gather(1, count[:, None]).view(-1, 1, 1, 1)
     depths = (gains >= threshold).sum(dim=1, keepdim=True, dtype=scores.dtype)
-    return depths.expand(-1, n_groups, -1, -1)
+    return depths.expand(-1, network.n_groups, -1, -1)
+
+
+def _mean_around(values: Tensor) -> Tensor:
+    """`graph.depth.mean_around`, to the last bit."""
+    rows = F.pad(values, (0, 0, 1, 1), mode="replicate")
+    sums = F.pad(rows[..., :-2, :] + rows[..., 1:-1, :] + rows[..., 2:, :], (1, 1, 0, 0), mode="replicate")
+    return (sums[..., :-2] + sums[..., 1:-1] + sums[..., 2:]) * (1 / 9)
 
 
 def predicted_error(scores: Tensor, depths: Tensor) -> Tensor:

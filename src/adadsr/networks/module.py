@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adadsr.graph import AdapterWeights, NetworkWeights
+from adadsr.graph import NetworkWeights
 from adadsr.networks.config import NetworkConfig
 from adadsr.networks.depth_maps import depths_at
 from adadsr.networks.layouts import Shape, assemble
@@ -72,9 +72,9 @@ class Network(nn.Module):
 
         desired_depth: in blocks, one number or (N,). Raises InputError if the network has no adapter.
         """
-        adapter: AdapterWeights = self.weights().require_adapter()
+        weights = self.weights()
         desired = torch.as_tensor(desired_depth, dtype=z0.dtype, device=z0.device).expand(z0.shape[0])
-        return depths_at(adapter, adapter.run(OPS, z0, desired), desired, self.config.n_groups)
+        return depths_at(weights, weights.require_adapter().run(OPS, z0, desired), desired)
 
     def _register(self, generator: torch.Generator | None, name: str, shape: Shape) -> Tensor:
         """Add a parameter, with a module for each part of its dotted name."""

@@ -84,12 +84,11 @@ def shared_depth_maps(network: NetworkWeights, scores: Tensor, depths: AdapterDe
 
     So a flat patch leaves depth to a detailed one, as it does in a photo. scores: (N, K, h, w).
     """
-    adapter, n_groups = network.require_adapter(), network.n_groups
     if depths.group == 1:
-        return depths_at(adapter, scores, depths.desired, n_groups)
+        return depths_at(network, scores, depths.desired)
     groups = scores.reshape(-1, depths.group, *scores.shape[1:])
     as_one = groups[:, depths.full :].transpose(1, 2).flatten(2, 3)
-    together = depths_at(adapter, as_one, depths.desired.view(-1, depths.group)[:, -1], n_groups)
+    together = depths_at(network, as_one, depths.desired.view(-1, depths.group)[:, -1])
     maps = together.reshape(*together.shape[:2], -1, *scores.shape[2:]).transpose(1, 2)
     full = maps.new_full((1, 1, 1, 1, 1), network.n_blocks).expand(len(maps), depths.full, *maps.shape[2:])
     return torch.cat([full, maps], dim=1).flatten(0, 1)
