@@ -138,14 +138,11 @@ class _Canvas:
     def close(self, body: BodyWeights, depth_map: Tensor) -> Tensor:
         """The closing conv of each position's exit, (N, C, H, W)."""
         ends, closed = depth_map.flatten().ceil().clamp(0, len(body.exits)), torch.zeros_like(self.z)
-        # Every pixel has one closing conv; what overhangs the border does not count.
-        macs = self.macs + self.batch * self.height * self.width * body.exits[0].macs
         for n_blocks in range(len(body.exits) + 1):
-            at, conv = torch.nonzero(ends == n_blocks).flatten(), body.exit_conv(n_blocks)
+            rows, conv = self._pixels(torch.nonzero(ends == n_blocks).flatten()), body.exit_conv(n_blocks)
             assert conv is not None  # a body with exits has all of them
-            if len(at):
-                closed[self._pixels(at)] = self._conv_in_chunks(self.z, at, conv)
-        self.macs = macs
+            for part in torch.split(rows[self.inside[rows, 0] > 0], CHUNK_PIXELS):
+                closed[part] = self._conv_at_pixels(self.z, part - self.columns - 1, conv)
         return self._view(closed, self.whole)
 
     def dense_block(self, block: Block, weight: Tensor | None, box: Box) -> None:
@@ -229,18 +226,23 @@ class _Canvas:
 
     def _conv_at(self, source: Tensor, positions: Tensor, weights: ConvWeights) -> Tensor:
         """A conv at the pixels of positions: rows of C' channels, (n * side * side, C')."""
-        self.macs += len(positions) * self.side**2 * weights.macs
         corners, out_channels = self.corners[positions], len(weights.bias)
         if self.side == 1:
-            taps = weights.weight.permute(2, 3, 1, 0).flatten(0, 1)
-            out: Tensor = weights.bias.expand(len(corners), -1).clone()
-            for offset, tap in zip(self._square(0, 3), taps, strict=True):
-                out.addmm_(source.index_select(0, corners + offset), tap)
-            return out
+            return self._conv_at_pixels(source, corners, weights)
+        self.macs += len(positions) * self.side**2 * weights.macs
         size = self.side + 2
         rows = (corners[:, None] + self._square(0, size)).flatten()
         windows = source.index_select(0, rows).view(-1, size, size, source.shape[1]).permute(0, 3, 1, 2)
         return F.conv2d(windows, weights.weight, weights.bias).permute(0, 2, 3, 1).reshape(-1, out_channels)
+
+    def _conv_at_pixels(self, source: Tensor, corners: Tensor, weights: ConvWeights) -> Tensor:
+        """A conv at pixels whose windows have these corners: rows of C' channels."""
+        self.macs += len(corners) * weights.macs
+        taps = weights.weight.permute(2, 3, 1, 0).flatten(0, 1)
+        out: Tensor = weights.bias.expand(len(corners), -1).clone()
+        for offset, tap in zip(self._square(0, 3), taps, strict=True):
+            out.addmm_(source.index_select(0, corners + offset), tap)
+        return out
 
     def _attention(self, attention: Attention, total: Tensor) -> Tensor:
         """Weight of each channel, (N, C), from the channels' sums, in which inactive pixels count as zero."""
