@@ -40,8 +40,7 @@ def start_as_edsr(ours: BodyWeights, theirs: BodyWeights, z0: Tensor) -> None:
         sign = -sign
     assert ours.conv is not None
     assert theirs.conv is not None
-    _set(ours.conv, sign * theirs.conv.weight, theirs.conv.bias)
-    _fit(ours.conv, x, theirs.conv.run(OPS, z))
+    _fit(ours.conv, x, theirs.conv.run(OPS, z), sign * theirs.conv.weight)
 
 
 def _start_group(
@@ -62,25 +61,31 @@ def _start_group(
     for block, their_block in zip(group.blocks, theirs, strict=False):
         assert isinstance(block, ResidualBlock)
         assert block.attention is not None
-        _set(block.conv1, sign * their_block.conv1.weight, their_block.conv1.bias)
-        _fit(block.conv1, x, their_block.conv1.run(OPS, z))
+        _fit(block.conv1, x, their_block.conv1.run(OPS, z), sign * their_block.conv1.weight)
         z = their_block.run(OPS, z)
-        factor = sign * RESIDUAL_SHARE / ATTENTION
-        _set(block.conv2, factor * their_block.conv2.weight, factor * their_block.conv2.bias)
         hidden = OPS.relu(block.conv1.run(OPS, x))
-        _fit(block.conv2, hidden, (sign * torch.lerp(start, z, RESIDUAL_SHARE) - x) / ATTENTION)
+        update = (_centred(sign * torch.lerp(start, z, RESIDUAL_SHARE)) - x) / ATTENTION
+        _fit(block.conv2, hidden, update, sign * RESIDUAL_SHARE / ATTENTION * their_block.conv2.weight)
         _standardise(block.attention, block.conv2.run(OPS, hidden))
         x = block.run(OPS, x)
     assert group.conv is not None
     identity = GROUP_CONV * torch.eye(len(group.conv.bias))
-    _set(group.conv, F.pad(identity[..., None, None], (1, 1, 1, 1)), torch.zeros_like(group.conv.bias))
-    _fit(group.conv, x, -sign * z - x_start)
+    _fit(group.conv, x, _centred(-sign * z) - x_start, F.pad(identity[..., None, None], (1, 1, 1, 1)))
     return z, group.conv.run(OPS, x) + x_start
 
 
-def _fit(conv: ConvWeights, x: Tensor, target: Tensor) -> None:
-    """Change a 3x3 conv as little as makes conv(x) the target in the sense of least squares, borders not counted."""
+def _centred(features: Tensor) -> Tensor:
+    """Without the mean of each channel: a large one would turn small steps of weights into large ones of features."""
+    return features - OPS.spatial_mean(features).mean(dim=0)[:, None, None]
+
+
+def _fit(conv: ConvWeights, x: Tensor, target: Tensor, weight: Tensor) -> None:
+    """Let conv(x) be the target in the sense of least squares, borders not counted, by weights near `weight`."""
+    conv.weight.copy_(weight)
+    conv.bias.zero_()
     missing = (target - conv.run(OPS, x))[..., 1:-1, 1:-1].transpose(0, 1).flatten(1)
+    conv.bias.copy_(missing.mean(dim=1))
+    missing -= conv.bias[:, None]
     inputs = F.unfold(x, 3).transpose(0, 1).flatten(1)
     inputs = torch.cat([inputs, torch.ones_like(inputs[:1])])
     products, wanted = (inputs @ inputs.T).double(), (inputs @ missing.T).double()
@@ -99,8 +104,3 @@ def _standardise(attention: Attention, update: Tensor) -> None:
     if spread.all():  # not so for a single patch
         attention.squeeze.weight.div_(spread[None, :, None, None])
         attention.squeeze.bias.sub_(attention.squeeze.weight.flatten(1) @ means.mean(dim=0))
-
-
-def _set(conv: ConvWeights, weight: Tensor, bias: Tensor) -> None:
-    conv.weight.copy_(weight)
-    conv.bias.copy_(bias)
