@@ -113,7 +113,7 @@ def error_of_body(ours: Network, theirs: Network, lr: torch.Tensor, depth: int) 
 
 
 def test_an_rcan_of_as_many_groups_as_an_edsr_has_blocks_starts_as_it(edsr: tuple[Network, str]) -> None:
-    """With one block of the EDSR in each group only borders differ, and the other blocks change nothing, at any depth."""
+    """With one block of the EDSR in each group only borders differ, and other blocks change nothing, at any depth."""
     theirs, path = edsr
     started = Network(NetworkConfig("rcan", 2, 16, 3, 5, adaptive=True, depth_tile=4))
     start_from(started, path, patches)
