@@ -40,7 +40,7 @@ class Features:
 
     data: (N, H, W, C), in the engine's own form. image: the LR images, if the tail needs them. macs: multiply-
     accumulates executed by the body's convs, 0 before the body; `graph.body_macs` predicts the number. means: that the
-    body's attention used; None without attention and before the body.
+    body's attention used, as `Means` or as a tensor on the device; None without attention and before the body.
     """
 
     data: Any
@@ -49,7 +49,7 @@ class Features:
     width: int
     image: Any = None
     macs: int = 0
-    means: Means | None = None
+    means: Array | None = None
 
     @property
     def size(self) -> tuple[int, int, int]:

@@ -178,8 +178,7 @@ class TiledRun:
     def _means_of(self, engine: Engine, plan: Plan, tile: Tile) -> tuple[Means, int]:
         """Means of a tile alone, and the body's executed cost. Keeps no features."""
         z = self._body(engine, plan, tile)
-        assert z.means is not None
-        return z.means, z.macs
+        return to_numpy(z.means), z.macs
 
     def _cost(self, plan: Plan, tile: Tile) -> int:
         return tile_cost(self.network, tile, plan.depths_of(tile), head=not self.layout.is_whole).total

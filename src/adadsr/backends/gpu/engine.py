@@ -60,7 +60,7 @@ class TritonEngine(TensorEngine):
             used = torch.zeros(blocks, z0.batch, channels, device=self.device) if known is None else known
         z = self.triton_body.run(features, depths, plan, progress, used, means_given=known is not None)
         macs = body_macs(self.network.body, z0.height, z0.width, depth_map, z0.batch)  # while the device works
-        return replace(z0, data=z, macs=macs, means=None if used is None else used.cpu().numpy())
+        return replace(z0, data=z, macs=macs, means=used)
 
     def footprint(self, height: int, width: int, batch: int = 1) -> int:
         lists = lists_bytes(self.network.depth_tile, self.network.n_groups, height, width, batch)

@@ -86,8 +86,8 @@ class TensorEngine:
             None if part is None else torch.from_numpy(part).to(self.device) for part in (depth_map, means)
         )
         run = self._run_body(z0.data.to(self.dtype), depths, progress, known)
-        found = run.means.cpu().numpy() if self.network.body.attends else None
-        return Features(run.z, z0.batch, z0.height, z0.width, z0.image, run.macs, found)
+        used = run.means if self.network.body.attends else None
+        return Features(run.z, z0.batch, z0.height, z0.width, z0.image, run.macs, used)
 
     @torch.no_grad()  # not inference mode, because callers could not change its tensors
     def tail(self, z: Features, box: Box) -> Tensor:
