@@ -48,7 +48,7 @@ def _start_group(
 ) -> tuple[Tensor, Tensor]:
     """Start a group with some blocks of the EDSR. Returns the features of both after it.
 
-    z: the EDSR's features. x: ours, close to sign * z.
+    z: the EDSR's features. x: ours, close to sign * z without its mean.
     """
     start, x_start = z, x
     for block in group.blocks:

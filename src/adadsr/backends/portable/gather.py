@@ -46,9 +46,7 @@ def run_gather(
     channel attention, (blocks, N, C) float32; None for those of the image.
     """
     blocks = sum(len(group.blocks) for group in body.groups)
-    canvas = _Canvas(z0, body.depth_tile, lambda done: progress(done / blocks))
-    own = z0.new_zeros(blocks, len(z0), z0.shape[1], dtype=torch.float32)
-    canvas.means, canvas.means_given = own if means is None else means, means is not None
+    canvas = _Canvas(z0, body.depth_tile, blocks, means, lambda done: progress(done / blocks))
     for index, group in enumerate(body.groups):
         start = None if group.conv is None else canvas.image.clone()
         _run_group(canvas, group, None if depth_map is None else depth_map[:, index : index + 1])
@@ -88,14 +86,13 @@ def _run_group(canvas: "_Canvas", group: GroupWeights, depth_map: Tensor | None)
 class _Canvas:
     """The buffers of a run over a batch, the index arithmetic of their rows, and a count of multiply-accumulates.
 
-    means, means_given: of channel attention, and whether they were known before. block: index of the one that runs.
+    means: of channel attention, (blocks, N, C). block: index of the one that runs.
     """
 
-    means: Tensor
-    means_given: bool
-
-    def __init__(self, z0: Tensor, side: int, progress: Callable[[int], None]) -> None:
-        """progress: called with the number of blocks that are done."""
+    def __init__(
+        self, z0: Tensor, side: int, blocks: int, means: Tensor | None, progress: Callable[[int], None]
+    ) -> None:
+        """means: see `run_gather`. progress: called with the number of blocks that are done."""
         self.side, self.macs, self.blocks_done, self.progress = side, 0, 0, progress
         self.block, self.earlier_blocks = 0, 0
         self.batch, self.channels, self.height, self.width = z0.shape
@@ -104,6 +101,9 @@ class _Canvas:
         self.rows, self.columns = (count * side + 2 for count in self.grid)
         self.z, self.hidden = (z0.new_zeros(self.batch * self.rows * self.columns, self.channels) for _ in range(2))
         self.sum_type = torch.promote_types(z0.dtype, torch.float32)  # sums over an image leave the range of float16
+        self.means_given = means is not None
+        own = z0.new_zeros(blocks, self.batch, self.channels, dtype=self.sum_type)
+        self.means = own if means is None else means.to(self.sum_type)
         self.image = self._view(self.z, self.whole)
         self.image.copy_(z0)
         self.inside = z0.new_zeros(len(self.z), 1)
@@ -250,5 +250,5 @@ class _Canvas:
         self.macs += self.batch * attention.macs
         if not self.means_given:
             self.means[self.block] = total / (self.height * self.width)
-        scale: Tensor = attention.scale(OPS, self.means[self.block].to(self.sum_type))
+        scale: Tensor = attention.scale(OPS, self.means[self.block])
         return scale
