@@ -46,7 +46,7 @@ class Stage:
         see clean ones.
     augment: flip and rotate patches. False where HR is a network's output, which turns differently than the image.
     flat_share: fraction of the patches that are replaced by a single colour, which the network has to keep.
-    flat_weight: factor of the errors on patches of one colour, which are small and seen by everybody.
+    flat_weight: factor of the errors on patches of one colour without noise: small ones that everybody sees.
     """
 
     steps: int

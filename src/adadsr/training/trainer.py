@@ -161,7 +161,7 @@ class Trainer:
         distance, hr = LOSSES[stage.loss], crop_border(batch.hr)
         result = self.forward(seen, depths)
         exits = len(result.sr) // len(hr)
-        weights = _weights(hr, stage.flat_weight)
+        weights = _weights(seen, stage.flat_weight)
 
         def weighted(target: Tensor) -> Tensor:
             target = target.repeat(exits, 1, 1, 1)
@@ -187,9 +187,12 @@ class Trainer:
         return error_deviance(result.predicted_error[..., : errors.shape[-2], : errors.shape[-1]], errors)
 
 
-def _weights(hr: Tensor, flat: float) -> Tensor:
-    """Factor of the errors on each patch, (N, 1, 1, 1): `flat` on patches of one colour, 1 on the others."""
-    one_color = (hr == hr[..., :1, :1]).all(dim=3).all(dim=2).all(dim=1)
+def _weights(seen: Tensor, flat: float) -> Tensor:
+    """Factor of the errors on each patch, (N, 1, 1, 1): `flat` on patches of one colour, 1 on the others.
+
+    seen: the LR patches as the network gets them. One colour under noise is none: its weight would teach to smooth.
+    """
+    one_color = (seen == seen[..., :1, :1]).all(dim=3).all(dim=2).all(dim=1)
     return torch.where(one_color, flat, 1.0)[:, None, None, None]
 
 
