@@ -1,6 +1,7 @@
 """What `adadsr batch` shows: progress on a terminal, one line of summary, and failures."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,14 +17,32 @@ MOST_REASONS = 20
 """Failures that are named; the manifest has all."""
 
 
+LOG_SECONDS = 60.0
+"""Between two lines of progress where stderr is not a terminal."""
+
+
 @contextmanager
 def watch(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """A line on stderr that follows the run."""
+    """A line on stderr that follows the run; in a file or a log, a new line now and then."""
     if quiet:
         yield lambda progress: None
-        return
-    with Live(Text("listing inputs, starting Ray"), console=Console(file=sys.stderr), transient=True) as live:
-        yield lambda progress: live.update(Text(describe(progress)))
+    elif not sys.stderr.isatty():
+        yield _Log().show
+    else:
+        with Live(Text("listing inputs, starting Ray"), console=Console(file=sys.stderr), transient=True) as live:
+            yield lambda progress: live.update(Text(describe(progress)))
+
+
+class _Log:
+    """Lines for those who read them later."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + LOG_SECONDS
+
+    def show(self, progress: Progress) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + LOG_SECONDS
+            typer.echo(f"{time.strftime('%H:%M:%S')} {describe(progress)}", err=True)
 
 
 def describe(progress: Progress) -> str:

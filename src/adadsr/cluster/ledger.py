@@ -39,24 +39,34 @@ class Ledger:
     """The folder of a destination."""
 
     def __init__(self, destination: str) -> None:
-        self.place: Place = open_place(open_place(destination).join(FOLDER))
+        self._outputs: Place = open_place(destination)
+        self.place: Place = open_place(self._outputs.join(FOLDER))
 
     def check_options(self, wanted: dict[str, Any]) -> None:
-        """Keep the options of the first run; raise InputError with the difference if these are others."""
+        """Keep the options of the first run, which bind later ones as soon as an output is there.
+
+        Raises InputError with the difference if these are others. The caller holds the lease.
+        """
         content = self.place.read("options.json")
-        if content is None:
-            text = json.dumps(wanted, indent=2) + "\n"
-            if self.place.create("options.json", text.encode()):
-                return
-            content = self.place.read("options.json")
-        before = json.loads(content or b"{}")
+        before = wanted if content is None else json.loads(content)
         differs = [name for name in {**before, **wanted} if before.get(name) != wanted.get(name)]
-        if differs:
+        if differs and self._has_outputs():
             told = "; ".join(f"{name} was {before.get(name)}, is {wanted.get(name)}" for name in differs)
             raise InputError(
                 f"{self.place.address}: an earlier run had other options ({told}); pass the same, choose another "
                 "destination, or pass --overwrite to begin anew"
             )
+        if differs:
+            self.clear()
+        if differs or content is None:
+            self.place.replace("options.json", (json.dumps(wanted, indent=2) + "\n").encode())
+
+    def _has_outputs(self) -> bool:
+        """Whether earlier runs wrote any."""
+        if done_only(self.rows()).num_rows:
+            return True
+        planned = self.planned()
+        return any(file.name in planned for file in self._outputs.files())
 
     def decision(self) -> Decision | None:
         """What the first pass of a shared budget decided; None if it did not end."""

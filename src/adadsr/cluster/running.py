@@ -16,7 +16,6 @@ from adadsr.cluster.order import Collection, Order, Resources
 from adadsr.cluster.outcome import Outcome, Progress
 from adadsr.cluster.session import Pool, connected, pool_of
 from adadsr.cluster.sources import Entry
-from adadsr.errors import InputError
 from adadsr.networks import Model
 from adadsr.storage import LocalPlace, is_url, open_place
 from adadsr.upscaler import Execution, Target
@@ -185,16 +184,11 @@ def _sketched(order: Order, plan: _Plan, pool: Pool, sketches: Sketches) -> Iter
 
 
 def _decided(collection: Collection, book: Ledger, sketches: Sketches, pool: Pool, seconds: float) -> Decision:
-    """Decide what all images get. seconds: that passed already. What cannot be met binds no later run."""
-    try:
-        if collection.hours is None:
-            decision = sketches.for_target(collection.options.target)
-        else:
-            decision = sketches.for_hours(collection.hours - seconds / 3600, pool.most)
-    except InputError:
-        if not book.rows().num_rows:
-            book.clear()
-        raise
+    """Decide what all images get. seconds: that passed already."""
+    if collection.hours is None:
+        decision = sketches.for_target(collection.options.target)
+    else:
+        decision = sketches.for_hours(collection.hours - seconds / 3600, pool.most)
     book.decide(decision)
     return decision
 
