@@ -18,7 +18,8 @@ from adadsr.cluster.session import connected
 from adadsr.cluster.worker import Worker
 from adadsr.errors import InputError, StorageError
 from adadsr.storage import objects, open_place
-from batch_samples import tiny_chain
+from adadsr.upscaler import Chain, Execution, Upscaler
+from batch_samples import tiny_model
 from cluster_samples import BAD, order_for, outputs, upload, write_pictures
 from s3_samples import ACCESS, Faults, serving
 
@@ -31,9 +32,10 @@ def table_of(source: str, destination: str):
     return unit_tables(found.entries, names, [list(range(len(names)))])[0]
 
 
-def reference(source: Path, target: Path) -> dict[str, bytes]:
+def reference(source: Path, target: Path, execution: Execution | None = None) -> dict[str, bytes]:
     """What one process makes of a folder."""
-    chain, options = tiny_chain(), batch.Options(clamp_budget=True)
+    chain = Chain.of(Upscaler(tiny_model(), execution, name="tiny"))
+    options = batch.Options(clamp_budget=True)
     measured, _ = batch.measure(batch.find_jobs([str(source)], str(target)).to_run, chain.size, options)
     batch.run(chain, measured, options)
     return outputs(target)
