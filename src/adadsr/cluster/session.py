@@ -60,7 +60,10 @@ def _refusal(address: str | None, error: Exception) -> str:
     cause = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
     if address is None:
         return f"Ray did not start on this machine ({cause}); it may be overloaded, try again"
-    return f"no Ray cluster at {address} ({cause}); start one with ray start --head, or leave out --address"
+    return (
+        f"no Ray cluster at {address} ({cause}); start one with ray start --head, set RAY_AUTH_MODE=token if it asks "
+        "for a token, or leave out --address"
+    )
 
 
 def _start(address: str | None) -> None:
