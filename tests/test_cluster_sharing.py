@@ -135,7 +135,7 @@ def test_what_cannot_be_met_says_what_can():
     sketches = sketched(row_of(1))
     with pytest.raises(BudgetError, match=r"budget=0.2 is too small: .* on this collection; use at least 0\.3"):
         sketches.for_target(Target(budget=0.2))
-    with pytest.raises(InputError, match="are too few for 2 workers: without any block it takes"):
+    with pytest.raises(InputError, match="are too few for 2 workers: with the 0 s of start"):
         sketches.for_hours(1e-6, 2)
     with pytest.raises(InputError, match="no image of the collection can be read"):
         Sketches().for_target(Target(budget=0.5))
@@ -148,6 +148,7 @@ def test_hours_buy_what_the_measured_speed_gives():
     seconds = 0.6 * row["dense_macs"] / 1e9  # at 1e9 a second
     decision = sketches.for_hours(seconds / 3600 / 0.9 / 4, 4)
     assert decision.budget == pytest.approx(0.6, abs=1e-3)
+    assert sketches.for_hours((seconds / 0.9 / 4 + 50) / 3600, 4, 50.0) == decision
 
 
 def test_a_sketch_tells_what_a_plan_will_cost_and_lose(chain):

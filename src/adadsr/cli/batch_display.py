@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from adadsr.cli.display import duration
+from adadsr.cli.display import LEAST_SHOWN_LOSS, duration
 from adadsr.cluster import Outcome, Progress
 
 MOST_REASONS = 20
@@ -55,7 +55,7 @@ def describe(progress: Progress) -> str:
     if progress.dense_gmacs:
         parts.append(f"{progress.executed_gmacs / progress.dense_gmacs:.1%} of the full cost")
     if progress.predicted_loss:
-        parts.append(f"{progress.predicted_loss:.2g} dB predicted loss")
+        parts.append(f"{_loss(progress.predicted_loss)} predicted loss")
     if progress.failed:
         parts.append(f"{progress.failed} failed")
     if progress.seconds_left is not None:
@@ -90,9 +90,13 @@ def summary(outcome: Outcome) -> str:
     if outcome.share is not None:
         text += f", at {outcome.share:.1%} of the full network's cost"
     if outcome.decision is not None:
-        text += f", predicted loss of all together {outcome.decision.predicted_loss:.2g} dB"
+        text += f", predicted loss of all together {_loss(outcome.decision.predicted_loss)}"
         if outcome.decision.equal_loss is not None:
-            text += f" ({outcome.decision.equal_loss:.2g} dB with this budget for each)"
+            text += f" ({_loss(outcome.decision.equal_loss)} with this budget for each)"
     if outcome.skipped:
         text += f"; {len(outcome.skipped)} skipped, their outputs exist (--overwrite replaces them)"
     return text + (f"; {outcome.failed} failed" if outcome.failed else "")
+
+
+def _loss(predicted: float) -> str:
+    return f"{predicted:.2g} dB" if predicted >= LEAST_SHOWN_LOSS else f"below {LEAST_SHOWN_LOSS:g} dB"

@@ -88,18 +88,21 @@ class Sketches:
         assert target.budget is not None
         return self._for_macs(target.budget * sums.dense, target.budget)
 
-    def for_hours(self, hours: float, workers: int) -> Decision:
-        """What fits into a time on so many workers. Raises InputError if not even the least does."""
+    def for_hours(self, hours: float, workers: int, spent: float = 0.0) -> Decision:
+        """What fits into a time on this number of workers. Raises InputError if not even the least does.
+
+        spent: seconds of it that nothing is upscaled in: start, first pass, and start of the actors.
+        """
         sums = self._settle()
         if not self._speeds:
             raise InputError("hours: no worker could measure its speed; pass --budget")
         speed = float(np.mean(self._speeds))
-        seconds = max(0.0, hours) * 3600 * workers * USED
+        seconds = max(0.0, hours * 3600 - spent) * workers * USED
         if sums.macs[-1] > seconds * speed:
-            needed = sums.macs[-1] / speed / workers / USED / 3600
+            needed = spent + sums.macs[-1] / speed / workers / USED
             raise InputError(
-                f"hours={hours:.3g} are too few for {workers} workers: without any block it takes {needed:.3g}; allow "
-                "more, or add workers"
+                f"hours={hours:.3g} are too few for {workers} workers: with the {spent:.0f} s of start and first pass, "
+                f"a run without any block takes {needed / 3600:.3g}; allow more, or add workers"
             )
         return self._for_macs(seconds * speed, None)
 

@@ -60,10 +60,13 @@ def run(
                 try:
                     sketches = Sketches(reference_of(order.options.target))
                     if collection.is_shared and decision is None:
+                        to_start = 0.0
                         for state in _sketched(order, plan, pool, sketches):
                             held.check()
                             progress(state)
-                        decision = _decided(collection, book, sketches, pool, time.perf_counter() - start)
+                            to_start = to_start or time.monotonic() - state.started
+                        spent = time.perf_counter() - start + to_start  # the actors of the run start as long
+                        decision = _decided(collection, book, sketches, pool, spent)
                     for state in _units_done(order, plan, pool, sketches, _least_gains(book, plan, decision)):
                         held.check()
                         progress(state)
@@ -191,11 +194,11 @@ def _sketched(order: Order, plan: _Plan, pool: Pool, sketches: Sketches) -> Iter
 
 
 def _decided(collection: Collection, book: Ledger, sketches: Sketches, pool: Pool, seconds: float) -> Decision:
-    """Decide what all images get. seconds: that passed already."""
+    """Decide what all images get. seconds: that the run itself does not have."""
     if collection.hours is None:
         decision = sketches.for_target(collection.options.target)
     else:
-        decision = sketches.for_hours(collection.hours - seconds / 3600, pool.most)
+        decision = sketches.for_hours(collection.hours, pool.most, seconds)
     book.decide(decision, sketches.least_gains(decision))
     return decision
 
