@@ -52,7 +52,7 @@ class Sketches:
         self._reference = reference
         self._names: dict[str, int] = {}
         self._curves: list[npt.NDArray[np.float32]] = []
-        self._facts: list[tuple[float, ...]] = []
+        self._facts: list[npt.NDArray[np.float64]] = []
         self._speeds: list[float] = []
         self._settled: _Settled | None = None
 
@@ -61,18 +61,19 @@ class Sketches:
 
     def add(self, rows: pa.Table) -> None:
         """Count the sketches of a unit."""
+        if not rows.num_rows:
+            return
         self._settled = None
-        for row in rows.to_pylist():
-            self._names[row["name"]] = len(self._names)
-            self._curves.append(np.array([row["macs"], row["lost"]], np.float32))
-            self._facts.append(tuple(row[name] for name in _Settled.FACTS))
-            if row["macs_per_second"]:
-                self._speeds.append(row["macs_per_second"])
+        self._names |= {name: len(self._names) + at for at, name in enumerate(rows["name"].to_pylist())}
+        curves = [rows[name].to_pylist() for name in ("macs", "lost")]
+        self._curves.append(np.array(curves, np.float32).transpose(1, 0, 2))
+        self._facts.append(np.array([rows[name].to_pylist() for name in _Settled.FACTS], np.float64).T)
+        self._speeds += [speed for speed in rows["macs_per_second"].to_pylist() if speed]
 
     def macs(self, name: str, least_gain: float) -> float | None:
         """Expected cost of an image; None if there is no sketch of it. least_gain: its own."""
         index = self._names.get(name)
-        return None if index is None else _value_at(self._curves[index][0], least_gain)
+        return None if index is None else _value_at(self._settle().curves[index, 0], least_gain)
 
     def least_gains(self, decision: Decision) -> dict[str, float]:
         """What a decision means for each image."""
@@ -110,7 +111,8 @@ class Sketches:
         if not self._names:
             raise InputError("no image of the collection can be read; see the manifest")
         if self._settled is None:
-            self._settled = _Settled(self._curves, self._facts, self._reference)
+            self._curves, self._facts = [np.concatenate(self._curves)], [np.concatenate(self._facts)]
+            self._settled = _Settled(self._curves[0], self._facts[0], self._reference)
         return self._settled
 
     def _for_macs(self, most: float, budget: float | None) -> Decision:
@@ -137,6 +139,7 @@ class _Settled:
     """Sums over the sketches of all images, whose gains were multiplied with their factors.
 
     Attributes:
+        curves: macs and lost of each image at each of `GRID`, (N, 2, 41).
         factors: (N,).
         macs, lost: At each of `GRID`.
         full, dense: Predicted error and cost at full depth.
@@ -144,15 +147,15 @@ class _Settled:
 
     FACTS = "full_error", "dense_macs", "pixels", "texture", "parts", "change"
 
-    def __init__(self, curves: list[npt.NDArray[np.float32]], facts: list[tuple[float, ...]], reference: float) -> None:
-        full, self._dense, pixels, texture, parts, change = np.array(facts, np.float64).T
-        self._curves = curves
+    def __init__(self, curves: npt.NDArray[np.float32], facts: npt.NDArray[np.float64], reference: float) -> None:
+        full, self._dense, pixels, texture, parts, change = facts.T
+        self.curves = curves
         predicted = self._lost_at(reference) / pixels
         self.factors = Measured(texture, parts, change, predicted, pixels).factors()
         self.full, self.dense = float(full.sum()), float(self._dense.sum())
         self.macs, self.lost = np.zeros(len(GRID)), np.zeros(len(GRID))
         for start in range(0, len(curves), _CHUNK):
-            macs, lost = np.array(curves[start : start + _CHUNK]).transpose(1, 0, 2)
+            macs, lost = curves[start : start + _CHUNK].transpose(1, 0, 2)
             factors = self.factors[start : start + _CHUNK]
             self.macs += _shifted(macs, factors).sum(0)
             self.lost += (_shifted(lost, factors) * factors[:, None]).sum(0)
@@ -167,8 +170,14 @@ class _Settled:
 
     def _lost_at(self, budget: float) -> npt.NDArray[np.float64]:
         """Predicted error that each image loses at a budget, (N,)."""
-        each = zip(self._curves, budget * self._dense, strict=True)
-        return np.array([_value_at(lost, _gain_at(macs, max(most, macs[-1]))) for (macs, lost), most in each])
+        macs, lost = self.curves[:, 0], self.curves[:, 1]
+        most = np.maximum(budget * self._dense, macs[:, -1])[:, None]
+        at = np.argmax(macs <= most, axis=1)[:, None].clip(1)
+        (fewer, more), (worse, better) = (
+            [np.take_along_axis(each, index, 1).astype(np.float64) for index in (at, at - 1)] for each in (macs, lost)
+        )
+        part = ((more - most) / np.maximum(more - fewer, 1)).clip(0, 1)
+        return np.asarray((better + (worse - better) * part)[:, 0])
 
 
 def _shifted(curves: npt.NDArray[np.float32], factors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
