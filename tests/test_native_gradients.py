@@ -15,7 +15,8 @@ from adadsr.graph import BodyWeights, ConvWeights, GroupWeights, ResidualBlock
 from adadsr.tensor_ops import OPS
 from native_samples import CHANNELS, ISAS, ROUNDINGS, _native, canvas_of, images_of, random_conv
 
-from adadsr.backends.native.gradients import BodyPass, Conv, ConvPass, Convs  # isort: skip
+from adadsr.backends.native.body_gradients import BodyPass  # isort: skip
+from adadsr.backends.native.gradients import Conv, ConvPass, Convs  # isort: skip
 
 FACTOR = 20
 """How many times torch's float32 error errors may be: twice the usual ratio of Winograd's algorithm."""
@@ -119,7 +120,7 @@ class Sample(NamedTuple):
         depths = None if self.depth_map is None else self.depth_map[:, 0].numpy()
         weights = [arrays_of(conv) for conv in self.convs]
         forward = BodyPass(convs, weights, self.z0.permute(0, 2, 3, 1).numpy(), depths, self.body.depth_tile)
-        by_z0, by_depth, by_weights = forward.backward(self.gradient.permute(0, 2, 3, 1).numpy())
+        by_z0, by_depth, by_weights, _ = forward.backward(self.gradient.permute(0, 2, 3, 1).numpy())
         found = [tensor_of(forward.features), tensor_of(by_z0)]
         found += [] if by_depth is None else [torch.from_numpy(by_depth)[:, None]]
         parts = [part for conv in by_weights for part in (tensor_of(conv.weight), torch.from_numpy(conv.bias))]

@@ -3,13 +3,16 @@
 import json
 import runpy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from adadsr import checkpoints
+from adadsr import Upscaler, checkpoints
 from adadsr.checkpoints import sources
 from adadsr.datasets import load_pairs
+from adadsr.errors import InputError
 from adadsr.training import validate
 from training_samples import RECIPE, build, write_photos
 
@@ -115,3 +118,26 @@ def test_a_summary_that_does_not_fit_is_refused(
     with pytest.raises(SystemExit):
         bundle("--summary", "x" * 35)
     assert "has 35 characters; use 1 to 34" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_balanced_network_is_the_same_function(scale: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build("edsr-baseline", scale).model()
+    small = {name: value / 50 if name.startswith("head.") else value for name, value in model.tensors.items()}
+    checkpoints.save(replace(model, tensors=small), tmp_path / "in.safetensors")
+    monkeypatch.setattr("sys.argv", ["balance.py", *(str(tmp_path / f"{name}.safetensors") for name in ("in", "out"))])
+    runpy.run_path(str(ABLATE.parent / "balance.py"), run_name="__main__")
+    images = np.random.default_rng(0).integers(0, 256, (1, 24, 24, 3), dtype=np.uint8)
+    before, after = (
+        Upscaler.from_pretrained(str(tmp_path / f"{name}.safetensors"))(images[0]).image.astype(int)
+        for name in ("in", "out")
+    )
+    assert np.abs(before - after).max() <= 1
+    balanced = checkpoints.load_model(str(tmp_path / "out.safetensors"))
+    assert np.abs(balanced.tensors["head.conv.weight"]).mean() == pytest.approx(0.08)
+
+
+def test_only_dense_edsr_is_balanced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["balance.py", "adaedsr-baseline-x2", str(tmp_path / "out.safetensors")])
+    with pytest.raises(InputError, match="adaedsr is no dense EDSR"):
+        runpy.run_path(str(ABLATE.parent / "balance.py"), run_name="__main__")

@@ -62,8 +62,8 @@ class Spy:
         self._saw("scores", adapter=self.network.adapter.macs(z0.height, z0.width))
         return self._engine.scores(z0, desired_depth)
 
-    def body(self, z0, depth_map=None, progress=lambda share: None, revise=None):
-        z = self._engine.body(z0, depth_map, progress, revise)
+    def body(self, z0, depth_map=None, progress=lambda share: None, revise=None, means=None):
+        z = self._engine.body(z0, depth_map, progress, revise, means)
         self.depth_maps.append(depth_map)
         self._saw("body", body=z.macs)
         return z

@@ -164,7 +164,7 @@ std::size_t attention_floats(int batch, int channels, int positions) {
 
 void attend(
     const Attention& attention, Canvas& out, const Canvas& update, const Positions& tiles,
-    const Positions& pixels, Scratch& scratch, int threads) {
+    const Positions& pixels, Scratch& scratch, int threads, const Means* known) {
     tiles.check_below(out.tiles());
     pixels.check_below(out.pixels());
     if (!out.same_size(update) || out.channels() != update.channels() ||
@@ -182,7 +182,17 @@ void attend(
     float* means =
         scratch.reserve(attention_floats(out.geometry().batch, out.channels(), lists.size()), 1);
     float *between = means + floats, *scale = between + floats, *partial = scale + floats;
-    mean_channels(update, lists, partial, means, threads);
+    if (!known || !known->given) mean_channels(update, lists, partial, means, threads);
+    for (int image = 0; known && image < out.geometry().batch; ++image) {
+        float* row = known->values + static_cast<std::ptrdiff_t>(image) * out.channels();
+        float* padded = means + static_cast<std::ptrdiff_t>(image) * out.pitch();
+        if (!known->given) {
+            std::copy_n(padded, out.channels(), row);
+            continue;
+        }
+        std::copy_n(row, out.channels(), padded);
+        std::fill(padded + out.channels(), padded + out.pitch(), 0.0f);
+    }
     for (std::size_t first = 0; first < floats; first += out.pitch()) {
         attention.weights(means + first, between + first, scale + first);
     }

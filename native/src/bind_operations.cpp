@@ -99,11 +99,24 @@ void bind_attention(nb::module_& module) {
     module.def(
         "attend",
         [](const Attention& attention, Canvas& out, const Canvas& update, const Positions& tiles,
-           const Positions& pixels, Scratch& scratch, int threads) {
-            attend(attention, out, update, tiles, pixels, scratch, at_least_one(threads));
+           const Positions& pixels, Scratch& scratch, int threads,
+           const std::optional<nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>>&
+               means,
+           bool given) {
+            const nb::gil_scoped_release unlocked;
+            const Means known{means ? means->data() : nullptr, given};
+            if (means && (means->shape(0) != static_cast<std::size_t>(out.geometry().batch) ||
+                          means->shape(1) != static_cast<std::size_t>(out.channels()))) {
+                refuse(
+                    "means of ", means->shape(0), "x", means->shape(1), ", not ",
+                    out.geometry().batch, "x", out.channels());
+            }
+            attend(
+                attention, out, update, tiles, pixels, scratch, at_least_one(threads),
+                means ? &known : nullptr);
         },
         "attention"_a, "out"_a, "update"_a, "tiles"_a, "pixels"_a, "scratch"_a, "threads"_a,
-        Unlocked());
+        nb::kw_only(), "means"_a = nb::none(), "given"_a = false);
 }
 
 void bind_ends(nb::module_& module) {

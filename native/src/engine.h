@@ -120,11 +120,18 @@ void shuffle_pixels(
 // Floats of scratch that `attend` needs for this number of positions.
 std::size_t attention_floats(int batch, int channels, int positions);
 
+// Means over images, (batch, channels). given: they are read; otherwise those of the canvas are
+// written.
+struct Means {
+    float* values;
+    bool given;
+};
+
 // out += attention(update) at tiles and pixels; the means over an image count all else as zero.
 // Also raises std::invalid_argument if a pixel lies in one of the tiles: it would be added twice,
-// by two threads at the same time.
+// by two threads at the same time. means: null for neither.
 void attend(
     const Attention& attention, Canvas& out, const Canvas& update, const Positions& tiles,
-    const Positions& pixels, Scratch& scratch, int threads);
+    const Positions& pixels, Scratch& scratch, int threads, const Means* means = nullptr);
 
 }  // namespace adadsr

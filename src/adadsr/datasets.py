@@ -223,13 +223,14 @@ class PatchSampler:
     def with_flat(self, batch: Pair, share: float, size: int, part: slice = slice(None)) -> Pair:
         """Patches of which about a share is of one colour each, in lr, hr and target alike.
 
-        Half of the samples of these colours are 0 or 255, where photos are clipped. share: 0 draws no random numbers.
-        size and part: those that `batch` was given.
+        Every colour is equally likely in half of them; in the others half of the samples are 0 or 255, where photos are
+        clipped. share: 0 draws no random numbers. size and part: those that `batch` was given.
         """
         if not share:
             return batch
         chance, extreme, sample = torch.rand(3, size, 3, 1, 1, generator=self.generator)[:, part].unbind()
-        color = torch.where(extreme < 0.5, (extreme < 0.25) * 255.0, (sample * 256).floor())
+        clipped = (extreme < 0.5) & (chance[:, :1] > share / 2)
+        color = torch.where(clipped, (extreme < 0.25) * 255.0, (sample * 256).floor())
         color, flat = color.to(batch.lr.device), (chance[:, :1] < share).to(batch.lr.device)
 
         def mixed(patches: Tensor) -> Tensor:

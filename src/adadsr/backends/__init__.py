@@ -13,7 +13,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from adadsr.backends.engine import DepthMap, Engine, Features, Progress, Revise, as_squares, band_rows, to_numpy
+from adadsr.backends.engine import (
+    DepthMap,
+    Engine,
+    Features,
+    Means,
+    Progress,
+    Revise,
+    as_squares,
+    band_rows,
+    no_progress,
+    to_numpy,
+)
 from adadsr.errors import BackendError, InputError, MissingDependencyError
 from adadsr.graph import NetworkWeights
 from adadsr.machine import default_threads, processor_name
@@ -25,6 +36,7 @@ __all__ = [
     "DepthMap",
     "Engine",
     "Features",
+    "Means",
     "Progress",
     "Revise",
     "as_squares",
@@ -32,6 +44,7 @@ __all__ = [
     "band_rows",
     "check_device",
     "device_name",
+    "no_progress",
     "prepare",
     "to_numpy",
     "with_threads",

@@ -14,6 +14,8 @@ from adadsr.graph import Array, NetworkWeights
 Progress: TypeAlias = Callable[[float], None]
 """Called with the fraction of the work that is done, in [0, 1]."""
 DepthMap: TypeAlias = npt.NDArray[np.float32]
+Means: TypeAlias = npt.NDArray[np.float32]
+"""Mean of each channel over an image, with which channel attention weights it: (blocks of all groups, N, C)."""
 Revise: TypeAlias = Callable[[Sequence[int]], DepthMap | None]
 """Asked for another depth map, (G, h, w), while a body runs; None keeps the present one. Receives in how many rows of
 tiles each block has begun. The new map keeps these blocks, and adds none to tiles that have dropped out before."""
@@ -37,7 +39,8 @@ class Features:
     """Features of a batch of images, opaque to callers: only the engine that made them reads them.
 
     data: (N, H, W, C), in the engine's own form. image: the LR images, if the tail needs them. macs: multiply-
-    accumulates executed by the body's convs, 0 before the body; `graph.body_macs` predicts the number.
+    accumulates executed by the body's convs, 0 before the body; `graph.body_macs` predicts the number. means: that the
+    body's attention used, as `Means` or as a tensor on the device; None without attention and before the body.
     """
 
     data: Any
@@ -46,6 +49,7 @@ class Features:
     width: int
     image: Any = None
     macs: int = 0
+    means: Array | None = None
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -86,10 +90,12 @@ class Engine(Protocol):
         depth_map: DepthMap | None = None,
         progress: Progress = no_progress,
         revise: Revise | None = None,
+        means: Means | None = None,
     ) -> Features:
         """The body. depth_map: (N, G, ceil(H/t), ceil(W/t)) in blocks, None for full depth. z0 is not changed.
 
-        revise: asked for another map of one image during the run. Engines need not ask.
+        revise: asked for another map of one image during the run. Engines need not ask. means: for channel attention,
+        of the image that z0 is a part of; None for those of z0. Blocks that run nowhere have 0.
         """
 
     def tail(self, z: Features, box: Box) -> Array:
@@ -147,3 +153,12 @@ def check_depth_map(network: NetworkWeights, z0: Features, depth_map: DepthMap |
         )
     if not np.isfinite(depth_map).all():
         raise InputError("depth_map contains NaN or infinity; depths must be finite, in blocks")
+
+
+def check_means(network: NetworkWeights, z0: Features, means: Means | None) -> None:
+    """Raise InputError if means for channel attention do not fit the features."""
+    if means is None:
+        return
+    expected = (len(network.body.blocks), z0.batch, network.channels)
+    if means.shape != expected or means.dtype != np.float32 or not means.flags.c_contiguous:
+        raise InputError(f"means have shape {means.shape} and type {means.dtype}; pass contiguous float32, {expected}")

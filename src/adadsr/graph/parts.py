@@ -140,9 +140,14 @@ class BodyWeights(NamedTuple):
         return tuple(block for group in self.groups for block in group.blocks)
 
     @property
+    def attends(self) -> bool:
+        """Whether blocks depend on means over the whole image."""
+        return any(block.image_macs for block in self.blocks)
+
+    @property
     def is_local(self) -> bool:
         """Whether every pixel depends only on its surroundings: one group, no attention over the whole image."""
-        return len(self.groups) == 1 and not any(block.image_macs for block in self.blocks)
+        return len(self.groups) == 1 and not self.attends
 
     @property
     def closing_reach(self) -> int:

@@ -1,6 +1,6 @@
 """What runs the 3x3 convs of training: torch, or the native engine's Winograd kernels on the CPU."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,11 +8,12 @@ from torch.autograd.function import once_differentiable
 
 from adadsr.backends import native
 from adadsr.errors import BackendError
-from adadsr.graph import BodyWeights, ResidualBlock
+from adadsr.graph import Block, BodyWeights, ConvWeights, ResidualBlock
 from adadsr.tensor_ops import OPS, TensorOps
 from adadsr.training.recipe import Recipe
 
 if TYPE_CHECKING:
+    from adadsr.backends.native.attention_gradients import Attention
     from adadsr.backends.native.gradients import Conv, Convs
 
 CONVS = ("auto", "native", "torch")
@@ -54,8 +55,8 @@ class TorchConvs:
 class NativeConvs(TorchConvs):
     """How the native engine runs them, in float32 on the CPU, with as many threads as torch.
 
-    Plain residual bodies run as one operation; other 3x3 convs run one by one. Passes share memory, so they run one
-    after the other.
+    Groups of residual blocks run as one operation each; other 3x3 convs run one by one. Passes share memory, so they
+    run one after the other.
     """
 
     def __init__(self) -> None:
@@ -68,29 +69,62 @@ class NativeConvs(TorchConvs):
 
     def run_body(self, body: BodyWeights, z0: Tensor, depth_map: Tensor | None = None) -> Tensor:
         """See `BodyWeights.run`."""
-        parameters = _plain_parameters(body)
-        if parameters is None:
+        runs = _runs_of(body)
+        if runs is None:
             return super().run_body(body, z0, depth_map)
-        features: Tensor = _Body.apply(self.convs, body.depth_tile, None, z0, depth_map, *parameters)  # type: ignore[no-untyped-call]
-        return features
+        z = z0
+        for index, run in enumerate(runs):
+            z = self._run(run, body.depth_tile, z, None if depth_map is None else depth_map[:, index : index + 1])
+        return z if body.conv is None or _is_one_run(body) else body.conv.run(self.ops, z) + z0
 
     def run_exits(self, body: BodyWeights, z0: Tensor, exits: tuple[int, ...]) -> Tensor:
-        """See `TorchConvs.run_exits`. Plain residual bodies run their blocks once for all."""
-        parameters = _plain_parameters(body.shallow(max(exits)))
-        if parameters is None:
+        """See `TorchConvs.run_exits`. Residual bodies of one group run their blocks once for all."""
+        runs = _runs_of(body.shallow(max(exits)))
+        if runs is None or not _is_one_run(body):
             return super().run_exits(body, z0, exits)
-        features: Tensor = _Body.apply(self.convs, body.depth_tile, exits, z0, None, *parameters)  # type: ignore[no-untyped-call]
+        return self._run(runs[0], body.depth_tile, z0, None, exits)
+
+    def _run(
+        self, run: "_Run", depth_tile: int, z: Tensor, depth_map: Tensor | None, exits: tuple[int, ...] | None = None
+    ) -> Tensor:
+        features: Tensor = _Body.apply(self.convs, depth_tile, exits, z, depth_map, run.n_convs, *run.parameters)  # type: ignore[no-untyped-call]
         return features
 
 
-def _plain_parameters(body: BodyWeights) -> list[Tensor] | None:
-    """Parameters of all convs in order, of residual blocks and a closing conv; None for other bodies."""
-    blocks = body.groups[0].blocks
-    plain = [block for block in blocks if isinstance(block, ResidualBlock) and block.attention is None]
-    if len(body.groups) > 1 or body.groups[0].conv is not None or body.conv is None or len(plain) < len(blocks):
-        return None
-    convs = [conv for block in plain for conv in (block.conv1, block.conv2)]
-    return [parameter for conv in (*convs, body.conv) for parameter in conv]
+class _Run(NamedTuple):
+    """Residual blocks and the conv that closes them. parameters: of the convs in order, then of the attention."""
+
+    parameters: list[Tensor]
+    n_convs: int
+
+    @classmethod
+    def of(cls, blocks: tuple[Block, ...], closing: ConvWeights | None) -> "_Run | None":
+        """None if the native engine cannot run them as one."""
+        residual = [block for block in blocks if isinstance(block, ResidualBlock)]
+        attentions = [block.attention for block in residual if block.attention is not None]
+        if closing is None or len(residual) < len(blocks) or len(attentions) not in (0, len(blocks)):
+            return None
+        convs = [conv for block in residual for conv in (block.conv1, block.conv2)] + [closing]
+        attending = [part for attention in attentions for conv in attention for part in conv]
+        return cls([part for conv in convs for part in conv] + attending, len(convs))
+
+
+def _is_one_run(body: BodyWeights) -> bool:
+    """Whether the last conv of a body closes its only group."""
+    return len(body.groups) == 1 and body.groups[0].conv is None
+
+
+def _runs_of(body: BodyWeights) -> list[_Run] | None:
+    """What the engine runs one after the other: the groups, each with its closing conv, or the whole body of one group.
+
+    None for other bodies.
+    """
+    if _is_one_run(body):
+        runs = [_Run.of(body.blocks, body.conv)]
+    else:
+        runs = [_Run.of(group.blocks, group.conv) for group in body.groups]
+    known = [run for run in runs if run is not None]
+    return known if len(known) == len(runs) else None
 
 
 def choose_convs(name: str, recipe: Recipe, device: torch.device) -> TorchConvs:
@@ -154,23 +188,29 @@ class _Body(torch.autograd.Function):
         exits: tuple[int, ...] | None,
         z0: Tensor,
         depth_map: Tensor | None,
+        n_convs: int,
         *parameters: Tensor,
     ) -> Tensor:
-        from adadsr.backends.native.gradients import BodyPass
+        from adadsr.backends.native.body_gradients import BodyPass
 
-        weights = [_conv(*pair) for pair in zip(parameters[::2], parameters[1::2], strict=True)]
+        of_convs, of_attention = parameters[: 2 * n_convs], parameters[2 * n_convs :]
+        weights = [_conv(*pair) for pair in zip(of_convs[::2], of_convs[1::2], strict=True)]
+        attentions = [_attention(*of_attention[first : first + 4]) for first in range(0, len(of_attention), 4)]
         depths = None if depth_map is None else depth_map.detach()[:, 0].numpy()
-        body_pass = BodyPass(convs, weights, _images(z0), depths, depth_tile, exits)
+        body_pass = BodyPass(convs, weights, _images(z0), depths, depth_tile, exits, attentions)
         _keep(ctx, body_pass, *parameters)
         return _features(body_pass.features)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        by_z0, by_depth, by_weights = _kept(ctx).backward(_images(gradient))
-        by_map = None if by_depth is None else torch.from_numpy(by_depth)[:, None]
-        by_parameters = [part for by_conv in by_weights for part in _parameters(by_conv)]
-        return None, None, None, _features(by_z0), by_map, *by_parameters
+        found = _kept(ctx).backward(_images(gradient), to_depths=ctx.needs_input_grad[4])
+        by_map = None if found.depth_map is None else torch.from_numpy(found.depth_map)[:, None]
+        by_parameters = [part for by_conv in found.weights for part in _parameters(by_conv)]
+        for by_attention in found.attentions:
+            squeeze, squeeze_bias, excite, excite_bias = map(torch.from_numpy, by_attention)
+            by_parameters += [squeeze[..., None, None], squeeze_bias, excite[..., None, None], excite_bias]
+        return None, None, None, _features(found.z0), by_map, None, *by_parameters
 
 
 def _keep(ctx: Any, forward_pass: Any, *parameters: Tensor) -> None:
@@ -193,6 +233,14 @@ def _conv(weight: Tensor, bias: Tensor) -> "Conv":
     from adadsr.backends.native.gradients import Conv
 
     return Conv(weight.detach().permute(0, 2, 3, 1).contiguous().numpy(), bias.detach().contiguous().numpy())
+
+
+def _attention(squeeze: Tensor, squeeze_bias: Tensor, excite: Tensor, excite_bias: Tensor) -> "Attention":
+    """Parameters of channel attention as arrays."""
+    from adadsr.backends.native.attention_gradients import Attention
+
+    squeeze, excite = squeeze.detach()[..., 0, 0], excite.detach()[..., 0, 0]
+    return Attention(squeeze.numpy(), squeeze_bias.detach().numpy(), excite.numpy(), excite_bias.detach().numpy())
 
 
 def _parameters(conv: "Conv") -> tuple[Tensor, Tensor]:

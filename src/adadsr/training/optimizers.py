@@ -33,7 +33,7 @@ class Optimizers:
     """All parameters of a network, each in one optimizer."""
 
     def __init__(self, network: Network, device: torch.device, *, muon: bool) -> None:
-        """muon: orthogonalise the momentum of the blocks' 3x3 convs (Muon, "Muon is Scalable for LLM Training",
+        """muon: orthogonalise the momentum of the groups' 3x3 convs (Muon, "Muon is Scalable for LLM Training",
         arXiv:2502.16982), each as a matrix of out x 9*in, scaled so that Adam's learning rates fit.
         """
         weights = _block_convs(network) if muon else []
@@ -89,9 +89,9 @@ class Optimizers:
 
 
 def _block_convs(network: Network) -> list[Tensor]:
-    """Weights of the convs of the blocks, in order, except the 1x1 convs of attention."""
+    """Weights of the convs of the blocks and groups, in order, except the 1x1 convs of attention."""
     found: list[Tensor] = []
-    map_arrays(network.weights().body.blocks, found.append)
+    map_arrays(network.weights().body.groups, found.append)
     return [weight for weight in found if weight.ndim == 4 and weight.shape[-1] > 1]
 
 

@@ -46,7 +46,7 @@ class Stage:
         see clean ones.
     augment: flip and rotate patches. False where HR is a network's output, which turns differently than the image.
     flat_share: fraction of the patches that are replaced by a single colour, which the network has to keep.
-    flat_weight: factor of the errors on patches of one colour, which are small and seen by everybody.
+    flat_weight: factor of the errors on patches of one colour without noise: small ones that everybody sees.
     """
 
     steps: int
@@ -127,10 +127,10 @@ class Recipe:
 
     network, scale, depth_tile: see `networks.named_config`.
     sizes: the configuration itself, for a network without a name; `network`, `scale` and `depth_tile` are those of it.
-    start_from: a checkpoint of the same network, with or without adapter, whose weights the run starts with; empty for
-        fresh ones.
+    start_from: a checkpoint of the same network, with or without adapter, or for an RCAN an EDSR, whose weights the run
+        starts with; empty for fresh ones.
     precision: of the convs of body and adapter, and of ESRGAN's tail. bfloat16 is autocast over float32 weights.
-    optimizer: adam, or muon for the convs of the blocks and adam for the rest.
+    optimizer: adam, or muon for the convs of blocks and groups and adam for the rest.
     ema_decay: of the moving average of the weights, which is what is validated and finally saved.
     clip_norm: largest norm of the gradient.
     compile, cuda_graphs: run the forward pass through torch.compile, and replay it as CUDA graphs.

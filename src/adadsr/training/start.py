@@ -1,5 +1,6 @@
 """The weights that a run starts with: those of a checkpoint, or fresh ones that upsample bilinearly."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 import torch
@@ -9,7 +10,9 @@ from torch.nn import functional as F
 from adadsr import checkpoints
 from adadsr.errors import InputError
 from adadsr.graph import ConvWeights, ResidualBlock, ShuffleTail, map_arrays
-from adadsr.networks import Network
+from adadsr.networks import Network, NetworkConfig
+from adadsr.tensor_ops import OPS
+from adadsr.training.regroup import start_as_edsr
 
 RGB = 3
 TYPICAL_LOG_ERROR, SMALL_SLOPE = 3.5, -4.0
@@ -21,26 +24,44 @@ BRANCH_SCALE, LAST_SCALE = 0.1, 0.01
 
 
 @torch.no_grad()
-def start_from(network: Network, source: str) -> None:
+def start_from(network: Network, source: str, lr: Callable[[], Tensor]) -> None:
     """Copy the weights of the checkpoint `source`; an adapter that only one of the two has is left as it is.
 
-    If the scale differs, the tail is resampled, which is a start and no more. Raises InputError if head and body, or
+    If the scale differs, the tail is resampled, which is a start and no more. An RCAN also starts from an EDSR
+    (`regroup`). lr: makes patches of photos for that, (N, 3, H, W) in 0..255. Raises InputError if head and body, or
     both adapters, are not those of `network`.
     """
     given, ours = checkpoints.load_model(source), network.config
-    adapters = given.config.adaptive and ours.adaptive
-    for name, value in asdict(given.config).items():
-        compared = name != "scale" and (name not in ADAPTER_ONLY or adapters)
-        if compared and value != getattr(ours, name):
-            raise InputError(f"start_from={source}: {name}={value} differs from the recipe's network")
+    regrouped = (given.config.backbone, ours.backbone) == ("edsr", "rcan")
+    _check_alike(given.config, ours, source, regrouped=regrouped)
     tensors = {name: torch.from_numpy(value) for name, value in given.tensors.items()}
+    left = ["body.", "adapter."] if regrouped else []
     if given.config.scale != ours.scale:
         tail, their_tail = network.weights().tail, given.weights().tail
         if not isinstance(tail, ShuffleTail) or not isinstance(their_tail, ShuffleTail):
             raise InputError(f"start_from={source} is x{given.config.scale}; {ours.backbone} needs the recipe's scale")
         _resample_tail(map_arrays(their_tail, torch.from_numpy), tail)
-        tensors = {name: value for name, value in tensors.items() if not name.startswith("tail.")}
+        left.append("tail.")
+    tensors = {name: value for name, value in tensors.items() if not name.startswith(tuple(left))}
     network.load_state_dict(tensors, strict=False)
+    if regrouped:
+        weights, theirs = network.weights(), map_arrays(given.weights(), torch.from_numpy)
+        start_as_edsr(weights.body, theirs.body, theirs.head.run(OPS, lr()))
+
+
+def _check_alike(given: NetworkConfig, ours: NetworkConfig, source: str, *, regrouped: bool) -> None:
+    """Raise InputError if a network cannot start from another. regrouped: as an EDSR's blocks in an RCAN's groups."""
+    if regrouped and given.n_resblocks > ours.n_groups * ours.n_resblocks:
+        raise InputError(
+            f"start_from={source}: n_resblocks={given.n_resblocks} is more than the {ours.n_groups} groups of "
+            f"{ours.n_resblocks} blocks of the recipe's network"
+        )
+    ignored = {"scale"} | ({"backbone", "n_resblocks", "n_groups"} if regrouped else set())
+    if regrouped or not (given.adaptive and ours.adaptive):
+        ignored |= set(ADAPTER_ONLY)
+    for name, value in asdict(given).items():
+        if name not in ignored and value != getattr(ours, name):
+            raise InputError(f"start_from={source}: {name}={value} differs from the recipe's network")
 
 
 @torch.no_grad()

@@ -26,6 +26,9 @@ from adadsr.training.state import State
 from adadsr.training.targets import TargetMaker
 from adadsr.training.teacher import load_teacher
 
+START_PIXELS = 2**15
+"""LR pixels of the patches that a start may look at."""
+
 
 class Step(NamedTuple):
     """Figures of one step, on the device: the L1 distance to the HR patches in 0..255, and the gradient's norm."""
@@ -60,7 +63,7 @@ class Trainer:
         network = Network(recipe.config, torch.Generator().manual_seed(recipe.seed))
         expect_typical_errors(network)
         if recipe.start_from:
-            start_from(network, recipe.start_from)
+            start_from(network, recipe.start_from, self._some_lr)
         else:
             interpolating_init(network)
         self.network = network.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -81,6 +84,12 @@ class Trainer:
         """Learning rate of the next step."""
         stage = self.recipe.stages[self.stage]
         return float(learning_rate(stage, self.step, self.recipe.warmup) * 0.5**self.rollbacks)
+
+    def _some_lr(self) -> Tensor:
+        """LR patches of the photos, (N, 3, H, W) in 0..255, on the CPU, by random numbers of their own."""
+        patch = self.recipe.stages[0].patch
+        sampler = PatchSampler(self.images, patch, torch.Generator().manual_seed(self.recipe.seed))
+        return sampler.batch(-(-START_PIXELS // patch**2)).lr.cpu().float()
 
     def state(self) -> State:
         """Everything that a later process needs to continue with the same losses."""
@@ -152,7 +161,7 @@ class Trainer:
         distance, hr = LOSSES[stage.loss], crop_border(batch.hr)
         result = self.forward(seen, depths)
         exits = len(result.sr) // len(hr)
-        weights = _weights(hr, stage.flat_weight)
+        weights = _weights(seen, stage.flat_weight)
 
         def weighted(target: Tensor) -> Tensor:
             target = target.repeat(exits, 1, 1, 1)
@@ -178,9 +187,12 @@ class Trainer:
         return error_deviance(result.predicted_error[..., : errors.shape[-2], : errors.shape[-1]], errors)
 
 
-def _weights(hr: Tensor, flat: float) -> Tensor:
-    """Factor of the errors on each patch, (N, 1, 1, 1): `flat` on patches of one colour, 1 on the others."""
-    one_color = (hr == hr[..., :1, :1]).all(dim=3).all(dim=2).all(dim=1)
+def _weights(seen: Tensor, flat: float) -> Tensor:
+    """Factor of the errors on each patch, (N, 1, 1, 1): `flat` on patches of one colour, 1 on the others.
+
+    seen: the LR patches as the network gets them. One colour under noise is none: its weight would teach to smooth.
+    """
+    one_color = (seen == seen[..., :1, :1]).all(dim=3).all(dim=2).all(dim=1)
     return torch.where(one_color, flat, 1.0)[:, None, None, None]
 
 

@@ -38,13 +38,15 @@ class Layout:
     """How an image is cut.
 
     frame: the image with its border; boxes are in its coordinates. tiles: for body and tail. scored: for head and
-    adapter, whose context is smaller. exact: whether the result equals that of the whole image. bytes: working memory
-    of a run, including images.
+    adapter, whose context is smaller. averaged: for a first pass through the body, which finds the means that channel
+    attention needs; none if no block attends or the image is one tile. exact: whether the result equals that of the
+    whole image. bytes: working memory of a run, including images.
     """
 
     frame: Frame
     tiles: tuple[Tile, ...]
     scored: tuple[Tile, ...]
+    averaged: tuple[Tile, ...]
     exact: bool
     bytes: int
 
@@ -78,7 +80,10 @@ def lay_out(engine: Engine, frame: Frame, held: int, execution: Execution) -> La
     reach = 0 if network.adapter is None else network.adapter.reach + network.head.conv.reach
     exact = len(tiles) == 1 or network.has_exact_tiles
     scored = tiles if len(tiles) == 1 else plan_tiles(frame.height, frame.width, side, reach, ALIGNMENT, frame.border)
-    return Layout(frame, tiles, scored, exact, held + _window_bytes(engine, height, width, side))
+    # Without context: each pixel counts once, and wrong borders hardly change a mean.
+    attends = network.body.attends and len(tiles) > 1
+    averaged = plan_tiles(*frame.size, side, 0, ALIGNMENT) if attends else ()
+    return Layout(frame, tiles, scored, averaged, exact, held + _window_bytes(engine, height, width, side))
 
 
 def _limit(engine: Engine, height: int, width: int, held: int, execution: Execution) -> int:

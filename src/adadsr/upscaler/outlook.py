@@ -8,7 +8,7 @@ import numpy as np
 from adadsr.backends import Engine
 from adadsr.graph import Cost
 from adadsr.upscaler.memory import Layout
-from adadsr.upscaler.plan import tile_cost, window_depths
+from adadsr.upscaler.plan import averaging_cost, tile_cost, window_depths
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class Step:
             tile_cost(network, tile, window_depths(network, layout, depth_map, tile), head=True)
             for tile in layout.tiles
         )
-        return sum(costs, Cost())
+        return sum(costs, averaging_cost(network, layout, depth_map))
 
     def _of_both(self, cost: Cost) -> Cost:
         return cost + cost if self.has_alpha else cost

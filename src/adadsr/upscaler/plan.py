@@ -57,7 +57,7 @@ class Plan:
 
     @property
     def exact(self) -> bool:
-        """Whether the result equals that of the whole image; False if channel attention sees only tiles."""
+        """Whether the result equals that of the whole image; False if tiles see too little of it."""
         return self.layout.exact
 
     @property
@@ -77,6 +77,7 @@ class Plan:
         for tile in layout.tiles:
             head_again = not (self.scored and layout.is_whole)
             total += tile_cost(network, tile, self.depths_of(tile), head=head_again)
+        total += averaging_cost(network, layout, self._frame_map)
         return total if self.alpha is None else total + self.alpha.cost
 
     def depths_of(self, tile: Tile) -> DepthMap | None:
@@ -95,7 +96,8 @@ class Plan:
             tile_cost(self.network, tile, window_depths(self.network, self.layout, None, tile), head=True)
             for tile in self.layout.tiles
         ]
-        return sum(costs, Cost() if self.alpha is None else self.alpha.dense_cost)
+        averaging = averaging_cost(self.network, self.layout, None)
+        return sum(costs, averaging if self.alpha is None else averaging + self.alpha.dense_cost)
 
     @cached_property
     def budget(self) -> float:
@@ -274,6 +276,15 @@ def tile_cost(network: NetworkWeights, tile: Tile, depths: DepthMap | None, *, h
         tail += network.tail.macs(region.height, region.width)
     body = body_macs(network.body, height, width, None if depths is None else depths[None])
     return Cost(head=network.head.macs(height, width) if head else 0, body=body, tail=tail)
+
+
+def averaging_cost(network: NetworkWeights, layout: Layout, depth_map: DepthMap | None) -> Cost:
+    """Cost of the first pass, head and body, in `Layout.averaged`. depth_map: of the frame, None for full depth."""
+    total = Cost()
+    for tile in layout.averaged:
+        cost = tile_cost(network, tile, window_depths(network, layout, depth_map, tile), head=True)
+        total += replace(cost, tail=0)
+    return total
 
 
 def tail_bands(tile: Tile) -> list[Box]:

@@ -94,8 +94,9 @@ class Report:
         executed_gmacs: Executed cost, counted as the network defines its convs; `parts` has it part by part.
         dense_gmacs: Cost of the full-depth network without an adapter, in the same tiles.
         parts: Executed cost of head, adapter, body and tail.
-        tiles: Number of tiles; their overlap counts in executed_gmacs and dense_gmacs.
-        exact: Whether the result equals that of the whole image; False if channel attention saw only tiles.
+        tiles: Number of tiles; their overlap counts in executed_gmacs and dense_gmacs, and so does the first pass that
+            channel attention needs.
+        exact: Whether the result equals that of the whole image; False if tiles saw too little of it.
         memory_bytes: Planned working memory of the run.
         seconds: From the decoded input to the decoded output; for a plan run separately, body and tail only.
         requested_seconds: Requested time; None if not given.

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from adadsr.backends import DepthMap, Engine, Features, Progress, to_numpy
+from adadsr.backends import DepthMap, Engine, Features, Means, Progress, no_progress, to_numpy
 from adadsr.geometry import Box
 from adadsr.graph import Array
 from adadsr.graph.calibration import DepthFamily, ErrorCurve, ErrorDepths, Scores, family_of
@@ -36,6 +36,14 @@ class Executed(NamedTuple):
     in_precision: bool
     body_macs: int
     depth_map: DepthMap | None = None
+
+
+class _Average(NamedTuple):
+    """Of the first pass. means: for channel attention, None if there is no such pass. The rest: see `Executed`."""
+
+    means: Means | None
+    in_precision: bool
+    body_macs: int
 
 
 class Time(NamedTuple):
@@ -132,22 +140,45 @@ class TiledRun:
         write: receives every part of the SR image once. progress: receives non-decreasing fractions. limit: of a plan
         that must keep to a time; its maps change if the machine is slower or faster than expected.
         """
-        in_precision, body_macs = True, 0
-        changed = _ChangedMap(plan)
+        changed, steps = _ChangedMap(plan), len(self.layout.averaged) + len(plan.tiles)
         costs = [self._cost(plan, tile) for tile in plan.tiles]
         with self._memory.lease(self.layout.bytes, self):
+            means, in_precision, body_macs = self._average(plan, lambda done: progress(done / steps))
             for index, tile in enumerate(plan.tiles):
+                done = len(self.layout.averaged) + index
 
-                def within(share: float, index: int = index) -> None:
-                    progress((index + share) / len(plan.tiles))
+                def within(share: float, done: int = done) -> None:
+                    progress((done + share) / steps)
 
                 pacer = None if limit is None else self._pacer(plan, tile, limit, costs[index] / sum(costs[index:]))
-                executed = self._run_tile(plan, tile, write, within, pacer)
+                executed = self._run_tile(plan, tile, means, write, within, pacer)
                 in_precision &= executed.in_precision
                 body_macs += executed.body_macs
                 changed.take(tile, pacer)
-                progress((index + 1) / len(plan.tiles))
+                progress((done + 1) / steps)
         return Executed(in_precision, body_macs, changed.depth_map)
+
+    def _average(self, plan: Plan, progress: Callable[[int], None]) -> _Average:
+        """A first pass through the body, whose tiles weight their channels by their own means.
+
+        progress: receives the number of finished tiles.
+        """
+        sums, in_precision, macs = np.zeros((), np.float64), True, 0
+        for number, tile in enumerate(self.layout.averaged, start=1):
+            found, cost = self._means_of(self.engine, plan, tile)
+            macs += cost
+            if self.engine.half and not np.isfinite(found).all():
+                found, cost = self._means_of(self.fallback(), plan, tile)
+                in_precision, macs = False, macs + cost
+            sums = sums + found.astype(np.float64) * tile.core.area
+            progress(number)
+        means = (sums / self.layout.frame.box.area).astype(np.float32) if self.layout.averaged else None
+        return _Average(means, in_precision, macs)
+
+    def _means_of(self, engine: Engine, plan: Plan, tile: Tile) -> tuple[Means, int]:
+        """Means of a tile alone, and the body's executed cost. Keeps no features."""
+        z = self._body(engine, plan, tile)
+        return to_numpy(z.means), z.macs
 
     def _cost(self, plan: Plan, tile: Tile) -> int:
         return tile_cost(self.network, tile, plan.depths_of(tile), head=not self.layout.is_whole).total
@@ -167,27 +198,44 @@ class TiledRun:
         seconds = share * (limit.end - time.perf_counter()) - limit.after * tile.core.area
         return Pacer(family, window, depths, seconds, seconds)
 
-    def _run_tile(self, plan: Plan, tile: Tile, write: Write, progress: Progress, pacer: Pacer | None) -> Executed:
+    def _run_tile(
+        self, plan: Plan, tile: Tile, means: Means | None, write: Write, progress: Progress, pacer: Pacer | None
+    ) -> Executed:
         if not self.engine.half:
-            return Executed(True, self._restore(self.engine, plan, tile, write, progress, pacer))
+            z = self._body(self.engine, plan, tile, means, progress, pacer)
+            self._restore(self.engine, tile, z, write, progress)
+            return Executed(True, z.macs)
         parts: list[tuple[Box, Array]] = []
-        macs = self._restore(self.engine, plan, tile, lambda box, part: parts.append((box, part)), progress)
+        z = self._body(self.engine, plan, tile, means, progress)
+        self._restore(self.engine, tile, z, lambda box, part: parts.append((box, part)), progress)
         if all(np.isfinite(to_numpy(part)).all() for _, part in parts):
             for box, part in parts:
                 write(box, part)
-            return Executed(True, macs)
-        return Executed(False, macs + self._restore(self.fallback(), plan, tile, write, lambda share: None))
+            return Executed(True, z.macs)
+        macs = z.macs
+        del z  # frees its memory
+        z = self._body(self.fallback(), plan, tile, means)
+        self._restore(self.fallback(), tile, z, write, no_progress)
+        return Executed(False, macs + z.macs)
 
-    def _restore(
-        self, engine: Engine, plan: Plan, tile: Tile, write: Write, progress: Progress, pacer: Pacer | None = None
-    ) -> int:
-        """Body and tail of one tile, after the head if its features are not kept. Returns the body's executed cost."""
+    def _body(
+        self,
+        engine: Engine,
+        plan: Plan,
+        tile: Tile,
+        means: Means | None = None,
+        progress: Progress = no_progress,
+        pacer: Pacer | None = None,
+    ) -> Features:
+        """Features of a tile after the body, and after the head if its features are not kept."""
         kept = self._z0 if engine is self.engine else None
         depths = plan.depths_of(tile)
         z0 = kept or engine.features(self._window(tile))
         depths = None if depths is None else np.ascontiguousarray(depths[None])
-        z = engine.body(z0, depths, lambda share: progress(BODY_SHARE * share), pacer)
-        del z0
+        return engine.body(z0, depths, lambda share: progress(BODY_SHARE * share), pacer, means)
+
+    def _restore(self, engine: Engine, tile: Tile, z: Features, write: Write, progress: Progress) -> None:
+        """The tail of one tile."""
         bands = tail_bands(tile)
         for number, band in enumerate(bands, start=1):
             sr = engine.tail(z, band.relative_to(tile.window))
@@ -195,7 +243,6 @@ class TiledRun:
             inside = box.grown(0, self._sr_box)  # without what completes the last squares
             write(inside, sr[0][: inside.height, : inside.width])
             progress(BODY_SHARE + (1 - BODY_SHARE) * number / len(bands))
-        return z.macs
 
     def _window(self, tile: Tile) -> Array:
         """The LR image of a tile's window, (1, h, w, 3)."""

@@ -140,16 +140,26 @@ class TritonBody:
         ]
         return BodyPlan(*dense)
 
-    def run(self, z0: Tensor, depth_map: Tensor | None, plan: BodyPlan, progress: Progress = no_progress) -> Tensor:
+    def run(
+        self,
+        z0: Tensor,
+        depth_map: Tensor | None,
+        plan: BodyPlan,
+        progress: Progress = no_progress,
+        means: Tensor | None = None,
+        *,
+        means_given: bool = False,
+    ) -> Tensor:
         """The features after the body, (N, C, H, W) in channels_last. Not differentiable.
 
         z0: (N, C, H, W) of the weights' type; not changed. depth_map: (N, G, ceil(H/t), ceil(W/t)) in blocks, on the
         device; None for full depth. plan: made for this depth map or another. progress: called with the fraction of
-        blocks that are launched. Raises InputError for another shape or type.
+        blocks that are launched. means: of channel attention, (blocks, N, C) float32; read if given, otherwise written.
+        Raises InputError for another shape or type.
         """
         self._check(z0, depth_map)
         with self._on_device(z0):
-            return _BodyRun(self, z0, depth_map, plan, progress).run()
+            return _BodyRun(self, z0, depth_map, plan, progress, means, means_given).run()
 
     def epilogues(self, *, gated: bool) -> tuple[Epilogue, Epilogue]:
         """Epilogues of a block's first and second conv. gated: whether there is a depth map.
@@ -189,9 +199,17 @@ class _BodyRun:
     """One run of a body over a batch of features."""
 
     def __init__(
-        self, body: TritonBody, z0: Tensor, depth_map: Tensor | None, plan: BodyPlan, progress: Progress
+        self,
+        body: TritonBody,
+        z0: Tensor,
+        depth_map: Tensor | None,
+        plan: BodyPlan,
+        progress: Progress,
+        means: Tensor | None,
+        means_given: bool,
     ) -> None:
         weights = body.weights
+        self.means, self.means_given = means, means_given
         self.body, self.plan, self.progress = body, plan, progress
         self.domains = body_domains(depth_map, weights.depth_tile, weights.n_blocks, z0.shape[2], z0.shape[3])
         self.epilogues = body.epilogues(gated=depth_map is not None)
@@ -240,7 +258,12 @@ class _BodyRun:
         else:
             conv_at(self.hidden, block.conv2, out, domain, number, config, epilogue, precision=precision, sums=sums)
         if block.attention is not None and sums is not None:
-            scale = attention_scale(block.attention, sums, domain.height * domain.width)
+            pixels = domain.height * domain.width
+            if self.means is not None and self.means_given:
+                sums = (self.means[self.blocks_launched] * pixels)[:, None].contiguous()
+            elif self.means is not None:
+                self.means[self.blocks_launched] = sums.sum(1) / pixels
+            scale = attention_scale(block.attention, sums, pixels)
             add_scaled(self.z, out, scale, domain, number)
 
     def _closing_conv(self, conv: ConvWeights, start: Tensor) -> Tensor:

@@ -233,9 +233,14 @@ def attend(
     pixels: Positions,
     scratch: Scratch,
     threads: int,
+    *,
+    means: Array | None = None,
+    given: bool = False,
 ) -> None:
     """out += attention(update) at tiles and pixels; means over an image count all other pixels as zero.
 
+    means: float32 (batch, channels), contiguous. They take the place of the canvas's if `given`, and receive them
+    otherwise.
     Raises ValueError if a pixel lies in one of the tiles.
     """
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adadsr.backends.engine import DepthMap, Progress, Revise
+from adadsr.backends.engine import DepthMap, Means, Progress, Revise
 from adadsr.backends.native import _native
 from adadsr.backends.native.packing import PackedBlock, PackedBody, PackedConv, PackedGroup
 from adadsr.backends.native.wavefront import advance, band_of
@@ -59,10 +59,11 @@ class BodyRun:
         break_even: float,
         progress: Progress,
         revise: Revise | None = None,
+        means: Means | None = None,
     ) -> None:
         """canvases, lists: as in `body_needs`. break_even: number of active pixels above which a tile runs whole.
 
-        revise: asked only where positions are tiles, and blocks are one group.
+        revise: asked only where positions are tiles, and blocks are one group. means: see `Engine.body`.
         """
         self.body, self.threads, self.break_even = body, threads, break_even
         self.progress, self.revise = progress, revise if len(body.groups) == 1 else None
@@ -72,6 +73,10 @@ class BodyRun:
         self.depths, self.reach = lists.depths
         self.scratch = lists.scratch
         self.macs, self.blocks, self.blocks_done = 0, sum(len(group.blocks) for group in body.groups), 0
+        self.means_given = means is not None
+        batch, channels = self.z.images.shape[0], body.channels
+        self.means = np.zeros((self.blocks, batch, channels), np.float32) if means is None else means
+        self.earlier_blocks = 0
 
     def run(self, z0: Lease, depth_map: DepthMap | None) -> Lease:
         """z0: not changed. depth_map: (N, G, h, w), None for full depth. Returns the features after the body."""
@@ -80,11 +85,12 @@ class BodyRun:
         self.z.canvas.copy_from(z0.images, self.threads)
         for index, group in enumerate(self.body.groups):
             depths = None if depth_map is None else depth_map[:, index]
-            if group.conv is None:
-                self._run_blocks(group, depths)
-                continue
-            self.start.canvas.copy_from(self.z.images, self.threads)
+            if group.conv is not None:
+                self.start.canvas.copy_from(self.z.images, self.threads)
             self._run_blocks(group, depths)
+            self.earlier_blocks += len(group.blocks)
+            if group.conv is None:
+                continue
             self._dense_conv(group.conv, self.z.canvas, self.start.canvas)
             self.z, self.start = self.start, self.z
         result = self.hidden  # no longer needed by blocks
@@ -198,7 +204,11 @@ class BodyRun:
             assert block.conv2.pixels is not None
             _native.conv_pixels(block.conv2.pixels, hidden, out, pixels, threads, depths=depths, block=level, plus=plus)
         if block.attention is not None:
-            _native.attend(block.attention, self.z.canvas, self.update.canvas, tiles, pixels, self.scratch, threads)
+            means = self.means[self.earlier_blocks + number]
+            z, update, scratch = self.z.canvas, self.update.canvas, self.scratch
+            _native.attend(
+                block.attention, z, update, tiles, pixels, scratch, threads, means=means, given=self.means_given
+            )
             self.macs += self.batch * block.attention.macs
 
     def _conv_tiles(

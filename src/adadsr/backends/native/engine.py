@@ -8,11 +8,13 @@ import numpy.typing as npt
 from adadsr.backends.engine import (
     DepthMap,
     Features,
+    Means,
     Progress,
     Revise,
     band_rows,
     check_depth_map,
     check_lr,
+    check_means,
     no_progress,
     to_numpy,
 )
@@ -86,17 +88,18 @@ class NativeEngine:
         depth_map: DepthMap | None = None,
         progress: Progress = no_progress,
         revise: Revise | None = None,
+        means: Means | None = None,
     ) -> Features:
         check_depth_map(self.network, z0, depth_map)
+        check_means(self.network, z0, means)
         packed, threads = self.packed, self.threads
         with self._memory.lease("body", self._body_needs(z0.size)) as (canvases, lists):
             if isinstance(packed, PackedChains):
                 z, macs = packed.run(z0.data, depth_map, canvases, lists, threads, progress)
-            else:
-                run = BodyRun(packed, canvases, lists, threads, self.threshold.pixels, progress, revise)
-                z = run.run(z0.data, depth_map)
-                macs = run.macs
-        return Features(z, *z0.size, image=z0.image, macs=macs)
+                return Features(z, *z0.size, image=z0.image, macs=macs)
+            run = BodyRun(packed, canvases, lists, threads, self.threshold.pixels, progress, revise, means)
+            z = run.run(z0.data, depth_map)
+        return Features(z, *z0.size, image=z0.image, macs=run.macs, means=run.means if packed.attends else None)
 
     def tail(self, z: Features, box: Box) -> npt.NDArray[np.float32]:
         if isinstance(self.packed_tail, PackedChainTail):

@@ -10,19 +10,21 @@ from torch import Tensor
 from adadsr.backends.engine import (
     DepthMap,
     Features,
+    Means,
     Progress,
     Revise,
     band_rows,
     check_depth_map,
     check_lr,
+    check_means,
     no_progress,
 )
 from adadsr.backends.portable.footprint import body_values, tail_values
-from adadsr.backends.portable.gather import run_gather
+from adadsr.backends.portable.gather import GatherRun, run_gather
 from adadsr.geometry import Box
 from adadsr.graph import Array, NetworkWeights, map_arrays
 from adadsr.graph.price import body_macs
-from adadsr.tensor_ops import OPS
+from adadsr.tensor_ops import OPS, TensorOps
 
 
 class TensorEngine:
@@ -76,11 +78,16 @@ class TensorEngine:
         depth_map: DepthMap | None = None,
         progress: Progress = no_progress,
         revise: Revise | None = None,
+        means: Means | None = None,
     ) -> Features:
         check_depth_map(self.network, z0, depth_map)
-        depths = None if depth_map is None else torch.from_numpy(depth_map).to(self.device)
-        z, macs = self._run_body(z0.data.to(self.dtype), depths, progress)
-        return Features(z, z0.batch, z0.height, z0.width, z0.image, macs)
+        check_means(self.network, z0, means)
+        depths, known = (
+            None if part is None else torch.from_numpy(part).to(self.device) for part in (depth_map, means)
+        )
+        run = self._run_body(z0.data.to(self.dtype), depths, progress, known)
+        used = run.means if self.network.body.attends else None
+        return Features(run.z, z0.batch, z0.height, z0.width, z0.image, run.macs, used)
 
     @torch.no_grad()  # not inference mode, because callers could not change its tensors
     def tail(self, z: Features, box: Box) -> Tensor:
@@ -108,8 +115,8 @@ class TensorEngine:
         # What torch keeps from earlier images serves the next one.
         return int(free) + torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
 
-    def _run_body(self, z0: Tensor, depth_map: Tensor | None, progress: Progress) -> tuple[Tensor, int]:
-        return run_gather(self.body_weights, z0, depth_map, progress)
+    def _run_body(self, z0: Tensor, depth_map: Tensor | None, progress: Progress, means: Tensor | None) -> GatherRun:
+        return run_gather(self.body_weights, z0, depth_map, progress, means)
 
     def _on_device(self, array: npt.NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
@@ -123,6 +130,20 @@ class DenseEngine(TensorEngine):
 
     backend = "dense"
 
-    def _run_body(self, z0: Tensor, depth_map: Tensor | None, progress: Progress) -> tuple[Tensor, int]:
-        body, (batch, _, height, width) = self.body_weights, z0.shape
-        return body.run(OPS, z0, depth_map), body_macs(body, height, width, batch=batch)
+    def _run_body(self, z0: Tensor, depth_map: Tensor | None, progress: Progress, means: Tensor | None) -> GatherRun:
+        body, (batch, _, height, width), ops = self.body_weights, z0.shape, _MeansOps(means)
+        z = body.run(ops, z0, depth_map)
+        used = torch.stack(ops.used) if ops.used else z0.new_zeros(0)
+        return GatherRun(z, body_macs(body, height, width, batch=batch), used)
+
+
+class _MeansOps(TensorOps):
+    """The operations of the definition, where the means of attention may be given. used: those of each block."""
+
+    def __init__(self, given: Tensor | None) -> None:
+        self._given = given
+        self.used: list[Tensor] = []
+
+    def spatial_mean(self, x: Tensor) -> Tensor:
+        self.used.append(super().spatial_mean(x) if self._given is None else self._given[len(self.used)])
+        return self.used[-1]

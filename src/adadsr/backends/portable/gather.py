@@ -24,36 +24,44 @@ CHUNK_PIXELS = 4096
 
 
 class GatherRun(NamedTuple):
-    """z: features (N, C, H, W). macs: executed multiply-accumulates."""
+    """z: features (N, C, H, W). macs: executed multiply-accumulates. means: of attention, see `run_gather`."""
 
     z: Tensor
     macs: int
+    means: Tensor
 
 
 def run_gather(
-    body: BodyWeights, z0: Tensor, depth_map: Tensor | None = None, progress: Progress = no_progress
+    body: BodyWeights,
+    z0: Tensor,
+    depth_map: Tensor | None = None,
+    progress: Progress = no_progress,
+    means: Tensor | None = None,
 ) -> GatherRun:
     """`BodyWeights.run`, evaluated at active positions only. Not differentiable.
 
     Residual blocks of 3x3 convs run at their active positions, and so do ESRGAN's at tiles; other blocks run everywhere
     while any position is active, as in the definition. z0: (N, C, H, W). depth_map: (N, G, ceil(H/t), ceil(W/t)) in
-    blocks; None runs every block densely. progress: called with the fraction of blocks that are done.
+    blocks; None runs every block densely. progress: called with the fraction of blocks that are done. means: for
+    channel attention, (blocks, N, C) float32; None for those of the image.
     """
     blocks = sum(len(group.blocks) for group in body.groups)
-    canvas = _Canvas(z0, body.depth_tile, lambda done: progress(done / blocks))
+    canvas = _Canvas(z0, body.depth_tile, blocks, means, lambda done: progress(done / blocks))
     for index, group in enumerate(body.groups):
         start = None if group.conv is None else canvas.image.clone()
         _run_group(canvas, group, None if depth_map is None else depth_map[:, index : index + 1])
+        canvas.earlier_blocks += len(group.blocks)
         if group.conv is not None and start is not None:
             canvas.image.copy_(canvas.dense_conv(group.conv) + start)
     z = canvas.image.clone() if body.conv is None else canvas.dense_conv(body.conv) + z0
-    return GatherRun(z, canvas.macs)
+    return GatherRun(z, canvas.macs, canvas.means)
 
 
 def _run_group(canvas: "_Canvas", group: GroupWeights, depth_map: Tensor | None) -> None:
     """Run the blocks of one group. depth_map: (N, 1, h, w), one depth per position; None for full depth."""
     if depth_map is None:
-        for block in group.blocks:
+        for number, block in enumerate(group.blocks):
+            canvas.block = canvas.earlier_blocks + number
             canvas.dense_block(block, None, canvas.whole)
         return
     depths = depth_map.flatten()
@@ -62,6 +70,7 @@ def _run_group(canvas: "_Canvas", group: GroupWeights, depth_map: Tensor | None)
         active = torch.nonzero(depths > number).flatten()
         if not len(active):
             return
+        canvas.block = canvas.earlier_blocks + number
         box = canvas.filled_box(active)
         if isinstance(block, ResidualDenseBlock) and block.is_sparse(canvas.side) and box is None:
             canvas.sparse_chains(block, active, gate(depths[active], number))
@@ -75,17 +84,26 @@ def _run_group(canvas: "_Canvas", group: GroupWeights, depth_map: Tensor | None)
 
 
 class _Canvas:
-    """The buffers of a run over a batch, the index arithmetic of their rows, and a count of multiply-accumulates."""
+    """The buffers of a run over a batch, the index arithmetic of their rows, and a count of multiply-accumulates.
 
-    def __init__(self, z0: Tensor, side: int, progress: Callable[[int], None]) -> None:
-        """progress: called with the number of blocks that are done."""
+    means: of channel attention, (blocks, N, C). block: index of the one that runs.
+    """
+
+    def __init__(
+        self, z0: Tensor, side: int, blocks: int, means: Tensor | None, progress: Callable[[int], None]
+    ) -> None:
+        """means: see `run_gather`. progress: called with the number of blocks that are done."""
         self.side, self.macs, self.blocks_done, self.progress = side, 0, 0, progress
+        self.block, self.earlier_blocks = 0, 0
         self.batch, self.channels, self.height, self.width = z0.shape
         self.whole = Box(0, 0, self.height, self.width)
         self.grid = (-(-self.height // side), -(-self.width // side))
         self.rows, self.columns = (count * side + 2 for count in self.grid)
         self.z, self.hidden = (z0.new_zeros(self.batch * self.rows * self.columns, self.channels) for _ in range(2))
         self.sum_type = torch.promote_types(z0.dtype, torch.float32)  # sums over an image leave the range of float16
+        self.means_given = means is not None
+        own = z0.new_zeros(blocks, self.batch, self.channels, dtype=self.sum_type)
+        self.means = own if means is None else means.to(self.sum_type)
         self.image = self._view(self.z, self.whole)
         self.image.copy_(z0)
         self.inside = z0.new_zeros(len(self.z), 1)
@@ -230,5 +248,7 @@ class _Canvas:
     def _attention(self, attention: Attention, total: Tensor) -> Tensor:
         """Weight of each channel, (N, C), from the channels' sums, in which inactive pixels count as zero."""
         self.macs += self.batch * attention.macs
-        scale: Tensor = attention.scale(OPS, total / (self.height * self.width))
+        if not self.means_given:
+            self.means[self.block] = total / (self.height * self.width)
+        scale: Tensor = attention.scale(OPS, self.means[self.block])
         return scale
