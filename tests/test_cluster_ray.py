@@ -141,7 +141,7 @@ def test_a_bucket_and_a_shared_budget(nodes, here):
     assert planning[0]
     assert not planning[-1]
     assert outcome.decision is not None
-    assert 0.4 < outcome.share <= 0.53  # two blocks leave few choices, and a curve is a sample
+    assert 0.4 < outcome.share <= 0.55  # pictures of few tiles leave few choices, and a curve is a sample
     assert verify("s3://photos/out") == (6, [])
     rows = outcome.rows.to_pylist()
     assert {row["name"]: row["least_gain"] for row in rows} == Ledger("s3://photos/out").least_gains()
