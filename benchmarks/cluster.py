@@ -1,7 +1,7 @@
 """`adadsr batch` against one process on the same pictures, and the memory of its workers.
 
-`python benchmarks/cluster.py nodes|overhead|memory PHOTOS [--pictures 200]`. Pictures are parts of the photos in a
-folder, 64 to 320 pixels a side, as PNG and JPEG.
+`python benchmarks/cluster.py nodes|overhead|memory PHOTOS [--pictures 200] [--sides 64 320]`. Pictures are parts of
+the photos in a folder, as PNG and JPEG, with sides in this range.
 
 nodes     two local nodes of one core each against one process on one core, and against two such processes at once,
           which show what the machine can give
@@ -32,17 +32,16 @@ from adadsr.machine import default_threads
 from adadsr.upscaler.loading import load_chain
 
 MODEL = "adaedsr-baseline-x2"
-SIDES = 64, 320
 
 
-def make_pictures(photos: Path, folder: Path, count: int) -> None:
+def make_pictures(photos: Path, folder: Path, count: int, sides: tuple[int, int] = (64, 320)) -> None:
     """Parts of photos, always the same."""
     random, sources = np.random.default_rng(0), [path for path in sorted(photos.rglob("*")) if is_image_file(path)]
     decoded = [images.read_image(path).pixels for path in sources[:20]]
     folder.mkdir()
     for number in range(count):
         pixels = decoded[number % len(decoded)]
-        height, width = (int(min(random.integers(*SIDES), side)) for side in pixels.shape[:2])
+        height, width = (int(min(random.integers(*sides), side)) for side in pixels.shape[:2])
         top, left = (
             int(random.integers(0, side - part + 1))
             for side, part in zip(pixels.shape[:2], (height, width), strict=True)
@@ -159,12 +158,13 @@ def main() -> None:
     parser.add_argument("what", choices=("nodes", "overhead", "memory"))
     parser.add_argument("photos", type=Path)
     parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--sides", type=int, nargs=2, default=(64, 320), metavar=("LEAST", "MOST"))
     arguments = parser.parse_args()
     photos = arguments.photos.resolve()
     measure = {"nodes": measure_nodes, "overhead": measure_overhead, "memory": measure_memory}[arguments.what]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        make_pictures(photos, Path("in"), arguments.pictures)
+        make_pictures(photos, Path("in"), arguments.pictures, tuple(arguments.sides))
         result = measure()
         if arguments.what != "memory":
             check_equal()

@@ -1,7 +1,7 @@
 """One budget for a collection against the same budget for each image, in mean squared error.
 
 `python benchmarks/collection_budget.py FOLDER... [--budget 0.5] [--model adaedsr-baseline-x2] [--bound]`. HR images are
-reduced bicubically, upscaled at full depth, at the budget each, and at the least gain that `adadsr batch --shared`
+reduced bicubically, upscaled at full depth, at the budget each, and at the least gains that `adadsr batch --shared`
 would decide on, and compared with HR in Y. PSNR is that of the mean squared error over all pixels of all images. With
 `--bound` they also run at several budgets, of which hindsight chooses each image's: no rule for whole images does
 better. The last line is JSON.
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from adadsr import Execution, Upscaler, images
 from adadsr.cluster.decision import Sketches
-from adadsr.cluster.sharing import SCHEMA, curve_of
+from adadsr.cluster.sharing import SCHEMA, reference_of, sketch_of
 from adadsr.evaluation.results import describe_environment
 from adadsr.formats import is_image_file
 from adadsr.metrics import luma
@@ -84,26 +84,24 @@ def main() -> None:
     parser.add_argument("--bound", action="store_true")
     arguments = parser.parse_args()
     upscaler = Upscaler.from_pretrained(arguments.model)
-    chain, scale = Chain.of(upscaler), upscaler.scale
+    chain, scale, reference = Chain.of(upscaler), upscaler.scale, reference_of(Target(budget=arguments.budget))
     paths = [path for folder in arguments.folders for path in sorted(folder.iterdir()) if is_image_file(path)]
     hrs = [read(path, scale) for path in paths]
-    prepared = [chain.prepare(images.picture_from_array(bicubic_downscale(hr, scale))) for hr in hrs]
-    sketches = Sketches()
-    for path, each in zip(paths, prepared, strict=True):
-        row = curve_of(each) | {"unit": 0, "name": str(path), "macs_per_second": None}
-        sketches.add(pa.Table.from_pylist([row], schema=SCHEMA), arguments.budget)
+    pictures = [images.picture_from_array(bicubic_downscale(hr, scale)) for hr in hrs]
+    sketches = Sketches(reference)
+    for path, picture in zip(paths, pictures, strict=True):
+        row = sketch_of(chain, picture, reference) | {"unit": 0, "name": str(path), "macs_per_second": None}
+        sketches.add(pa.Table.from_pylist([row], schema=SCHEMA))
     decision = sketches.for_target(Target(budget=arguments.budget))
-    ways = {
-        "full": Target(),
-        "each": Target(budget=arguments.budget),
-        "shared": Target(least_gain=decision.least_gain),
-    }
+    least_gains = sketches.least_gains(decision)
+    prepared = [chain.prepare(picture) for picture in pictures]
+    ways = {"full": Target(), "each": Target(budget=arguments.budget), "shared": Target()}
     tried = np.linspace(0.36, 1, 9) if arguments.bound else ()
     least = max(each.least_budget for each in prepared)
     ways |= {f"at {budget:.2f}": Target(budget=max(float(budget), least)) for budget in tried}
     pooled = {way: Pooled() for way in ways}
-    for hr, each in zip(hrs, prepared, strict=True):
-        for way, target in ways.items():
+    for path, hr, each in zip(paths, hrs, prepared, strict=True):
+        for way, target in (ways | {"shared": Target(least_gain=least_gains[str(path)])}).items():
             upscaled = each.run(each.plan(**vars(target)))
             report = upscaled.report
             pooled[way].add(upscaled.image, hr, scale, report.executed_gmacs, report.dense_gmacs)

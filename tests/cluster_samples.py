@@ -23,11 +23,11 @@ def bad_files(count: int) -> dict[str, bytes]:
 
 
 def write_pictures(folder: Path, count: int, *, bad: bool = True, most: int = 64) -> Path:
-    """A folder of small pictures of several formats and sizes, and files that are none."""
+    """A folder of pictures of several formats, few of them large, and files that are none. most: the largest side."""
     generator = np.random.default_rng(count)
     for number in range(count):
         suffix = (".png", ".jpg", ".webp", ".tif")[number % 4]
-        height, width = (int(side) for side in generator.integers(16, most, 2))
+        height, width = (int(side) for side in np.exp(generator.uniform(*np.log([16, most]), 2)))
         pixels = generator.integers(0, 256, (height, width, 3), np.uint8)
         path = folder / f"d{number % 3}" / f"{number:03}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)

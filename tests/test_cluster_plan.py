@@ -17,7 +17,21 @@ pytest.importorskip("pyarrow", reason="needs the extra `cluster`; .ci/run instal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from adadsr.cluster import Collection, Resources, lease, manifest, run, sources, units, verify
+from adadsr.batch import LeftOut
+from adadsr.cli import batch_display
+from adadsr.cluster import (
+    Collection,
+    Outcome,
+    Progress,
+    Resources,
+    lease,
+    manifest,
+    reporting,
+    run,
+    sources,
+    units,
+    verify,
+)
 from adadsr.cluster.ledger import FOLDER, Ledger
 from adadsr.cluster.running import _plan, _still_true
 from adadsr.cluster.sources import Entry
@@ -62,6 +76,7 @@ class TestSources:
         (here / "b.parquet").write_bytes(b"no parquet")
         for source, said in {
             "empty": "no images in this folder",
+            "none": "none: no such folder or file; check the path",
             "a.csv": "columns one, two; name the one of addresses source",
             "b.parquet": "not a list",
         }.items():
@@ -169,10 +184,23 @@ class TestLedger:
         book = Ledger(str(tmp_path))
         book.check_options({"target": "budget=0.5", "quality": None})
         book.check_options({"target": "budget=0.5", "quality": None})
+        book.add(1, 0, rows_of("a"))
         with pytest.raises(InputError, match=r"other options \(target was budget=0.5, is budget=0.6\); pass the same"):
             book.check_options({"target": "budget=0.6", "quality": None})
         book.clear()
         book.check_options({"target": "budget=0.6", "quality": None})
+
+    def test_options_of_a_run_that_wrote_no_output_bind_nobody(self, tmp_path):
+        book = Ledger(str(tmp_path))
+        book.check_options({"target": "budget=0.5"})
+        book.plan(1, ["a.png"])
+        book.add(1, 0, rows_of("a.png", status="failed"))
+        book.check_options({"target": "budget=0.6"})
+        assert book.rows().num_rows == 0
+        book.plan(1, ["a.png"])
+        (tmp_path / "a.png").write_bytes(b"of a unit that was cut short")
+        with pytest.raises(InputError, match=r"target was budget=0.6, is budget=0.7"):
+            book.check_options({"target": "budget=0.7"})
 
     def test_a_unit_is_written_once(self, tmp_path):
         book = Ledger(str(tmp_path))
@@ -228,6 +256,30 @@ def test_a_depth_that_the_network_lacks_is_refused_before_ray_starts(here):
     with pytest.raises(InputError, match="depth=99 is outside"):
         run(collection("in", "out", None, target=Target(depth=99.0)), Resources())
     assert not (here / "out").exists()
+
+
+def test_a_log_gets_a_line_now_and_then(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(batch_display.time, "monotonic", lambda: now[0])
+    with batch_display.watch(quiet=False) as show:
+        for now[0] in (59.0, 61.0, 62.0, 122.0):
+            show(Progress(40, 100.0, done=int(now[0]) // 10, started=0.0))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" ", 1)[1] for line in lines] == ["6/40 images, 0.0 MP", "12/40 images, 0.0 MP"]
+
+
+def test_a_report_of_full_depth_names_no_loss(tmp_path):
+    facts = {"output_size": [2000, 1000], "executed_gmacs": 3.0, "dense_gmacs": 3.0, "total_seconds": 4.4}
+    facts |= {"predicted_loss": 0.0, "achieved_budget": 1.0, "status": "done"}
+    rows = manifest.table_of([dict.fromkeys(manifest.SCHEMA.names) | facts])
+    outcome = Outcome(rows, [], None, [], [], LeftOut(), 5.0)
+    assert reporting.plotted(rows) is None
+    assert reporting.as_markdown(reporting.as_json(outcome), rows, has_plot=False).splitlines()[2:] == [
+        "- 1 done",
+        "- 2.0 megapixels of outputs",
+        "- 100.0% of the full network's cost",
+        "- 5 s for the last run; 4 s of all workers",
+    ]
 
 
 def test_what_cannot_be_asked_for_is_refused():

@@ -37,7 +37,8 @@ main()
 """
 SOON = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
 """When Ray takes a node for dead: by default after half a minute."""
-SMALL = Execution(memory=64 * 2**20)
+MEMORY = 64 if MOST_SIDE < 500 else 512
+SMALL = Execution(memory=MEMORY * 2**20)
 """What small nodes have for an actor."""
 
 
@@ -82,17 +83,17 @@ def nodes(server: None) -> Iterator[Nodes]:
 
 def start_driver(nodes: Nodes, source: str, destination: str, model: str) -> subprocess.Popen[bytes]:
     """`adadsr batch` in a process of its own."""
-    given = ["batch", source, destination, "-m", model, "--address", nodes.cluster.address, "--memory", "64M"]
+    given = ["batch", source, destination, "-m", model, "--address", nodes.cluster.address, "--memory", f"{MEMORY}M"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     return subprocess.Popen([sys.executable, "-c", DRIVER, *given], **quiet)
 
 
 def wait_for_outputs(folder: Path, count: int, driver: subprocess.Popen[bytes]) -> None:
     """Return when so many outputs are there."""
-    end = time.monotonic() + 90
+    end = time.monotonic() + 90 + MOST_SIDE / 10
     while len(list(folder.rglob("d?/*.*"))) < count:
         assert driver.poll() is None, driver.stderr.read().decode()
-        assert time.monotonic() < end, "no outputs after 90 s"
+        assert time.monotonic() < end, "too few outputs in time"
         time.sleep(0.1)
 
 
@@ -115,7 +116,7 @@ def test_a_killed_driver_then_a_killed_node_lose_nothing_and_do_nothing_twice(no
     assert before >= 4
     assert killed
     assert (outcome.done, outcome.failed) == (PICTURES, len(bad_files(PICTURES)))
-    assert outputs(here / "out") == reference(here / "in", here / "ref")
+    assert outputs(here / "out") == reference(here / "in", here / "ref", SMALL)
     names = Ledger("out").rows()["name"].to_pylist()
     assert len(names) == len(set(names)) == PICTURES + len(bad_files(PICTURES))
     assert len(list((here / "out/_adadsr/manifest").iterdir())) == 1
@@ -140,9 +141,10 @@ def test_a_bucket_and_a_shared_budget(nodes, here):
     assert planning[0]
     assert not planning[-1]
     assert outcome.decision is not None
-    assert 0.4 < outcome.share <= 0.53  # two blocks leave few choices, and a curve is a sample
+    assert 0.4 < outcome.share <= 0.55  # pictures of few tiles leave few choices, and a curve is a sample
     assert verify("s3://photos/out") == (6, [])
-    assert set(outcome.rows["least_gain"].to_pylist()) == {outcome.decision.least_gain}
+    rows = outcome.rows.to_pylist()
+    assert {row["name"]: row["least_gain"] for row in rows} == Ledger("s3://photos/out").least_gains()
     again = run(asked, nodes.resources)
     assert (again.done, again.earlier) == (6, 6)
     assert again.seconds < outcome.seconds

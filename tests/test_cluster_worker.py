@@ -8,13 +8,18 @@ import pytest
 pytest.importorskip("ray", reason="needs the extra `cluster`; .ci/run installs it")
 pytest.importorskip("moto.server", reason="needs moto; .ci/run installs it")
 
+import ray
+
 from adadsr import batch
-from adadsr.cluster import sources, verify
+from adadsr.cluster import Resources, sources, verify
 from adadsr.cluster.ledger import Ledger
 from adadsr.cluster.running import unit_tables
+from adadsr.cluster.session import connected
 from adadsr.cluster.worker import Worker
+from adadsr.errors import InputError, StorageError
 from adadsr.storage import objects, open_place
-from batch_samples import tiny_chain
+from adadsr.upscaler import Chain, Execution, Upscaler
+from batch_samples import tiny_model
 from cluster_samples import BAD, order_for, outputs, upload, write_pictures
 from s3_samples import ACCESS, Faults, serving
 
@@ -27,9 +32,10 @@ def table_of(source: str, destination: str):
     return unit_tables(found.entries, names, [list(range(len(names)))])[0]
 
 
-def reference(source: Path, target: Path) -> dict[str, bytes]:
+def reference(source: Path, target: Path, execution: Execution | None = None) -> dict[str, bytes]:
     """What one process makes of a folder."""
-    chain, options = tiny_chain(), batch.Options(clamp_budget=True)
+    chain = Chain.of(Upscaler(tiny_model(), execution, name="tiny"))
+    options = batch.Options(clamp_budget=True)
     measured, _ = batch.measure(batch.find_jobs([str(source)], str(target)).to_run, chain.size, options)
     batch.run(chain, measured, options)
     return outputs(target)
@@ -86,6 +92,26 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
 
         fsspec.filesystem("s3").makedirs("faulty", exist_ok=True)
         yield faults
+
+
+def test_a_bucket_that_does_not_exist_is_named(server):
+    with pytest.raises(StorageError, match="s3://nowhere/in: no such bucket; check its name"):
+        sources.find("s3://nowhere/in", "out")
+    with pytest.raises(InputError, match="s3://faulty/nothing: no images here"):
+        sources.find("s3://faulty/nothing", "out")
+
+
+def test_ray_that_does_not_start_says_so(monkeypatch):
+    def fail(*given, **named):
+        raise Exception("The current node timed out during startup. This could happen.")
+
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(StorageError, match=r"Ray did not start on this machine \(The current"):  # noqa: SIM117
+        with connected(Resources()):
+            pass
+    with pytest.raises(StorageError, match=r"no Ray cluster at head:1 \(The current .*\); start one with ray"):  # noqa: SIM117
+        with connected(Resources("head:1")):
+            pass
 
 
 def test_a_bucket_that_fails_now_and_then(here, server):

@@ -43,6 +43,7 @@ def test_the_yaml_fits_the_application():
     assert Given(**application["args"]).settings().threads == application["args"]["cores"]
     with pytest.raises(ValidationError, match="coers"):
         Given(coers=2)
+    assert Given(models="one,two").settings().models == Given(models=("one", "two")).settings().models
 
 
 def test_a_replica_has_the_same_api(monkeypatch):

@@ -35,7 +35,7 @@ class Job:
 
     depth_view: output path of the picture of its depth map, if any. content: of standard input, if that is the source.
     to_stdout: whether the target only names the format of what goes to standard output. store: reads the input and
-    takes the output, which the paths then only name.
+    takes the output, which the paths then only name. least_gain: see `Target`; if any, in place of the run's target.
     """
 
     source: Path
@@ -44,6 +44,7 @@ class Job:
     content: bytes | None = field(default=None, compare=False, repr=False)
     to_stdout: bool = False
     store: Store | None = field(default=None, compare=False, repr=False)
+    least_gain: float | None = None
 
     @property
     def writes_file(self) -> bool:

@@ -19,7 +19,7 @@ from adadsr.batch.animating import facts_of, first_frame, upscale_frames
 from adadsr.batch.interrupts import Interrupts
 from adadsr.batch.jobs import Job
 from adadsr.batch.results import Measured, Options, Planned, Result, Run, Status, named, result_of
-from adadsr.batch.steps import Done, Outcome, attempt, plan_of, read, with_note, write
+from adadsr.batch.steps import Done, Outcome, attempt, options_for, plan_of, read, with_note, write
 from adadsr.errors import AdaDSRError
 from adadsr.formats import format_for_writing
 from adadsr.upscaler import Chain, Upscaled
@@ -114,6 +114,7 @@ class _Stages:
     ) -> None:
         """Upscale an image, and begin to write it."""
         job = self._measured[index].job
+        options = options_for(job, self._options)
         self._make_room(self._reading_bytes(index), finished)
         self._read_ahead(index, 0)
         source = self._reading.pop(index).result()
@@ -123,7 +124,7 @@ class _Stages:
 
         if isinstance(source.value, images.Facts):
             self.settle(finished)
-            animated = attempt(job, lambda: upscale_frames(self._chain, job, self._options, progress, interrupts))
+            animated = attempt(job, lambda: upscale_frames(self._chain, job, options, progress, interrupts))
             self._add(job, animated, source.seconds, finished)
             return
         picture = source.value
@@ -134,7 +135,7 @@ class _Stages:
             self._make_room(prepared.bytes, finished)
             self._read_ahead(index + 1, prepared.bytes)
             with interrupts.at_once():
-                result = prepared.run(plan_of(prepared, self._options), progress=progress)
+                result = prepared.run(plan_of(prepared, options), progress=progress)
             return replace(result, report=replace(result.report, seconds=time.perf_counter() - start))
 
         done = attempt(job, compute)
@@ -144,7 +145,7 @@ class _Stages:
             return
         self.settle(finished)
         interrupts.check()
-        self._write(job, with_note(done.value, self._options), seconds)
+        self._write(job, with_note(done.value, options), seconds)
 
     def settle(self, finished: Callable[[Result], None]) -> None:
         """Wait for the image that is written, if any, and add its result."""

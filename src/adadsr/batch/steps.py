@@ -12,7 +12,7 @@ from adadsr.batch.jobs import Job
 from adadsr.batch.pipes import readable, write_stdout
 from adadsr.batch.results import Options, named
 from adadsr.errors import AdaDSRError, ImageFileError
-from adadsr.upscaler import Chain, ChainPlan, PreparedChain, Report, Upscaled
+from adadsr.upscaler import Chain, ChainPlan, PreparedChain, Report, Target, Upscaled
 
 logger = logging.getLogger(__name__)
 Value = TypeVar("Value")
@@ -48,6 +48,11 @@ def attempt(job: Job, work: Callable[[], Value]) -> Outcome[Value]:
         if isinstance(error, MemoryError) or "memory" in reason.lower():
             reason += "; lower --memory or --tile"
     return Outcome(None, named(job, reason), time.perf_counter() - start)
+
+
+def options_for(job: Job, options: Options) -> Options:
+    """The options of a job."""
+    return options if job.least_gain is None else replace(options, target=Target(least_gain=job.least_gain))
 
 
 def plan_of(prepared: PreparedChain, options: Options) -> ChainPlan:

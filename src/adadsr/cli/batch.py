@@ -1,6 +1,5 @@
 """`adadsr batch`: a collection on Ray, from a laptop to a cluster."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -188,7 +187,7 @@ def _run(collection: "Collection", resources: "Resources", *, quiet: bool) -> No
     from adadsr import cluster
     from adadsr.cli import batch_display
 
-    with batch_display.watch(quiet=quiet or not sys.stderr.isatty()) as progress:
+    with batch_display.watch(quiet=quiet) as progress:
         outcome = cluster.run(collection, resources, progress=progress)
     batch_display.show_end(outcome, quiet=quiet)
     _exit(outcome)

@@ -1,6 +1,7 @@
 """What `adadsr batch` shows: progress on a terminal, one line of summary, and failures."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,21 +10,39 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from adadsr.cli.display import duration
+from adadsr.cli.display import LEAST_SHOWN_LOSS, duration
 from adadsr.cluster import Outcome, Progress
 
 MOST_REASONS = 20
 """Failures that are named; the manifest has all."""
 
 
+LOG_SECONDS = 60.0
+"""Between two lines of progress where stderr is not a terminal."""
+
+
 @contextmanager
 def watch(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """A line on stderr that follows the run."""
+    """A line on stderr that follows the run; in a file or a log, a new line now and then."""
     if quiet:
         yield lambda progress: None
-        return
-    with Live(Text("listing inputs, starting Ray"), console=Console(file=sys.stderr), transient=True) as live:
-        yield lambda progress: live.update(Text(describe(progress)))
+    elif not sys.stderr.isatty():
+        yield _Log().show
+    else:
+        with Live(Text("listing inputs, starting Ray"), console=Console(file=sys.stderr), transient=True) as live:
+            yield lambda progress: live.update(Text(describe(progress)))
+
+
+class _Log:
+    """Lines for those who read them later."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + LOG_SECONDS
+
+    def show(self, progress: Progress) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + LOG_SECONDS
+            typer.echo(f"{time.strftime('%H:%M:%S')} {describe(progress)}", err=True)
 
 
 def describe(progress: Progress) -> str:
@@ -36,7 +55,7 @@ def describe(progress: Progress) -> str:
     if progress.dense_gmacs:
         parts.append(f"{progress.executed_gmacs / progress.dense_gmacs:.1%} of the full cost")
     if progress.predicted_loss:
-        parts.append(f"{progress.predicted_loss:.2g} dB predicted loss")
+        parts.append(f"{_loss(progress.predicted_loss)} predicted loss")
     if progress.failed:
         parts.append(f"{progress.failed} failed")
     if progress.seconds_left is not None:
@@ -71,9 +90,13 @@ def summary(outcome: Outcome) -> str:
     if outcome.share is not None:
         text += f", at {outcome.share:.1%} of the full network's cost"
     if outcome.decision is not None:
-        text += f", predicted loss of all together {outcome.decision.predicted_loss:.2g} dB"
+        text += f", predicted loss of all together {_loss(outcome.decision.predicted_loss)}"
         if outcome.decision.equal_loss is not None:
-            text += f" ({outcome.decision.equal_loss:.2g} dB with this budget for each)"
+            text += f" ({_loss(outcome.decision.equal_loss)} with this budget for each)"
     if outcome.skipped:
         text += f"; {len(outcome.skipped)} skipped, their outputs exist (--overwrite replaces them)"
     return text + (f"; {outcome.failed} failed" if outcome.failed else "")
+
+
+def _loss(predicted: float) -> str:
+    return f"{predicted:.2g} dB" if predicted >= LEAST_SHOWN_LOSS else f"below {LEAST_SHOWN_LOSS:g} dB"

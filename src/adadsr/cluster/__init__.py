@@ -10,7 +10,9 @@ fetching  inputs of a unit, fetched ahead
 worker    what an actor does with a unit
 metrics   figures of each actor for Prometheus
 sharing   the first pass of a shared budget
-decision  its sketches -> one least gain for all
+sampling  what depth changes, measured on parts of a picture
+calibration  parts of all pictures -> a factor for the gains of each
+decision  sketches -> the least gain of each picture
 session   Ray: this machine's or a cluster's
 running   all together
 outcome   how far a run is, and what became of it

@@ -1,4 +1,4 @@
-"""Sketches of all images -> the least gain that they share."""
+"""Sketches of all images -> the least gain of each."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from adadsr.cluster.calibration import Measured
 from adadsr.errors import BudgetError, InputError
 from adadsr.upscaler import Target
 
@@ -15,6 +16,9 @@ GRID = np.geomspace(1e-6, 1e4, 41).astype(np.float32)
 """Least gains at which images are sketched, in squared levels of Y; between them the logarithm counts."""
 USED = 0.9
 """Share of the hours that is planned with; the rest is for start, end and what goes wrong."""
+REFERENCE = 0.5
+"""Budget at which parts of images are measured, unless another one is asked for."""
+_CHUNK = 10_000
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Decision:
     """What all images of a collection get.
 
     Attributes:
-        least_gain: See `Target`; 0 is full depth.
+        least_gain: See `Target`; 0 is full depth. That of an image is divided by the factor of its predictions.
         budget: What it is expected to cost, as a share of full depth.
         predicted_loss: PSNR of the mean squared error of all images against full depth, in dB.
         equal_loss: The same if each image had this budget; None unless a budget was asked for.
@@ -41,87 +45,148 @@ class Decision:
 
 
 class Sketches:
-    """All sketches together: sums, and the cost of each image."""
+    """All sketches together."""
 
-    def __init__(self) -> None:
-        self._macs, self._lost = np.zeros(len(GRID)), np.zeros(len(GRID))
-        self._full, self._dense = 0.0, 0.0
+    def __init__(self, reference: float = REFERENCE) -> None:
+        """reference: budget at which parts were measured."""
+        self._reference = reference
+        self._names: dict[str, int] = {}
+        self._curves: list[npt.NDArray[np.float32]] = []
+        self._facts: list[npt.NDArray[np.float64]] = []
         self._speeds: list[float] = []
-        self.costs: dict[str, npt.NDArray[np.float32]] = {}
-        self._equal: dict[float, float] = {}
+        self._settled: _Settled | None = None
 
-    def add(self, rows: pa.Table, budget: float | None = None) -> None:
-        """Count the sketches of a unit. budget: of each image, for comparison."""
-        for row in rows.to_pylist():
-            macs, lost = np.array(row["macs"]), np.array(row["lost"])
-            self.costs[row["name"]] = macs.astype(np.float32)
-            self._macs += macs
-            self._lost += lost
-            self._full += row["full_error"]
-            self._dense += row["dense_macs"]
-            if row["macs_per_second"]:
-                self._speeds.append(row["macs_per_second"])
-            if budget is not None:
-                own = _gain_at(macs, max(budget * row["dense_macs"], macs[-1]))
-                self._equal[budget] = self._equal.get(budget, 0.0) + _value_at(lost, own)
+    def __len__(self) -> int:
+        return len(self._names)
 
-    def macs(self, name: str, least_gain: float) -> float:
-        """Expected cost of an image."""
-        return _value_at(self.costs[name], least_gain)
+    def add(self, rows: pa.Table) -> None:
+        """Count the sketches of a unit."""
+        if not rows.num_rows:
+            return
+        self._settled = None
+        self._names |= {name: len(self._names) + at for at, name in enumerate(rows["name"].to_pylist())}
+        curves = [rows[name].to_pylist() for name in ("macs", "lost")]
+        self._curves.append(np.array(curves, np.float32).transpose(1, 0, 2))
+        self._facts.append(np.array([rows[name].to_pylist() for name in _Settled.FACTS], np.float64).T)
+        self._speeds += [speed for speed in rows["macs_per_second"].to_pylist() if speed]
+
+    def macs(self, name: str, least_gain: float) -> float | None:
+        """Expected cost of an image; None if there is no sketch of it. least_gain: its own."""
+        index = self._names.get(name)
+        return None if index is None else _value_at(self._settle().curves[index, 0], least_gain)
+
+    def least_gains(self, decision: Decision) -> dict[str, float]:
+        """What a decision means for each image."""
+        factors = self._settle().factors
+        return {name: decision.least_gain / float(factors[index]) for name, index in self._names.items()}
 
     def for_target(self, target: Target) -> Decision:
         """What a budget or a loss of the whole collection means. Raises InputError if it is too small."""
-        self._check()
+        sums = self._settle()
         if target.max_loss is not None:
-            most = self._full * (10 ** (target.max_loss / 10) - 1)
-            return self._decision(_last_below(self._lost, most), None)
+            most = sums.full * (10 ** (target.max_loss / 10) - 1)
+            return self._decision(_last_below(sums.lost, most), None)
         assert target.budget is not None
-        return self._for_macs(target.budget * self._dense, target.budget)
+        return self._for_macs(target.budget * sums.dense, target.budget)
 
-    def for_hours(self, hours: float, workers: int) -> Decision:
-        """What fits into a time on so many workers. Raises InputError if not even the least does."""
-        self._check()
+    def for_hours(self, hours: float, workers: int, spent: float = 0.0) -> Decision:
+        """What fits into a time on this number of workers. Raises InputError if not even the least does.
+
+        spent: seconds of it that nothing is upscaled in: start, first pass, and start of the actors.
+        """
+        sums = self._settle()
         if not self._speeds:
             raise InputError("hours: no worker could measure its speed; pass --budget")
         speed = float(np.mean(self._speeds))
-        seconds = max(0.0, hours) * 3600 * workers * USED
-        if self._macs[-1] > seconds * speed:
-            needed = self._macs[-1] / speed / workers / USED / 3600
+        seconds = max(0.0, hours * 3600 - spent) * workers * USED
+        if sums.macs[-1] > seconds * speed:
+            needed = spent + sums.macs[-1] / speed / workers / USED
             raise InputError(
-                f"hours={hours:.3g} are too few for {workers} workers: without any block it takes {needed:.3g}; allow "
-                "more, or add workers"
+                f"hours={hours:.3g} are too few for {workers} workers: with the {spent:.0f} s of start and first pass, "
+                f"a run without any block takes {needed / 3600:.3g}; allow more, or add workers"
             )
         return self._for_macs(seconds * speed, None)
 
-    def _check(self) -> None:
-        if not self.costs:
+    def _settle(self) -> "_Settled":
+        if not self._names:
             raise InputError("no image of the collection can be read; see the manifest")
+        if self._settled is None:
+            self._curves, self._facts = [np.concatenate(self._curves)], [np.concatenate(self._facts)]
+            self._settled = _Settled(self._curves[0], self._facts[0], self._reference)
+        return self._settled
 
     def _for_macs(self, most: float, budget: float | None) -> Decision:
-        if most < self._macs[-1]:
-            least = self._macs[-1] / self._dense
+        sums = self._settle()
+        if most < sums.macs[-1]:
+            least = sums.macs[-1] / sums.dense
             raise BudgetError(
-                f"budget={most / self._dense:g} is too small: everything but the residual blocks costs {least:.4f} of "
+                f"budget={most / sums.dense:g} is too small: everything but the residual blocks costs {least:.4f} of "
                 f"the full network on this collection; use at least {least + 5e-4:.3f}",
                 least,
             )
-        if most >= self._dense:
+        if most >= sums.dense:
             return self._decision(0.0, budget)
-        return self._decision(_gain_at(self._macs, most), budget)
+        return self._decision(_gain_at(sums.macs, most), budget)
 
     def _decision(self, least_gain: float, budget: float | None) -> Decision:
-        equal = self._equal.get(budget) if budget is not None else None
-        spent = 1.0 if least_gain == 0 else min(1.0, _value_at(self._macs, least_gain) / self._dense)
-        return Decision(
-            least_gain,
-            spent,
-            self._loss(_value_at(self._lost, least_gain)),
-            None if equal is None else self._loss(equal),
-            len(self.costs),
-        )
+        sums = self._settle()
+        spent = 1.0 if least_gain == 0 else min(1.0, _value_at(sums.macs, least_gain) / sums.dense)
+        equal = None if budget is None else sums.loss(sums.equal_lost(budget))
+        return Decision(least_gain, spent, sums.loss(_value_at(sums.lost, least_gain)), equal, len(self))
 
-    def _loss(self, lost: float) -> float:
-        return 10 * math.log10(1 + lost / self._full) if self._full else 0.0
+
+class _Settled:
+    """Sums over the sketches of all images, whose gains were multiplied with their factors.
+
+    Attributes:
+        curves: macs and lost of each image at each of `GRID`, (N, 2, 41).
+        factors: (N,).
+        macs, lost: At each of `GRID`.
+        full, dense: Predicted error and cost at full depth.
+    """
+
+    FACTS = "full_error", "dense_macs", "pixels", "texture", "parts", "change"
+
+    def __init__(self, curves: npt.NDArray[np.float32], facts: npt.NDArray[np.float64], reference: float) -> None:
+        full, self._dense, pixels, texture, parts, change = facts.T
+        self.curves = curves
+        predicted = self._lost_at(reference) / pixels
+        self.factors = Measured(texture, parts, change, predicted, pixels).factors()
+        self.full, self.dense = float(full.sum()), float(self._dense.sum())
+        self.macs, self.lost = np.zeros(len(GRID)), np.zeros(len(GRID))
+        for start in range(0, len(curves), _CHUNK):
+            macs, lost = curves[start : start + _CHUNK].transpose(1, 0, 2)
+            factors = self.factors[start : start + _CHUNK]
+            self.macs += _shifted(macs, factors).sum(0)
+            self.lost += (_shifted(lost, factors) * factors[:, None]).sum(0)
+
+    def equal_lost(self, budget: float) -> float:
+        """Error that is lost if each image has this budget."""
+        return float((self._lost_at(budget) * self.factors).sum())
+
+    def loss(self, lost: float) -> float:
+        """The same as PSNR, in dB."""
+        return 10 * math.log10(1 + lost / self.full) if self.full else 0.0
+
+    def _lost_at(self, budget: float) -> npt.NDArray[np.float64]:
+        """Predicted error that each image loses at a budget, (N,)."""
+        macs, lost = self.curves[:, 0], self.curves[:, 1]
+        most = np.maximum(budget * self._dense, macs[:, -1])[:, None]
+        at = np.argmax(macs <= most, axis=1)[:, None].clip(1)
+        (fewer, more), (worse, better) = (
+            [np.take_along_axis(each, index, 1).astype(np.float64) for index in (at, at - 1)] for each in (macs, lost)
+        )
+        part = ((more - most) / np.maximum(more - fewer, 1)).clip(0, 1)
+        return np.asarray((better + (worse - better) * part)[:, 0])
+
+
+def _shifted(curves: npt.NDArray[np.float32], factors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Curves over `GRID`, (N, 41), at GRID / factor."""
+    steps = (len(GRID) - 1) / math.log(GRID[-1] / GRID[0])
+    at = (np.arange(len(GRID)) - np.log(factors)[:, None] * steps).clip(0, len(GRID) - 1)
+    low = np.floor(at).astype(np.intp).clip(0, len(GRID) - 2)
+    below, above = (np.take_along_axis(curves, index, 1).astype(np.float64) for index in (low, low + 1))
+    return np.asarray(below + (above - below) * (at - low))
 
 
 def _gain_at(macs: npt.NDArray[Any], most: float) -> float:

@@ -25,11 +25,15 @@ class Files:
         address: Of the input.
         name: Of the output, below the destination.
         etag, input_bytes: Of the input, as far as they are known.
+        least_gain: See `Job`.
         output_bytes, output_sha256: Of the output, once it is there.
     """
 
-    def __init__(self, place: Place, address: str, name: str, etag: str, size: int) -> None:
+    def __init__(
+        self, place: Place, address: str, name: str, etag: str, size: int, least_gain: float | None = None
+    ) -> None:
         self._place, self.address, self.name, self.etag, self.input_bytes = place, address, name, etag, size
+        self.least_gain = least_gain
         self.output_bytes: int | None = None
         self.output_sha256: str | None = None
         self._content: bytes | None = None
@@ -91,9 +95,12 @@ class Fetched(Sequence[Measured]):
 
     def __init__(self, place: Place, unit: dict[str, Any], size: Size, options: Options) -> None:
         self._size, self._options = size, options
-        rows = zip(unit["sources"], unit["names"], unit["tags"], unit["sizes"], strict=True)
-        self.files = [Files(place, source, name, tag, size) for source, name, tag, size in rows]
-        self._jobs = [Job(Path(each.address), Path(place.join(each.name)), store=each) for each in self.files]
+        rows = zip(unit["sources"], unit["names"], unit["tags"], unit["sizes"], unit["least_gains"], strict=True)
+        self.files = [Files(place, *row) for row in rows]
+        self._jobs = [
+            Job(Path(each.address), Path(place.join(each.name)), store=each, least_gain=each.least_gain)
+            for each in self.files
+        ]
         self._measured: dict[int, Measured] = {}
         self._sources: dict[str, Place] = {}
         self._fetching: dict[int, Future[None]] = {}

@@ -2,6 +2,7 @@
 
 options.json              all that decides the outputs; a run with others is refused
 shared.json               what the first pass of a shared budget decided
+shared.parquet            what that means for each output
 lease/NNNNNN.json         who writes here
 plans/NNNNNN.parquet      names of the outputs that an attempt was about to write
 manifest/NNNNNN-UNIT.parquet  rows of a unit of an attempt, written when its outputs are there
@@ -39,32 +40,57 @@ class Ledger:
     """The folder of a destination."""
 
     def __init__(self, destination: str) -> None:
-        self.place: Place = open_place(open_place(destination).join(FOLDER))
+        self._outputs: Place = open_place(destination)
+        self.place: Place = open_place(self._outputs.join(FOLDER))
 
     def check_options(self, wanted: dict[str, Any]) -> None:
-        """Keep the options of the first run; raise InputError with the difference if these are others."""
+        """Keep the options of the first run, which bind later ones as soon as an output is there.
+
+        Raises InputError with the difference if these are others. The caller holds the lease.
+        """
         content = self.place.read("options.json")
-        if content is None:
-            text = json.dumps(wanted, indent=2) + "\n"
-            if self.place.create("options.json", text.encode()):
-                return
-            content = self.place.read("options.json")
-        before = json.loads(content or b"{}")
+        before = wanted if content is None else json.loads(content)
         differs = [name for name in {**before, **wanted} if before.get(name) != wanted.get(name)]
-        if differs:
+        if differs and self._has_outputs():
             told = "; ".join(f"{name} was {before.get(name)}, is {wanted.get(name)}" for name in differs)
             raise InputError(
                 f"{self.place.address}: an earlier run had other options ({told}); pass the same, choose another "
                 "destination, or pass --overwrite to begin anew"
             )
+        if differs:
+            self.clear()
+        if differs or content is None:
+            self.place.replace("options.json", (json.dumps(wanted, indent=2) + "\n").encode())
+
+    def _has_outputs(self) -> bool:
+        """Whether earlier runs wrote any."""
+        if done_only(self.rows()).num_rows:
+            return True
+        planned = self.planned()
+        return any(file.name in planned for file in self._outputs.files())
 
     def decision(self) -> Decision | None:
         """What the first pass of a shared budget decided; None if it did not end."""
         content = self.place.read("shared.json")
         return None if content is None else Decision(**json.loads(content))
 
-    def decide(self, decision: Decision) -> None:
+    def least_gains(self) -> dict[str, float]:
+        """What the decision means for each output; empty without one."""
+        content = self.place.read("shared.parquet")
+        if content is None:
+            return {}
+        table = pq.read_table(io.BytesIO(content))
+        return dict(zip(table["name"].to_pylist(), table["least_gain"].to_pylist(), strict=True))
+
+    def decide(self, decision: Decision, least_gains: dict[str, float]) -> None:
         """Keep it for all attempts."""
+        file = io.BytesIO()
+        columns = {
+            "name": pa.array(least_gains.keys(), pa.string()),
+            "least_gain": pa.array(least_gains.values(), pa.float64()),
+        }
+        pq.write_table(pa.table(columns), file, compression="zstd")
+        self.place.replace("shared.parquet", file.getvalue())
         self.place.replace("shared.json", (json.dumps(decision.as_json(), indent=2) + "\n").encode())
 
     def clear(self) -> None:

@@ -62,7 +62,7 @@ SCHEMA = pa.schema(
 """Columns as the images of `batch.as_json`, and those of a run on many machines.
 
 name: of the output, below the destination. etag: of the input, or a hash of it. attempt, unit: which wrote the row.
-least_gain: what the images of a shared budget have in common.
+least_gain: with a shared budget.
 """
 OWN = ("name", "etag", "input_bytes", "output_bytes", "output_sha256", "attempt", "unit", "least_gain")
 assert set(Report.__dataclass_fields__) <= set(SCHEMA.names)

@@ -1,6 +1,6 @@
 """What a run is asked for, and what each worker is told."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from adadsr import __version__, batch, checkpoints
@@ -118,10 +118,6 @@ class Order:
     linear_light: bool
     model: Model | None
     model_name: str
-
-    def at(self, least_gain: float | None) -> "Order":
-        """The same at a least gain; None is full depth."""
-        return replace(self, options=replace(self.options, target=Target(least_gain=least_gain)))
 
     def chain(self) -> Chain:
         """The networks."""

@@ -83,15 +83,7 @@ def as_markdown(content: dict[str, Any], rows: pa.Table, *, has_plot: bool) -> s
     """The report for people."""
     lines = ["# Upscaled collection", ""]
     lines += [f"- {number} {status}" for status, number in content["counts"].items() if number]
-    names = {
-        "output_megapixels": "megapixels of outputs",
-        "cost": "of the full network's cost",
-        "mean_predicted_loss": "dB mean predicted loss",
-        "worker_seconds": "seconds of all workers together",
-    }
-    lines += [f"- {content['totals'][key]} {name}" for key, name in names.items() if content["totals"][key] is not None]
-    if content["shared"] is not None:
-        lines.append(f"- one least gain for all: {content['shared']['least_gain']:.4g} squared levels")
+    lines += [f"- {line}" for line in (*_totals_told(content["totals"]), *_shared_told(content["shared"]))]
     lines += [f"- {note}" for note in content["notes"]]
     if has_plot:
         lines += ["", f"![Cost of each image against its predicted loss]({PLOT})"]
@@ -104,16 +96,35 @@ def as_markdown(content: dict[str, Any], rows: pa.Table, *, has_plot: bool) -> s
     return "\n".join(lines) + "\n"
 
 
+def _totals_told(sums: dict[str, Any]) -> list[str]:
+    told = [f"{sums['output_megapixels']:.1f} megapixels of outputs"]
+    if sums["cost"] is not None:
+        told.append(f"{sums['cost']:.1%} of the full network's cost")
+    if sums["mean_predicted_loss"]:
+        told.append(f"{sums['mean_predicted_loss']:.3f} dB predicted loss on average")
+    return [*told, f"{sums['run_seconds']:.0f} s for the last run; {sums['worker_seconds']:.0f} s of all workers"]
+
+
+def _shared_told(decision: dict[str, Any] | None) -> list[str]:
+    if decision is None:
+        return []
+    told = [f"{decision['predicted_loss']:.3f} dB predicted loss of all together"]
+    if decision["equal_loss"] is not None:
+        told[0] += f", {decision['equal_loss']:.3f} dB with this budget for each"
+    return [*told, f"blocks run where they gain at least {decision['least_gain']:.4g} squared levels"]
+
+
 def plotted(rows: pa.Table) -> bytes | None:
-    """A PNG; None without matplotlib, or if no loss was predicted."""
-    known = rows.filter(pc.is_valid(rows["predicted_loss"]))
+    """A PNG; None without matplotlib, or if nothing was saved."""
+    known = rows.filter(pc.less(rows["achieved_budget"], 1))
+    known = known.filter(pc.is_valid(known["predicted_loss"]))
     try:
         from matplotlib.figure import Figure
     except ImportError:
         return None
     if not known.num_rows:
         return None
-    known = known.slice(0, MOST_POINTS)
+    known = known.take(pa.array(range(0, known.num_rows, -(-known.num_rows // MOST_POINTS))))
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
     axes.scatter(known["achieved_budget"].to_numpy(), known["predicted_loss"].to_numpy(), s=6, alpha=0.5)

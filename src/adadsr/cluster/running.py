@@ -15,8 +15,8 @@ from adadsr.cluster.ledger import Ledger
 from adadsr.cluster.order import Collection, Order, Resources
 from adadsr.cluster.outcome import Outcome, Progress
 from adadsr.cluster.session import Pool, connected, pool_of
+from adadsr.cluster.sharing import Sketcher, reference_of
 from adadsr.cluster.sources import Entry
-from adadsr.errors import InputError
 from adadsr.networks import Model
 from adadsr.storage import LocalPlace, is_url, open_place
 from adadsr.upscaler import Execution, Target
@@ -58,15 +58,16 @@ def run(
                 pool = pool_of(resources, collection.execution)
                 order = _order(collection, model, plan.attempt, pool)
                 try:
-                    sketches = Sketches()
+                    sketches = Sketches(reference_of(order.options.target))
                     if collection.is_shared and decision is None:
+                        to_start = 0.0
                         for state in _sketched(order, plan, pool, sketches):
                             held.check()
                             progress(state)
-                        decision = _decided(collection, book, sketches, pool, time.perf_counter() - start)
-                    if decision is not None:
-                        order = order.at(decision.least_gain)
-                    for state in _units_done(order, plan, pool, sketches):
+                            to_start = to_start or time.monotonic() - state.started
+                        spent = time.perf_counter() - start + to_start  # the actors of the run start as long
+                        decision = _decided(collection, book, sketches, pool, spent)
+                    for state in _units_done(order, plan, pool, sketches, _least_gains(book, plan, decision)):
                         held.check()
                         progress(state)
                 except KeyboardInterrupt:
@@ -141,8 +142,18 @@ def _order(collection: Collection, model: Model | None, attempt: int, pool: Pool
     return Order(destination, attempt, collection.size, pool.execution, options, collection.linear_light, model, name)
 
 
-def unit_tables(entries: list[Entry], names: list[str], parts: list[list[int]]) -> list[pa.Table]:
-    """A table with one row for each unit."""
+def _least_gains(book: Ledger, plan: _Plan, decision: Decision | None) -> list[float | None]:
+    """What a decision means for each entry; images that came later get the one of all."""
+    if decision is None:
+        return [None] * len(plan.names)
+    known = book.least_gains()
+    return [known.get(name, decision.least_gain) for name in plan.names]
+
+
+def unit_tables(
+    entries: list[Entry], names: list[str], parts: list[list[int]], least_gains: list[float | None] | None = None
+) -> list[pa.Table]:
+    """A table with one row for each unit. least_gains: of the entries; None where the target of the run counts."""
 
     def row(number: int, part: list[int]) -> dict[str, Any]:
         inputs = [entries[index] for index in part]
@@ -154,6 +165,7 @@ def unit_tables(entries: list[Entry], names: list[str], parts: list[list[int]]) 
             "names": [names[index] for index in part],
             "tags": [each.tag for each in inputs],
             "sizes": [each.size for each in inputs],
+            "least_gains": [None if least_gains is None else least_gains[index] for index in part],
         }
 
     return [pa.Table.from_pylist([row(number, part)]) for number, part in enumerate(parts)]
@@ -170,14 +182,11 @@ def _check_target(collection: Collection, model: Model | None) -> None:
 
 def _sketched(order: Order, plan: _Plan, pool: Pool, sketches: Sketches) -> Iterator[Progress]:
     """Sketch all inputs; yields after each unit."""
-    from adadsr.cluster.sharing import Sketcher
-
     costs = [units.cost_of(each.size) for each in plan.entries]
     parts = units.cut(costs, pool.most)
     state = Progress(len(plan.entries), sum(costs), is_planning=True)
-    budget = order.options.target.budget
-    for rows in map_units(unit_tables(plan.entries, plan.names, parts), order.at(None), pool, Sketcher):
-        sketches.add(rows, budget)
+    for rows in map_units(unit_tables(plan.entries, plan.names, parts), order, pool, Sketcher):
+        sketches.add(rows)
         for unit in set(rows["unit"].to_pylist()):
             state.work += sum(costs[index] for index in parts[unit])
         state.done += rows.num_rows
@@ -185,30 +194,27 @@ def _sketched(order: Order, plan: _Plan, pool: Pool, sketches: Sketches) -> Iter
 
 
 def _decided(collection: Collection, book: Ledger, sketches: Sketches, pool: Pool, seconds: float) -> Decision:
-    """Decide what all images get. seconds: that passed already. What cannot be met binds no later run."""
-    try:
-        if collection.hours is None:
-            decision = sketches.for_target(collection.options.target)
-        else:
-            decision = sketches.for_hours(collection.hours - seconds / 3600, pool.most)
-    except InputError:
-        if not book.rows().num_rows:
-            book.clear()
-        raise
-    book.decide(decision)
+    """Decide what all images get. seconds: that the run itself does not have."""
+    if collection.hours is None:
+        decision = sketches.for_target(collection.options.target)
+    else:
+        decision = sketches.for_hours(collection.hours, pool.most, seconds)
+    book.decide(decision, sketches.least_gains(decision))
     return decision
 
 
-def _units_done(order: Order, plan: _Plan, pool: Pool, sketches: Sketches) -> Iterator[Progress]:
+def _units_done(
+    order: Order, plan: _Plan, pool: Pool, sketches: Sketches, least_gains: list[float | None]
+) -> Iterator[Progress]:
     """Run all units; yields after each. sketches: if there are any, units are cut by them."""
     costs = [units.cost_of(each.size) for each in plan.entries]
-    gain = order.options.target.least_gain
-    if sketches.costs and gain is not None:
-        costs = [sketches.macs(name, gain) if name in sketches.costs else 1.0 for name in plan.names]
+    if len(sketches):
+        pairs = zip(plan.names, least_gains, strict=True)
+        costs = [(None if gain is None else sketches.macs(name, gain)) or 1.0 for name, gain in pairs]
     parts = units.cut(costs, pool.most)
     state = Progress(len(plan.entries), sum(costs))
     work = [sum(costs[index] for index in part) for part in parts]
-    for rows in map_units(unit_tables(plan.entries, plan.names, parts), order, pool):
+    for rows in map_units(unit_tables(plan.entries, plan.names, parts, least_gains), order, pool):
         state.add(rows, sum(work[unit] for unit in set(rows["unit"].to_pylist())))
         yield state
 

@@ -47,15 +47,23 @@ def connected(resources: Resources) -> Iterator[None]:
         try:
             with _stderr_closed():
                 _start(resources.address)
-        except (ConnectionError, ValueError) as error:
-            raise StorageError(
-                f"no Ray cluster at {resources.address} ({error}); start one with ray start --head, or leave out "
-                "--address"
-            ) from error
+        except Exception as error:  # a plain Exception where Ray's processes do not come up in time
+            ray.shutdown()
+            raise StorageError(_refusal(resources.address, error)) from error
         try:
             yield
         finally:
             ray.shutdown()
+
+
+def _refusal(address: str | None, error: Exception) -> str:
+    cause = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    if address is None:
+        return f"Ray did not start on this machine ({cause}); it may be overloaded, try again"
+    return (
+        f"no Ray cluster at {address} ({cause}); start one with ray start --head, set RAY_AUTH_MODE=token if it asks "
+        "for a token, or leave out --address"
+    )
 
 
 def _start(address: str | None) -> None:

@@ -1,7 +1,8 @@
 """The first pass of a shared budget: what each image would cost and lose at several least gains.
 
 Blocks that gain at least the same run everywhere, which is the cheapest way to a total error: so the collection spends
-where it helps most, among images as within each. A sketch of an image has a fixed size, so that a million fit.
+where it helps most, among images as within each. Gains are those of the adapter, times a factor for each image from
+what was measured on parts (`sampling`). A sketch of an image has a fixed size, so that a million fit.
 """
 
 import time
@@ -14,12 +15,13 @@ from adadsr import batch
 from adadsr.batch import Job, Options
 from adadsr.batch.animating import facts_of, first_frame
 from adadsr.batch.steps import attempt, read
-from adadsr.cluster.decision import GRID
+from adadsr.cluster.decision import GRID, REFERENCE
 from adadsr.cluster.fetching import Fetched
 from adadsr.cluster.order import Order
+from adadsr.cluster.sampling import sampled
 from adadsr.images import Picture
 from adadsr.storage import open_place
-from adadsr.upscaler import Chain, PreparedChain, Target
+from adadsr.upscaler import Chain, Target
 
 TRIAL_SIDE = 256
 """Largest side of what is run to learn the speed, in LR pixels."""
@@ -33,10 +35,24 @@ SCHEMA = pa.schema(
         ("lost", _CURVE),
         ("full_error", pa.float64()),
         ("dense_macs", pa.float64()),
+        ("pixels", pa.float64()),
+        ("texture", pa.float64()),
+        ("parts", pa.int32()),
+        ("change", pa.float64()),
         ("macs_per_second", pa.float64()),
     ]
 )
-"""A sketch an image. macs_per_second: of the worker, in the first row of a unit."""
+"""A sketch an image. macs, lost: at each of `GRID`. texture to change: see `sampling.Sample`.
+
+macs_per_second: of the worker, in the first row of a unit.
+"""
+MOST_REFERENCE = 0.8
+"""Above it, parts at the reference budget change too little."""
+
+
+def reference_of(target: Target) -> float:
+    """Budget at which parts are measured for a target of the whole collection."""
+    return min(target.budget or REFERENCE, MOST_REFERENCE)
 
 
 class Sketcher:
@@ -79,21 +95,25 @@ def sketch(chain: Chain, job: Job, options: Options) -> tuple[Picture, dict[str,
     """An input, and what it costs and loses at each of `GRID`. Head and adapter run; no block does."""
     facts = facts_of(job, options)
     picture = read(chain, job, options) if facts is None else first_frame(job, options)
-    return picture, curve_of(chain.prepare(picture), 1 if facts is None else len(facts.delays))
+    return picture, sketch_of(chain, picture, reference_of(options.target), 1 if facts is None else len(facts.delays))
 
 
-def curve_of(prepared: PreparedChain, frames: int = 1) -> dict[str, Any]:
-    """What a picture of so many frames costs and loses at each of `GRID`, as columns of `SCHEMA`."""
+def sketch_of(chain: Chain, picture: Picture, reference: float, frames: int = 1) -> dict[str, Any]:
+    """What a picture of so many frames costs and loses, as columns of `SCHEMA`. reference: budget for its parts."""
+    prepared = chain.prepare(picture)
     curve, steps = prepared.curve(GRID), prepared.outlook.steps
     assert curve is not None  # `check` has seen to it
     macs = sum(np.array([step.budget_at(share) for share in curve.shares]) * step.dense.total for step in steps)
-    network = steps[0].engine.network
-    pixels = (network.depth_tile * network.scale) ** 2 * frames
-    return {
+    network, plan = steps[0].engine.network, prepared.plan(budget=max(reference, prepared.least_budget)).first
+    tile_pixels = (network.depth_tile * network.scale) ** 2 * frames
+    upscaler = chain.upscalers(picture.height, picture.width, lossy=picture.lossy_format is not None)[0]
+    sample = sampled(upscaler, picture, plan.depth_map, network.depth_tile)
+    return sample._asdict() | {
         "macs": macs * frames,
-        "lost": curve.lost * pixels,
-        "full_error": curve.full * pixels,
+        "lost": curve.lost * tile_pixels,
+        "full_error": curve.full * tile_pixels,
         "dense_macs": float(sum(step.dense.total for step in steps) * frames),
+        "pixels": float(picture.height * picture.width * network.scale**2 * frames),
     }
 
 

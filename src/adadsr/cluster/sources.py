@@ -1,6 +1,7 @@
 """SRC -> inputs: a folder or pattern of this machine, a prefix of a bucket, or a list of addresses."""
 
 import csv
+import glob
 import io
 import os
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,7 @@ from adadsr.batch import Found, LeftOut, Search
 from adadsr.batch.leftout import EARLIER, HIDDEN
 from adadsr.errors import InputError, StorageError
 from adadsr.formats import READABLE_SUFFIXES, suffix_of
-from adadsr.storage import File, LocalPlace, Place, is_url, open_place
+from adadsr.storage import File, LocalPlace, ObjectPlace, Place, is_url, open_place
 
 LIST_SUFFIXES = (".parquet", ".csv", ".txt")
 COLUMNS = ("source", "input", "url", "uri", "path", "file")
@@ -68,6 +69,8 @@ def find(source: str, destination: str) -> Sources:
 
 
 def _on_disk(source: str, destination: str) -> Sources:
+    if not os.path.lexists(source) and not glob.has_magic(source):
+        raise InputError(f"{source}: no such folder or file; check the path")
     search = Search([source], None if is_url(destination) else Path(destination))
     return Sources([_local_entry(each) for each in search.found], search.failures, [], search.left_out)
 
@@ -96,6 +99,8 @@ def _in_bucket(source: str, destination: str) -> Sources:
             entries.append(_entry(address, file.name, file))
         else:
             left_out.add(address)
+    if not entries and isinstance(place, ObjectPlace) and not place.has_bucket():
+        raise StorageError(f"{source}: no such bucket; check its name")
     return Sources(entries, left_out=left_out)
 
 

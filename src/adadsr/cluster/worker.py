@@ -52,7 +52,7 @@ class Worker:
                 "output_sha256": files.output_sha256,
                 "attempt": self._order.attempt,
                 "unit": unit,
-                "least_gain": self._order.options.target.least_gain,
+                "least_gain": files.least_gain,
             },
         )
         if row["reason"]:

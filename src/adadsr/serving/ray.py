@@ -1,15 +1,15 @@
 """The service on Ray Serve: replicas that share nothing, as many as the work that waits asks for.
 
-`serve run adadsr.serving.ray:app target_wait=5`, or `serve deploy deploy/ray-serve.yaml`. Each replica is the service
-of `adadsr serve` with its own queue, memory limit and load shedding, so a picture kept by `/v1/images` is known only to
-the replica that took it. Needs the extras `serve` and `cluster`.
+`serve run adadsr.serving.ray:app models=adaedsr-baseline-x2 target_wait=5`, or `serve deploy deploy/ray-serve.yaml`.
+Each replica is the service of `adadsr serve` with its own queue, memory limit and load shedding, so a picture kept by
+`/v1/images` is known only to the replica that took it. Needs the extras `serve` and `cluster`.
 """
 
 import math
 from typing import Any
 
 from fastapi import FastAPI
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from ray import serve
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
@@ -46,6 +46,12 @@ class Given(BaseModel):
     target_wait: float = Settings.target_wait
     least_budget: float = Settings.least_budget
     origins: tuple[str, ...] = ()
+
+    @field_validator("models", "origins", mode="before")
+    @classmethod
+    def _split(cls, given: Any) -> Any:
+        """Names with commas between them, as the command line has them."""
+        return tuple(given.split(",")) if isinstance(given, str) else given
 
     def settings(self) -> Settings:
         """Settings of a replica. Raises InputError. API keys come from ADADSR_API_KEYS."""

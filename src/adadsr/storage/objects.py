@@ -52,6 +52,11 @@ class ObjectPlace:
             if facts.get("type") == "file" and len(path) >= start:
                 yield _file(path[start:], facts)
 
+    def has_bucket(self) -> bool:
+        """Whether the bucket exists."""
+        bucket = self._path("").strip("/").partition("/")[0]
+        return bool(self._try("", "list", lambda: self._system.exists(bucket)))
+
     def find(self, name: str) -> File | None:
         facts = self._try(name, "read", lambda: self._system.info(self._path(name)))
         return None if facts is None or facts.get("type") != "file" else _file(name, facts)
