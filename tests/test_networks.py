@@ -131,7 +131,8 @@ def test_tiles_that_reach_over_the_border_work(height: int, width: int) -> None:
     network = random_network(config_of("edsr", 4))
     sr, depth_map = network(torch.rand(1, 3, height, width) * 255, 2.0)
     assert depth_map.shape == (1, 1, -(-height // 4), -(-width // 4))
-    assert float(depth_map.mean()) == pytest.approx(2.0, abs=1e-3)
+    # The deepest tile lifts those around it, and equal gains all count.
+    assert 2.0 - 1e-3 <= float(depth_map.mean()) <= 2.0 + 8 / depth_map.numel() + 1e-3
     assert sr.shape == (1, 3, 2 * height, 2 * width)
 
 
