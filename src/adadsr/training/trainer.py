@@ -162,17 +162,16 @@ class Trainer:
         distance, hr = LOSSES[stage.loss], crop_border(batch.hr)
         result = self.forward(seen, depths)
         exits = len(result.sr) // len(hr)
-        weights = _weights(seen, stage.flat_weight)
+        hr = hr.repeat(exits, 1, 1, 1)
+        weights = _weights(seen, stage.flat_weight).repeat(exits, 1, 1, 1)
 
         def weighted(target: Tensor) -> Tensor:
-            target = target.repeat(exits, 1, 1, 1)
-            return distance(torch.lerp(target, result.sr, weights.repeat(exits, 1, 1, 1)), target)
+            return distance(torch.lerp(target, result.sr, weights), target)
 
         loss = weighted(hr)
         if self.teacher is not None:
             target = self.teacher.target(batch.lr) if batch.target is None else crop_border(batch.target)
-            loss = torch.lerp(loss, weighted(target), stage.teacher_weight)
-        hr = hr.repeat(exits, 1, 1, 1)
+            loss = torch.lerp(loss, weighted(target.repeat(exits, 1, 1, 1)), stage.teacher_weight)
         if isinstance(depths, AdapterDepths) and stage.depth_weight:
             loss = loss + stage.depth_weight * depth_excess(result.depth_map, depths.desired)
         if result.predicted_error is not None:
