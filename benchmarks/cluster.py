@@ -17,6 +17,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -149,6 +150,7 @@ def measure_hours(seconds: float) -> dict[str, Any]:
         part = "planning" if progress.is_planning else "running"
         moments.setdefault(f"first_{part}", time.time() - begun)
         moments[f"last_{part}"] = time.time() - begun
+        print(part, progress.done, f"{time.time() - begun:.1f} s", file=sys.stderr)
 
     outcome = run(Collection("in", "many", MODEL, hours=seconds / 3600), Resources(), progress=watch)
     taken = time.time() - begun

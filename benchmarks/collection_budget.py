@@ -113,7 +113,7 @@ def decide(chain: Chain, collection: list[Image], budget: float) -> tuple[Decisi
         row = sketch_of(chain, each.lr, reference) | {"unit": 0, "name": each.name, "macs_per_second": None}
         sketches.add(pa.Table.from_pylist([row], schema=SCHEMA))
     decision = sketches.for_target(Target(budget=budget))
-    return decision, sketches.least_gains(decision)
+    return decision, {name: decision.least_gain / factor for name, factor in sketches.factors.items()}
 
 
 def main() -> None:
