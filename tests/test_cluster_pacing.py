@@ -1,5 +1,6 @@
 """A run with a time limit keeps it at any speed, by a clock that only the simulated workers move."""
 
+import contextlib
 import heapq
 from dataclasses import dataclass, field
 
@@ -8,10 +9,16 @@ import pytest
 
 pytest.importorskip("pyarrow", reason="needs the extra `cluster`; .ci/run installs it")
 
-from adadsr.cluster import units
+from adadsr import images
+from adadsr.cluster import Collection, Resources, pacing, run, running, units
 from adadsr.cluster.decision import GRID, Decision, gain_at, value_at
+from adadsr.cluster.ledger import Ledger
 from adadsr.cluster.pacing import Pace
 from adadsr.cluster.running import IN_FLIGHT
+from adadsr.cluster.session import Pool
+from adadsr.cluster.worker import Worker
+from adadsr.upscaler import Execution, Size
+from upscaler_samples import photo
 
 GUESS = 1e9
 """Multiply-accumulates a second of a worker by the first pass."""
@@ -94,3 +101,34 @@ def test_a_later_run_goes_on_with_the_last_revision():
     assert revised.continued() == Decision(0.5, 0.5, 0.1, None, 3)
     assert first.continued() is first
     assert Decision(**revised.as_json()).least_gain_of(9) == 0.5
+
+
+def test_a_run_revises_what_workers_do_and_keeps_it(here, monkeypatch):
+    """Driver, ledger and workers as they are; in place of Ray, a loop hands out units."""
+    pytest.importorskip("ray", reason="needs the extra `cluster`; .ci/run installs it")
+    monkeypatch.setattr(running, "connected", lambda resources: contextlib.nullcontext())
+    monkeypatch.setattr(running, "pool_of", lambda resources, execution: Pool(1, 1, 1, 0, 0, Execution(threads=1)))
+    monkeypatch.setattr(pacing, "REVISED", 0.0)
+
+    def in_turn(tables, order, pool, worker=None):
+        actor = (worker or Worker)(order)
+        return (actor(table) for table in tables)
+
+    monkeypatch.setattr(running, "map_units", in_turn)
+    pixels = photo(64, 64)
+    for number in range(8):
+        images.write_image(here / f"{number}.png", images.picture_from_array(pixels + np.uint8(number)))
+    asked = Collection(str(here), "out", "adaedsr-baseline-x2", hours=1.0, size=Size(scale=2))
+    outcome = run(asked, Resources())
+    assert (outcome.done, outcome.failed) == (8, 0)
+    assert outcome.decision is not None
+    assert outcome.decision.paces
+    factors, rows = Ledger("out").factors(), outcome.rows.to_pylist()
+    for row in rows:
+        expected = outcome.decision.least_gain_of(row["unit"]) / factors[row["name"]]
+        assert row["least_gain"] == pytest.approx(expected)
+    assert "at the end, to keep to the time" in (here / "out/_adadsr/report.md").read_text()
+    (here / "out" / rows[0]["name"]).unlink()
+    again = run(asked, Resources())
+    assert (again.done, again.earlier) == (8, 7)
+    assert again.decision == outcome.decision
