@@ -1,12 +1,13 @@
 """`adadsr batch` against one process on the same pictures, and the memory of its workers.
 
-`python benchmarks/cluster.py nodes|overhead|memory PHOTOS [--pictures 200] [--sides 64 320]`. Pictures are parts of
-the photos in a folder, as PNG and JPEG, with sides in this range.
+`python benchmarks/cluster.py nodes|overhead|memory|hours PHOTOS [--pictures 200] [--sides 64 320]`. Pictures are parts
+of the photos in a folder, as PNG and JPEG, with sides in this range.
 
 nodes     two local nodes of one core each against one process on one core, and against two such processes at once,
           which show what the machine can give
 overhead  one node with all cores against `adadsr upscale` on all cores
 memory    resident memory of the workers over the run: the largest of its second and of its last quarter
+hours     `--hours` of `--seconds`: what the whole command took, and what each part of it did
 
 Outputs must equal those of one process. Seconds are those of the work: without the start of Python and of Ray, which
 `start` has, up to the end of the first picture. The last line is JSON.
@@ -16,6 +17,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -140,6 +142,30 @@ def measure_memory() -> dict[str, Any]:
     return {"seconds": round(seconds, 1), "second_quarter_mib": quarters[1], "last_quarter_mib": quarters[3]}
 
 
+def measure_hours(seconds: float) -> dict[str, Any]:
+    """The command with a limit of time, from the start of its process to its end."""
+    begun, moments = time.time(), dict[str, float]()
+
+    def watch(progress: Progress) -> None:
+        part = "planning" if progress.is_planning else "running"
+        moments.setdefault(f"first_{part}", time.time() - begun)
+        moments[f"last_{part}"] = time.time() - begun
+        print(part, progress.done, f"{time.time() - begun:.1f} s", file=sys.stderr)
+
+    outcome = run(Collection("in", "many", MODEL, hours=seconds / 3600), Resources(), progress=watch)
+    taken = time.time() - begun
+    assert outcome.decision is not None
+    assert outcome.failed == 0
+    return {
+        "asked": seconds,
+        "taken": round(taken, 1),
+        "used": round(taken / seconds, 3),
+        "decided": round(outcome.decision.budget, 3),
+        "budget": round(outcome.share or 0.0, 3),
+        "worker_seconds": round(sum(outcome.rows["total_seconds"].to_pylist()), 1),
+    } | {name: round(moment, 1) for name, moment in moments.items()}
+
+
 def _worker_bytes() -> list[int]:
     """Resident memory of each actor of Ray Data."""
     found = []
@@ -153,20 +179,26 @@ def _worker_bytes() -> list[int]:
 
 
 def main() -> None:
-    """Measure one of the three."""
+    """Measure one of the four."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("nodes", "overhead", "memory"))
+    parser.add_argument("what", choices=("nodes", "overhead", "memory", "hours"))
     parser.add_argument("photos", type=Path)
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--sides", type=int, nargs=2, default=(64, 320), metavar=("LEAST", "MOST"))
+    parser.add_argument("--seconds", type=float, default=120.0)
     arguments = parser.parse_args()
     photos = arguments.photos.resolve()
-    measure = {"nodes": measure_nodes, "overhead": measure_overhead, "memory": measure_memory}[arguments.what]
+    measure = {
+        "nodes": measure_nodes,
+        "overhead": measure_overhead,
+        "memory": measure_memory,
+        "hours": lambda: measure_hours(arguments.seconds),
+    }[arguments.what]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         make_pictures(photos, Path("in"), arguments.pictures, tuple(arguments.sides))
         result = measure()
-        if arguments.what != "memory":
+        if arguments.what in ("nodes", "overhead"):
             check_equal()
     print(result)
     print(json.dumps(result | {"pictures": arguments.pictures, "environment": describe_environment(Execution())}))

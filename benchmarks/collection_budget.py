@@ -1,10 +1,10 @@
 """One budget for a collection against the same budget for each image, in mean squared error.
 
-`python benchmarks/collection_budget.py FOLDER... [--budget 0.5] [--model adaedsr-baseline-x2] [--bound]`. HR images are
-reduced bicubically, upscaled at full depth, at the budget each, and at the least gains that `adadsr batch --shared`
-would decide on, and compared with HR in Y. PSNR is that of the mean squared error over all pixels of all images. With
-`--bound` they also run at several budgets, of which hindsight chooses each image's: no rule for whole images does
-better. The last line is JSON.
+`python benchmarks/collection_budget.py FOLDER... [--budget 0.5 0.35] [--model NAME] [--most N] [--bound]`.
+HR images are reduced bicubically, upscaled at full depth, at each budget, and at the least gains that `adadsr batch
+--shared` would decide on, and compared with HR in Y. PSNR is that of the mean squared error over all pixels of all
+images. With `--most`, only so many of a folder's images run, evenly spaced. With `--bound` they also run at several
+budgets, of which hindsight chooses each image's: no rule for whole images does better. The last line is JSON.
 """
 
 import argparse
@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from adadsr import Execution, Upscaler, images
-from adadsr.cluster.decision import Sketches
+from adadsr.cluster.decision import Decision, Sketches
 from adadsr.cluster.sharing import SCHEMA, reference_of, sketch_of
+from adadsr.errors import BudgetError
 from adadsr.evaluation.results import describe_environment
 from adadsr.formats import is_image_file
 from adadsr.metrics import luma
@@ -75,45 +76,84 @@ def bound(ways: list[Pooled], budget: float) -> Pooled:
     return best
 
 
+def paths_of(folder: Path, most: int | None) -> list[Path]:
+    """Images below a folder, at most `most` of them, evenly spaced."""
+    found = [path for path in sorted(folder.rglob("*")) if is_image_file(path)]
+    if not found:
+        raise SystemExit(f"{folder}: no images here")
+    return found if most is None or most >= len(found) else [found[at * len(found) // most] for at in range(most)]
+
+
+class Image:
+    """An HR image and its LR picture."""
+
+    def __init__(self, path: Path, chain: Chain, scale: int) -> None:
+        self.name, self._chain, self._scale = str(path), chain, scale
+        self.hr = read(path, scale)
+        self.lr = images.picture_from_array(bicubic_downscale(self.hr, scale))
+
+    def run(self, targets: dict[str, Target], pooled: dict[str, Pooled]) -> None:
+        """Count what each target gives; head and adapter run once for all of them."""
+        prepared = self._chain.prepare(self.lr)
+        for way, target in targets.items():
+            if target.budget is not None:
+                target = Target(budget=max(target.budget, prepared.least_budget))
+            upscaled = prepared.run(prepared.plan(**vars(target)))
+            report = upscaled.report
+            pooled.setdefault(way, Pooled()).add(
+                upscaled.image, self.hr, self._scale, report.executed_gmacs, report.dense_gmacs
+            )
+
+
+def decide(chain: Chain, collection: list[Image], budget: float) -> tuple[Decision, dict[str, float]]:
+    """The least gain of each image for a budget of all. Raises BudgetError if that is too small."""
+    reference = reference_of(Target(budget=budget))
+    sketches = Sketches(reference)
+    for each in collection:
+        row = sketch_of(chain, each.lr, reference) | {"unit": 0, "name": each.name, "macs_per_second": None}
+        sketches.add(pa.Table.from_pylist([row], schema=SCHEMA))
+    decision = sketches.for_target(Target(budget=budget))
+    return decision, {name: decision.least_gain / factor for name, factor in sketches.factors.items()}
+
+
 def main() -> None:
     """Sketch, decide, run and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+")
-    parser.add_argument("--budget", type=float, default=0.5)
+    parser.add_argument("--budget", type=float, nargs="+", default=[0.5])
     parser.add_argument("--model", default="adaedsr-baseline-x2")
+    parser.add_argument("--most", type=int)
     parser.add_argument("--bound", action="store_true")
     arguments = parser.parse_args()
     upscaler = Upscaler.from_pretrained(arguments.model)
-    chain, scale, reference = Chain.of(upscaler), upscaler.scale, reference_of(Target(budget=arguments.budget))
-    paths = [path for folder in arguments.folders for path in sorted(folder.iterdir()) if is_image_file(path)]
-    hrs = [read(path, scale) for path in paths]
-    pictures = [images.picture_from_array(bicubic_downscale(hr, scale)) for hr in hrs]
-    sketches = Sketches(reference)
-    for path, picture in zip(paths, pictures, strict=True):
-        row = sketch_of(chain, picture, reference) | {"unit": 0, "name": str(path), "macs_per_second": None}
-        sketches.add(pa.Table.from_pylist([row], schema=SCHEMA))
-    decision = sketches.for_target(Target(budget=arguments.budget))
-    least_gains = sketches.least_gains(decision)
-    prepared = [chain.prepare(picture) for picture in pictures]
-    ways = {"full": Target(), "each": Target(budget=arguments.budget), "shared": Target()}
-    tried = np.linspace(0.36, 1, 9) if arguments.bound else ()
-    least = max(each.least_budget for each in prepared)
-    ways |= {f"at {budget:.2f}": Target(budget=max(float(budget), least)) for budget in tried}
-    pooled = {way: Pooled() for way in ways}
-    for path, hr, each in zip(paths, hrs, prepared, strict=True):
-        for way, target in (ways | {"shared": Target(least_gain=least_gains[str(path)])}).items():
-            upscaled = each.run(each.plan(**vars(target)))
-            report = upscaled.report
-            pooled[way].add(upscaled.image, hr, scale, report.executed_gmacs, report.dense_gmacs)
+    chain, scale = Chain.of(upscaler), upscaler.scale
+    paths = [path for folder in arguments.folders for path in paths_of(folder, arguments.most)]
+    collection = [Image(path, chain, scale) for path in paths]
+    decisions: dict[float, tuple[Decision, dict[str, float]]] = {}
+    for budget in arguments.budget:
+        try:
+            decisions[budget] = decide(chain, collection, budget)
+        except BudgetError as error:
+            print(f"left out: {error}")
+    tried = {f"at {budget:.2f}": Target(budget=float(budget)) for budget in np.linspace(0.14, 0.98, 13)}
+    fixed = {"full": Target()} | {f"{budget:g} each": Target(budget=budget) for budget in decisions}
+    pooled: dict[str, Pooled] = {}
+    for each in collection:
+        shared = {f"{budget:g} shared": Target(least_gain=gains[each.name]) for budget, (_, gains) in decisions.items()}
+        each.run(fixed | shared | (tried if arguments.bound else {}), pooled)
     if arguments.bound:
-        pooled["bound"] = bound([pooled[way] for way in ways], arguments.budget)
+        ways = [figures for way, figures in pooled.items() if not way.endswith("shared")]
+        pooled |= {f"{budget:g} bound": bound(ways, budget) for budget in decisions}
     rows = {way: figures.as_json() for way, figures in pooled.items()}
     for way, row in rows.items():
-        print(f"{way:7} {row}")
-    gain = rows["shared"]["psnr_of_mean_error"] - rows["each"]["psnr_of_mean_error"]
-    print(f"one budget for all brings {gain:+.4f} dB over {len(paths)} images")
-    result = {"rows": rows, "gain": round(gain, 4), "images": len(paths), "budget": arguments.budget}
-    result |= {"decision": decision.as_json(), "model": arguments.model}
+        print(f"{way:12} {row}")
+    gains = {}
+    for budget in decisions:
+        each, shared = (rows[f"{budget:g} {way}"]["psnr_of_mean_error"] for way in ("each", "shared"))
+        gains[budget] = round(shared - each, 4)
+        print(f"one budget of {budget:g} for all brings {gains[budget]:+.4f} dB over {len(paths)} images")
+    result = {"model": arguments.model, "images": len(paths), "gains": gains, "rows": rows}
+    result |= {"decisions": {budget: decision.as_json() for budget, (decision, _) in decisions.items()}}
     print(json.dumps(result | {"environment": describe_environment(Execution())}))
 
 

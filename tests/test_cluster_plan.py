@@ -61,14 +61,14 @@ class TestSources:
     def test_a_list_names_each_once_below_their_common_folder(self, here):
         write_pictures(here / "a/b", 4, bad=False)
         names = [f"a/b/{path.relative_to(here / 'a/b')}" for path in sorted((here / "a/b").rglob("*.*"))]
-        (here / "list.txt").write_text("\n".join([*names, "", names[0]]))
+        (here / "list.txt").write_text("\n".join([*names, "", names[0], f"./{names[1]}"]))
         (here / "list.csv").write_text("id,source\n" + "\n".join(f"{at},{name}" for at, name in enumerate(names)))
         pq.write_table(pa.table({"url": names, "id": list(range(4))}), here / "list.parquet")
         for suffix in (".txt", ".csv", ".parquet"):
             found = sources.find(f"list{suffix}", "out")
             assert [each.address for each in found.entries] == names
             assert str(found.entries[0].found.below) in ("d0/000.png", "000.png")
-            assert found.notes == (["list.txt: 1 inputs are listed twice"] if suffix == ".txt" else [])
+            assert found.notes == (["list.txt: left out 2 that are listed twice"] if suffix == ".txt" else [])
 
     def test_wrong_lists_and_empty_folders_are_refused(self, here):
         (here / "empty").mkdir()

@@ -13,7 +13,7 @@ pytest.importorskip("pyarrow", reason="needs the extra `cluster`; .ci/run instal
 from adadsr import images
 from adadsr.cluster import sampling
 from adadsr.cluster.calibration import Measured
-from adadsr.cluster.decision import GRID, Sketches
+from adadsr.cluster.decision import GRID, USED, Sketches
 from adadsr.cluster.sharing import SCHEMA, sketch_of
 from adadsr.errors import BudgetError, InputError
 from adadsr.upscaler import Chain, Execution, Target
@@ -57,8 +57,7 @@ def test_a_shared_budget_is_spent_and_a_larger_one_loses_less(seeds, budget):
     sketches = sketched(*map(row_of, seeds))
     decision = sketches.for_target(Target(budget=budget))
     assert decision.budget <= budget + 1e-6
-    gains = sketches.least_gains(decision)
-    spent = sum(sketches.macs(name, gain) for name, gain in gains.items())
+    spent = sum(sketches.macs(name, decision.least_gain / factor) for name, factor in sketches.factors.items())
     dense = sum(row_of(seed)["dense_macs"] for seed in seeds)
     assert decision.least_gain == 0 or spent / dense == pytest.approx(decision.budget, abs=1e-2)
     assert sketches.for_target(Target(budget=1.0)).least_gain == 0
@@ -146,9 +145,18 @@ def test_hours_buy_what_the_measured_speed_gives():
     row = row_of(3)
     sketches = sketched(row)
     seconds = 0.6 * row["dense_macs"] / 1e9  # at 1e9 a second
-    decision = sketches.for_hours(seconds / 3600 / 0.9 / 4, 4)
+    decision = sketches.for_hours(seconds / 3600 / USED / 4, 4)
     assert decision.budget == pytest.approx(0.6, abs=1e-3)
-    assert sketches.for_hours((seconds / 0.9 / 4 + 50) / 3600, 4, 50.0) == decision
+    later = sketches.for_hours((seconds / USED / 4 + 50) / 3600, 4, 50.0)
+    assert later.budget == pytest.approx(decision.budget)
+
+
+def test_units_cost_what_their_images_do():
+    sketches = sketched(row_of(1), row_of(2), row_of(3))
+    curves = sketches.unit_curves([["0", "2"], ["1"], ["unknown"]])
+    for at, gain in list(enumerate(GRID))[::8]:
+        each = [sketches.macs(name, gain / factor) for name, factor in sketches.factors.items()]
+        assert curves[:, at] == pytest.approx([each[0] + each[2], each[1], 0], rel=1e-5)
 
 
 def test_a_sketch_tells_what_a_plan_will_cost_and_lose(chain):

@@ -3,7 +3,7 @@
 import os
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,8 +29,18 @@ def server() -> Iterator[Faults]:
         yield faults
 
 
-@pytest.fixture(params=["folder", "memory", "s3"])
+EMULATORS = {"gs": ("gcsfs", "STORAGE_EMULATOR_HOST"), "az": ("adlfs", "AZURE_STORAGE_CONNECTION_STRING")}
+"""Other stores: their libraries, and the variables that tell where one runs, with a bucket `bucket`. No CI has one."""
+
+
+@pytest.fixture(params=["folder", "memory", "s3", "gs", "az"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param in EMULATORS:
+        library, variable = EMULATORS[request.param]
+        pytest.importorskip(library, reason=f"needs {library} and an emulator at {variable}; run by hand")
+        if variable not in os.environ:
+            pytest.skip(f"needs an emulator at {variable}; run by hand")
+        return open_place(f"{request.param}://bucket/{uuid.uuid4().hex}")
     if request.param == "folder":
         return open_place(str(tmp_path / "new"))
     if request.param == "memory":
@@ -130,6 +140,86 @@ def test_wrong_credentials_are_said_at_once(server: Faults, monkeypatch: pytest.
         StorageError, match=r"s3://bucket/x: cannot list \(The AWS Access Key Id .*check address and cred"
     ):
         list(place.files())
+
+
+class Refused(Exception):
+    """As adlfs and gcsfs tell statuses."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__("Refused.\nRequestId: 1")
+        self.status_code = status
+
+
+class Failing:
+    """A store whose every request fails. calls: how many there were."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error, self.calls = error, 0
+
+    def _strip_protocol(self, address: str) -> str:
+        return address
+
+    def _fail(self, *arguments: object, **options: object) -> None:
+        self.calls += 1
+        raise self.error
+
+    find = info = pipe_file = _fail
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], tuple[ObjectPlace, Failing]]:
+    monkeypatch.setattr(objects, "FIRST_WAIT", 0.0)
+
+    def make(error: Exception) -> tuple[ObjectPlace, Failing]:
+        store = Failing(error)
+        monkeypatch.setattr(ObjectPlace, "_system", store)
+        return ObjectPlace("az://box/x"), store
+
+    return make
+
+
+@pytest.mark.parametrize(("status", "calls"), [(403, 1), (401, 1), (400, 1), (429, 6), (503, 6)])
+def test_a_status_tells_whether_to_try_again(failing, status: int, calls: int) -> None:
+    place, store = failing(Refused(status))
+    with pytest.raises(
+        StorageError, match=r"az://box/x: cannot list \(Refused\); .*AZURE_STORAGE_CONNECTION_STRING, or"
+    ):
+        list(place.files())
+    assert store.calls == calls
+
+
+def test_a_missing_object_is_none_and_a_missing_bucket_is_named(failing) -> None:
+    place, store = failing(Refused(404))
+    assert place.find("a") is None
+    with pytest.raises(StorageError, match=r"az://box/x/a: cannot write \(no such bucket\); check the name"):
+        place.replace("a", b"x")
+    assert store.calls == 2
+
+
+def test_a_library_that_tries_again_by_itself_is_not_asked_for_minutes(failing, monkeypatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(objects.time, "monotonic", lambda: now[0])
+    place, store = failing(ConnectionError("no answer"))
+
+    def fail(*arguments: object, **options: object) -> None:
+        now[0] += 20
+        store._fail()
+
+    store.find = fail
+    with pytest.raises(StorageError, match="no answer"):
+        list(place.files())
+    assert store.calls == 2
+
+
+def test_a_library_that_asks_for_credentials_when_it_is_opened(monkeypatch) -> None:
+    import fsspec
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise ValueError("Must provide credentials!!")
+
+    monkeypatch.setattr(fsspec, "filesystem", fail)
+    with pytest.raises(StorageError, match=r"az://box: cannot open \(Must provide credentials!!\); check .*AZURE"):
+        list(ObjectPlace("az://box").files())
 
 
 def test_what_dead_processes_left_is_removed(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ sharing   the first pass of a shared budget
 sampling  what depth changes, measured on parts of a picture
 calibration  parts of all pictures -> a factor for the gains of each
 decision  sketches -> the least gain of each picture
+pacing    how a run with a time limit revises that
 session   Ray: this machine's or a cluster's
 running   all together
 outcome   how far a run is, and what became of it

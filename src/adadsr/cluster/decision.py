@@ -1,7 +1,8 @@
 """Sketches of all images -> the least gain of each."""
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ from adadsr.upscaler import Target
 
 GRID = np.geomspace(1e-6, 1e4, 41).astype(np.float32)
 """Least gains at which images are sketched, in squared levels of Y; between them the logarithm counts."""
-USED = 0.9
-"""Share of the hours that is planned with; the rest is for start, end and what goes wrong."""
+USED = 0.95
+"""Share of the hours that is planned with; the rest is for what goes wrong."""
 REFERENCE = 0.5
 """Budget at which parts of images are measured, unless another one is asked for."""
 _CHUNK = 10_000
@@ -31,6 +32,7 @@ class Decision:
         predicted_loss: PSNR of the mean squared error of all images against full depth, in dB.
         equal_loss: The same if each image had this budget; None unless a budget was asked for.
         images: Number of sketches behind it.
+        paces: Numbers of units, and the least gain from each on: how a run with a time limit revised it.
     """
 
     least_gain: float
@@ -38,6 +40,19 @@ class Decision:
     predicted_loss: float
     equal_loss: float | None
     images: int
+    paces: Sequence[Sequence[float]] = ()
+
+    def least_gain_of(self, unit: int) -> float:
+        """The least gain of a unit of the run that revises it."""
+        return next((gain for first, gain in reversed(self.paces) if unit >= first), self.least_gain)
+
+    def revised(self, first: int, least_gain: float) -> "Decision":
+        """With another least gain from a unit on."""
+        return replace(self, paces=(*self.paces, (first, least_gain)))
+
+    def continued(self) -> "Decision":
+        """For a later run, whose units have other numbers."""
+        return replace(self, least_gain=self.paces[-1][1], paces=()) if self.paces else self
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -73,12 +88,28 @@ class Sketches:
     def macs(self, name: str, least_gain: float) -> float | None:
         """Expected cost of an image; None if there is no sketch of it. least_gain: its own."""
         index = self._names.get(name)
-        return None if index is None else _value_at(self._settle().curves[index, 0], least_gain)
+        return None if index is None else value_at(self._settle().curves[index, 0], least_gain)
 
-    def least_gains(self, decision: Decision) -> dict[str, float]:
-        """What a decision means for each image."""
-        factors = self._settle().factors
-        return {name: decision.least_gain / float(factors[index]) for name, index in self._names.items()}
+    @property
+    def factors(self) -> dict[str, float]:
+        """What the least gain of all is divided by for each image."""
+        return {name: float(self._settle().factors[index]) for name, index in self._names.items()}
+
+    @property
+    def macs_per_second(self) -> float:
+        """Of one worker. Raises InputError if none could measure it."""
+        if not self._speeds:
+            raise InputError("hours: no worker could measure its speed; pass --budget")
+        return float(np.mean(self._speeds))
+
+    def unit_curves(self, units: Sequence[Sequence[str]]) -> npt.NDArray[np.float64]:
+        """What images of these names cost together at each of `GRID`, (U, 41); those without a sketch cost nothing."""
+        sums, curves = self._settle(), np.zeros((len(units), len(GRID)))
+        for at, names in enumerate(units):
+            known = [self._names[name] for name in names if name in self._names]
+            if known:
+                curves[at] = _shifted(sums.curves[known, 0], sums.factors[known]).sum(0)
+        return curves
 
     def for_target(self, target: Target) -> Decision:
         """What a budget or a loss of the whole collection means. Raises InputError if it is too small."""
@@ -94,10 +125,7 @@ class Sketches:
 
         spent: seconds of it that nothing is upscaled in: start, first pass, and start of the actors.
         """
-        sums = self._settle()
-        if not self._speeds:
-            raise InputError("hours: no worker could measure its speed; pass --budget")
-        speed = float(np.mean(self._speeds))
+        sums, speed = self._settle(), self.macs_per_second
         seconds = max(0.0, hours * 3600 - spent) * workers * USED
         if sums.macs[-1] > seconds * speed:
             needed = spent + sums.macs[-1] / speed / workers / USED
@@ -126,13 +154,13 @@ class Sketches:
             )
         if most >= sums.dense:
             return self._decision(0.0, budget)
-        return self._decision(_gain_at(sums.macs, most), budget)
+        return self._decision(gain_at(sums.macs, most), budget)
 
     def _decision(self, least_gain: float, budget: float | None) -> Decision:
         sums = self._settle()
-        spent = 1.0 if least_gain == 0 else min(1.0, _value_at(sums.macs, least_gain) / sums.dense)
+        spent = 1.0 if least_gain == 0 else min(1.0, value_at(sums.macs, least_gain) / sums.dense)
         equal = None if budget is None else sums.loss(sums.equal_lost(budget))
-        return Decision(least_gain, spent, sums.loss(_value_at(sums.lost, least_gain)), equal, len(self))
+        return Decision(least_gain, spent, sums.loss(value_at(sums.lost, least_gain)), equal, len(self))
 
 
 class _Settled:
@@ -189,7 +217,7 @@ def _shifted(curves: npt.NDArray[np.float32], factors: npt.NDArray[np.float64]) 
     return np.asarray(below + (above - below) * (at - low))
 
 
-def _gain_at(macs: npt.NDArray[Any], most: float) -> float:
+def gain_at(macs: npt.NDArray[Any], most: float) -> float:
     """The smallest least gain at which a falling cost is at most `most`."""
     if macs[0] <= most:
         return float(GRID[0])
@@ -215,7 +243,7 @@ def _between(at: int, part: float) -> float:
     return math.exp(low + part * (high - low))
 
 
-def _value_at(values: npt.NDArray[Any], least_gain: float) -> float:
+def value_at(values: npt.NDArray[Any], least_gain: float) -> float:
     """A curve at a least gain."""
     if least_gain <= GRID[0]:
         return float(values[0])

@@ -93,9 +93,13 @@ class Fetched(Sequence[Measured]):
     What cannot be measured has no pixels, and fails with its reason when it is read.
     """
 
-    def __init__(self, place: Place, unit: dict[str, Any], size: Size, options: Options) -> None:
+    def __init__(
+        self, place: Place, unit: dict[str, Any], size: Size, options: Options, least_gain: float | None = None
+    ) -> None:
+        """least_gain: of all; that of an input is divided by its factor. None where the target of the run counts."""
         self._size, self._options = size, options
-        rows = zip(unit["sources"], unit["names"], unit["tags"], unit["sizes"], unit["least_gains"], strict=True)
+        gains = [None if least_gain is None else least_gain / factor for factor in unit["factors"]]
+        rows = zip(unit["sources"], unit["names"], unit["tags"], unit["sizes"], gains, strict=True)
         self.files = [Files(place, *row) for row in rows]
         self._jobs = [
             Job(Path(each.address), Path(place.join(each.name)), store=each, least_gain=each.least_gain)

@@ -2,7 +2,7 @@
 
 options.json              all that decides the outputs; a run with others is refused
 shared.json               what the first pass of a shared budget decided
-shared.parquet            what that means for each output
+shared.parquet            by which factor the gains of each output count
 lease/NNNNNN.json         who writes here
 plans/NNNNNN.parquet      names of the outputs that an attempt was about to write
 manifest/NNNNNN-UNIT.parquet  rows of a unit of an attempt, written when its outputs are there
@@ -74,23 +74,24 @@ class Ledger:
         content = self.place.read("shared.json")
         return None if content is None else Decision(**json.loads(content))
 
-    def least_gains(self) -> dict[str, float]:
-        """What the decision means for each output; empty without one."""
+    def factors(self) -> dict[str, float]:
+        """What the least gain of all is divided by for each output; empty without a decision."""
         content = self.place.read("shared.parquet")
         if content is None:
             return {}
         table = pq.read_table(io.BytesIO(content))
-        return dict(zip(table["name"].to_pylist(), table["least_gain"].to_pylist(), strict=True))
+        return dict(zip(table["name"].to_pylist(), table["factor"].to_pylist(), strict=True))
 
-    def decide(self, decision: Decision, least_gains: dict[str, float]) -> None:
-        """Keep it for all attempts."""
-        file = io.BytesIO()
-        columns = {
-            "name": pa.array(least_gains.keys(), pa.string()),
-            "least_gain": pa.array(least_gains.values(), pa.float64()),
-        }
-        pq.write_table(pa.table(columns), file, compression="zstd")
-        self.place.replace("shared.parquet", file.getvalue())
+    def decide(self, decision: Decision, factors: dict[str, float] | None = None) -> None:
+        """Keep it for all attempts. factors: None for a revision, which leaves them as they are."""
+        if factors is not None:
+            file = io.BytesIO()
+            columns = {
+                "name": pa.array(factors.keys(), pa.string()),
+                "factor": pa.array(factors.values(), pa.float64()),
+            }
+            pq.write_table(pa.table(columns), file, compression="zstd")
+            self.place.replace("shared.parquet", file.getvalue())
         self.place.replace("shared.json", (json.dumps(decision.as_json(), indent=2) + "\n").encode())
 
     def clear(self) -> None:

@@ -108,7 +108,10 @@ class Collection:
 
 @dataclass(frozen=True)
 class Order:
-    """What every worker of an attempt is told. model: loaded, if one is named; bundled ones are on every machine."""
+    """What every worker of an attempt is told. model: loaded, if one is named; bundled ones are on every machine.
+
+    least_gain: of the collection, if it shares a budget. is_paced: whether the ledger's decision tells that of a unit.
+    """
 
     destination: str
     attempt: int
@@ -118,6 +121,8 @@ class Order:
     linear_light: bool
     model: Model | None
     model_name: str
+    least_gain: float | None = None
+    is_paced: bool = False
 
     def chain(self) -> Chain:
         """The networks."""

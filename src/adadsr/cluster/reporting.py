@@ -111,7 +111,10 @@ def _shared_told(decision: dict[str, Any] | None) -> list[str]:
     told = [f"{decision['predicted_loss']:.3f} dB predicted loss of all together"]
     if decision["equal_loss"] is not None:
         told[0] += f", {decision['equal_loss']:.3f} dB with this budget for each"
-    return [*told, f"blocks run where they gain at least {decision['least_gain']:.4g} squared levels"]
+    gains = f"blocks run where they gain at least {decision['least_gain']:.4g} squared levels"
+    if decision["paces"]:
+        gains += f" at first, {decision['paces'][-1][1]:.4g} at the end, to keep to the time"
+    return [*told, gains]
 
 
 def plotted(rows: pa.Table) -> bytes | None:

@@ -14,6 +14,7 @@ from adadsr.cluster.decision import Decision, Sketches
 from adadsr.cluster.ledger import Ledger
 from adadsr.cluster.order import Collection, Order, Resources
 from adadsr.cluster.outcome import Outcome, Progress
+from adadsr.cluster.pacing import END_SECONDS, Pace
 from adadsr.cluster.session import Pool, connected, pool_of
 from adadsr.cluster.sharing import Sketcher, reference_of
 from adadsr.cluster.sources import Entry
@@ -52,7 +53,7 @@ def run(
         if collection.options.overwrite:
             book.clear()
         book.check_options(collection.fingerprint(model))
-        plan, decision = _plan(collection, found, book), book.decision()
+        plan, decision = _plan(collection, found, book), _earlier(book)
         if plan.entries:
             with connected(resources):
                 pool = pool_of(resources, collection.execution)
@@ -66,13 +67,14 @@ def run(
                             progress(state)
                             to_start = to_start or time.monotonic() - state.started
                         spent = time.perf_counter() - start + to_start  # the actors of the run start as long
-                        decision = _decided(collection, book, sketches, pool, spent)
-                    for state in _units_done(order, plan, pool, sketches, _least_gains(book, plan, decision)):
+                        decision = _decided(collection, book, sketches, pool, spent + END_SECONDS)
+                    left = None if collection.hours is None else collection.hours * 3600 + start - time.perf_counter()
+                    for state in _units_done(order, plan, pool, sketches, book, decision, left):
                         held.check()
                         progress(state)
                 except KeyboardInterrupt:
                     interrupted = True
-        rows = book.rows()
+        rows, decision = book.rows(), book.decision()
         if plan.entries:
             book.compact(plan.attempt + 1, rows)
             open_place(collection.destination).tidy()
@@ -142,18 +144,16 @@ def _order(collection: Collection, model: Model | None, attempt: int, pool: Pool
     return Order(destination, attempt, collection.size, pool.execution, options, collection.linear_light, model, name)
 
 
-def _least_gains(book: Ledger, plan: _Plan, decision: Decision | None) -> list[float | None]:
-    """What a decision means for each entry; images that came later get the one of all."""
-    if decision is None:
-        return [None] * len(plan.names)
-    known = book.least_gains()
-    return [known.get(name, decision.least_gain) for name in plan.names]
+def _earlier(book: Ledger) -> Decision | None:
+    """What earlier runs decided."""
+    decision = book.decision()
+    return None if decision is None else decision.continued()
 
 
 def unit_tables(
-    entries: list[Entry], names: list[str], parts: list[list[int]], least_gains: list[float | None] | None = None
+    entries: list[Entry], names: list[str], parts: list[list[int]], factors: dict[str, float] | None = None
 ) -> list[pa.Table]:
-    """A table with one row for each unit. least_gains: of the entries; None where the target of the run counts."""
+    """A table with one row for each unit. factors: of the gains of outputs; 1 for those that it does not have."""
 
     def row(number: int, part: list[int]) -> dict[str, Any]:
         inputs = [entries[index] for index in part]
@@ -165,7 +165,7 @@ def unit_tables(
             "names": [names[index] for index in part],
             "tags": [each.tag for each in inputs],
             "sizes": [each.size for each in inputs],
-            "least_gains": [None if least_gains is None else least_gains[index] for index in part],
+            "factors": [(factors or {}).get(names[index], 1.0) for index in part],
         }
 
     return [pa.Table.from_pylist([row(number, part)]) for number, part in enumerate(parts)]
@@ -199,24 +199,48 @@ def _decided(collection: Collection, book: Ledger, sketches: Sketches, pool: Poo
         decision = sketches.for_target(collection.options.target)
     else:
         decision = sketches.for_hours(collection.hours, pool.most, seconds)
-    book.decide(decision, sketches.least_gains(decision))
+    book.decide(decision, sketches.factors)
     return decision
 
 
 def _units_done(
-    order: Order, plan: _Plan, pool: Pool, sketches: Sketches, least_gains: list[float | None]
+    order: Order,
+    plan: _Plan,
+    pool: Pool,
+    sketches: Sketches,
+    book: Ledger,
+    decision: Decision | None,
+    seconds: float | None,
 ) -> Iterator[Progress]:
-    """Run all units; yields after each. sketches: if there are any, units are cut by them."""
+    """Run all units; yields after each. sketches: if there are any, units are cut by them, and kept to the seconds."""
     costs = [units.cost_of(each.size) for each in plan.entries]
-    if len(sketches):
-        pairs = zip(plan.names, least_gains, strict=True)
-        costs = [(None if gain is None else sketches.macs(name, gain)) or 1.0 for name, gain in pairs]
+    factors = {} if decision is None else book.factors()
+    if decision is not None and len(sketches):
+        gains = [decision.least_gain / factors.get(name, 1.0) for name in plan.names]
+        costs = [sketches.macs(name, gain) or 1.0 for name, gain in zip(plan.names, gains, strict=True)]
     parts = units.cut(costs, pool.most)
+    pace = None
+    if decision is not None:
+        if seconds is not None and len(sketches):
+            pace = _pace(decision, sketches, [[plan.names[index] for index in part] for part in parts], pool, seconds)
+        order = replace(order, least_gain=decision.least_gain, is_paced=pace is not None)
     state = Progress(len(plan.entries), sum(costs))
     work = [sum(costs[index] for index in part) for part in parts]
-    for rows in map_units(unit_tables(plan.entries, plan.names, parts, least_gains), order, pool):
-        state.add(rows, sum(work[unit] for unit in set(rows["unit"].to_pylist())))
+    for rows in map_units(unit_tables(plan.entries, plan.names, parts, factors), order, pool):
+        numbers = set(rows["unit"].to_pylist())
+        before = state.executed_gmacs
+        state.add(rows, sum(work[unit] for unit in numbers))
+        revised = None if pace is None else pace.finished(numbers, (state.executed_gmacs - before) * 1e9)
+        if revised is not None:
+            book.decide(revised)
         yield state
+
+
+def _pace(decision: Decision, sketches: Sketches, names: list[list[str]], pool: Pool, seconds: float) -> Pace:
+    """Of units with these outputs."""
+    ahead = (IN_FLIGHT + 1) * pool.most  # one more each for units whose rows are on their way
+    speed = sketches.macs_per_second * pool.most
+    return Pace(decision, sketches.unit_curves(names), speed, seconds - END_SECONDS, ahead)
 
 
 def map_units(tables: list[pa.Table], order: Order, pool: Pool, worker: type | None = None) -> Iterator[pa.Table]:

@@ -118,8 +118,10 @@ def _listed(source: str) -> Sources:
     given = [address for address in _addresses(source, content) if address]
     base = source.rpartition("/")[0] if is_url(source) else parent
     whole = [each if is_url(each) or os.path.isabs(each) or not base else f"{base}/{each}" for each in given]
+    whole = [each if is_url(each) else os.path.normpath(each) for each in whole]
     distinct = list(dict.fromkeys(whole))
-    notes = [f"{source}: {len(whole) - len(distinct)} inputs are listed twice"] if len(distinct) < len(whole) else []
+    more = len(whole) - len(distinct)
+    notes = [f"{source}: left out {more} that {'is' if more == 1 else 'are'} listed twice"] if more else []
     root = _common_folder(distinct)
     entries = []
     for address in distinct:

@@ -33,10 +33,14 @@ class Worker:
         before = self._ledger.unit(attempt, number) if unit["unit"] >= 0 else None
         if before is not None:
             return before
-        with Fetched(self._place, unit, self._chain.size, self._order.options) as inputs:
+        with Fetched(self._place, unit, self._chain.size, self._order.options, self._least_gain(number)) as inputs:
             run = batch.run(self._chain, inputs, self._order.options, finished=self._meters.count)
             rows = [self._row(result, files, number) for result, files in zip(run.results, inputs.files, strict=True)]
         return self._ledger.add(attempt, number, manifest.table_of(rows))
+
+    def _least_gain(self, unit: int) -> float | None:
+        decision = self._ledger.decision() if self._order.is_paced else None
+        return self._order.least_gain if decision is None else decision.least_gain_of(unit)
 
     def _row(self, result: Result, files: Files, unit: int) -> dict[str, Any]:
         files.close()
