@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from adadsr import Execution, Upscaler, checkpoints, images
-from adadsr.evaluation.results import describe_environment
 from adadsr.errors import AdaDSRError
+from adadsr.evaluation.results import describe_environment
 from adadsr.images import Picture, Pixels
 from adadsr.metrics import psnr_rgb
 from adadsr.networks import Model

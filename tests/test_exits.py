@@ -68,7 +68,8 @@ def test_tiles_close_as_the_whole() -> None:
     depths = np.random.default_rng(0).integers(0, 5, (1, 35, 16)).astype(np.float32)
     prepared = [Upscaler(model, Execution(tile=side)).prepare(image) for side in (None, 20)]
     plans = [each.plan(depth_map=depths) for each in prepared]
-    assert len(plans[1].tiles) > 1 and not plans[1].exact
+    assert len(plans[1].tiles) > 1
+    assert not plans[1].exact
     whole, tiled = (each.run(plan).image.astype(int) for each, plan in zip(prepared, plans, strict=True))
     assert np.percentile(np.abs(whole - tiled), 99.9) <= 1
 

@@ -40,8 +40,8 @@ def residual_blocks(group: GroupWeights) -> Sequence[ResidualBlock]:
         if not isinstance(block, ResidualBlock) or any(conv.reach != 1 for conv in (block.conv1, block.conv2)):
             kind = type(block).__name__
             raise ExportError(
-                f"{kind} cannot be exported with a depth map: files run blocks of two convs at chosen tiles, not chains "
-                "of growing ones, nor a closing conv for each depth; export it with --dense, at full depth"
+                f"{kind} cannot be exported with a depth map: files run blocks of two convs at chosen tiles, not "
+                "chains of growing ones, nor a closing conv for each depth; export it with --dense, at full depth"
             )
         blocks.append(block)
     return blocks
