@@ -62,10 +62,10 @@ def test_full_depth_needs_no_exit() -> None:
 
 def test_tiles_close_as_the_whole() -> None:
     """Within a level at all but one sample in a thousand, where tiles see less than the network's reach."""
-    config = replace(EXITS, n_resblocks=4)
-    model, image = model_of(config), photo(140, 64)
+    config = replace(EXITS, n_resblocks=6)
+    model, image = model_of(config), photo(160, 64)
     assert model.weights().body.exits
-    depths = np.random.default_rng(0).integers(0, 5, (1, 35, 16)).astype(np.float32)
+    depths = np.random.default_rng(0).integers(0, 7, (1, 40, 16)).astype(np.float32)
     prepared = [Upscaler(model, Execution(tile=side)).prepare(image) for side in (None, 20)]
     plans = [each.plan(depth_map=depths) for each in prepared]
     assert len(plans[1].tiles) > 1
