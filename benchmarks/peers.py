@@ -119,11 +119,12 @@ def open_ncnn(module: nn.Module, example: Tensor, threads: int, folder: Path) ->
     net.opt.num_threads = threads
     net.load_param(str(folder / "module.ncnn.param"))
     net.load_model(str(folder / "module.ncnn.bin"))
-    array = np.ascontiguousarray(example[0].numpy())
+    # A copy that ncnn owns: layers that work in place crash on memory of others (Tencent/ncnn#1543).
+    image = ncnn.Mat(np.ascontiguousarray(example[0].numpy())).clone()
 
     def run() -> np.ndarray:
         extractor = net.create_extractor()  # it remembers results, so a new one for each image
-        extractor.input("in0", ncnn.Mat(array))
+        extractor.input("in0", image)
         return np.array(extractor.extract("out0")[1])[None]
 
     run.keeps_alive = net  # type: ignore[attr-defined]

@@ -1,7 +1,8 @@
 """How far tiles are from the whole image where they are not exact: channel attention, and the long reach of ESRGAN.
 
-`python benchmarks/tiled_attention.py MODEL IMAGE... [--tiles SIDE...]`: MODEL is a published checkpoint. Differences
-are in levels of 0..255; `p99_9` is what one sample in a thousand exceeds. The last line is JSON.
+`python benchmarks/tiled_attention.py MODEL IMAGE... [--tiles SIDE...] [--budget B]`: MODEL is a file of ours or a
+published checkpoint. With a budget, tiles take the depth map of the whole image. Differences are in levels of 0..255;
+`p99_9` is what one sample in a thousand exceeds. The last line is JSON.
 """
 
 import argparse
@@ -11,8 +12,26 @@ from pathlib import Path
 import numpy as np
 
 from adadsr import Execution, Upscaler, checkpoints, images
+from adadsr.errors import AdaDSRError
 from adadsr.evaluation.results import describe_environment
+from adadsr.images import Picture, Pixels
 from adadsr.metrics import psnr_rgb
+from adadsr.networks import Model
+
+
+def open_model(path: Path) -> Model:
+    """A model of ours, otherwise of a published checkpoint."""
+    try:
+        return checkpoints.load_model(str(path))
+    except AdaDSRError:
+        return checkpoints.read_published(path).model
+
+
+def both(model: Model, picture: Picture, side: int, budget: float | None) -> tuple[Pixels, Pixels]:
+    """The whole result, and that of tiles at the same depth map."""
+    prepared, tiled = (Upscaler(model, Execution(tile=each)).prepare(picture) for each in (None, side))
+    plan = prepared.plan(budget=budget)
+    return prepared.run(plan).image, tiled.run(tiled.plan(depth_map=plan.depth_map)).image
 
 
 def main() -> None:
@@ -21,14 +40,15 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("images", type=Path, nargs="+")
     parser.add_argument("--tiles", type=int, nargs="+", default=[128, 64, 32])
+    parser.add_argument("--budget", type=float)
     arguments = parser.parse_args()
-    model = checkpoints.read_published(arguments.model).model
+    model = open_model(arguments.model)
     rows = []
     for tile in arguments.tiles:
         psnrs, largest, common = [], 0, 0.0
         for path in arguments.images:
             picture = images.read_image(path)
-            whole, tiled = (Upscaler(model, Execution(tile=side))(picture).image for side in (None, tile))
+            whole, tiled = both(model, picture, tile, arguments.budget)
             if not np.array_equal(whole, tiled):
                 psnrs.append(psnr_rgb(tiled, whole, 0))
             difference = np.abs(whole.astype(int) - tiled)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adadsr import checkpoints
+from adadsr import Execution, Upscaler, checkpoints
 from adadsr.adaptation.exits import fit_exits, mixed_depths
 from adadsr.datasets import Pair
 from adadsr.errors import InputError
@@ -22,7 +22,7 @@ from adadsr.tensor_ops import OPS
 from adadsr.training.convs import TorchConvs
 from adadsr.training.start import start_from
 from graph_samples import BLOCKS, build, tensors
-from upscaler_samples import model_of
+from upscaler_samples import model_of, photo
 
 EXITS = NetworkConfig("esrgan", 2, 8, BLOCKS, adaptive=True, depth_tile=4, growth=4, exits=True)
 
@@ -58,6 +58,20 @@ def test_full_depth_needs_no_exit() -> None:
     body, z0 = body_and_features()
     depth_map = torch.full((1, 1, 2, 3), float(BLOCKS), dtype=torch.float64)
     assert torch.allclose(body.run(OPS, z0, depth_map), body._replace(exits=()).run(OPS, z0))
+
+
+def test_tiles_close_as_the_whole() -> None:
+    """Within a level at all but one sample in a thousand, where tiles see less than the network's reach."""
+    config = replace(EXITS, n_resblocks=6)
+    model, image = model_of(config), photo(160, 64)
+    assert model.weights().body.exits
+    depths = np.random.default_rng(0).integers(0, 7, (1, 40, 16)).astype(np.float32)
+    prepared = [Upscaler(model, Execution(tile=side)).prepare(image) for side in (None, 20)]
+    plans = [each.plan(depth_map=depths) for each in prepared]
+    assert len(plans[1].tiles) > 1
+    assert not plans[1].exact
+    whole, tiled = (each.run(plan).image.astype(int) for each, plan in zip(prepared, plans, strict=True))
+    assert np.percentile(np.abs(whole - tiled), 99.9) <= 1
 
 
 def test_fitting_brings_other_pictures_closer_to_full_depth() -> None:

@@ -34,7 +34,7 @@ def test_a_dense_file_is_the_package(tmp_path):
     image = photo(HEIGHT, WIDTH)
     planes = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)
     with network.create_extractor() as extractor:
-        extractor.input("in0", ncnn.Mat(planes))
+        extractor.input("in0", ncnn.Mat(planes).clone())
         found = np.array(extractor.extract("out0")[1]).transpose(1, 2, 0)
     prepared = Upscaler(model).prepare(image / np.float32(255))
     assert np.abs(found - prepared.run(prepared.plan()).image * 255).max() < 1e-2

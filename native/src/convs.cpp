@@ -160,6 +160,8 @@ void conv_tiles(
     check(weights, source, out, tiles, source.tiles(), finish, slices);
     ConvJob job = make_job(weights, source, out, tiles, finish, slices);
     job.is_zero = weights.is_zero();
+    job.points = weights.points();
+    job.group = weights.group();
     if (!tiles.size()) return;
     const Kernels& kernels = weights.kernels();
     const int most = weights.tiles_per_call();

@@ -15,6 +15,7 @@ constexpr int kTile = 4;                    // side of a tile in pixels
 constexpr int kTilePixels = kTile * kTile;  // pixels of a tile
 constexpr int kWindow = kTile + 2;          // side of the input window of a 3x3 conv of a tile
 constexpr int kPoints = kWindow * kWindow;  // products of Winograd's F(4x4, 3x3)
+constexpr int kPassPoints = kPoints / 3;    // those of two rows of points, which are made together
 constexpr int kTaps = 9;                    // weights of a 3x3 conv for one pair of channels
 constexpr int kUpsampleTaps = 25;           // of the 5x5 conv that upsamples
 constexpr int kChannelStep = 16;     // pixels are padded to a multiple of 16 floats, a cache line
@@ -69,6 +70,8 @@ struct ConvJob {
     const float* weights;  // as the kernel's `Weights` pack them, zeros for padded channels
     int panels;            // output channels in panels of `Kernels::panel`
     const std::uint8_t* is_zero;  // of tiles, [point][panel]: whether all its weights are zero
+    int points;  // of tiles: points of a window in scratch at a time, kPoints or kPassPoints
+    int group;   // of tiles: panels whose products are in scratch at a time
     const std::int32_t* positions;
     Store store;
 };
@@ -147,15 +150,16 @@ struct Kernels {
 
 // Floats from one tile to the next in scratch, where a tile is [channels / 16][point][16 channels]:
 // transforms then read and write consecutively, and the product of a point uses all of each cache
-// line. An odd number of cache lines spreads the tiles over the sets of the cache.
-static constexpr std::ptrdiff_t tile_step(int channels) {
-    return static_cast<std::ptrdiff_t>(kPoints) * channels + kChannelStep;
+// line. An odd number of cache lines spreads the tiles over the sets of the cache. points: of a
+// tile in scratch at a time.
+static constexpr std::ptrdiff_t tile_step(int channels, int points = kPoints) {
+    return static_cast<std::ptrdiff_t>(points) * channels + kChannelStep;
 }
 
 // Offset of a channel's first point in a tile of scratch; points follow kChannelStep floats apart.
-static constexpr std::ptrdiff_t tile_offset(int channel) {
+static constexpr std::ptrdiff_t tile_offset(int channel, int points = kPoints) {
     const int lane = channel % kChannelStep;
-    return static_cast<std::ptrdiff_t>(channel - lane) * kPoints + lane;
+    return static_cast<std::ptrdiff_t>(channel - lane) * points + lane;
 }
 
 }  // namespace adadsr

@@ -38,10 +38,11 @@ struct EvenRows {
 };
 
 // to[r] = from[r] * panel, or += with Add, where `panel` is a k x kPanel matrix. Rows are one point
-// of tiles in scratch, `step` floats apart. Not inlined, so that only its sums claim registers.
+// of tiles in scratch, `step` floats apart, with `points` points there. Not inlined, so that only
+// its sums claim registers.
 template <int Rows, bool Add>
 __attribute__((noinline)) void multiply_even(
-    const float* from, std::ptrdiff_t step, const float* panel, int k, float* to,
+    const float* from, std::ptrdiff_t step, int points, const float* panel, int k, float* to,
     std::ptrdiff_t to_step) {
     assert(k > 0 && k % kChannelStep == 0);
     Vec sums[Rows][2];
@@ -61,7 +62,7 @@ __attribute__((noinline)) void multiply_even(
             }
             rows.advance(1);
         }
-        rows.advance(tile_offset(kChannelStep) - kChannelStep);
+        rows.advance(tile_offset(kChannelStep, points) - kChannelStep);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {
@@ -131,9 +132,6 @@ inline float gate(float depth, float block) {
     const float weight = depth - block;
     return weight < 0 ? 0 : weight > 1 ? 1 : weight;
 }
-
-// PReLU. NaN stays NaN.
-inline Vec leaky(Vec x, Vec slope) { return positive(x) - slope * positive(Vec::fill(0) - x); }
 
 // Finishes the sums of one vector of channels at one pixel and stores them `at` floats into the
 // canvas. channel: the first of them, among all sums of the pixel.

@@ -22,6 +22,11 @@ inline Vec operator*(Vec a, Vec b) { return {vmulq_f32(a.lanes, b.lanes)}; }
 inline Vec fma(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.lanes, a.lanes, b.lanes)}; }
 // NaN stays NaN, as in torch.
 inline Vec positive(Vec a) { return {vmaxq_f32(vdupq_n_f32(0), a.lanes)}; }
+// PReLU: x where it is above 0, otherwise slope * x. NaN stays NaN.
+inline Vec leaky(Vec x, Vec slope) {
+    const uint32x4_t below = vcltq_f32(x.lanes, vdupq_n_f32(0));
+    return {vbslq_f32(below, vmulq_f32(x.lanes, slope.lanes), x.lanes)};
+}
 // x where `of` is above 0, otherwise 0.
 inline Vec where_positive(Vec of, Vec x) {
     const uint32x4_t passed = vcgtq_f32(of.lanes, vdupq_n_f32(0));

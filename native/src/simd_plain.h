@@ -33,6 +33,11 @@ inline Vec positive(Vec a) {
     for (int i = 0; i < Vec::width; ++i) a.lane[i] = a.lane[i] < 0 ? 0 : a.lane[i];
     return a;
 }
+// PReLU: x where it is above 0, otherwise slope * x. NaN stays NaN.
+inline Vec leaky(Vec x, Vec slope) {
+    for (int i = 0; i < Vec::width; ++i) x.lane[i] *= x.lane[i] < 0 ? slope.lane[i] : 1;
+    return x;
+}
 // x where `of` is above 0, otherwise 0.
 inline Vec where_positive(Vec of, Vec x) {
     for (int i = 0; i < Vec::width; ++i) x.lane[i] = of.lane[i] > 0 ? x.lane[i] : 0;

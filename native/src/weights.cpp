@@ -99,11 +99,23 @@ TileWeights::TileWeights(
     for (const float* from = packed(); from < packed() + packed_size(); from += matrix) {
         is_zero_.push_back(std::all_of(from, from + matrix, [](float x) { return x == 0; }));
     }
+    divide_scratch();
 }
 
 TileWeights::TileWeights(const Kernels& kernels, int out_channels, int in_channels)
     : Weights(kernels, {in_channels, out_channels, 1, true, kPoints, kernels.panel}, nullptr),
-      is_zero_(static_cast<std::size_t>(kPoints) * panels()) {}
+      is_zero_(static_cast<std::size_t>(kPoints) * panels()) {
+    divide_scratch();
+}
+
+void TileWeights::divide_scratch() {
+    constexpr int channels = 64;  // of a group: enough products for each window that is read again
+    const int few = std::min(panels(), std::max(1, channels / panel()));
+    const std::ptrdiff_t all = kPassPoints * k() + kPoints * panels() * panel();
+    const std::ptrdiff_t grouped = kPoints * k() + kPoints * few * panel();
+    points_ = all <= grouped ? kPassPoints : kPoints;
+    group_ = all <= grouped ? panels() : few;
+}
 
 float* TileWeights::replaced_weights() {
     std::fill(is_zero_.begin(), is_zero_.end(), std::uint8_t{0});
@@ -111,7 +123,7 @@ float* TileWeights::replaced_weights() {
 }
 
 int TileWeights::tiles_per_call() const {
-    constexpr std::size_t fewest = 12, most = 24;  // multiples of every `Kernels::min_tiles`
+    constexpr std::size_t fewest = 12, most = 36;  // multiples of every `Kernels::min_tiles`
     // Most of the cache is left to the weights, which pass through it once for each call: where
     // they push tiles out, a conv of 160 channels takes a quarter longer.
     const std::size_t floats = cache_bytes(2) / 8 * 3 / sizeof(float);

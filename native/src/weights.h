@@ -78,6 +78,10 @@ public:
     // Most tiles of one call of the kernel: as many as fit into the second-level cache, but enough
     // to be worth a look at all weights. The sums of a tile do not depend on it.
     int tiles_per_call() const;
+    // Points of a window and panels of products that scratch holds at a time: all panels and a
+    // third of the points, or all points and a few panels, whichever is less.
+    int points() const { return points_; }
+    int group() const { return group_; }
     // Floats of scratch for one thread.
     std::size_t scratch() const { return tiles_per_call() * tile_floats(); }
     // What `repack` writes. No weight counts as zero from then on: to look for zeros at every step
@@ -86,9 +90,13 @@ public:
     float* replaced_bias() { return bias_data(); }
 
 private:
-    std::size_t tile_floats() const { return tile_step(k()) + tile_step(panels() * panel()); }
+    void divide_scratch();
+    std::size_t tile_floats() const {
+        return tile_step(k(), points_) + tile_step(group_ * panel());
+    }
 
     std::vector<std::uint8_t> is_zero_;
+    int points_ = kPoints, group_ = 1;
 };
 
 // For pixels: as [panel][tap][in channel][lane].

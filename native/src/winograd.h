@@ -69,7 +69,8 @@ struct Window {
 
 // Two rows of the transformed window from its even and odd rows: even + odd, and even - odd.
 ADADSR_INLINE void load_pair(
-    const Window& window, float by_second, float by_third, float by_first, float* to) {
+    const Window& window, float by_second, float by_third, float by_first, float* first,
+    float* second) {
     Vec sum[kWindow], difference[kWindow];
 #pragma GCC unroll 6
     for (int x = 0; x < kWindow; ++x) {
@@ -79,23 +80,34 @@ ADADSR_INLINE void load_pair(
         sum[x] = even + odd;
         difference[x] = even - odd;
     }
-    store_points(sum, to);
-    store_points(difference, to + kWindow * kChannelStep);
+    store_points(sum, first);
+    store_points(difference, second);
 }
 
-// B^T window B of one vector of channels, two rows at a time: six would not fit into the registers.
-inline void load_points(const Window& window, float* to) {
-    constexpr int line = kWindow * kChannelStep;
+// Rows of points that are made together: six would not fit into the registers.
+constexpr int kPasses = 3, kPassRows[kPasses][2] = {{0, 5}, {1, 2}, {3, 4}};
+
+// Two rows of B^T window B of one vector of channels.
+inline void load_pass(const Window& window, int pass, float* first, float* second) {
+    if (pass == 1) return load_pair(window, 2, kHalfRoot, kRoot, first, second);
+    if (pass == 2) return load_pair(window, 0.5f, kRoot, kHalfRoot, first, second);
     Vec top[kWindow], bottom[kWindow];
 #pragma GCC unroll 6
     for (int x = 0; x < kWindow; ++x) {
         top[x] = window.at(0, x) + window.at(4, x) - Vec::fill(2.5f) * window.at(2, x);
         bottom[x] = window.at(1, x) + window.at(5, x) - Vec::fill(2.5f) * window.at(3, x);
     }
-    store_points(top, to);
-    store_points(bottom, to + 5 * line);
-    load_pair(window, 2, kHalfRoot, kRoot, to + line);
-    load_pair(window, 0.5f, kRoot, kHalfRoot, to + 3 * line);
+    store_points(top, first);
+    store_points(bottom, second);
+}
+
+// B^T window B of one vector of channels.
+inline void load_points(const Window& window, float* to) {
+    constexpr int line = kWindow * kChannelStep;
+    for (int pass = 0; pass < kPasses; ++pass) {
+        const auto& rows = kPassRows[pass];
+        load_pass(window, pass, to + rows[0] * line, to + rows[1] * line);
+    }
 }
 
 // Prefetch distance in tiles: windows are too far apart for the hardware prefetcher.
@@ -113,30 +125,44 @@ inline void prefetch_window(const float* window, std::ptrdiff_t pixel, std::ptrd
     }
 }
 
-// B^T window B of some channels of a tile of one canvas. window, ahead: numbers of the first pixels
-// of its window and of a later tile's.
+// B^T window B of some channels of a tile of one canvas, or two of its rows. pass: their number;
+// below 0 for all rows. window, ahead: numbers of the first pixels of its window and of a later
+// tile's.
 inline void load_channels(
     const float* source, int pitch, std::ptrdiff_t row, std::ptrdiff_t window, std::ptrdiff_t ahead,
-    int channels, float* to) {
+    int channels, int pass, float* to) {
     const float *from = source + window * pitch, *later = source + ahead * pitch;
+    const int points = pass < 0 ? kPoints : kPassPoints;
     for (int channel = 0; channel < channels; channel += Vec::width) {
-        if (channel % kChannelStep == 0) prefetch_window(later + channel, pitch, row * pitch);
-        load_points({from + channel, pitch, row * pitch}, to + tile_offset(channel));
+        // Later passes find the windows in the cache.
+        if (pass < 1 && channel % kChannelStep == 0) {
+            prefetch_window(later + channel, pitch, row * pitch);
+        }
+        const Window part{from + channel, pitch, row * pitch};
+        float* first = to + tile_offset(channel, points);
+        if (pass < 0) {
+            load_points(part, first);
+        } else {
+            load_pass(part, pass, first, first + kWindow * kChannelStep);
+        }
     }
 }
 
-// B^T window B of some tiles, all channels, laid out in scratch as `tile_step` says.
-inline void load_tiles(const ConvJob& job, const std::int32_t* tiles, int count, float* scratch) {
-    const std::ptrdiff_t row = job.geometry.row, step = tile_step(job.k);
+// B^T window B of some tiles, all channels, laid out in scratch as `tile_step` says; or two of its
+// rows. pass: their number; below 0 for all rows.
+inline void load_tiles(
+    const ConvJob& job, const std::int32_t* tiles, int count, int pass, float* scratch) {
+    const int points = pass < 0 ? kPoints : kPassPoints;
+    const std::ptrdiff_t row = job.geometry.row, step = tile_step(job.k, points);
     for (int i = 0; i < count; ++i, scratch += step) {
         const int later = i + kPrefetchTiles < count ? i + kPrefetchTiles : count - 1;
         const std::ptrdiff_t window = Corner(job.geometry, tiles[i]).window;
         const std::ptrdiff_t ahead = Corner(job.geometry, tiles[later]).window;
-        load_channels(job.source, job.in_pitch, row, window, ahead, job.in_pitch, scratch);
+        load_channels(job.source, job.in_pitch, row, window, ahead, job.in_pitch, pass, scratch);
         if (!job.second) continue;
         load_channels(
-            job.second, job.second_pitch, row, window, ahead, job.k - job.in_pitch,
-            scratch + tile_offset(job.in_pitch));
+            job.second, job.second_pitch, row, window, ahead, job.k - job.in_pitch, pass,
+            scratch + tile_offset(job.in_pitch, points));
     }
 }
 
@@ -144,10 +170,13 @@ inline void load_tiles(const ConvJob& job, const std::int32_t* tiles, int count,
 struct TileGates {
     float weight[kTilePixels];
     bool stored[kTilePixels];
+    bool open = true;  // whether all pixels are stored with a weight of 1
 
     TileGates(const ConvJob& job, int tile, const Corner& corner) {
         const Geometry& g = job.geometry;
         const Store& store = job.store;
+        open = !store.depths && corner.row + kTile <= g.height && corner.column + kTile <= g.width;
+        if (open) return;
         for (int i = 0; i < kTilePixels; ++i) {
             const int y = corner.row + i / kTile, x = corner.column + i % kTile;
             weight[i] = 1;
@@ -176,24 +205,45 @@ inline void sum_points(const float* from, Vec (&tile)[kTile][kTile]) {
     for (int y = 0; y < kTile; ++y) transform_output(half[y], tile[y]);
 }
 
-// Stores the sums of one tile, all channels, into the canvas.
-inline void store_tile(const ConvJob& job, int tile, const float* from) {
+// Finishes and stores one vector of sums of a whole tile after which nothing but a PReLU comes. Not
+// in the general loop, so that the compiler keeps bias and slope in registers.
+inline void store_plain(
+    const Store& store, const Vec (&sums)[kTile][kTile], int packed, std::ptrdiff_t at) {
+    const Vec bias = Vec::load(store.bias + packed);
+    const Vec slope = store.slopes ? Vec::load(store.slopes + packed) : Vec::fill(store.slope);
+    const std::ptrdiff_t pixel = static_cast<std::ptrdiff_t>(store.upscale_factor) * store.pitch;
+    float* to = store.out + at;
+    for (int y = 0; y < kTile; ++y, to += store.row * pixel) {
+        for (int x = 0; x < kTile; ++x) leaky(sums[y][x] + bias, slope).store(to + x * pixel);
+    }
+}
+
+// Stores sums of one tile into the canvas: those from `begin` to `end` - 1. from: of `begin`.
+inline void store_tile(const ConvJob& job, int tile, int begin, int end, const float* from) {
     const Store& store = job.store;
     const Corner corner(job.geometry, tile);
     const TileGates gates(job, tile, corner);
     const int f = store.upscale_factor;
-    for (int part = 0; part < f * f; ++part) {
+    const bool has_more = store.relu || store.passed || store.also || store.plus;
+    const bool is_plain = gates.open && !has_more && (!store.slopes || store.slope == 1);
+    for (int packed = begin; packed < end; packed += Vec::width) {
+        const int part = packed / store.channels, channel = packed % store.channels;
         const std::ptrdiff_t row = corner.row * f + part / f + 1;
         const std::ptrdiff_t column = corner.column * f + part % f + 1;
         const std::ptrdiff_t first = corner.image * store.plane + row * store.row + column;
-        for (int channel = 0; channel < store.channels; channel += Vec::width) {
-            const int packed = part * store.channels + channel;
-            Vec sums[kTile][kTile];
-            sum_points(from + tile_offset(packed), sums);
-            for (int i = 0; i < kTilePixels; ++i) {
-                const int y = i / kTile, x = i % kTile;
-                const std::ptrdiff_t at = (first + (y * store.row + x) * f) * store.pitch + channel;
-                if (gates.stored[i]) finish(store, sums[y][x], packed, at, gates.weight[i]);
+        Vec sums[kTile][kTile];
+        sum_points(from + tile_offset(packed - begin), sums);
+        if (is_plain) {
+            store_plain(store, sums, packed, first * store.pitch + channel);
+            continue;
+        }
+        for (int i = 0; i < kTilePixels; ++i) {
+            const int y = i / kTile, x = i % kTile;
+            const std::ptrdiff_t at = (first + (y * store.row + x) * f) * store.pitch + channel;
+            if (gates.open) {
+                finish(store, sums[y][x], packed, at, 1);
+            } else if (gates.stored[i]) {
+                finish(store, sums[y][x], packed, at, gates.weight[i]);
             }
         }
     }
@@ -205,40 +255,43 @@ template <bool Add>
 inline void multiply_panel(
     const ConvJob& job, const float* weights, int k, int tiles, const float* from, float* to) {
     constexpr int many = Vec::max_rows, few = Vec::min_rows;
-    const std::ptrdiff_t step = tile_step(job.k), to_step = tile_step(job.panels * kPanel);
+    const std::ptrdiff_t step = tile_step(job.k, job.points);
+    const std::ptrdiff_t to_step = tile_step(job.group * kPanel);
     int tile = 0;
     for (; tile + many <= tiles; tile += many) {
         multiply_even<many, Add>(
-            from + tile * step, step, weights, k, to + tile * to_step, to_step);
+            from + tile * step, step, job.points, weights, k, to + tile * to_step, to_step);
     }
     if (tile < tiles) {
-        multiply_even<few, Add>(from + tile * step, step, weights, k, to + tile * to_step, to_step);
+        multiply_even<few, Add>(
+            from + tile * step, step, job.points, weights, k, to + tile * to_step, to_step);
     }
 }
 
 // Sums of zero for one panel of one point of some tiles.
 inline void clear_panel(const ConvJob& job, int tiles, float* to) {
-    const std::ptrdiff_t step = tile_step(job.panels * kPanel);
+    const std::ptrdiff_t step = tile_step(job.group * kPanel);
     for (int tile = 0; tile < tiles; ++tile, to += step) {
         Vec::fill(0).store(to);
         Vec::fill(0).store(to + tile_offset(Vec::width));
     }
 }
 
-// All panels of one point of some tiles.
-inline void multiply_point(const ConvJob& job, int point, int tiles, const float* from, float* to) {
+// The panels `begin` .. `end` - 1 of one point of some tiles. to: of panel `begin`.
+inline void multiply_point(
+    const ConvJob& job, int point, int begin, int end, int tiles, const float* from, float* to) {
     const std::ptrdiff_t panel_floats = static_cast<std::ptrdiff_t>(job.k) * kPanel;
-    for (int panel = 0; panel < job.panels; ++panel) {
+    for (int panel = begin; panel < end; ++panel) {
         const int number = point * job.panels + panel;
         const float* weights = job.weights + number * panel_floats;
-        float* sums = to + tile_offset(panel * kPanel);
+        float* sums = to + tile_offset((panel - begin) * kPanel);
         if (job.is_zero[number]) {
             clear_panel(job, tiles, sums);
             continue;
         }
         for (int channel = 0; channel < job.k; channel += kPartialSum) {
             const int left = job.k - channel, k = left < kPartialSum ? left : kPartialSum;
-            const float* part = from + tile_offset(channel);
+            const float* part = from + tile_offset(channel, job.points);
             if (channel == 0) {
                 multiply_panel<false>(job, weights, k, tiles, part, sums);
             } else {
@@ -262,17 +315,39 @@ void conv_tiles(const ConvJob& job, int first, int count, float* scratch) {
     assert(job.store.pitch % kChannelStep == 0 && job.store.channels % kChannelStep == 0);
     assert(job.store.depth_side == 1 || job.store.depth_side == kTile);
     assert(job.panels * kPanel >= packed_channels(job.store));
-    constexpr int few = Vec::min_rows;
-    const int tiles = (count + few - 1) / few * few;
-    const std::ptrdiff_t step = tile_step(job.panels * kPanel);
-    float* products = scratch + tiles * tile_step(job.k);
-    load_tiles(job, job.positions + first, count, scratch);
-    for (int point = 0; point < kPoints; ++point) {
-        const std::ptrdiff_t at = point * kChannelStep;
-        multiply_point(job, point, tiles, scratch + at, products + at);
+    assert(job.points == kPoints || (job.points == kPassPoints && job.group == job.panels));
+    constexpr int few = Vec::min_rows, line = kWindow * kChannelStep;
+    const int tiles = (count + few - 1) / few * few, sums = packed_channels(job.store);
+    const std::int32_t* numbers = job.positions + first;
+    const std::ptrdiff_t step = tile_step(job.group * kPanel);
+    float* products = scratch + tiles * tile_step(job.k, job.points);
+    const auto multiply_row = [&](int row, int begin, int end, const float* from) {
+        for (int x = 0; x < kWindow; ++x) {
+            const std::ptrdiff_t at = x * kChannelStep;
+            multiply_point(
+                job, row * kWindow + x, begin, end, tiles, from + at, products + row * line + at);
+        }
+    };
+    const auto store = [&](int begin, int end) {
+        const int last = end * kPanel < sums ? end * kPanel : sums;
+        for (int i = 0; i < count; ++i) {
+            store_tile(job, numbers[i], begin * kPanel, last, products + i * step);
+        }
+    };
+    if (job.points == kPassPoints) {
+        for (int pass = 0; pass < kPasses; ++pass) {
+            load_tiles(job, numbers, count, pass, scratch);
+            for (int row = 0; row < 2; ++row) {
+                multiply_row(kPassRows[pass][row], 0, job.panels, scratch + row * line);
+            }
+        }
+        return store(0, job.panels);
     }
-    for (int i = 0; i < count; ++i) {
-        store_tile(job, job.positions[first + i], products + i * step);
+    load_tiles(job, numbers, count, -1, scratch);
+    for (int begin = 0; begin < job.panels; begin += job.group) {
+        const int left = job.panels - begin, end = begin + (left < job.group ? left : job.group);
+        for (int row = 0; row < kWindow; ++row) multiply_row(row, begin, end, scratch + row * line);
+        store(begin, end);
     }
 }
 

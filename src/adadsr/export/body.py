@@ -38,7 +38,11 @@ def residual_blocks(group: GroupWeights) -> Sequence[ResidualBlock]:
     blocks = []
     for block in group.blocks:
         if not isinstance(block, ResidualBlock) or any(conv.reach != 1 for conv in (block.conv1, block.conv2)):
-            raise ExportError(f"blocks of kind {type(block).__name__} cannot be exported with a depth map")
+            kind = type(block).__name__
+            raise ExportError(
+                f"{kind} cannot be exported with a depth map: files run blocks of two convs at chosen tiles, not "
+                "chains of growing ones, nor a closing conv for each depth; export it with --dense, at full depth"
+            )
         blocks.append(block)
     return blocks
 
