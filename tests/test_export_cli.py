@@ -65,5 +65,6 @@ def test_a_network_that_cannot_be_exported_is_named(tiny):
     checkpoints.save(model_of(CONFIGS["adaesrgan-tiles"]), tiny / "dense.safetensors")
     result = call("export", "dense.safetensors", "-o", "out.onnx")
     assert result.exit_code == 1
-    assert "blocks of kind ResidualDenseBlock cannot be exported" in result.output
+    assert "ResidualDenseBlock cannot be exported with a depth map" in result.output
+    assert "--dense" in result.output
     assert not (tiny / "out.onnx").exists()
