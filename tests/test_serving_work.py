@@ -47,7 +47,7 @@ def test_a_plan_stays_between_its_floor_and_its_request(upscaler: Upscaler, gain
 def test_what_gains_less_gives_first(upscaler: Upscaler):
     chain = Chain.of(upscaler)
     flat, busy = (
-        planned(chain, picture(each), least_gain=1e-4, floor=0.1, demand=Demand()).first.budget
+        planned(chain, picture(each), least_gain=0.01, floor=0.1, demand=Demand()).first.budget
         for each in (False, True)
     )
     assert flat < busy < 1
