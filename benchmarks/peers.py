@@ -114,7 +114,7 @@ def open_ncnn(module: nn.Module, example: Tensor, threads: int, folder: Path) ->
     import ncnn
     import pnnx
 
-    pnnx.export(module, str(folder / "module.pt"), (example,), fp16=False)
+    pnnx.export(module, str(folder / "module.pt"), (example.contiguous(),), fp16=False)
     net = ncnn.Net()
     net.opt.num_threads = threads
     net.load_param(str(folder / "module.ncnn.param"))

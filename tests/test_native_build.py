@@ -19,7 +19,7 @@ COMPILERS = [name for name in ("g++", "clang++") if shutil.which(name)]
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="AVX is compiled for x86-64 only")
 @pytest.mark.skipif(not COMPILERS or not shutil.which("nm"), reason="needs g++ or clang++, and nm")
 @pytest.mark.parametrize("compiler", COMPILERS)
-@pytest.mark.parametrize("isa", ["avx2", "avx512"])
+@pytest.mark.parametrize("isa", ["avx2", "avx512", "amx"])
 def test_an_instruction_set_defines_its_table_and_nothing_else(compiler: str, isa: str, tmp_path: Path) -> None:
     source, built = SOURCES / f"isa_{isa}.cpp", tmp_path / "isa.o"
     subprocess.run([compiler, "-std=c++17", "-O0", "-c", source, "-o", built], check=True)
@@ -27,4 +27,4 @@ def test_an_instruction_set_defines_its_table_and_nothing_else(compiler: str, is
         ["nm", "--demangle", "--extern-only", "--defined-only", built], check=True, capture_output=True, text=True
     )
     defined = [line.split(" ", 2)[2] for line in symbols.stdout.splitlines()]
-    assert defined == [f"adadsr::kernels_{isa}"]
+    assert defined == [f"adadsr::kernels_{isa}" + ("()" if isa == "amx" else "")]

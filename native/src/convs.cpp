@@ -160,6 +160,7 @@ void conv_tiles(
     check(weights, source, out, tiles, source.tiles(), finish, slices);
     ConvJob job = make_job(weights, source, out, tiles, finish, slices);
     job.is_zero = weights.is_zero();
+    job.is_split = weights.is_split();
     job.points = weights.points();
     job.group = weights.group();
     if (!tiles.size()) return;
@@ -171,7 +172,7 @@ void conv_tiles(
     const auto run = [&](int first, int count, int worker) {
         kernels.conv_tiles(job, first, count, memory + worker * floats);
     };
-    run_pieces(tiles.size(), most, kernels.min_tiles, threads, run);
+    run_pieces(tiles.size(), most, weights.min_tiles(), threads, run);
 }
 
 void conv_pixels(

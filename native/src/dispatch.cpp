@@ -2,6 +2,12 @@
 #include <string>
 #include <vector>
 
+#ifdef ADADSR_AMX
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include "refuse.h"
 #include "weights.h"
 
@@ -11,17 +17,42 @@ extern const Kernels kernels_plain;
 #ifdef ADADSR_X86
 extern const Kernels kernels_avx512, kernels_avx2;
 #endif
+#ifdef ADADSR_AMX
+Kernels kernels_amx();
+#endif
 #ifdef ADADSR_NEON
 extern const Kernels kernels_neon;
 #endif
 
 namespace {
 
+#ifdef ADADSR_AMX
+// Whether processor and system let this process use AMX with bfloat16. Linux wants to be asked
+// once, since a thread that uses it has 8 KiB more to be saved.
+bool has_amx() {
+    constexpr unsigned bf16 = 1u << 22, tile = 1u << 24;
+    constexpr long request = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & bf16) || !(d & tile)) return false;
+    return syscall(SYS_arch_prctl, request, tile_data) == 0;
+}
+
+const Kernels* amx() {
+    static const Kernels kernels = kernels_amx();
+    static const bool usable = has_amx();
+    return usable ? &kernels : nullptr;
+}
+#endif
+
 std::vector<const Kernels*> available() {
     std::vector<const Kernels*> found;
 #ifdef ADADSR_X86
     const bool fma = __builtin_cpu_supports("fma");
-    if (fma && __builtin_cpu_supports("avx512f")) found.push_back(&kernels_avx512);
+    const bool avx512 = fma && __builtin_cpu_supports("avx512f");
+#ifdef ADADSR_AMX
+    if (avx512 && amx()) found.push_back(amx());
+#endif
+    if (avx512) found.push_back(&kernels_avx512);
     if (fma && __builtin_cpu_supports("avx2")) found.push_back(&kernels_avx2);
 #endif
 #ifdef ADADSR_NEON

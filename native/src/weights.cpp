@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "canvas.h"
@@ -35,6 +36,22 @@ void transform(const float* taps, double (&points)[kPoints]) {
         for (int i = 0; i < 3; ++i)
             points[point] += half[point / kWindow][i] * kTransform[point % kWindow][i];
     }
+}
+
+// The number of bfloat16 nearest to x, as the upper half of its float32.
+std::uint16_t nearest_bfloat16(float x) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    if (std::isfinite(x)) bits += 0x7fff + (bits >> 16 & 1);
+    if (std::isnan(x)) bits |= 1u << 22;
+    return static_cast<std::uint16_t>(bits >> 16);
+}
+
+float widened(std::uint16_t upper) {
+    const std::uint32_t bits = static_cast<std::uint32_t>(upper) << 16;
+    float x;
+    std::memcpy(&x, &bits, sizeof x);
+    return x;
 }
 
 }  // namespace
@@ -99,6 +116,9 @@ TileWeights::TileWeights(
     for (const float* from = packed(); from < packed() + packed_size(); from += matrix) {
         is_zero_.push_back(std::all_of(from, from + matrix, [](float x) { return x == 0; }));
     }
+    // To split windows takes time for each input, and the products save it for each output.
+    const bool pays = k() % kSplitStep == 0 && k() <= panels() * panel();
+    if (kernels.min_split_tiles && pays) split();
     divide_scratch();
 }
 
@@ -108,26 +128,57 @@ TileWeights::TileWeights(const Kernels& kernels, int out_channels, int in_channe
     divide_scratch();
 }
 
+void TileWeights::split() {
+    constexpr int lanes = 16;  // of a register's row, in pairs
+    Buffer parts(packed_size() * kSplitParts / 2);
+    auto* to = reinterpret_cast<std::uint16_t*>(parts.data());
+    const float* end = packed() + packed_size();
+    const std::size_t group = static_cast<std::size_t>(kSplitStep) * panel();
+    for (const float* from = packed(); from < end; from += group, to += group * kSplitParts) {
+        for (std::size_t i = 0; i < group; ++i) {
+            const std::size_t in = i / panel(), lane = i % panel();
+            const std::size_t pair = in % (kSplitStep / 2), half = in / (kSplitStep / 2);
+            const std::size_t at = (lane / lanes * (kSplitStep / 2) + pair) * lanes + lane % lanes;
+            float rest = from[i];
+            for (int part = 0; part < kSplitParts; ++part) {
+                const std::uint16_t nearest = nearest_bfloat16(rest);
+                to[part * group + 2 * at + half] = nearest;
+                rest -= widened(nearest);
+            }
+        }
+    }
+    replace_packed(std::move(parts));
+    is_split_ = true;
+}
+
 void TileWeights::divide_scratch() {
     constexpr int channels = 64;  // of a group: enough products for each window that is read again
     const int few = std::min(panels(), std::max(1, channels / panel()));
-    const std::ptrdiff_t all = kPassPoints * k() + kPoints * panels() * panel();
-    const std::ptrdiff_t grouped = kPoints * k() + kPoints * few * panel();
+    const std::ptrdiff_t windows = is_split_ ? k() * kSplitParts / 2 : k();
+    const std::ptrdiff_t all = kPassPoints * windows + kPoints * panels() * panel();
+    const std::ptrdiff_t grouped = kPoints * windows + kPoints * few * panel();
     points_ = all <= grouped ? kPassPoints : kPoints;
     group_ = all <= grouped ? panels() : few;
 }
 
 float* TileWeights::replaced_weights() {
+    if (is_split_) {
+        replace_packed(Buffer(packed_size() / kSplitParts * 2));
+        is_split_ = false;
+        divide_scratch();
+    }
     std::fill(is_zero_.begin(), is_zero_.end(), std::uint8_t{0});
     return packed_data();
 }
 
 int TileWeights::tiles_per_call() const {
+    // Split weights are twice as much to read for a tile: fewer at a time do not pay.
+    if (is_split_) return min_tiles();
     constexpr std::size_t fewest = 12, most = 36;  // multiples of every `Kernels::min_tiles`
     // Most of the cache is left to the weights, which pass through it once for each call: where
     // they push tiles out, a conv of 160 channels takes a quarter longer.
     const std::size_t floats = cache_bytes(2) / 8 * 3 / sizeof(float);
-    const std::size_t step = kernels().min_tiles, fitting = floats / tile_floats() / step * step;
+    const std::size_t step = min_tiles(), fitting = floats / tile_floats() / step * step;
     return static_cast<int>(std::clamp(fitting, fewest, most));
 }
 

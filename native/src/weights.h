@@ -1,6 +1,7 @@
 // The weights of convs, packed in the order in which the kernels of one instruction set read them.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "buffer.h"
@@ -54,6 +55,7 @@ protected:
     // panels.
     float& at(int outer, int inner, int inners, int in, int out);
     float* packed_data() { return packed_.data(); }
+    void replace_packed(Buffer packed) { packed_ = std::move(packed); }
     float* bias_data() { return bias_.data(); }
 
 private:
@@ -64,7 +66,9 @@ private:
     Buffer packed_, bias_, slopes_;
 };
 
-// For tiles: G g G^T of each pair of channels, as [point][panel][in channel][lane].
+// For tiles: G g G^T of each pair of channels, as [point][panel][in channel][lane]. Where the
+// instruction set multiplies bfloat16 and it pays, each is split into three such numbers, as
+// [point][panel][in channel / 32][part][lane / 16][in channel % 16][lane][in channel / 16].
 class TileWeights : public Weights {
 public:
     // weight: (out, in, 3, 3). bias: (out). PixelShuffle(upscale_factor) follows the conv.
@@ -75,6 +79,9 @@ public:
     TileWeights(const Kernels& kernels, int out_channels, int in_channels);
     // [point][panel]: whether all its weights are zero, as where a conv has fewer than 3x3 taps.
     const std::uint8_t* is_zero() const { return is_zero_.data(); }
+    bool is_split() const { return is_split_; }
+    // Fewest tiles that the kernel computes together.
+    int min_tiles() const { return is_split_ ? kernels().min_split_tiles : kernels().min_tiles; }
     // Most tiles of one call of the kernel: as many as fit into the second-level cache, but enough
     // to be worth a look at all weights. The sums of a tile do not depend on it.
     int tiles_per_call() const;
@@ -84,18 +91,21 @@ public:
     int group() const { return group_; }
     // Floats of scratch for one thread.
     std::size_t scratch() const { return tiles_per_call() * tile_floats(); }
-    // What `repack` writes. No weight counts as zero from then on: to look for zeros at every step
-    // of a training would cost more than they save.
+    // What `repack` writes, never split. No weight counts as zero from then on: to look for zeros
+    // at every step of a training would cost more than they save.
     float* replaced_weights();
     float* replaced_bias() { return bias_data(); }
 
 private:
+    void split();
     void divide_scratch();
     std::size_t tile_floats() const {
-        return tile_step(k(), points_) + tile_step(group_ * panel());
+        const auto window = is_split_ ? split_step(k(), points_) : tile_step(k(), points_);
+        return window + tile_step(group_ * panel());
     }
 
     std::vector<std::uint8_t> is_zero_;
+    bool is_split_ = false;
     int points_ = kPoints, group_ = 1;
 };
 

@@ -110,6 +110,22 @@ inline void load_points(const Window& window, float* to) {
     }
 }
 
+// A tile's points in scratch, as `tile_step` says.
+class FloatPoints {
+public:
+    static constexpr int step = kChannelStep;  // floats from one point to the next
+
+    FloatPoints(float* tile, int points) : tile_(tile), points_(points) {}
+    // Where the points of a vector of channels go.
+    float* of(int channel) { return tile_ + tile_offset(channel, points_); }
+    // They are there.
+    void finish(int) {}
+
+private:
+    float* tile_;
+    int points_;
+};
+
 // Prefetch distance in tiles: windows are too far apart for the hardware prefetcher.
 constexpr int kPrefetchTiles = 4;
 
@@ -127,42 +143,46 @@ inline void prefetch_window(const float* window, std::ptrdiff_t pixel, std::ptrd
 
 // B^T window B of some channels of a tile of one canvas, or two of its rows. pass: their number;
 // below 0 for all rows. window, ahead: numbers of the first pixels of its window and of a later
-// tile's.
+// tile's. begin: number of the first channel in scratch.
+template <class Points>
 inline void load_channels(
     const float* source, int pitch, std::ptrdiff_t row, std::ptrdiff_t window, std::ptrdiff_t ahead,
-    int channels, int pass, float* to) {
+    int channels, int pass, Points& to, int begin) {
     const float *from = source + window * pitch, *later = source + ahead * pitch;
-    const int points = pass < 0 ? kPoints : kPassPoints;
     for (int channel = 0; channel < channels; channel += Vec::width) {
         // Later passes find the windows in the cache.
         if (pass < 1 && channel % kChannelStep == 0) {
             prefetch_window(later + channel, pitch, row * pitch);
         }
         const Window part{from + channel, pitch, row * pitch};
-        float* first = to + tile_offset(channel, points);
+        float* first = to.of(begin + channel);
         if (pass < 0) {
             load_points(part, first);
         } else {
             load_pass(part, pass, first, first + kWindow * kChannelStep);
         }
+        to.finish(begin + channel);
     }
 }
 
-// B^T window B of some tiles, all channels, laid out in scratch as `tile_step` says; or two of its
-// rows. pass: their number; below 0 for all rows.
+// B^T window B of some tiles, all channels, laid out in scratch as `Points` says; or two of its
+// rows. pass: their number; below 0 for all rows. step: floats from tile to tile.
+template <class Points>
 inline void load_tiles(
-    const ConvJob& job, const std::int32_t* tiles, int count, int pass, float* scratch) {
+    const ConvJob& job, const std::int32_t* tiles, int count, int pass, std::ptrdiff_t step,
+    float* scratch) {
+    const std::ptrdiff_t row = job.geometry.row;
     const int points = pass < 0 ? kPoints : kPassPoints;
-    const std::ptrdiff_t row = job.geometry.row, step = tile_step(job.k, points);
     for (int i = 0; i < count; ++i, scratch += step) {
         const int later = i + kPrefetchTiles < count ? i + kPrefetchTiles : count - 1;
         const std::ptrdiff_t window = Corner(job.geometry, tiles[i]).window;
         const std::ptrdiff_t ahead = Corner(job.geometry, tiles[later]).window;
-        load_channels(job.source, job.in_pitch, row, window, ahead, job.in_pitch, pass, scratch);
+        Points to(scratch, points);
+        load_channels(job.source, job.in_pitch, row, window, ahead, job.in_pitch, pass, to, 0);
         if (!job.second) continue;
         load_channels(
-            job.second, job.second_pitch, row, window, ahead, job.k - job.in_pitch, pass,
-            scratch + tile_offset(job.in_pitch, points));
+            job.second, job.second_pitch, row, window, ahead, job.k - job.in_pitch, pass, to,
+            job.in_pitch);
     }
 }
 
@@ -249,25 +269,6 @@ inline void store_tile(const ConvJob& job, int tile, int begin, int end, const f
     }
 }
 
-// One panel of one point of some tiles: to = from * weights, or += with Add, summed over k
-// channels.
-template <bool Add>
-inline void multiply_panel(
-    const ConvJob& job, const float* weights, int k, int tiles, const float* from, float* to) {
-    constexpr int many = Vec::max_rows, few = Vec::min_rows;
-    const std::ptrdiff_t step = tile_step(job.k, job.points);
-    const std::ptrdiff_t to_step = tile_step(job.group * kPanel);
-    int tile = 0;
-    for (; tile + many <= tiles; tile += many) {
-        multiply_even<many, Add>(
-            from + tile * step, step, job.points, weights, k, to + tile * to_step, to_step);
-    }
-    if (tile < tiles) {
-        multiply_even<few, Add>(
-            from + tile * step, step, job.points, weights, k, to + tile * to_step, to_step);
-    }
-}
-
 // Sums of zero for one panel of one point of some tiles.
 inline void clear_panel(const ConvJob& job, int tiles, float* to) {
     const std::ptrdiff_t step = tile_step(job.group * kPanel);
@@ -277,27 +278,66 @@ inline void clear_panel(const ConvJob& job, int tiles, float* to) {
     }
 }
 
-// The panels `begin` .. `end` - 1 of one point of some tiles. to: of panel `begin`.
-inline void multiply_point(
-    const ConvJob& job, int point, int begin, int end, int tiles, const float* from, float* to) {
-    const std::ptrdiff_t panel_floats = static_cast<std::ptrdiff_t>(job.k) * kPanel;
-    for (int panel = begin; panel < end; ++panel) {
-        const int number = point * job.panels + panel;
-        const float* weights = job.weights + number * panel_floats;
-        float* sums = to + tile_offset((panel - begin) * kPanel);
-        if (job.is_zero[number]) {
-            clear_panel(job, tiles, sums);
-            continue;
+// Products of float32 windows and weights.
+struct FloatProducts {
+    using Points = FloatPoints;
+    static constexpr int min_tiles = Vec::min_rows;
+
+    // Floats from tile to tile in scratch.
+    static std::ptrdiff_t step(const ConvJob& job) { return tile_step(job.k, job.points); }
+
+    // The weights of one panel of one point; panels follow each other.
+    static const float* panel(const ConvJob& job, int number) {
+        return job.weights + static_cast<std::ptrdiff_t>(number) * job.k * kPanel;
+    }
+
+    // One panel of one point of some tiles: to = from * weights, or += with Add, summed over k
+    // channels.
+    template <bool Add>
+    static void multiply_part(
+        const ConvJob& job, const float* weights, int k, int tiles, const float* from, float* to) {
+        constexpr int many = Vec::max_rows, few = Vec::min_rows;
+        const std::ptrdiff_t from_step = step(job), to_step = tile_step(job.group * kPanel);
+        int tile = 0;
+        for (; tile + many <= tiles; tile += many) {
+            multiply_even<many, Add>(
+                from + tile * from_step, from_step, job.points, weights, k, to + tile * to_step,
+                to_step);
         }
+        if (tile < tiles) {
+            multiply_even<few, Add>(
+                from + tile * from_step, from_step, job.points, weights, k, to + tile * to_step,
+                to_step);
+        }
+    }
+
+    // One panel of one point of some tiles: to = from * weights.
+    static void multiply(
+        const ConvJob& job, const float* weights, int tiles, const float* from, float* to) {
         for (int channel = 0; channel < job.k; channel += kPartialSum) {
             const int left = job.k - channel, k = left < kPartialSum ? left : kPartialSum;
             const float* part = from + tile_offset(channel, job.points);
             if (channel == 0) {
-                multiply_panel<false>(job, weights, k, tiles, part, sums);
+                multiply_part<false>(job, weights, k, tiles, part, to);
             } else {
-                multiply_panel<true>(job, weights, k, tiles, part, sums);
+                multiply_part<true>(job, weights, k, tiles, part, to);
             }
             weights += static_cast<std::ptrdiff_t>(k) * kPanel;
+        }
+    }
+};
+
+// The panels `begin` .. `end` - 1 of one point of some tiles. to: of panel `begin`.
+template <class Products>
+inline void multiply_point(
+    const ConvJob& job, int point, int begin, int end, int tiles, const float* from, float* to) {
+    for (int panel = begin; panel < end; ++panel) {
+        const int number = point * job.panels + panel;
+        float* sums = to + tile_offset((panel - begin) * kPanel);
+        if (job.is_zero[number]) {
+            clear_panel(job, tiles, sums);
+        } else {
+            Products::multiply(job, Products::panel(job, number), tiles, from, sums);
         }
     }
 }
@@ -307,7 +347,9 @@ inline int packed_channels(const Store& store) {
     return store.upscale_factor * store.upscale_factor * store.channels;
 }
 
-void conv_tiles(const ConvJob& job, int first, int count, float* scratch) {
+template <class Products>
+void conv_tiles_by(const ConvJob& job, int first, int count, float* scratch) {
+    using Points = typename Products::Points;
     assert(count > 0 && scratch && job.in_pitch % kChannelStep == 0);
     assert(
         job.second ? job.in_pitch < job.k && job.k <= job.in_pitch + job.second_pitch
@@ -316,16 +358,18 @@ void conv_tiles(const ConvJob& job, int first, int count, float* scratch) {
     assert(job.store.depth_side == 1 || job.store.depth_side == kTile);
     assert(job.panels * kPanel >= packed_channels(job.store));
     assert(job.points == kPoints || (job.points == kPassPoints && job.group == job.panels));
-    constexpr int few = Vec::min_rows, line = kWindow * kChannelStep;
+    constexpr int few = Products::min_tiles;
     const int tiles = (count + few - 1) / few * few, sums = packed_channels(job.store);
     const std::int32_t* numbers = job.positions + first;
-    const std::ptrdiff_t step = tile_step(job.group * kPanel);
-    float* products = scratch + tiles * tile_step(job.k, job.points);
-    const auto multiply_row = [&](int row, int begin, int end, const float* from) {
+    const std::ptrdiff_t from_step = Products::step(job), step = tile_step(job.group * kPanel);
+    float* products = scratch + tiles * from_step;
+    // A row of points, which is row `place` of those in scratch.
+    const auto multiply_row = [&](int row, int place, int begin, int end) {
         for (int x = 0; x < kWindow; ++x) {
-            const std::ptrdiff_t at = x * kChannelStep;
-            multiply_point(
-                job, row * kWindow + x, begin, end, tiles, from + at, products + row * line + at);
+            const int point = row * kWindow + x;
+            multiply_point<Products>(
+                job, point, begin, end, tiles, scratch + (place * kWindow + x) * Points::step,
+                products + point * kChannelStep);
         }
     };
     const auto store = [&](int begin, int end) {
@@ -336,19 +380,21 @@ void conv_tiles(const ConvJob& job, int first, int count, float* scratch) {
     };
     if (job.points == kPassPoints) {
         for (int pass = 0; pass < kPasses; ++pass) {
-            load_tiles(job, numbers, count, pass, scratch);
-            for (int row = 0; row < 2; ++row) {
-                multiply_row(kPassRows[pass][row], 0, job.panels, scratch + row * line);
-            }
+            load_tiles<Points>(job, numbers, count, pass, from_step, scratch);
+            for (int i = 0; i < 2; ++i) multiply_row(kPassRows[pass][i], i, 0, job.panels);
         }
         return store(0, job.panels);
     }
-    load_tiles(job, numbers, count, -1, scratch);
+    load_tiles<Points>(job, numbers, count, -1, from_step, scratch);
     for (int begin = 0; begin < job.panels; begin += job.group) {
         const int left = job.panels - begin, end = begin + (left < job.group ? left : job.group);
-        for (int row = 0; row < kWindow; ++row) multiply_row(row, begin, end, scratch + row * line);
+        for (int row = 0; row < kWindow; ++row) multiply_row(row, row, begin, end);
         store(begin, end);
     }
+}
+
+void conv_tiles(const ConvJob& job, int first, int count, float* scratch) {
+    conv_tiles_by<FloatProducts>(job, first, count, scratch);
 }
 
 }  // namespace

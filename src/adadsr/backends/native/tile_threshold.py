@@ -18,6 +18,7 @@ from adadsr.backends.native import _native
 from adadsr.machine import cache_folder, processor_name
 
 BREAK_EVEN = {
+    "amx": {64: 4.9, 256: 8.0},
     "avx512": {64: 4.9, 256: 8.0},
     "avx2": {64: 4.5, 256: 5.8},
     "neon": {64: 4.5, 256: 5.8},

@@ -1,0 +1,144 @@
+// Products of Winograd's points in AMX, whose registers multiply matrices of bfloat16 and sum in
+// float32. A float32 is the sum of three numbers of bfloat16, 8 digits each. Of the nine products
+// of two such sums the three smallest are left out, below 2^-22 of the whole: the other six are
+// about as exact as one of float32, and take less time.
+#pragma once
+
+#include <immintrin.h>
+
+#include "winograd.h"
+
+namespace adadsr {
+namespace {
+
+constexpr int kRegisterRows = 16;         // tiles that a register of AMX holds a point of
+constexpr int kRegisterFloats = 16 * 16;  // of a whole register
+constexpr int kRowBytes = 64;             // of a row of a register
+
+ADADSR_INLINE __m512i bits(Vec x) { return _mm512_castps_si512(x.lanes); }
+
+// The numbers of bfloat16 below x, towards zero.
+ADADSR_INLINE Vec cut(Vec x) {
+    const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+    return {_mm512_castsi512_ps(_mm512_and_si512(bits(x), upper))};
+}
+
+// Splits two vectors of channels. to: their three parts, in each of which a channel of the first
+// vector and the one of the second in its lane are neighbours.
+ADADSR_INLINE void split(const float* first, const float* second, float* to) {
+    Vec low = Vec::load(first), high = Vec::load(second);
+#pragma GCC unroll 3
+    for (int part = 0; part < kSplitParts; ++part, to += kSplitStep / 2) {
+        const Vec low_part = cut(low), high_part = cut(high);
+        const __m512i shifted = _mm512_srli_epi32(bits(low), 16);
+        _mm512_store_si512(to, _mm512_or_si512(bits(high_part), shifted));
+        low = low - low_part;
+        high = high - high_part;
+    }
+}
+
+// A tile's points in scratch, as `split_step` says.
+class SplitPoints {
+public:
+    static constexpr int step = kSplitParts * kSplitStep / 2;  // floats from one point to the next
+
+    SplitPoints(float* tile, int points) : tile_(tile), points_(points) {}
+    float* of(int channel) { return whole_[channel / Vec::width % 2]; }
+    void finish(int channel) {
+        if (channel / Vec::width % 2 == 0) return;
+        float* to = tile_ + static_cast<std::ptrdiff_t>(channel / kSplitStep) * points_ * step;
+        for (int i = 0; i < points_ * Vec::width; i += Vec::width, to += step) {
+            split(whole_[0] + i, whole_[1] + i, to);
+        }
+    }
+
+private:
+    float* tile_;
+    int points_;
+    alignas(64) float whole_[2][kPoints * Vec::width];  // of two vectors of channels
+};
+
+// How this thread uses its registers until `_tile_release`: 0 .. 3 are sums, 4 and 5 hold windows
+// of 16 tiles each, 6 and 7 the weights of 16 outputs each. As the instruction reads it.
+struct RegisterShape {
+    std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+    std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+static_assert(sizeof(RegisterShape) == 64, "the form of AMX's configuration");
+// Not on a stack: GCC tells its optimizer that the instruction reads only the first eight bytes.
+const RegisterShape kRegisterShape;
+
+// Loads one part of the windows of 32 tiles. step: floats from tile to tile.
+ADADSR_INLINE void load_part(const float* windows, std::ptrdiff_t step) {
+    const auto bytes = static_cast<std::ptrdiff_t>(step * sizeof(float));
+    _tile_loadd(4, windows, bytes);
+    _tile_loadd(5, windows + kRegisterRows * step, bytes);
+}
+
+// Adds the products of the loaded windows and one part of a panel's weights.
+ADADSR_INLINE void add_products(const float* weights) {
+    _tile_loadd(6, weights, kRowBytes);
+    _tile_loadd(7, weights + kRegisterFloats, kRowBytes);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+}
+
+// Products of windows and weights in three parts.
+struct SplitProducts {
+    using Points = SplitPoints;
+    static constexpr int min_tiles = 2 * kRegisterRows;
+
+    // Floats from tile to tile in scratch.
+    static std::ptrdiff_t step(const ConvJob& job) { return split_step(job.k, job.points); }
+
+    // The weights of one panel of one point; panels follow each other.
+    static const float* panel(const ConvJob& job, int number) {
+        return job.weights + static_cast<std::ptrdiff_t>(number) * job.k * kPanel * kSplitParts / 2;
+    }
+
+    // One panel of one point of `min_tiles` tiles: to = from * weights. Steps in floats.
+    static void multiply_least(
+        const ConvJob& job, const float* weights, const float* from, std::ptrdiff_t from_step,
+        float* to, std::ptrdiff_t to_step) {
+        constexpr int part = kSplitStep / 2, weight_part = 2 * kRegisterFloats;
+        const auto to_bytes = static_cast<std::ptrdiff_t>(to_step * sizeof(float));
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        for (int channel = 0; channel < job.k; channel += kSplitStep) {
+            load_part(from + 2 * part, from_step);
+            add_products(weights);
+            load_part(from + part, from_step);
+            add_products(weights + weight_part);
+            add_products(weights);
+            load_part(from, from_step);
+            add_products(weights + 2 * weight_part);
+            add_products(weights + weight_part);
+            add_products(weights);
+            from += static_cast<std::ptrdiff_t>(job.points) * Points::step;
+            weights += kSplitParts * weight_part;
+        }
+        float* second = to + kRegisterRows * to_step;
+        _tile_stored(0, to, to_bytes);
+        _tile_stored(1, to + tile_offset(Vec::width), to_bytes);
+        _tile_stored(2, second, to_bytes);
+        _tile_stored(3, second + tile_offset(Vec::width), to_bytes);
+    }
+
+    // One panel of one point of some tiles.
+    static void multiply(
+        const ConvJob& job, const float* weights, int tiles, const float* from, float* to) {
+        const std::ptrdiff_t from_step = step(job), to_step = tile_step(job.group * kPanel);
+        for (int tile = 0; tile < tiles; tile += min_tiles) {
+            multiply_least(
+                job, weights, from + tile * from_step, from_step, to + tile * to_step, to_step);
+        }
+    }
+};
+
+}  // namespace
+}  // namespace adadsr
