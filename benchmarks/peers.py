@@ -119,8 +119,10 @@ def open_ncnn(module: nn.Module, example: Tensor, threads: int, folder: Path) ->
     net.opt.num_threads = threads
     net.load_param(str(folder / "module.ncnn.param"))
     net.load_model(str(folder / "module.ncnn.bin"))
-    # A copy that ncnn owns: layers that work in place crash on memory of others (Tencent/ncnn#1543).
-    image = ncnn.Mat(np.ascontiguousarray(example[0].numpy())).clone()
+    # A copy that ncnn owns: layers that work in place crash on memory of others (Tencent/ncnn#1543). The array has a
+    # name, since ncnn does not keep it alive until the copy is made.
+    pixels = np.ascontiguousarray(example[0].numpy())
+    image = ncnn.Mat(pixels).clone()
 
     def run() -> np.ndarray:
         extractor = net.create_extractor()  # it remembers results, so a new one for each image
