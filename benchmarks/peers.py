@@ -119,8 +119,8 @@ def open_ncnn(module: nn.Module, example: Tensor, threads: int, folder: Path) ->
     net.opt.num_threads = threads
     net.load_param(str(folder / "module.ncnn.param"))
     net.load_model(str(folder / "module.ncnn.bin"))
-    # A copy that ncnn owns: layers that work in place crash on memory of others (Tencent/ncnn#1543). The array has a
-    # name, since ncnn does not keep it alive until the copy is made.
+    # A copy that ncnn owns: layers that work in place crash on memory of others (Tencent/ncnn#1543). `pixels` has to
+    # outlive the copy: ncnn.Mat does not keep its array alive.
     pixels = np.ascontiguousarray(example[0].numpy())
     image = ncnn.Mat(pixels).clone()
 

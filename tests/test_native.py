@@ -97,12 +97,13 @@ def test_errors_of_every_size(isa: str, seed: int, channels: int, out: int, heig
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("channels", [(5, 6), (32, 32)])
 @given(seed=st.integers(0, 2**31), height=st.integers(1, 21), width=st.integers(1, 21), share=st.floats(0, 1))
 @settings(max_examples=40)
 def test_lists_touch_what_they_name_and_nothing_else(
-    isa: str, seed: int, height: int, width: int, share: float
+    isa: str, channels: tuple[int, int], seed: int, height: int, width: int, share: float
 ) -> None:
-    images, conv = random_conv(seed, 2, 5, 6, height, width)
+    images, conv = random_conv(seed, 2, *channels, height, width)
     generator = torch.Generator().manual_seed(seed)
     tile_mask = torch.rand(2, 1, -(-height // 4), -(-width // 4), generator=generator) < share
     pixel_mask = torch.rand(2, 1, height, width, generator=generator) < share
@@ -119,16 +120,17 @@ def test_lists_touch_what_they_name_and_nothing_else(
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("per_tile", [True, False])
-def test_what_follows_a_conv(isa: str, per_tile: bool) -> None:
+@pytest.mark.parametrize("channels", [8, 32])
+def test_what_follows_a_conv(isa: str, channels: int, per_tile: bool) -> None:
     """ReLU, gates and the addition. A closed gate leaves its pixel untouched, even where the sum is infinite."""
-    images, conv = random_conv(3, 2, 8, 8, 10, 7)
+    images, conv = random_conv(3, 2, channels, channels, 10, 7)
     images[0, :, 0, 0] = torch.inf
     depth = torch.rand(2, 3, 2) * 3 if per_tile else torch.rand(2, 10, 7) * 3
     depth[0].view(-1)[0] = 0
     pixel_depth = depth.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, :10, :7] if per_tile else depth
     weight = (pixel_depth - 1).clamp(0, 1)[:, None]
-    closed = (weight == 0).expand(-1, 8, -1, -1)
-    start = torch.randn(2, 8, 10, 7)
+    closed = (weight == 0).expand(-1, channels, -1, -1)
+    start = torch.randn(2, channels, 10, 7)
     update = torch.where(closed, torch.zeros(()), F.relu(run_tiles(images, conv, isa)) * weight)
     source, out, depths = canvas_of(images), canvas_of(start), _native.Depths(depth)
     tiles, packed = _native.Positions.all(source.tiles), _native.TileWeights(*conv, isa)
@@ -151,7 +153,7 @@ def test_the_border_of_a_canvas_stays_zero() -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("channels", [33, 256])
+@pytest.mark.parametrize("channels", [33, 64, 256])
 def test_a_tile_does_not_depend_on_the_tiles_that_run_with_it(isa: str, channels: int) -> None:
     """Bit for bit: the number of tiles of a call depends on the processor's caches."""
     images, conv = random_conv(5, 1, channels, channels, 22, 37)
@@ -161,3 +163,15 @@ def test_a_tile_does_not_depend_on_the_tiles_that_run_with_it(isa: str, channels
         alone = _native.Positions(torch.tensor([tile], dtype=torch.int32))
         _native.conv_tiles(packed, source, out, alone, scratch, 1)
     assert torch.equal(images_of(out), run_tiles(images, conv, isa))
+
+
+@pytest.mark.skipif("amx" not in ISAS, reason="needs a processor with AMX")
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "is_split"),
+    [(32, 1, True), (64, 64, True), (64, 256, True), (48, 48, False), (96, 64, False)],
+)
+def test_convs_with_enough_outputs_are_split(inputs: int, outputs: int, is_split: bool) -> None:
+    """Split weights take half as much memory again."""
+    _, conv = random_conv(0, 1, inputs, outputs, 1, 1)
+    amx, avx512 = (_native.TileWeights(*conv, isa).bytes for isa in ("amx", "avx512"))
+    assert (amx > avx512) == is_split

@@ -22,9 +22,11 @@ COMPILERS = [name for name in ("g++", "clang++") if shutil.which(name)]
 @pytest.mark.parametrize("isa", ["avx2", "avx512", "amx"])
 def test_an_instruction_set_defines_its_table_and_nothing_else(compiler: str, isa: str, tmp_path: Path) -> None:
     source, built = SOURCES / f"isa_{isa}.cpp", tmp_path / "isa.o"
-    subprocess.run([compiler, "-std=c++17", "-O0", "-c", source, "-o", built], check=True)
+    compiled = subprocess.run([compiler, "-std=c++17", "-O0", "-c", source, "-o", built], check=isa != "amx")
+    if compiled.returncode:
+        pytest.skip(f"{compiler} does not know AMX; CMake leaves it out there")
     symbols = subprocess.run(
         ["nm", "--demangle", "--extern-only", "--defined-only", built], check=True, capture_output=True, text=True
     )
     defined = [line.split(" ", 2)[2] for line in symbols.stdout.splitlines()]
-    assert defined == [f"adadsr::kernels_{isa}" + ("()" if isa == "amx" else "")]
+    assert defined == [f"adadsr::kernels_{isa}"]

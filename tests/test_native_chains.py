@@ -59,16 +59,17 @@ def test_a_mask_of_a_gradient_leaves_what_is_added(isa: str) -> None:
 
 @isas
 @pytest.mark.parametrize("in_place", [True, False])
-def test_two_residuals_and_a_gate(isa: str, in_place: bool) -> None:
+@pytest.mark.parametrize("channels", [8, 32])
+def test_two_residuals_and_a_gate(isa: str, channels: int, in_place: bool) -> None:
     """gate * (conv + factor * also) + plus. A closed gate gives `plus`, even where the sum is infinite."""
-    images, conv = random_conv(1, 2, 8, 8, 10, 7)
+    images, conv = random_conv(1, 2, channels, channels, 10, 7)
     images[0, :, 0, 0] = torch.inf
     depth = torch.rand(2, 10, 7) * 2
     depth[0, 0, 0], depth[0, :3, :3] = 0, 0
-    plus, also = torch.randn(2, 8, 10, 7), torch.randn(2, 8, 10, 7)
-    source, plain = canvas_of(images), _native.Canvas(2, 10, 7, 8)
+    plus, also = torch.randn(2, channels, 10, 7), torch.randn(2, channels, 10, 7)
+    source, plain = canvas_of(images), _native.Canvas(2, 10, 7, channels)
     run_all(_native.TileWeights(*conv, isa), source, plain)
-    added, out = canvas_of(plus), _native.Canvas(2, 10, 7, 8)
+    added, out = canvas_of(plus), _native.Canvas(2, 10, 7, channels)
     out = added if in_place else out
     depths = _native.Depths(depth)
     run_all(
@@ -82,10 +83,11 @@ def test_two_residuals_and_a_gate(isa: str, in_place: bool) -> None:
 
 @isas
 @pytest.mark.parametrize("factor", [1, 2])
-def test_slopes_of_channels(isa: str, factor: int) -> None:
-    images, conv = random_conv(2, 1, 5, 12, 9, 6)
-    slopes = torch.randn(12)
-    source, plain, out = canvas_of(images), *(_native.Canvas(1, 9 * factor, 6 * factor, 12 // factor**2) for _ in "ab")
+@pytest.mark.parametrize(("inputs", "outputs"), [(5, 12), (64, 256)])
+def test_slopes_of_channels(isa: str, inputs: int, outputs: int, factor: int) -> None:
+    images, conv = random_conv(2, 1, inputs, outputs, 9, 6)
+    slopes, height, width = torch.randn(outputs), 9 * factor, 6 * factor
+    source, plain, out = canvas_of(images), *(_native.Canvas(1, height, width, outputs // factor**2) for _ in "ab")
     run_all(_native.TileWeights(*conv, isa, factor), source, plain)
     run_all(_native.TileWeights(*conv, isa, factor, slopes=slopes), source, out)
     unshuffled = F.pixel_unshuffle(images_of(plain), factor)

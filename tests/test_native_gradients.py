@@ -238,12 +238,13 @@ def test_repacked_weights_are_those_that_were_packed(isa: str, channels: int, ou
 
 
 @pytest.mark.parametrize("isa", ISAS)
-def test_weights_that_were_zero_run_once_they_are_replaced(isa: str) -> None:
+@pytest.mark.parametrize("channels", [16, 32])
+def test_weights_that_were_zero_run_once_they_are_replaced(isa: str, channels: int) -> None:
     """Points whose weights are all zero are left out, until others take their place."""
-    images, conv = random_conv(6, 1, 16, 16, 8, 8)
-    results = []
-    for packed in (_native.TileWeights(*map(torch.zeros_like, conv), isa), _native.blank_weights(16, 16, isa)):
-        result = _native.Canvas(1, 8, 8, 16)
+    images, conv = random_conv(6, 1, channels, channels, 8, 8)
+    blank, results = _native.blank_weights(channels, channels, isa), []
+    for packed in (_native.TileWeights(*map(torch.zeros_like, conv), isa), blank):
+        result = _native.Canvas(1, 8, 8, channels)
         _native.repack(packed, *arrays_of(conv), False, 1)
         _native.conv_tiles(packed, canvas_of(images), result, _native.Positions.all(4), _native.Scratch(), 1)
         results.append(images_of(result))

@@ -160,17 +160,17 @@ void conv_tiles(
     check(weights, source, out, tiles, source.tiles(), finish, slices);
     ConvJob job = make_job(weights, source, out, tiles, finish, slices);
     job.is_zero = weights.is_zero();
-    job.is_split = weights.is_split();
     job.points = weights.points();
     job.group = weights.group();
     if (!tiles.size()) return;
     const Kernels& kernels = weights.kernels();
+    const auto kernel = weights.is_split() ? kernels.conv_split_tiles : kernels.conv_tiles;
     const int most = weights.tiles_per_call();
     const std::size_t floats = weights.scratch();  // for any list, so that it is allocated once
     const auto lock = scratch.lock();
     float* memory = scratch.reserve(floats, threads);
     const auto run = [&](int first, int count, int worker) {
-        kernels.conv_tiles(job, first, count, memory + worker * floats);
+        kernel(job, first, count, memory + worker * floats);
     };
     run_pieces(tiles.size(), most, weights.min_tiles(), threads, run);
 }

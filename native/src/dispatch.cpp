@@ -18,7 +18,7 @@ extern const Kernels kernels_plain;
 extern const Kernels kernels_avx512, kernels_avx2;
 #endif
 #ifdef ADADSR_AMX
-Kernels kernels_amx();
+extern const Kernels kernels_amx;
 #endif
 #ifdef ADADSR_NEON
 extern const Kernels kernels_neon;
@@ -27,9 +27,9 @@ extern const Kernels kernels_neon;
 namespace {
 
 #ifdef ADADSR_AMX
-// Whether processor and system let this process use AMX with bfloat16. Linux wants to be asked
-// once, since a thread that uses it has 8 KiB more to be saved.
-bool has_amx() {
+// Whether this process may use AMX with bfloat16. Linux grants it on request only, since it adds
+// 8 KiB to the state of each thread that uses it.
+bool may_use_amx() {
     constexpr unsigned bf16 = 1u << 22, tile = 1u << 24;
     constexpr long request = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
     unsigned a = 0, b = 0, c = 0, d = 0;
@@ -37,11 +37,6 @@ bool has_amx() {
     return syscall(SYS_arch_prctl, request, tile_data) == 0;
 }
 
-const Kernels* amx() {
-    static const Kernels kernels = kernels_amx();
-    static const bool usable = has_amx();
-    return usable ? &kernels : nullptr;
-}
 #endif
 
 std::vector<const Kernels*> available() {
@@ -50,7 +45,8 @@ std::vector<const Kernels*> available() {
     const bool fma = __builtin_cpu_supports("fma");
     const bool avx512 = fma && __builtin_cpu_supports("avx512f");
 #ifdef ADADSR_AMX
-    if (avx512 && amx()) found.push_back(amx());
+    static const bool amx = avx512 && may_use_amx();
+    if (amx) found.push_back(&kernels_amx);
 #endif
     if (avx512) found.push_back(&kernels_avx512);
     if (fma && __builtin_cpu_supports("avx2")) found.push_back(&kernels_avx2);

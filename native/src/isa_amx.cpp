@@ -1,6 +1,6 @@
-// AVX-512 with AMX, which multiplies matrices of bfloat16: the kernels of AVX-512, but for the
-// convs of tiles whose weights are in parts. As in the other files, only what lies in the region
-// below uses these instructions, and nothing there but the table has external linkage.
+// AVX-512's kernels, and convs with split weights that multiply in AMX. As in the other files, only
+// what lies in the region below uses these instructions, and nothing there but the table has
+// external linkage.
 #include <immintrin.h>
 
 #include "kernels.h"
@@ -22,7 +22,6 @@ namespace adadsr {
 namespace {
 
 void conv_split_tiles(const ConvJob& job, int first, int count, float* scratch) {
-    if (!job.is_split) return conv_tiles(job, first, count, scratch);
     _tile_loadconfig(&kRegisterShape);
     conv_tiles_by<SplitProducts>(job, first, count, scratch);
     _tile_release();
@@ -39,15 +38,19 @@ void conv_split_tiles(const ConvJob& job, int first, int count, float* scratch) 
 
 namespace adadsr {
 
-extern const Kernels kernels_avx512;
+extern const Kernels kernels_avx512, kernels_amx;
 
-// Not a constant: the table that it starts from lies in another file.
-Kernels kernels_amx() {
-    Kernels kernels = kernels_avx512;
+namespace {
+
+Kernels with_amx(Kernels kernels) {
     kernels.name = "amx";
+    kernels.conv_split_tiles = conv_split_tiles;
     kernels.min_split_tiles = SplitProducts::min_tiles;
-    kernels.conv_tiles = conv_split_tiles;
     return kernels;
 }
+
+}  // namespace
+
+const Kernels kernels_amx = with_amx(kernels_avx512);  // a constant, so ready before this one
 
 }  // namespace adadsr

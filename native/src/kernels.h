@@ -19,8 +19,8 @@ constexpr int kPassPoints = kPoints / 3;    // those of two rows of points, whic
 constexpr int kTaps = 9;                    // weights of a 3x3 conv for one pair of channels
 constexpr int kUpsampleTaps = 25;           // of the 5x5 conv that upsamples
 constexpr int kChannelStep = 16;     // pixels are padded to a multiple of 16 floats, a cache line
-constexpr int kSplitStep = 32;       // channels whose parts lie together in windows of three parts
-constexpr int kSplitParts = 3;       // numbers of bfloat16 that add up to one of float32
+constexpr int kSplitStep = 32;       // channels that a row of a register of AMX holds
+constexpr int kSplitParts = 3;       // bfloat16 numbers that add up to a float32
 constexpr int kUpsamplePixels = 12;  // pixels of a row that `upsample` computes together, at most
 
 // Size of a canvas. An image starts one pixel inside its plane and is surrounded by zeros. Planes
@@ -72,7 +72,6 @@ struct ConvJob {
     const float* weights;  // as the kernel's `Weights` pack them, zeros for padded channels
     int panels;            // output channels in panels of `Kernels::panel`
     const std::uint8_t* is_zero;  // of tiles, [point][panel]: whether all its weights are zero
-    bool is_split;                // of tiles: whether weights and windows are in three parts
     int points;  // of tiles: points of a window in scratch at a time, kPoints or kPassPoints
     int group;   // of tiles: panels whose products are in scratch at a time
     const std::int32_t* positions;
@@ -149,7 +148,9 @@ struct Kernels {
     // Runs `count` outputs, the first of them at `to`. runs: starts of the first one's window.
     void (*row_conv)(const RowConvJob& job, const float* const* runs, int count, float* to);
     GradientKernels gradient;
-    // Like min_tiles, for weights in parts of bfloat16 (`TileWeights::is_split`); 0 for none.
+    // The same as conv_tiles and min_tiles for weights in three parts (`TileWeights::is_split`);
+    // null and 0 where there are none.
+    void (*conv_split_tiles)(const ConvJob& job, int first, int count, float* scratch) = nullptr;
     int min_split_tiles = 0;
 };
 

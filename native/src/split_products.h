@@ -1,7 +1,7 @@
 // Products of Winograd's points in AMX, whose registers multiply matrices of bfloat16 and sum in
-// float32. A float32 is the sum of three numbers of bfloat16, 8 digits each. Of the nine products
-// of two such sums the three smallest are left out, below 2^-22 of the whole: the other six are
-// about as exact as one of float32, and take less time.
+// float32. A float32 is the sum of three bfloat16 numbers of 8 significant bits each. Of the nine
+// products of two such sums the three smallest are left out, below 2^-22 of the whole: the other
+// six are about as exact as one of float32, and take less time.
 #pragma once
 
 #include <immintrin.h>
@@ -11,20 +11,20 @@
 namespace adadsr {
 namespace {
 
-constexpr int kRegisterRows = 16;         // tiles that a register of AMX holds a point of
+constexpr int kRegisterRows = 16;         // of a register: tiles, or pairs of channels
 constexpr int kRegisterFloats = 16 * 16;  // of a whole register
 constexpr int kRowBytes = 64;             // of a row of a register
 
 ADADSR_INLINE __m512i bits(Vec x) { return _mm512_castps_si512(x.lanes); }
 
-// The numbers of bfloat16 below x, towards zero.
+// x cut to bfloat16, towards zero.
 ADADSR_INLINE Vec cut(Vec x) {
     const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
     return {_mm512_castsi512_ps(_mm512_and_si512(bits(x), upper))};
 }
 
-// Splits two vectors of channels. to: their three parts, in each of which a channel of the first
-// vector and the one of the second in its lane are neighbours.
+// Splits two vectors of channels. to: their three parts; in each, lanes of the two vectors
+// alternate.
 ADADSR_INLINE void split(const float* first, const float* second, float* to) {
     Vec low = Vec::load(first), high = Vec::load(second);
 #pragma GCC unroll 3
@@ -43,23 +43,23 @@ public:
     static constexpr int step = kSplitParts * kSplitStep / 2;  // floats from one point to the next
 
     SplitPoints(float* tile, int points) : tile_(tile), points_(points) {}
-    float* of(int channel) { return whole_[channel / Vec::width % 2]; }
+    float* of(int channel) { return floats_[channel / Vec::width % 2]; }
     void finish(int channel) {
         if (channel / Vec::width % 2 == 0) return;
         float* to = tile_ + static_cast<std::ptrdiff_t>(channel / kSplitStep) * points_ * step;
         for (int i = 0; i < points_ * Vec::width; i += Vec::width, to += step) {
-            split(whole_[0] + i, whole_[1] + i, to);
+            split(floats_[0] + i, floats_[1] + i, to);
         }
     }
 
 private:
     float* tile_;
     int points_;
-    alignas(64) float whole_[2][kPoints * Vec::width];  // of two vectors of channels
+    alignas(64) float floats_[2][kPoints * Vec::width];  // points of two vectors, before the split
 };
 
-// How this thread uses its registers until `_tile_release`: 0 .. 3 are sums, 4 and 5 hold windows
-// of 16 tiles each, 6 and 7 the weights of 16 outputs each. As the instruction reads it.
+// How a thread uses its registers until `_tile_release`: 0 .. 3 are sums, 4 and 5 hold windows of
+// 16 tiles each, 6 and 7 the weights of 16 outputs each. Layout of AMX's configuration.
 struct RegisterShape {
     std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
     std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
@@ -99,12 +99,16 @@ struct SplitProducts {
         return job.weights + static_cast<std::ptrdiff_t>(number) * job.k * kPanel * kSplitParts / 2;
     }
 
-    // One panel of one point of `min_tiles` tiles: to = from * weights. Steps in floats.
-    static void multiply_least(
-        const ConvJob& job, const float* weights, const float* from, std::ptrdiff_t from_step,
-        float* to, std::ptrdiff_t to_step) {
+    // One panel of one point of `min_tiles` tiles: to = from * weights.
+    static void multiply(
+        const ConvJob& job, const float* weights, int tiles, const float* from, float* to) {
+        static_assert(kPanel == 2 * kRegisterRows, "two registers hold a panel");
+        assert(tiles == min_tiles && job.k % kSplitStep == 0);
         constexpr int part = kSplitStep / 2, weight_part = 2 * kRegisterFloats;
+        const std::ptrdiff_t from_step = step(job), to_step = tile_step(job.group * kPanel);
         const auto to_bytes = static_cast<std::ptrdiff_t>(to_step * sizeof(float));
+        // GCC does not know that `_tile_loadd` reads memory: windows have to be written by now.
+        __asm__ volatile("" ::: "memory");
         _tile_zero(0);
         _tile_zero(1);
         _tile_zero(2);
@@ -127,16 +131,6 @@ struct SplitProducts {
         _tile_stored(1, to + tile_offset(Vec::width), to_bytes);
         _tile_stored(2, second, to_bytes);
         _tile_stored(3, second + tile_offset(Vec::width), to_bytes);
-    }
-
-    // One panel of one point of some tiles.
-    static void multiply(
-        const ConvJob& job, const float* weights, int tiles, const float* from, float* to) {
-        const std::ptrdiff_t from_step = step(job), to_step = tile_step(job.group * kPanel);
-        for (int tile = 0; tile < tiles; tile += min_tiles) {
-            multiply_least(
-                job, weights, from + tile * from_step, from_step, to + tile * to_step, to_step);
-        }
     }
 };
 

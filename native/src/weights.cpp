@@ -40,11 +40,10 @@ void transform(const float* taps, double (&points)[kPoints]) {
 
 // The number of bfloat16 nearest to x, as the upper half of its float32.
 std::uint16_t nearest_bfloat16(float x) {
+    if (std::isnan(x)) return 0x7fc0;  // rounding could carry into its sign
     std::uint32_t bits;
     std::memcpy(&bits, &x, sizeof bits);
-    if (std::isfinite(x)) bits += 0x7fff + (bits >> 16 & 1);
-    if (std::isnan(x)) bits |= 1u << 22;
-    return static_cast<std::uint16_t>(bits >> 16);
+    return static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
 float widened(std::uint16_t upper) {
@@ -116,7 +115,7 @@ TileWeights::TileWeights(
     for (const float* from = packed(); from < packed() + packed_size(); from += matrix) {
         is_zero_.push_back(std::all_of(from, from + matrix, [](float x) { return x == 0; }));
     }
-    // To split windows takes time for each input, and the products save it for each output.
+    // Splitting costs time for each input; the products save it for each output.
     const bool pays = k() % kSplitStep == 0 && k() <= panels() * panel();
     if (kernels.min_split_tiles && pays) split();
     divide_scratch();
@@ -129,21 +128,22 @@ TileWeights::TileWeights(const Kernels& kernels, int out_channels, int in_channe
 }
 
 void TileWeights::split() {
-    constexpr int lanes = 16;  // of a register's row, in pairs
+    constexpr int pairs = kSplitStep / 2, lanes = 16;  // rows and columns of a register
     Buffer parts(packed_size() * kSplitParts / 2);
     auto* to = reinterpret_cast<std::uint16_t*>(parts.data());
-    const float* end = packed() + packed_size();
-    const std::size_t group = static_cast<std::size_t>(kSplitStep) * panel();
-    for (const float* from = packed(); from < end; from += group, to += group * kSplitParts) {
-        for (std::size_t i = 0; i < group; ++i) {
-            const std::size_t in = i / panel(), lane = i % panel();
-            const std::size_t pair = in % (kSplitStep / 2), half = in / (kSplitStep / 2);
-            const std::size_t at = (lane / lanes * (kSplitStep / 2) + pair) * lanes + lane % lanes;
-            float rest = from[i];
-            for (int part = 0; part < kSplitParts; ++part) {
-                const std::uint16_t nearest = nearest_bfloat16(rest);
-                to[part * group + 2 * at + half] = nearest;
-                rest -= widened(nearest);
+    const float *from = packed(), *end = packed() + packed_size();
+    const int group = kSplitStep * panel();
+    for (; from < end; to += group * kSplitParts) {
+        for (int in = 0; in < kSplitStep; ++in) {
+            for (int lane = 0; lane < panel(); ++lane) {
+                const int row = lane / lanes * pairs + in % pairs;
+                const int at = 2 * (row * lanes + lane % lanes) + in / pairs;
+                float rest = *from++;
+                for (int part = 0; part < kSplitParts; ++part) {
+                    const std::uint16_t nearest = nearest_bfloat16(rest);
+                    to[part * group + at] = nearest;
+                    rest -= widened(nearest);
+                }
             }
         }
     }
@@ -172,7 +172,7 @@ float* TileWeights::replaced_weights() {
 }
 
 int TileWeights::tiles_per_call() const {
-    // Split weights are twice as much to read for a tile: fewer at a time do not pay.
+    // The kernel computes `min_tiles` in any case, and more at a time are slower.
     if (is_split_) return min_tiles();
     constexpr std::size_t fewest = 12, most = 36;  // multiples of every `Kernels::min_tiles`
     // Most of the cache is left to the weights, which pass through it once for each call: where

@@ -68,7 +68,8 @@ private:
 
 // For tiles: G g G^T of each pair of channels, as [point][panel][in channel][lane]. Where the
 // instruction set multiplies bfloat16 and it pays, each is split into three such numbers, as
-// [point][panel][in channel / 32][part][lane / 16][in channel % 16][lane][in channel / 16].
+// [point][panel][in channel / 32][part][lane / 16][in channel % 16][lane % 16]
+// [in channel / 16 % 2].
 class TileWeights : public Weights {
 public:
     // weight: (out, in, 3, 3). bias: (out). PixelShuffle(upscale_factor) follows the conv.
@@ -79,11 +80,13 @@ public:
     TileWeights(const Kernels& kernels, int out_channels, int in_channels);
     // [point][panel]: whether all its weights are zero, as where a conv has fewer than 3x3 taps.
     const std::uint8_t* is_zero() const { return is_zero_.data(); }
+    // Whether `Kernels::conv_split_tiles` runs them.
     bool is_split() const { return is_split_; }
     // Fewest tiles that the kernel computes together.
     int min_tiles() const { return is_split_ ? kernels().min_split_tiles : kernels().min_tiles; }
     // Most tiles of one call of the kernel: as many as fit into the second-level cache, but enough
-    // to be worth a look at all weights. The sums of a tile do not depend on it.
+    // to be worth a look at all weights; `min_tiles` of split weights. The sums of a tile do not
+    // depend on it.
     int tiles_per_call() const;
     // Points of a window and panels of products that scratch holds at a time: all panels and a
     // third of the points, or all points and a few panels, whichever is less.

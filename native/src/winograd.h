@@ -118,7 +118,7 @@ public:
     FloatPoints(float* tile, int points) : tile_(tile), points_(points) {}
     // Where the points of a vector of channels go.
     float* of(int channel) { return tile_ + tile_offset(channel, points_); }
-    // They are there.
+    // Called once they are written.
     void finish(int) {}
 
 private:
@@ -363,12 +363,12 @@ void conv_tiles_by(const ConvJob& job, int first, int count, float* scratch) {
     const std::int32_t* numbers = job.positions + first;
     const std::ptrdiff_t from_step = Products::step(job), step = tile_step(job.group * kPanel);
     float* products = scratch + tiles * from_step;
-    // A row of points, which is row `place` of those in scratch.
-    const auto multiply_row = [&](int row, int place, int begin, int end) {
+    // slot: of this row of points among those in scratch.
+    const auto multiply_row = [&](int row, int slot, int begin, int end) {
         for (int x = 0; x < kWindow; ++x) {
             const int point = row * kWindow + x;
             multiply_point<Products>(
-                job, point, begin, end, tiles, scratch + (place * kWindow + x) * Points::step,
+                job, point, begin, end, tiles, scratch + (slot * kWindow + x) * Points::step,
                 products + point * kChannelStep);
         }
     };

@@ -66,7 +66,9 @@ class NativeConvs(TorchConvs):
         from adadsr.backends.native.gradients import Convs
         from adadsr.backends.native.workspaces import chosen_isa
 
-        self.convs = Convs(chosen_isa(None), torch.get_num_threads())
+        isa = chosen_isa(None)
+        # Weights that change at every step are not split for AMX.
+        self.convs = Convs("avx512" if isa == "amx" else isa, torch.get_num_threads())
         self.label = f"native ({self.convs.isa})"
         self.ops = _NativeOps(self.convs)
 
