@@ -154,9 +154,8 @@ void TileWeights::split() {
 void TileWeights::divide_scratch() {
     constexpr int channels = 64;  // of a group: enough products for each window that is read again
     const int few = std::min(panels(), std::max(1, channels / panel()));
-    const std::ptrdiff_t windows = is_split_ ? k() * kSplitParts / 2 : k();
-    const std::ptrdiff_t all = kPassPoints * windows + kPoints * panels() * panel();
-    const std::ptrdiff_t grouped = kPoints * windows + kPoints * few * panel();
+    const std::ptrdiff_t all = window_step(kPassPoints) + kPoints * panels() * panel();
+    const std::ptrdiff_t grouped = window_step(kPoints) + kPoints * few * panel();
     points_ = all <= grouped ? kPassPoints : kPoints;
     group_ = all <= grouped ? panels() : few;
 }

@@ -102,10 +102,11 @@ public:
 private:
     void split();
     void divide_scratch();
-    std::size_t tile_floats() const {
-        const auto window = is_split_ ? split_step(k(), points_) : tile_step(k(), points_);
-        return window + tile_step(group_ * panel());
+    // Floats of a tile's window in scratch.
+    std::ptrdiff_t window_step(int points) const {
+        return is_split_ ? split_step(k(), points) : tile_step(k(), points);
     }
+    std::size_t tile_floats() const { return window_step(points_) + tile_step(group_ * panel()); }
 
     std::vector<std::uint8_t> is_zero_;
     bool is_split_ = false;
