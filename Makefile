@@ -23,8 +23,9 @@ demo: .venv/installed
 	$(BIN)/adadsr upscale assets/photo.png --output demo --budget 0.5 --depth-map --overwrite --report demo/report.json
 	@echo "Look at demo/photo.png and demo/photo.depth.png"
 
+# Two processes: more would disturb the tests that measure time.
 test: .venv/ready
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # The native engine's tests with checks for memory errors, undefined behaviour and the kernels' preconditions. -S hides
 # the normal installation.

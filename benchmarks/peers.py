@@ -64,7 +64,7 @@ def open_peers(
                 continue
             try:
                 opened[name] = opener(module, example, threads, Path(folder))
-            except ImportError as error:
+            except (ImportError, RuntimeError) as error:
                 print(f"{name} does not run: {error}")
                 opened[name] = None
     return opened
@@ -117,8 +117,8 @@ def open_ncnn(module: nn.Module, example: Tensor, threads: int, folder: Path) ->
     pnnx.export(module, str(folder / "module.pt"), (example.contiguous(),), fp16=False)
     net = ncnn.Net()
     net.opt.num_threads = threads
-    net.load_param(str(folder / "module.ncnn.param"))
-    net.load_model(str(folder / "module.ncnn.bin"))
+    if net.load_param(str(folder / "module.ncnn.param")) or net.load_model(str(folder / "module.ncnn.bin")):
+        raise RuntimeError("pnnx did not convert the network")  # it ends without an exception
     # A copy that ncnn owns: layers that work in place crash on memory of others (Tencent/ncnn#1543). `pixels` has to
     # outlive the copy: ncnn.Mat does not keep its array alive.
     pixels = np.ascontiguousarray(example[0].numpy())

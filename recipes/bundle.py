@@ -9,7 +9,7 @@ the recipe, and notices that licences of the network's ancestors ask for.
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,7 @@ def main() -> None:
     model = Model(trained.config, {name: _rounded(value) for name, value in trained.tensors.items()})
     pairs = load_pairs(given.valid, recipe.scale, default_cache())
     name = f"{given.family or recipe.network}-x{recipe.scale}"
+    start = given.start or recipe.start_from
     hours = checkpoints.read_header(given.model).metadata.get("hours of training", "")
     metadata = {
         "name": name,
@@ -50,9 +51,9 @@ def main() -> None:
         "licence": LICENCE,
         "quality": _quality(model, pairs),
         "trained on": given.trained_on,
-        "start": given.start or recipe.start_from,
+        "start": start,
         "hours of training": hours,
-        "recipe": json.dumps(asdict(recipe)),
+        "recipe": json.dumps(asdict(replace(recipe, start_from=start))),  # a path says nothing elsewhere
         "notices": "\n".join(given.notice),
     }
     target = sources.BUNDLED / f"{name}.safetensors"

@@ -40,8 +40,8 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_cases() -> Path:
-    """Files that other upscalers got wrong, with a list of what is right."""
+def cases_dir() -> Path:
+    """Image files that other upscalers got wrong, with a README of what is right."""
     return _folder("ADADSR_CASES_DIR", SHARED / "cases")
 
 
@@ -49,12 +49,6 @@ def shared_cases() -> Path:
 def golden_dir() -> Path:
     """Small networks with the outputs that the original implementation gave for them."""
     return _folder("ADADSR_GOLDEN_DIR", SHARED / "golden")
-
-
-@pytest.fixture(scope="session")
-def cases_dir() -> Path:
-    """Image files that went wrong, with a README of what is right."""
-    return _folder("ADADSR_CASES_DIR", SHARED / "cases")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -39,10 +39,10 @@ def test_a_round_shape_is_rounder_than_by_interpolation_and_has_no_fringe(scale)
     assert np.abs(result[visible][:, :3].astype(int) - (200, 60, 20)).max() <= 3
 
 
-def test_the_circle_of_the_cases(shared_cases):
+def test_the_circle_of_the_cases(cases_dir):
     """Its edge stays as opaque as it was: area and centre are those of the input."""
-    before = images.read_image(shared_cases / "alpha_circle.png").pixels[..., 3].astype(float)
-    after = Upscaler.from_pretrained("adaedsr-baseline-x2")(shared_cases / "alpha_circle.png").image[..., 3]
+    before = images.read_image(cases_dir / "alpha_circle.png").pixels[..., 3].astype(float)
+    after = Upscaler.from_pretrained("adaedsr-baseline-x2")(cases_dir / "alpha_circle.png").image[..., 3]
     assert after.astype(float).sum() / 4 == pytest.approx(before.sum(), rel=2e-3)
     assert np.unique(after[40:44, 60:64]).tolist() == [255]
     assert np.unique(after[-8:, :8]).tolist() == [0]

@@ -37,9 +37,9 @@ def test_constant_pictures_stay_constant_in_tiles(upscaler):
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_a_white_page_has_no_edge(shared_cases, name):
-    result = Upscaler.from_pretrained(name)(shared_cases / "white_background.png")
-    picture = images.read_image(shared_cases / "white_background.png").pixels[..., :3]
+def test_a_white_page_has_no_edge(cases_dir, name):
+    result = Upscaler.from_pretrained(name)(cases_dir / "white_background.png")
+    picture = images.read_image(cases_dir / "white_background.png").pixels[..., :3]
     white = (picture == 255).all(-1).repeat(result.report.scale, 0).repeat(result.report.scale, 1)
     edge = np.ones_like(white)
     edge[4:-4, 4:-4] = False

@@ -18,8 +18,8 @@ def run(script, *arguments):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory by RLIMIT_AS")
-def test_mutated_files_are_refused_or_read_as_other_decoders_read_them(shared_cases, tmp_path):
-    total = run("files.py", "--count", 300, "--seed", 7, "--cases", shared_cases, "--keep", tmp_path)
+def test_mutated_files_are_refused_or_read_as_other_decoders_read_them(cases_dir, tmp_path):
+    total = run("files.py", "--count", 300, "--seed", 7, "--cases", cases_dir, "--keep", tmp_path)
     assert set(total) == {"refused", "agreed"}
 
 

@@ -112,6 +112,17 @@ def test_bundling_writes_what_the_command_shows(bundle: Callable[..., None], tmp
     assert list(quality) == ["100", "75", "50", "25"]
 
 
+def test_a_header_says_the_start_in_words(bundle: Callable[..., None]) -> None:
+    bundle("--summary", "x2", "--start", "a network of before")
+    about = checkpoints.bundled_models()[0].metadata
+    assert about["start"] == json.loads(about["recipe"])["start_from"] == "a network of before"
+
+
+def test_bundled_headers_name_no_path_of_a_machine() -> None:
+    for model in checkpoints.bundled_models():
+        assert not Path(json.loads(model.metadata["recipe"])["start_from"]).is_absolute()
+
+
 def test_a_summary_that_does_not_fit_is_refused(
     bundle: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,8 +14,8 @@ from adadsr.graph import ConvWeights
 from adadsr.networks import Network
 from adadsr.tensor_ops import OPS
 
-ENOUGH_PIXELS = 250_000
-"""LR pixels to fit on. Each is of one exit: with 7 of them 60 for each of the 577 unknowns of a conv of 64 channels."""
+ENOUGH_PIXELS = 36_000
+"""LR pixels to fit one exit on: 60 for each of the 577 unknowns of a conv of 64 channels. Each is of one exit."""
 RIDGE = 1e-6
 """Of the mean diagonal of the normal equations: channels that are always 0 need some."""
 UNIFORM_EVERY = 5
@@ -60,7 +60,8 @@ def fit_exits(network: Network, pairs: Sequence[Pair], precision: str, tell: Tol
     pairs: LR crops, of which some are enough. precision: as of training. All but the exits stays as it is.
     """
     weights = network.weights()
-    body, chosen = weights.body, _spread(pairs)
+    body = weights.body
+    chosen = _spread(pairs, ENOUGH_PIXELS * len(body.exits))
     device = body.exits[0].weight.device
     generator = torch.Generator().manual_seed(SEED)
     fits = [_Fit(conv) for conv in body.exits]
@@ -94,8 +95,8 @@ def mixed_depths(height: int, width: int, n_blocks: int, generator: torch.Genera
     return (mixed * (n_blocks + 1)).floor().clamp(0, n_blocks)
 
 
-def _spread(pairs: Sequence[Pair]) -> list[Pair]:
-    """Pairs from all over the list that together have ENOUGH_PIXELS."""
+def _spread(pairs: Sequence[Pair], pixels: int) -> list[Pair]:
+    """Pairs from all over the list that together have so many LR pixels."""
     mean = sum(pair.lr[0].numel() for pair in pairs) / len(pairs)
-    count = min(len(pairs), max(1, round(ENOUGH_PIXELS / mean)))
+    count = min(len(pairs), max(1, round(pixels / mean)))
     return [pairs[int(index)] for index in np.linspace(0, len(pairs) - 1, count)]
