@@ -15,7 +15,7 @@ from adadsr.networks import Network
 from adadsr.tensor_ops import OPS
 
 ENOUGH_PIXELS = 36_000
-"""LR pixels to fit one exit on: 60 for each of the 577 unknowns of a conv of 64 channels. Each is of one exit."""
+"""LR pixels to fit one exit on: 60 for each of the 577 unknowns of a conv of 64 channels. None serves two exits."""
 RIDGE = 1e-6
 """Of the mean diagonal of the normal equations: channels that are always 0 need some."""
 UNIFORM_EVERY = 5
