@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from adadsr import checkpoints
+from adadsr import Upscaler, checkpoints
 from adadsr.datasets import load_pairs
 from adadsr.errors import InputError
 from adadsr.losses import depth_excess, error_deviance, l1, l2, texture, tile_errors
@@ -73,6 +73,24 @@ def test_errors_on_patches_of_one_color_count_as_often_as_asked(loss: str, facto
 
     assert norm(3.0, 1.0) == pytest.approx(factor * norm(1.0, 1.0), rel=1e-3)
     assert norm(3.0, 0.0) == norm(1.0, 0.0)
+
+
+def test_the_adapter_learns_that_one_color_is_perfect(folder: Path) -> None:
+    """Whatever the network makes of it: a picture of one colour shall have one depth."""
+    stage = replace(
+        STAGES[1], steps=200, train="adapter", uniform_share=0.5, exits=2, flat_share=1.0, learning_rate=0.05
+    )
+    trainer = trainer_of(replace(RECIPE, stages=(stage,)), load_pairs(folder, 2))
+    with torch.no_grad():
+        [value for name, value in trainer.network.named_parameters() if name.startswith("tail")][-1].add_(5.0)
+    for _ in range(stage.steps):
+        trainer.advance()
+    picture = np.full((16, 16, 3), 90, np.uint8)
+    prepared = Upscaler(trainer.network.model()).prepare(picture)
+    assert np.abs(prepared.run(prepared.plan()).image.astype(int) - 90).max() > 2
+    curve = prepared.curve(np.ones(1, np.float32))
+    assert curve is not None
+    assert curve.full < 16  # squared levels, of 16 tiles together
 
 
 OPTIONS = {

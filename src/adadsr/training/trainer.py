@@ -175,13 +175,18 @@ class Trainer:
         if isinstance(depths, AdapterDepths) and stage.depth_weight:
             loss = loss + stage.depth_weight * depth_excess(result.depth_map, depths.desired)
         if result.predicted_error is not None:
-            loss = loss + self._surprise(result, hr)
+            loss = loss + self._surprise(result, hr, one_color(seen).repeat(exits))
         return loss, l1(result.sr.detach(), hr)
 
-    def _surprise(self, result: Trained, hr: Tensor) -> Tensor:
-        """How far the adapter's prediction is from the errors that a step left. hr: without its border."""
+    def _surprise(self, result: Trained, hr: Tensor, flat: Tensor) -> Tensor:
+        """How far the adapter's prediction is from the errors that a step left. hr: without its border.
+
+        flat: which patches are of one colour, (N,). They count as perfect, so that all of such a picture is predicted
+        to gain nothing and gets one depth: a step between two depths would be seen there.
+        """
         assert result.predicted_error is not None
         shown = result.sr.detach().clamp(0, 255)  # what lies beyond is cut off in every picture
+        shown = torch.where(flat[:, None, None, None], hr, shown)
         sr, hr = (F.pad(image, [BORDER] * 4, mode="replicate") for image in (shown, hr))
         errors = tile_errors(sr, hr, self.weights.depth_tile * self.weights.scale)
         return error_deviance(result.predicted_error[..., : errors.shape[-2], : errors.shape[-1]], errors)
@@ -192,8 +197,12 @@ def _weights(seen: Tensor, flat: float) -> Tensor:
 
     seen: the LR patches as the network gets them. One colour under noise is none: its weight would teach to smooth.
     """
-    one_color = (seen == seen[..., :1, :1]).all(dim=3).all(dim=2).all(dim=1)
-    return torch.where(one_color, flat, 1.0)[:, None, None, None]
+    return torch.where(one_color(seen), flat, 1.0)[:, None, None, None]
+
+
+def one_color(images: Tensor) -> Tensor:
+    """Which images, (N, C, H, W), are of one colour: (N,)."""
+    return (images == images[..., :1, :1]).all(dim=3).all(dim=2).all(dim=1)
 
 
 def _forget_beyond(body: BodyWeights, blocks: int) -> None:
