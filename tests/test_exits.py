@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adadsr import Execution, Upscaler, checkpoints
-from adadsr.adaptation import exits
 from adadsr.adaptation.exits import fit_exits, mixed_depths
 from adadsr.datasets import Pair
 from adadsr.errors import InputError
@@ -100,10 +99,10 @@ def test_fitting_brings_other_pictures_closer_to_full_depth() -> None:
 @pytest.mark.parametrize("n_blocks", [1, 3])
 def test_each_exit_is_fitted_on_as_many_pixels(n_blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many a network has."""
-    monkeypatch.setattr(exits, "ENOUGH_PIXELS", 16 * 16)
+    monkeypatch.setattr("adadsr.adaptation.exits.ENOUGH_PIXELS", 16 * 16)
     network, told = Network(replace(EXITS, n_resblocks=n_blocks)), list[float]()
     image = torch.zeros(3, 16, 16, dtype=torch.uint8)
-    exits.fit_exits(network, [Pair(image, image)] * 8, "float32", lambda what, share: told.append(share))
+    fit_exits(network, [Pair(image, image)] * 8, "float32", lambda what, share: told.append(share))
     assert len(told) == len(network.weights().body.exits) == n_blocks
 
 

@@ -163,7 +163,8 @@ class Trainer:
         result = self.forward(seen, depths)
         exits = len(result.sr) // len(hr)
         hr = hr.repeat(exits, 1, 1, 1)
-        weights = _weights(seen, stage.flat_weight).repeat(exits, 1, 1, 1)
+        flat = _one_color(seen).repeat(exits)
+        weights = torch.where(flat, stage.flat_weight, 1.0)[:, None, None, None]
 
         def weighted(target: Tensor) -> Tensor:
             return distance(torch.lerp(target, result.sr, weights), target)
@@ -175,7 +176,7 @@ class Trainer:
         if isinstance(depths, AdapterDepths) and stage.depth_weight:
             loss = loss + stage.depth_weight * depth_excess(result.depth_map, depths.desired)
         if result.predicted_error is not None:
-            loss = loss + self._surprise(result, hr, one_color(seen).repeat(exits))
+            loss = loss + self._surprise(result, hr, flat)
         return loss, l1(result.sr.detach(), hr)
 
     def _surprise(self, result: Trained, hr: Tensor, flat: Tensor) -> Tensor:
@@ -192,17 +193,12 @@ class Trainer:
         return error_deviance(result.predicted_error[..., : errors.shape[-2], : errors.shape[-1]], errors)
 
 
-def _weights(seen: Tensor, flat: float) -> Tensor:
-    """Factor of the errors on each patch, (N, 1, 1, 1): `flat` on patches of one colour, 1 on the others.
+def _one_color(seen: Tensor) -> Tensor:
+    """Which LR patches, (N, C, H, W), are of one colour as the network gets them: (N,).
 
-    seen: the LR patches as the network gets them. One colour under noise is none: its weight would teach to smooth.
+    One colour under noise is none: the weight of such patches would teach to smooth.
     """
-    return torch.where(one_color(seen), flat, 1.0)[:, None, None, None]
-
-
-def one_color(images: Tensor) -> Tensor:
-    """Which images, (N, C, H, W), are of one colour: (N,)."""
-    return (images == images[..., :1, :1]).all(dim=3).all(dim=2).all(dim=1)
+    return (seen == seen[..., :1, :1]).all(dim=3).all(dim=2).all(dim=1)
 
 
 def _forget_beyond(body: BodyWeights, blocks: int) -> None:
