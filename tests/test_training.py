@@ -16,6 +16,7 @@ from adadsr.losses import depth_excess, error_deviance, l1, l2, texture, tile_er
 from adadsr.metrics import psnr_y
 from adadsr.networks import NetworkConfig
 from adadsr.training import Stage, Trainer
+from adadsr.training.depths import AdapterDepths, StepDepths, UniformDepths
 from adadsr.training.forward import TrainingForward
 from adadsr.training.optimizers import learning_rate
 from adadsr.training.recipe import OPTIMIZERS, PRECISIONS
@@ -230,6 +231,30 @@ def test_squares_are_those_of_the_distances_to_photo_and_teacher(folder: Path, t
     expected = 0.7 * (sr - photo).square().mean() + 0.3 * (sr - target).square().mean()
     torch.testing.assert_close(minimised, expected)
     torch.testing.assert_close(reported, (sr - photo).abs().mean())
+
+
+def test_decibels_are_those_of_each_depth(folder: Path) -> None:
+    """Or the first blocks, whose errors are the largest, decide what all learn."""
+    recipe = replace(RECIPE, stages=(replace(STAGES[1], loss="decibels", batch=4, shared_depth=2, full_share=0.5),))
+    trainer = trainer_of(recipe, load_pairs(folder, 2))
+    batch = trainer.sampler.batch(4, slice(0, 4))
+    hr = batch.hr[..., 1:-1, 1:-1]
+
+    def level(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
+        return 10 * ((sr - hr).square().mean() + 1).log10()
+
+    def minimised(depths: StepDepths) -> tuple[torch.Tensor, torch.Tensor]:
+        result = trainer.forward(batch.lr, depths)
+        loss, _ = trainer._losses(recipe.stages[0], batch, batch.lr, depths)
+        surprise = trainer._surprise(
+            result, hr.repeat(len(result.sr) // 4, 1, 1, 1), torch.zeros(len(result.sr)).bool()
+        )
+        return loss - surprise, result.sr
+
+    loss, sr = minimised(UniformDepths((1, 2)))
+    torch.testing.assert_close(loss, (level(sr[:4], hr) + level(sr[4:], hr)) / 2)
+    loss, sr = minimised(AdapterDepths(torch.full((4,), 0.5), 2, 1))
+    torch.testing.assert_close(loss, (level(sr[::2], hr[::2]) + level(sr[1::2], hr[1::2])) / 2)
 
 
 def test_a_teacher_of_full_weight_replaces_the_photo(folder: Path, tmp_path: Path) -> None:

@@ -79,6 +79,16 @@ def part_of(depths: StepDepths, part: slice, device: torch.device) -> StepDepths
     return AdapterDepths(depths.desired[part].to(device, non_blocking=True), depths.group, depths.full)
 
 
+def by_depth(images: Tensor, depths: StepDepths) -> list[Tensor]:
+    """The images of a step, (N, ...), in parts: after each number of blocks, or at full depth and with maps below."""
+    if isinstance(depths, UniformDepths):
+        return list(images.chunk(len(depths.blocks)))
+    if depths is None or not depths.full:
+        return [images]
+    groups = images.reshape(-1, depths.group, *images.shape[1:])
+    return [groups[:, : depths.full].flatten(0, 1), groups[:, depths.full :].flatten(0, 1)]
+
+
 def shared_depth_maps(network: NetworkWeights, scores: Tensor, depths: AdapterDepths) -> Tensor:
     """Depth maps (N, G, h, w), in blocks, of images that meet their desired depth in groups, like parts of one image.
 

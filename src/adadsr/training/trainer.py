@@ -15,7 +15,7 @@ from adadsr.graph import BodyWeights, map_arrays
 from adadsr.losses import LOSSES, depth_excess, error_deviance, l1, tile_errors
 from adadsr.networks import Network
 from adadsr.training.convs import choose_convs
-from adadsr.training.depths import AdapterDepths, StepDepths, UniformDepths, draw_depths, part_of
+from adadsr.training.depths import AdapterDepths, StepDepths, UniformDepths, by_depth, draw_depths, part_of
 from adadsr.training.distributed import World
 from adadsr.training.forward import BORDER, Trained, crop_border, make_forward
 from adadsr.training.log import Clock
@@ -159,7 +159,7 @@ class Trainer:
 
     def _losses(self, stage: Stage, batch: Pair, seen: Tensor, depths: StepDepths) -> tuple[Tensor, Tensor]:
         """What is minimised, and the L1 distance to the HR patches. seen: the LR patches as the network gets them."""
-        distance, hr = LOSSES[stage.loss], crop_border(batch.hr)
+        loss_of, hr = LOSSES[stage.loss], crop_border(batch.hr)
         result = self.forward(seen, depths)
         exits = len(result.sr) // len(hr)
         hr = hr.repeat(exits, 1, 1, 1)
@@ -167,7 +167,9 @@ class Trainer:
         weights = torch.where(flat, stage.flat_weight, 1.0)[:, None, None, None]
 
         def weighted(target: Tensor) -> Tensor:
-            return distance(torch.lerp(target, result.sr, weights), target)
+            shown, wanted = (by_depth(images, depths) for images in (torch.lerp(target, result.sr, weights), target))
+            losses = [len(each[0]) * loss_of(*each) for each in zip(shown, wanted, strict=True)]
+            return torch.stack(losses).sum() / len(target)
 
         loss = weighted(hr)
         if self.teacher is not None:
