@@ -4,13 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from adadsr import Execution, Upscaler
+from adadsr import Execution, Upscaler, checkpoints
 from adadsr.backends import BACKENDS, to_numpy
 from adadsr.errors import InputError
 from adadsr.metrics import psnr_y
+from adadsr.networks import Model, Network, NetworkConfig
 from adadsr.resize import bicubic_downscale
+from adadsr.training.start import start_from
 from engine_samples import CASES, engine_of, run, whole
 from graph_samples import depth_map_of, lr_images
 from upscaler_samples import CONFIGS, model_of, photo, spied
@@ -86,18 +89,53 @@ def test_tiles_do_not_depend_on_threads_or_on_what_ran_before(backend):
         np.testing.assert_array_equal(result, results[0])
 
 
-@pytest.mark.parametrize("scale", [2, 4])
-def test_photos_in_tiles_are_close_to_the_whole(scale: int, shared_data: Path) -> None:
+@pytest.fixture(scope="module")
+def photos(shared_data: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """HR and LR of photos."""
+    return [_pair(path, 2) for path in sorted((shared_data / "valid").iterdir())[::5]]
+
+
+def _pair(path: Path, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """HR and LR of a photo."""
+    with Image.open(path) as file:
+        hr = np.asarray(file.convert("RGB"))
+    hr = hr[: hr.shape[0] // scale * scale, : hr.shape[1] // scale * scale]
+    return hr, bicubic_downscale(hr, scale)
+
+
+@pytest.fixture(scope="module")
+def attentive(photos: list[tuple[np.ndarray, np.ndarray]], shared_data: Path) -> Model:
+    """An RCAN that started from an EDSR, with random attention, which varies more than after a short training."""
+    network = Network(NetworkConfig("rcan", 2, 64, 4, 5), torch.Generator().manual_seed(0))
+    corners = [(top, left) for top in range(0, 224, 56) for left in (24, 96, 168)]
+    patches = [lr[top : top + 32, left : left + 32] for _, lr in photos for top, left in corners]
+    lr = torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2).float()
+    start_from(network, str(shared_data.parent / "weights" / "dense-edsr-baseline-x2.safetensors"), lambda: lr)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for block in network.weights().body.blocks:
+            block.attention.excite.weight.normal_(0, 0.05, generator=generator)
+    return network.model()
+
+
+def test_photos_in_tiles_are_close_to_the_whole(photos: list[tuple[np.ndarray, np.ndarray]], attentive: Model) -> None:
     """At most 2 levels and 0.05 dB in tiles of 128."""
-    upscalers = [Upscaler.from_pretrained(f"adarcan-small-x{scale}", Execution(tile=tile)) for tile in (None, 128)]
-    for path in sorted((shared_data / "valid").iterdir())[::5]:
-        with Image.open(path) as file:
-            hr = np.asarray(file.convert("RGB"))
-        hr = hr[: hr.shape[0] // scale * scale, : hr.shape[1] // scale * scale]
-        lr = bicubic_downscale(hr, scale)
-        # At x4 the photos would fit into one tile.
-        lr = np.tile(lr, (2, 2, 1)) if scale == 4 else lr
-        hr = np.tile(hr, (2, 2, 1)) if scale == 4 else hr
+    _check_tiles(attentive, photos)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_photos_in_tiles_of_bundled_networks_are_close_to_the_whole(scale: int, shared_data: Path) -> None:
+    photos = [_pair(path, scale) for path in sorted((shared_data / "valid").iterdir())[::5]]
+    if scale == 4:  # or they would fit into one tile
+        photos = [(np.tile(hr, (2, 2, 1)), np.tile(lr, (2, 2, 1))) for hr, lr in photos]
+    _check_tiles(checkpoints.load_model(f"adarcan-small-x{scale}"), photos)
+
+
+def _check_tiles(model: Model, photos: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """At most 2 levels and 0.05 dB in tiles of 128."""
+    scale = model.config.scale
+    upscalers = [Upscaler(model, Execution(tile=tile)) for tile in (None, 128)]
+    for hr, lr in photos:
         once, tiled = (_shown(upscaler(lr).image) for upscaler in upscalers)
         assert np.abs(once.astype(int) - tiled).max() <= 2
         assert psnr_y(tiled, hr, scale) == pytest.approx(psnr_y(once, hr, scale), abs=0.05)
