@@ -12,13 +12,18 @@ from hypothesis import strategies as st
 
 from adadsr.graph import calibration
 from adadsr.graph.calibration import (
+    COLOR_ERROR,
+    COLOR_GAIN,
+    COLOR_RANGE,
     FLAT_GAIN,
     DepthFamily,
     ErrorDepths,
     PixelDepths,
+    color_scores,
     family_of,
     fit_cost,
     fit_loss,
+    keep_colors,
     neighbour_blocks,
 )
 from adadsr.graph.depth import active_counts, dilate
@@ -210,3 +215,48 @@ def test_tiles_are_raised_to_their_deepest_neighbour(
     deepest = around.max(axis=(2, 3))
     expected = np.maximum(alone, deepest - neighbour_blocks(n_blocks))
     np.testing.assert_array_equal(family.depths(shift)[0], expected)
+
+
+def test_a_tile_of_one_color_gains_less_by_each_block() -> None:
+    left = predicted(color_scores(BLOCKS)[:, None, None])[:, 0, 0]
+    assert left[-1] == pytest.approx(COLOR_ERROR, rel=1e-5)
+    assert left[0] - left[-1] == pytest.approx(COLOR_GAIN, rel=1e-3)
+    gains = left[:-1] - left[1:]
+    assert (np.diff(gains) < 0).all()
+
+
+@given(
+    height=st.integers(1, 30), width=st.integers(1, 30), seed=st.integers(0, 2**31), share=st.floats(0.02, 0.98),
+    square=st.sampled_from([1, 2]),
+)  # fmt: skip
+@settings(max_examples=30)
+def test_a_picture_of_one_color_has_one_depth_whatever_the_adapter_says(
+    height: int, width: int, seed: int, share: float, square: int
+) -> None:
+    random = np.random.default_rng(seed)
+    tiles = -(-height // 4), -(-width // 4)
+    scores = random_scores(seed, BLOCKS + 1, *tiles, spread=5.0)
+    color = random.integers(0, 255, 3)[:, None] + random.uniform(0, COLOR_RANGE, (height, width, 3, square**2))
+    keep_colors(scores, color.reshape(height, width, -1).astype(np.float32), 4)
+    depths = fit_cost(ErrorDepths(scores, 1), lambda depth_map: float(depth_map.mean()) / BLOCKS, share)
+    assert float(depths.max() - depths.min()) <= 1
+    assert (fit_loss(ErrorDepths(scores, 1), 0.05) == 0).all()
+
+
+def test_only_tiles_without_any_difference_around_are_of_one_color() -> None:
+    scores = random_scores(0, BLOCKS + 1, 9, 9)
+    lr = np.full((36, 36, 3), 200, np.float32)
+    lr[17, 18, 1] += COLOR_RANGE + 0.5
+    expected = scores.copy()
+    expected[:, np.abs(np.mgrid[:9, :9] - 4).max(axis=0) > 1] = color_scores(BLOCKS)[:, None]
+    keep_colors(scores, lr, 4)
+    np.testing.assert_array_equal(scores, expected)
+
+
+def test_each_sample_of_a_square_counts() -> None:
+    """A pattern of single pixels is plain in every sample that a network with PixelUnshuffle sees."""
+    scores = random_scores(0, BLOCKS + 1, 3, 3)
+    lr = np.tile(np.array([0, 255, 255, 0] * 3, np.float32), (12, 12, 1))
+    before = scores.copy()
+    keep_colors(scores, lr, 4)
+    np.testing.assert_array_equal(scores, before)

@@ -1,12 +1,23 @@
 """Depths of a step: how they are drawn, and that the adapter's maps meet them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch.nn import functional as F
 
 from adadsr.errors import InputError
+from adadsr.graph.calibration import neighbour_blocks
 from adadsr.tensor_ops import OPS
 from adadsr.training import Recipe, Stage
-from adadsr.training.depths import AdapterDepths, UniformDepths, draw_depths, part_of, shared_depth_maps
+from adadsr.training.depths import (
+    AdapterDepths,
+    UniformDepths,
+    draw_depths,
+    part_of,
+    random_maps,
+    shared_depth_maps,
+)
 from adadsr.training.forward import TrainingForward
 from training_samples import build
 
@@ -138,5 +149,29 @@ def test_a_part_of_the_depths_is_that_of_the_images():
     whole = AdapterDepths(torch.arange(8.0), group=4, full=1)
     part = part_of(whole, slice(4, 8), torch.device("cpu"))
     assert (part.desired.tolist(), part.group, part.full) == ([4, 5, 6, 7], 4, 1)
+    assert part_of(replace(whole, color_maps=torch.arange(8.0)), slice(4, 8), torch.device("cpu")).color_maps[0] == 4
     for depths in (None, UniformDepths((3,))):
         assert part_of(depths, slice(4, 8), torch.device("cpu")) == depths
+
+
+def test_random_maps_have_borders_between_all_depths_that_may_touch():
+    maps = random_maps(400, 8, N_BLOCKS, torch.Generator().manual_seed(0))
+    assert maps.shape == (400, 1, 8, 8)
+    assert set(maps.unique().tolist()) == set(map(float, range(N_BLOCKS + 1)))
+    step = F.max_pool2d(maps, 3, stride=1, padding=1) - maps
+    most = neighbour_blocks(N_BLOCKS)
+    beside = {int(n) for n in step[maps == 0]}
+    assert set(range(most + 1)) <= beside
+    assert float(step.max()) < 2 * most  # a raised tile may raise no further one
+
+
+def test_images_of_one_color_run_by_their_own_maps():
+    torch.manual_seed(0)
+    network, lr = build("adaedsr-baseline", 2, 4), torch.rand(4, 3, 16, 16) * 255
+    lr[::2] = lr[::2, :, :1, :1]
+    maps = random_maps(4, 4, N_BLOCKS, torch.Generator().manual_seed(1))
+    forward = TrainingForward(network, bfloat16=False)
+    depths = AdapterDepths(torch.full((4,), 6.0), group=4, full=1)
+    theirs, own = (forward(lr, replace(depths, color_maps=given)).depth_map for given in (None, maps))
+    assert torch.equal(own[::2], maps[::2])
+    assert torch.equal(own[1::2], theirs[1::2])

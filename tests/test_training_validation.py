@@ -69,8 +69,9 @@ WEIGHTS = build("adaedsr-baseline", 2, 4).model().weights()
 
 @given(st.integers(0, 2**31), st.floats(0.3, 1.0))
 def test_a_map_spends_its_share_of_the_body(seed: int, share: float) -> None:
-    scores = np.random.default_rng(seed).normal(size=(17, 20, 24)).astype(np.float32)
-    spent = body_macs(WEIGHTS.body, 80, 96, depth_map_at(WEIGHTS, scores, 80, 96, share)[None])
+    random = np.random.default_rng(seed)
+    scores, lr = random.normal(size=(17, 20, 24)).astype(np.float32), random.uniform(0, 255, (80, 96, 3))
+    spent = body_macs(WEIGHTS.body, 80, 96, depth_map_at(WEIGHTS, scores, lr, share)[None])
     assert share - 0.01 <= spent / body_macs(WEIGHTS.body, 80, 96) <= share
 
 

@@ -101,7 +101,7 @@ def _mapped(engine: Engine, lr: Pixels, share: float) -> tuple[Pixels, npt.NDArr
     else:
         images = as_squares(lr[None].astype(np.float32), network.square)
         scores = engine.scores(engine.features(images), share * network.n_blocks)[0]
-        depth_map = depth_map_at(network, scores, *_size(engine, lr), share)
+        depth_map = depth_map_at(network, scores, images[0], share)
     return upscaled(engine, lr[None], depth_map[None])[0], depth_map
 
 

@@ -105,6 +105,26 @@ class ErrorFamily:
         return loss
 
 
+def with_colors(network: NetworkWeights, scores: Value, lr: Value) -> Value:
+    """Scores, (1, B + 1, h, w), in which tiles of one colour have the same; see `calibration.keep_colors`.
+
+    lr: the image, (1, 3, H, W) in levels.
+    """
+    if not network.require_adapter().predicts_errors:
+        return scores
+    nodes, tile = scores.nodes, network.depth_tile
+    # The last tile may be incomplete; OpenVINO and ONNX Runtime differ in what `ceil_mode` does with it.
+    rest = [scores.size(axis) * tile - lr.size(axis) + tile for axis in (2, 3)]
+
+    def most(values: Value) -> Value:
+        padded = values.pad([0, 0, tile, tile], [0, 0, *rest], -math.inf)
+        return nodes.op("MaxPool", padded, kernel_shape=[3 * tile] * 2, strides=[tile] * 2)
+
+    flat = (most(lr) + most(-lr)).max(1).unsqueeze(1) <= calibration.COLOR_RANGE
+    known = calibration.color_scores(network.n_blocks).reshape(1, -1, 1, 1)
+    return nodes.where(flat, nodes.constant(known), scores)
+
+
 def softplus(x: Value) -> Value:
     """log(1 + exp(x)), exact also where it is tiny, for which OpenVINO's own operator gives noise.
 

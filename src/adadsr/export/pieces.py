@@ -15,7 +15,7 @@ import onnx
 
 from adadsr.errors import ExportError
 from adadsr.export.body import run_body
-from adadsr.export.calibration import Calibrated, Limits, family_for, fit
+from adadsr.export.calibration import Calibrated, Limits, family_for, fit, with_colors
 from adadsr.export.framing import IMAGE_TYPES, FrameSize, border_of
 from adadsr.export.network import LIMITS, check_head, model_of, plan_ports, plan_within, price_of
 from adadsr.export.nodes import Nodes, Port
@@ -89,8 +89,9 @@ def _scores(network: NetworkWeights, metadata: Mapping[str, str], half: bool) ->
     """`image`, uint8 (1, h, w, 3), a window -> `scores`, (1, K, ceil(h/t), ceil(w/t))."""
     nodes, ops = (graph := Nodes(half=half)), NodeOps(graph)
     image = nodes.input("image", np.uint8)
-    z0 = network.head.run(ops, IMAGE.channels_first(image).cast(FLOAT))
-    scores = network.require_adapter().run(ops, z0, nodes.constant([0], FLOAT))
+    lr = IMAGE.channels_first(image).cast(FLOAT)
+    scores = network.require_adapter().run(ops, network.head.run(ops, lr), nodes.constant([0], FLOAT))
+    scores = with_colors(network, scores, lr)
     shape = 1, network.require_adapter().n_scores, "map_height", "map_width"
     inputs = [Port("image", image, IMAGE.shape("height", "width"))]
     return model_of(nodes, f"{network.kind} scores", inputs, [Port("scores", scores, shape)], metadata)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from adadsr.graph.depth import DepthMap, dilate, mean_around
 from adadsr.graph.network import NetworkWeights
+from adadsr.graph.ops import Array
 
 Scores: TypeAlias = npt.NDArray[np.float32]
 
@@ -29,6 +30,12 @@ LEAST_GAIN = 1e-20
 FLAT_GAIN = 0.25
 """Squared levels. Tiles that gain less from all blocks together share one prediction: what they gain cannot be seen,
 but a step between two depths in a flat area could be."""
+COLOR_RANGE = 1.0
+"""Levels. Tiles are of one colour if no sample of theirs and of the eight around differs by more."""
+COLOR_ERROR = 0.01
+"""Squared levels that are left of a tile of one colour at full depth."""
+COLOR_GAIN = 1e-4
+"""Squared levels that a tile of one colour gains from all blocks together: next to nothing, 0.04 dB."""
 NEIGHBOUR_SHARE = 5 / 8
 """A tile runs at most this share of the blocks less than its deepest neighbour, which needs features from beyond its
 border: the adapter's prediction for a tile assumes that the tiles around it run as deep."""
@@ -55,6 +62,32 @@ def family_of(network: NetworkWeights, scores: Scores) -> DepthFamily:
     if network.require_adapter().predicts_errors:
         return ErrorDepths(scores, network.n_groups, is_smooth=bool(network.body.exits))
     return PixelDepths(scores, network.n_blocks)
+
+
+def keep_colors(scores: Scores, lr: Array, depth_tile: int) -> None:
+    """Give tiles of one colour the same scores, in place, instead of what the adapter predicts for them.
+
+    An adapter sees few such tiles in photos. Where its predictions for them differ, depths would, and a border between
+    two depths is seen in a plain area. scores: of errors, (B + 1, h, w). lr: the image, (H, W, 3 * square^2) in
+    levels, as networks see it; the samples of a square are those of one colour next to each other.
+    """
+    rows, columns = scores.shape[1:]
+    height, width = lr.shape[:2]
+    squares = lr.reshape(height, width, 3, -1)
+    missing = ((0, rows * depth_tile - height), (0, columns * depth_tile - width), (0, 0))
+
+    def most(values: Array) -> Array:
+        tiles = np.pad(values, missing, mode="edge").reshape(rows, depth_tile, columns, depth_tile, 3)
+        return dilate(tiles.max(axis=(1, 3)).transpose(2, 0, 1))
+
+    flat = (most(squares.max(axis=-1)) + most(-squares.min(axis=-1)) <= COLOR_RANGE).all(axis=0)
+    scores[:, flat] = color_scores(len(scores) - 1)[:, None]
+
+
+def color_scores(n_blocks: int) -> Scores:
+    """Scores (B + 1,) of a tile of one colour: each block gains less than the one before, all of them `COLOR_GAIN`."""
+    slope = COLOR_GAIN / COLOR_ERROR * 2 / (n_blocks * (n_blocks + 1))
+    return np.array([math.log(COLOR_ERROR), *[math.log(math.expm1(slope))] * n_blocks], np.float32)
 
 
 class PixelDepths:

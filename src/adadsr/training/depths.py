@@ -1,12 +1,14 @@
 """Depths of a training step: how they are drawn, and how the adapter's maps meet them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from adadsr.graph import NetworkWeights
+from adadsr.graph.calibration import neighbour_blocks
 from adadsr.networks.depth_maps import depths_at
 from adadsr.training.recipe import Stage
 
@@ -17,11 +19,13 @@ class AdapterDepths:
 
     desired: (N,), in blocks. group: images that share one desired depth and meet it together; N is a multiple of it.
     full: images of a group that run at full depth, which come first.
+    color_maps: (N, 1, h, w), in blocks: by which images of one colour run instead of the adapter's maps.
     """
 
     desired: Tensor
     group: int = 1
     full: int = 0
+    color_maps: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,40 @@ def _desired(stage: Stage, generator: torch.Generator) -> Tensor:
     return share.flatten()
 
 
+def random_maps(n_images: int, side: int, n_blocks: int, generator: torch.Generator, *, longest: int = 4) -> Tensor:
+    """Maps (N, 1, side, side) of rectangles of any two depths next to each other, as far as maps may differ.
+
+    In a picture, one colour is run by such maps where it is next to details. The adapter gives a patch of one colour
+    one depth, so its own maps would not teach the network to keep the colour at a border between two depths.
+    side and longest: of the map and of a rectangle, in tiles. n_blocks: the largest depth.
+    """
+    drawn = torch.randint(0, n_blocks + 1, (n_images, side, side), generator=generator).float()
+    drawn = drawn * (torch.rand(n_images, side, side, generator=generator) < 0.6)
+    sides = torch.randint(1, longest + 1, (2, n_images, 1), generator=generator)
+    row, column = torch.arange(side) // sides
+    maps = drawn[torch.arange(n_images)[:, None, None], row[:, :, None], column[:, None, :]][:, None]
+    around = F.max_pool2d(maps, 3, stride=1, padding=1)
+    return torch.maximum(maps, around - neighbour_blocks(n_blocks))
+
+
+def one_color(lr: Tensor) -> Tensor:
+    """Which LR patches, (N, C, H, W), are of one colour as the network gets them: (N,).
+
+    One colour under noise is none: the weight of such patches would teach to smooth.
+    """
+    return (lr == lr[..., :1, :1]).flatten(1).all(dim=1)
+
+
 def part_of(depths: StepDepths, part: slice, device: torch.device) -> StepDepths:
     """Depths of some images of a batch, on a device. part: whole groups."""
     if not isinstance(depths, AdapterDepths):
         return depths
-    return AdapterDepths(depths.desired[part].to(device, non_blocking=True), depths.group, depths.full)
+    maps = depths.color_maps
+    return replace(
+        depths,
+        desired=depths.desired[part].to(device, non_blocking=True),
+        color_maps=None if maps is None else maps[part].to(device, non_blocking=True),
+    )
 
 
 def by_depth(images: Tensor, depths: StepDepths) -> list[Tensor]:

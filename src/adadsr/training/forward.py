@@ -11,7 +11,7 @@ from adadsr.networks import Network
 from adadsr.networks.depth_maps import predicted_error
 from adadsr.tensor_ops import OPS, TensorOps
 from adadsr.training.convs import TorchConvs
-from adadsr.training.depths import AdapterDepths, StepDepths, UniformDepths, shared_depth_maps
+from adadsr.training.depths import AdapterDepths, StepDepths, UniformDepths, one_color, shared_depth_maps
 from adadsr.training.recipe import Recipe
 
 BORDER = 1
@@ -49,6 +49,7 @@ class TrainingForward(nn.Module):
     def forward(self, lr: Tensor, depths: StepDepths = None) -> Trained:
         """lr: (N, 3, H, W) in 0..255."""
         weights, depth_map, predicted = self.weights, None, None
+        flat = one_color(lr)
         if self.network.config.unshuffle > 1:
             lr = F.pixel_unshuffle(lr, self.network.config.unshuffle)
         z0: Tensor = weights.head.run(OPS, lr)
@@ -59,7 +60,7 @@ class TrainingForward(nn.Module):
                 lr = lr.repeat(len(depths.blocks), 1, 1, 1)
             else:
                 if depths is not None:
-                    depth_map, predicted = self._map(z0, depths)
+                    depth_map, predicted = self._map(z0, depths, flat)
                 z = self.convs.run_body(weights.body, z0, depth_map)
         return Trained(crop_border(self._restore(lr, z)), depth_map, predicted)
 
@@ -84,14 +85,16 @@ class TrainingForward(nn.Module):
         scores = self._scores(z0.detach(), None)
         return torch.cat([predicted_error(scores, torch.full_like(scores[:, :1], n)) for n in depths.blocks])
 
-    def _map(self, z0: Tensor, depths: AdapterDepths) -> tuple[Tensor, Tensor | None]:
-        """The depth map of a step, and the error that the adapter predicts for it.
+    def _map(self, z0: Tensor, depths: AdapterDepths, flat: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The depth map of a step, and the error that the adapter predicts for it. flat: images of one colour, (N,).
 
         An adapter that predicts errors learns nothing else, and the head nothing from it.
         """
         adapter = self.weights.require_adapter()
         scores = self._scores(z0.detach() if adapter.predicts_errors else z0, depths.desired)
         depth_map = shared_depth_maps(self.weights, scores, depths)
+        if depths.color_maps is not None:
+            depth_map = torch.where(flat[:, None, None, None], depths.color_maps, depth_map)
         return depth_map, predicted_error(scores, depth_map[:, :1]) if adapter.predicts_errors else None
 
     def _run_uniform(self, z0: Tensor, depths: UniformDepths) -> Tensor:

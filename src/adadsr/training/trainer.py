@@ -1,6 +1,6 @@
 """One run in memory: network, moving average, optimizer, position, random numbers; and its step."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,16 @@ from adadsr.graph import BodyWeights, map_arrays
 from adadsr.losses import LOSSES, depth_excess, error_deviance, l1, tile_errors
 from adadsr.networks import Network
 from adadsr.training.convs import choose_convs
-from adadsr.training.depths import AdapterDepths, StepDepths, UniformDepths, by_depth, draw_depths, part_of
+from adadsr.training.depths import (
+    AdapterDepths,
+    StepDepths,
+    UniformDepths,
+    by_depth,
+    draw_depths,
+    one_color,
+    part_of,
+    random_maps,
+)
 from adadsr.training.distributed import World
 from adadsr.training.forward import BORDER, Trained, crop_border, make_forward
 from adadsr.training.log import Clock
@@ -143,8 +152,7 @@ class Trainer:
             batch = self.sampler.batch(stage.batch, self.part)
             batch = self.sampler.with_flat(batch, stage.flat_share, stage.batch, self.part)
             seen = self.sampler.as_photos(batch.lr, stage.photo_share, self.part)
-            depths = draw_depths(stage, self.network.config.n_resblocks, self.generator)
-            depths = part_of(depths, self.part, self.world.device)
+            depths = part_of(self._depths(stage), self.part, self.world.device)
         with self.clock.timing("step"):
             loss, distance = self._losses(stage, batch, seen, depths)
             self.optimizers.zero_grad()
@@ -157,13 +165,24 @@ class Trainer:
         self.step += 1
         return Step(distance, norm)
 
+    def _depths(self, stage: Stage) -> StepDepths:
+        """Depths of a whole batch, on the CPU."""
+        n_blocks, side = self.network.config.n_resblocks, stage.patch // self.network.config.unshuffle
+        depths = draw_depths(stage, n_blocks, self.generator)
+        if not (isinstance(depths, AdapterDepths) and stage.flat_share):
+            return depths
+        if not self.weights.require_adapter().predicts_errors:
+            return depths  # its maps are what such an adapter learns from
+        tiles = self.weights.map_shape(side, side)[-1]
+        return replace(depths, color_maps=random_maps(stage.batch, tiles, n_blocks, self.generator))
+
     def _losses(self, stage: Stage, batch: Pair, seen: Tensor, depths: StepDepths) -> tuple[Tensor, Tensor]:
         """What is minimised, and the L1 distance to the HR patches. seen: the LR patches as the network gets them."""
         loss_of, hr = LOSSES[stage.loss], crop_border(batch.hr)
         result = self.forward(seen, depths)
         exits = len(result.sr) // len(hr)
         hr = hr.repeat(exits, 1, 1, 1)
-        flat = _one_color(seen).repeat(exits)
+        flat = one_color(seen).repeat(exits)
         weights = torch.where(flat, stage.flat_weight, 1.0)[:, None, None, None]
 
         def weighted(target: Tensor) -> Tensor:
@@ -193,14 +212,6 @@ class Trainer:
         sr, hr = (F.pad(image, [BORDER] * 4, mode="replicate") for image in (shown, hr))
         errors = tile_errors(sr, hr, self.weights.depth_tile * self.weights.scale)
         return error_deviance(result.predicted_error[..., : errors.shape[-2], : errors.shape[-1]], errors)
-
-
-def _one_color(seen: Tensor) -> Tensor:
-    """Which LR patches, (N, C, H, W), are of one colour as the network gets them: (N,).
-
-    One colour under noise is none: the weight of such patches would teach to smooth.
-    """
-    return (seen == seen[..., :1, :1]).all(dim=3).all(dim=2).all(dim=1)
 
 
 def _forget_beyond(body: BodyWeights, blocks: int) -> None:

@@ -9,8 +9,8 @@ from adadsr.backends import DepthMap, Engine, as_squares, prepare, to_numpy
 from adadsr.datasets import Pair
 from adadsr.degradation import compress
 from adadsr.geometry import Box
-from adadsr.graph import NetworkWeights
-from adadsr.graph.calibration import Scores, family_of, fit_cost
+from adadsr.graph import Array, NetworkWeights
+from adadsr.graph.calibration import Scores, family_of, fit_cost, keep_colors
 from adadsr.graph.price import body_macs
 from adadsr.metrics import psnr_y
 from adadsr.networks import Model
@@ -49,19 +49,22 @@ def _psnr_at(engine: Engine, pair: Pair, shares: Iterable[float]) -> dict[float,
         if share < 1:
             if scores is None or network.require_adapter().uses_depth:
                 scores = engine.scores(z0, share * network.n_blocks)
-            depth_map = depth_map_at(network, scores[0], height, width, share)[None]
+            depth_map = depth_map_at(network, scores[0], to_numpy(lr[0]), share)[None]
         sr = to_numpy(engine.tail(engine.body(z0, depth_map), Box(0, 0, height, width)))[0]
         shave = network.scale // network.square
         reached[share] = min(HIGHEST, psnr_y(np.rint(sr.clip(0, 255)).astype(np.uint8), hr, shave))
     return reached
 
 
-def depth_map_at(network: NetworkWeights, scores: Scores, height: int, width: int, share: float) -> DepthMap:
-    """The depth map in whole blocks that spends a share of the body's cost on an image of height x width LR pixels.
+def depth_map_at(network: NetworkWeights, scores: Scores, lr: Array, share: float) -> DepthMap:
+    """The depth map in whole blocks that spends a share of the body's cost on an image.
 
-    scores: of the adapter, (K, ceil(H/t), ceil(W/t)).
+    scores: of the adapter, (K, ceil(H/t), ceil(W/t)); tiles of one colour get others. lr: the image, (H, W, C).
     """
+    height, width = lr.shape[:2]
     dense = body_macs(network.body, height, width)
+    if network.require_adapter().predicts_errors:
+        keep_colors(scores, lr, network.depth_tile)
     return fit_cost(
         family_of(network, scores),
         lambda depth_map: body_macs(network.body, height, width, depth_map[None]) / dense,

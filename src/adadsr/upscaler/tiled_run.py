@@ -12,7 +12,7 @@ import numpy.typing as npt
 from adadsr.backends import DepthMap, Engine, Features, Means, Progress, no_progress, to_numpy
 from adadsr.geometry import Box
 from adadsr.graph import Array
-from adadsr.graph.calibration import DepthFamily, ErrorCurve, ErrorDepths, Scores, family_of
+from adadsr.graph.calibration import DepthFamily, ErrorCurve, ErrorDepths, Scores, family_of, keep_colors
 from adadsr.tiling import Tile
 from adadsr.upscaler.memory import Layout, SharedMemory
 from adadsr.upscaler.pacing import Pacer
@@ -119,14 +119,17 @@ class TiledRun:
         return family.curve(least_gains)
 
     def _score(self, depth: float) -> Scores:
-        """The adapter's scores of the picture, (K, ceil(H/t), ceil(W/t))."""
-        frame, unit = self.layout.frame, self.network.depth_tile
+        """The scores of the picture, (K, ceil(H/t), ceil(W/t)): the adapter's, except for tiles of one colour."""
+        frame, unit, adapter = self.layout.frame, self.network.depth_tile, self.network.require_adapter()
         _, rows, columns = self.network.map_shape(frame.height, frame.width)
-        scores = np.empty((self.network.require_adapter().n_scores, rows, columns), np.float32)
+        scores = np.empty((adapter.n_scores, rows, columns), np.float32)
         picture = frame.picture.coarse(unit)
         for tile in self.layout.scored:
-            z0 = self._z0 or self.engine.features(self._window(tile))
+            window = self._window(tile)
+            z0 = self._z0 or self.engine.features(window)
             part = self.engine.scores(z0, depth)[0]
+            if adapter.predicts_errors:
+                keep_colors(part, window[0], unit)
             core = tile.core.coarse(unit)
             core.relative_to(picture).of(scores)[...] = core.relative_to(tile.window.coarse(unit)).of(part)
             if self.layout.is_whole:
