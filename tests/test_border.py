@@ -22,11 +22,28 @@ def upscaler(request):
 
 
 @settings(max_examples=12)
-@given(height=sides, width=sides, color=colors, budget=st.sampled_from([1.0, 0.75]))
+@given(height=sides, width=sides, color=colors, budget=st.sampled_from([1.0, 0.75, 0.6]))
 def test_constant_pictures_stay_constant(upscaler, height, width, color, budget):
     picture = np.full((height, width, 3), color, np.uint8)
     result = upscaler(picture, budget=budget if upscaler.config.adaptive else None)
     assert np.abs(result.image.astype(int) - color).max() <= 1
+
+
+def drawing(colors) -> tuple[np.ndarray, np.ndarray]:
+    """A disc with an outline on a plain ground, (80, 80, 3), and where no edge is within 8 pixels."""
+    distance = np.hypot(*(np.mgrid[:80, :80] - 40))
+    parts = [distance < 25, (distance >= 25) & (distance < 27), distance >= 27]
+    picture = sum(part[..., None] * np.array(color, np.uint8) for part, color in zip(parts, colors, strict=True))
+    return picture.astype(np.uint8), np.abs(distance - 26) > 9
+
+
+@settings(max_examples=6)
+@given(colors=st.tuples(colors, st.just((0, 0, 0)), colors))
+def test_plain_areas_of_a_drawing_stay_plain(upscaler, colors):
+    picture, plain = drawing(colors)
+    result = upscaler(picture, budget=0.75 if upscaler.config.adaptive else None)
+    expected, plain = (each.repeat(result.report.scale, 0).repeat(result.report.scale, 1) for each in (picture, plain))
+    assert np.abs(result.image.astype(int) - expected)[plain].max() <= 2
 
 
 def test_constant_pictures_stay_constant_in_tiles(upscaler):
