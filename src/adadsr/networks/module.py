@@ -70,7 +70,8 @@ class Network(nn.Module):
     def predict_depth(self, z0: Tensor, desired_depth: float | Tensor) -> Tensor:
         """The adapter's depth map for features z0 (N, C, H, W): (N, G, ceil(H/t), ceil(W/t)), in blocks, >= 0.
 
-        desired_depth: in blocks, one number or (N,). Raises InputError if the network has no adapter.
+        desired_depth: in blocks, one number or (N,). Tiles of one colour are like others here; `Upscaler` gives them
+            one depth (`calibration.keep_colors`). Raises InputError if the network has no adapter.
         """
         weights = self.weights()
         desired = torch.as_tensor(desired_depth, dtype=z0.dtype, device=z0.device).expand(z0.shape[0])

@@ -129,7 +129,7 @@ class TiledRun:
             z0 = self._z0 or self.engine.features(window)
             part = self.engine.scores(z0, depth)[0]
             if adapter.predicts_errors:
-                keep_colors(part, window[0], unit)
+                keep_colors(part, to_numpy(window[0]), unit)
             core = tile.core.coarse(unit)
             core.relative_to(picture).of(scores)[...] = core.relative_to(tile.window.coarse(unit)).of(part)
             if self.layout.is_whole:
