@@ -217,6 +217,10 @@ def test_tiles_are_raised_to_their_deepest_neighbour(
     np.testing.assert_array_equal(family.depths(shift)[0], expected)
 
 
+TILES = build("edsr", 4)
+"""Its adapter predicts errors."""
+
+
 def test_a_tile_of_one_color_gains_less_by_each_block() -> None:
     left = predicted(color_scores(BLOCKS)[:, None, None])[:, 0, 0]
     assert left[-1] == pytest.approx(COLOR_ERROR, rel=1e-5)
@@ -237,7 +241,7 @@ def test_a_picture_of_one_color_has_one_depth_whatever_the_adapter_says(
     tiles = -(-height // 4), -(-width // 4)
     scores = random_scores(seed, BLOCKS + 1, *tiles, spread=5.0)
     color = random.integers(0, 255, 3)[:, None] + random.uniform(0, COLOR_RANGE, (height, width, 3, square**2))
-    keep_colors(scores, color.reshape(height, width, -1).astype(np.float32), 4)
+    keep_colors(TILES, scores, color.reshape(height, width, -1).astype(np.float32))
     depths = fit_cost(ErrorDepths(scores, 1), lambda depth_map: float(depth_map.mean()) / BLOCKS, share)
     assert float(depths.max() - depths.min()) <= 1
     assert (fit_loss(ErrorDepths(scores, 1), 0.05) == 0).all()
@@ -249,7 +253,7 @@ def test_only_tiles_without_any_difference_around_are_of_one_color() -> None:
     lr[17, 18, 1] += COLOR_RANGE + 0.5
     expected = scores.copy()
     expected[:, np.abs(np.mgrid[:9, :9] - 4).max(axis=0) > 1] = color_scores(BLOCKS)[:, None]
-    keep_colors(scores, lr, 4)
+    keep_colors(TILES, scores, lr)
     np.testing.assert_array_equal(scores, expected)
 
 
@@ -258,5 +262,5 @@ def test_each_sample_of_a_square_counts() -> None:
     scores = random_scores(0, BLOCKS + 1, 3, 3)
     lr = np.tile(np.array([0, 255, 255, 0] * 3, np.float32), (12, 12, 1))
     before = scores.copy()
-    keep_colors(scores, lr, 4)
+    keep_colors(TILES, scores, lr)
     np.testing.assert_array_equal(scores, before)

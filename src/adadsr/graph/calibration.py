@@ -64,14 +64,17 @@ def family_of(network: NetworkWeights, scores: Scores) -> DepthFamily:
     return PixelDepths(scores, network.n_blocks)
 
 
-def keep_colors(scores: Scores, lr: Array, depth_tile: int) -> None:
+def keep_colors(network: NetworkWeights, scores: Scores, lr: Array) -> None:
     """Give tiles of one colour the same scores, in place, instead of what the adapter predicts for them.
 
     An adapter sees few such tiles in photos. Where its predictions for them differ, depths would, and a border between
-    two depths is seen in a plain area. scores: of errors, (B + 1, h, w). lr: the image, (H, W, 3 * square^2) in
-    levels, as networks see it; the samples of a square are those of one colour next to each other.
+    two depths is seen in a plain area. Scores of adapters that predict no errors stay. scores: (K, h, w). lr: the
+    image, (H, W, 3 * square^2) in levels, as networks see it; the samples of a square are those of one colour next to
+    each other.
     """
-    rows, columns = scores.shape[1:]
+    if not network.require_adapter().predicts_errors:
+        return
+    depth_tile, (rows, columns) = network.depth_tile, scores.shape[1:]
     height, width = lr.shape[:2]
     squares = lr.reshape(height, width, 3, -1)
     missing = ((0, rows * depth_tile - height), (0, columns * depth_tile - width), (0, 0))

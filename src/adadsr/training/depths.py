@@ -12,6 +12,9 @@ from adadsr.graph.calibration import neighbour_blocks
 from adadsr.networks.depth_maps import depths_at
 from adadsr.training.recipe import Stage
 
+LONGEST = 4
+"""Side of the rectangles of random maps, in tiles, at most."""
+
 
 @dataclass(frozen=True)
 class AdapterDepths:
@@ -76,16 +79,16 @@ def _desired(stage: Stage, generator: torch.Generator) -> Tensor:
     return share.flatten()
 
 
-def random_maps(n_images: int, side: int, n_blocks: int, generator: torch.Generator, *, longest: int = 4) -> Tensor:
+def random_maps(n_images: int, side: int, n_blocks: int, generator: torch.Generator) -> Tensor:
     """Maps (N, 1, side, side) of rectangles of any two depths next to each other, as far as maps may differ.
 
     In a picture, one colour is run by such maps where it is next to details. The adapter gives a patch of one colour
     one depth, so its own maps would not teach the network to keep the colour at a border between two depths.
-    side and longest: of the map and of a rectangle, in tiles. n_blocks: the largest depth.
+    side: of the map, in tiles. n_blocks: the largest depth.
     """
     drawn = torch.randint(0, n_blocks + 1, (n_images, side, side), generator=generator).float()
     drawn = drawn * (torch.rand(n_images, side, side, generator=generator) < 0.6)
-    sides = torch.randint(1, longest + 1, (2, n_images, 1), generator=generator)
+    sides = torch.randint(1, LONGEST + 1, (2, n_images, 1), generator=generator)
     row, column = torch.arange(side) // sides
     maps = drawn[torch.arange(n_images)[:, None, None], row[:, :, None], column[:, None, :]][:, None]
     around = F.max_pool2d(maps, 3, stride=1, padding=1)

@@ -49,7 +49,7 @@ class TrainingForward(nn.Module):
     def forward(self, lr: Tensor, depths: StepDepths = None) -> Trained:
         """lr: (N, 3, H, W) in 0..255."""
         weights, depth_map, predicted = self.weights, None, None
-        flat = one_color(lr)
+        seen = lr
         if self.network.config.unshuffle > 1:
             lr = F.pixel_unshuffle(lr, self.network.config.unshuffle)
         z0: Tensor = weights.head.run(OPS, lr)
@@ -60,7 +60,7 @@ class TrainingForward(nn.Module):
                 lr = lr.repeat(len(depths.blocks), 1, 1, 1)
             else:
                 if depths is not None:
-                    depth_map, predicted = self._map(z0, depths, flat)
+                    depth_map, predicted = self._map(z0, depths, seen)
                 z = self.convs.run_body(weights.body, z0, depth_map)
         return Trained(crop_border(self._restore(lr, z)), depth_map, predicted)
 
@@ -85,8 +85,8 @@ class TrainingForward(nn.Module):
         scores = self._scores(z0.detach(), None)
         return torch.cat([predicted_error(scores, torch.full_like(scores[:, :1], n)) for n in depths.blocks])
 
-    def _map(self, z0: Tensor, depths: AdapterDepths, flat: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The depth map of a step, and the error that the adapter predicts for it. flat: images of one colour, (N,).
+    def _map(self, z0: Tensor, depths: AdapterDepths, seen: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The depth map of a step, and the error that the adapter predicts for it. seen: the LR patches.
 
         An adapter that predicts errors learns nothing else, and the head nothing from it.
         """
@@ -94,7 +94,7 @@ class TrainingForward(nn.Module):
         scores = self._scores(z0.detach() if adapter.predicts_errors else z0, depths.desired)
         depth_map = shared_depth_maps(self.weights, scores, depths)
         if depths.color_maps is not None:
-            depth_map = torch.where(flat[:, None, None, None], depths.color_maps, depth_map)
+            depth_map = torch.where(one_color(seen)[:, None, None, None], depths.color_maps, depth_map)
         return depth_map, predicted_error(scores, depth_map[:, :1]) if adapter.predicts_errors else None
 
     def _run_uniform(self, z0: Tensor, depths: UniformDepths) -> Tensor:

@@ -63,8 +63,7 @@ def depth_map_at(network: NetworkWeights, scores: Scores, lr: Array, share: floa
     """
     height, width = lr.shape[:2]
     dense = body_macs(network.body, height, width)
-    if network.require_adapter().predicts_errors:
-        keep_colors(scores, lr, network.depth_tile)
+    keep_colors(network, scores, lr)
     return fit_cost(
         family_of(network, scores),
         lambda depth_map: body_macs(network.body, height, width, depth_map[None]) / dense,

@@ -120,16 +120,15 @@ class TiledRun:
 
     def _score(self, depth: float) -> Scores:
         """The scores of the picture, (K, ceil(H/t), ceil(W/t)): the adapter's, except for tiles of one colour."""
-        frame, unit, adapter = self.layout.frame, self.network.depth_tile, self.network.require_adapter()
+        frame, unit = self.layout.frame, self.network.depth_tile
         _, rows, columns = self.network.map_shape(frame.height, frame.width)
-        scores = np.empty((adapter.n_scores, rows, columns), np.float32)
+        scores = np.empty((self.network.require_adapter().n_scores, rows, columns), np.float32)
         picture = frame.picture.coarse(unit)
         for tile in self.layout.scored:
             window = self._window(tile)
             z0 = self._z0 or self.engine.features(window)
             part = self.engine.scores(z0, depth)[0]
-            if adapter.predicts_errors:
-                keep_colors(part, to_numpy(window[0]), unit)
+            keep_colors(self.network, part, to_numpy(window[0]))
             core = tile.core.coarse(unit)
             core.relative_to(picture).of(scores)[...] = core.relative_to(tile.window.coarse(unit)).of(part)
             if self.layout.is_whole:
