@@ -72,6 +72,16 @@ def test_it_is_the_published_definition(file: Path, scale: int, size: tuple[int,
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-3)
 
 
+@pytest.mark.parametrize("scale", [2, 3])
+def test_bfloat16_errs_by_a_fraction_of_its_contrast(file: Path, scale: int) -> None:
+    lr = torch.randint(256, (3, 20, 24), generator=torch.Generator().manual_seed(1))
+    exact, found = (
+        Liif.from_file(file, CPU, bfloat16=bfloat16).upscale(scale, lr, Box(0, 0, 20, 24)) for bfloat16 in (False, True)
+    )
+    assert found.dtype == torch.float32
+    assert 0 < float((found - exact).std()) < 0.03 * float(exact.std())
+
+
 def test_a_box_is_a_part_of_the_whole(file: Path) -> None:
     liif = Liif.from_file(file, CPU)
     lr = torch.randint(256, (3, 11, 9), generator=torch.Generator().manual_seed(1))

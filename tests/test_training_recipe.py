@@ -47,7 +47,7 @@ def test_an_unknown_or_missing_key_is_named(text: str, tmp_path: Path) -> None:
         ("full_share: 2", "full_share=2 is not"),
         ("least_share: 0", "least_share=0 is not"),
         ("schedule: flat", "schedule='flat' is not one of ('cosine', 'step')"),
-        ("loss: l3", "loss='l3' is not one of ('l1', 'l2', 'decibels', 'texture')"),
+        ("loss: l3", "loss='l3' is not one of ('l1', 'l2', 'decibels', 'image_decibels', 'texture')"),
         ("uniform_share: -0.1", "uniform_share=-0.1 is not a number in [0, 1)"),
         ("uniform_share: 1", "uniform_share=1 is not a number in [0, 1), since at 1 no step would use the adapter"),
         ("teacher: 3", "teacher=3 is not the path of a checkpoint or a name"),

@@ -15,6 +15,8 @@ LEAST_ERROR = 0.02
 """Squared levels of Y that rounding to 8 bits adds or removes at least."""
 INVISIBLE_ERROR = 1.0
 """Squared levels: the loss `decibels` hardly tells smaller errors apart."""
+SMALL_ERROR = 4.0
+"""Squared levels: the same for `image_decibels`, where single patches of plain sky would decide otherwise."""
 
 
 def l1(sr: Tensor, hr: Tensor) -> Tensor:
@@ -36,6 +38,14 @@ def decibels(sr: Tensor, hr: Tensor) -> Tensor:
     return 10 * (l2(sr, hr) + INVISIBLE_ERROR).log10()
 
 
+def image_decibels(sr: Tensor, hr: Tensor) -> Tensor:
+    """Mean over images of their mean squared difference in decibels, as a mean PSNR is; both (N, 3, H, W) in 0..255.
+
+    Smooth images and sharp edges on plain ground count as much as texture, whose errors are a hundred times theirs.
+    """
+    return 10 * ((sr - hr).square().mean(dim=(1, 2, 3)) + SMALL_ERROR).log10().mean()
+
+
 def texture(sr: Tensor, hr: Tensor) -> Tensor:
     """L1 of pixels plus GRADIENT_WEIGHT times that of the differences between adjacent pixels; both (N, 3, H, W).
 
@@ -48,7 +58,7 @@ def texture(sr: Tensor, hr: Tensor) -> Tensor:
     return error.abs().mean() + GRADIENT_WEIGHT * (down.abs().mean() + right.abs().mean())
 
 
-LOSSES = {"l1": l1, "l2": l2, "decibels": decibels, "texture": texture}
+LOSSES = {"l1": l1, "l2": l2, "decibels": decibels, "image_decibels": image_decibels, "texture": texture}
 """Name in a recipe -> distance between images."""
 
 

@@ -9,6 +9,7 @@ import torch
 from adadsr.errors import InputError
 from adadsr.networks import NetworkConfig
 from adadsr.training import Recipe, Stage
+from adadsr.training.precision import fastest_precision
 
 DEPTH_TILE = 4
 AVERAGES = 20
@@ -108,8 +109,4 @@ def choose_precision(name: str, device: torch.device) -> str:
     """The precision that trains. name: one of PRECISIONS. Raises InputError for another."""
     if name not in PRECISIONS:
         raise InputError(f"precision {name!r} is not one of {', '.join(PRECISIONS)}")
-    if name != "auto":
-        return name
-    if device.type == "cpu":
-        return "bfloat16" if torch.cpu.get_capabilities().get("amx_bf16") else "float32"
-    return "bfloat16" if device.type == "cuda" else "float32"
+    return fastest_precision(device) if name == "auto" else name

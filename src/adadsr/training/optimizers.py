@@ -1,6 +1,8 @@
 """Adam, alone or with Muon for the body's convs, the learning rate of each step, and the state as named tensors."""
 
 import math
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,8 @@ HALVED_AFTER = (0.5, 0.75, 0.875)
 """Fractions of a stage after which the schedule `step` halves the rate."""
 LEAST_RATE = 0.01
 """Fraction of the peak that the schedule `cosine` ends at."""
+FACTOR = "rate_factor"
+"""Key of a parameter group: its factor of the learning rate."""
 
 
 def learning_rate(stage: Stage, step: int, warmup: int) -> float:
@@ -32,20 +36,26 @@ def learning_rate(stage: Stage, step: int, warmup: int) -> float:
 class Optimizers:
     """All parameters of a network, each in one optimizer."""
 
-    def __init__(self, network: Network, device: torch.device, *, muon: bool) -> None:
+    def __init__(
+        self, network: Network, device: torch.device, *, muon: bool, factors: Mapping[str, float] | None = None
+    ) -> None:
         """muon: orthogonalise the momentum of the groups' 3x3 convs (Muon, "Muon is Scalable for LLM Training",
         arXiv:2502.16982), each as a matrix of out x 9*in, scaled so that Adam's learning rates fit.
+
+        factors: of the learning rate, by the names of parameters; 1 for others.
         """
         weights = _block_convs(network) if muon else []
         elsewhere = {id(parameter) for parameter in weights}
         rest = [parameter for parameter in network.parameters() if id(parameter) not in elsewhere]
-        self.each: list[Optimizer] = [Adam(rest, betas=BETAS, fused=device.type == "cuda")]
+        of = {id(parameter): (factors or {}).get(name, 1.0) for name, parameter in network.named_parameters()}
+        adam = _groups((parameter, of[id(parameter)]) for parameter in rest)
+        self.each: list[Optimizer] = [Adam(adam, betas=BETAS, fused=device.type == "cuda")]
         # Channels come last in memory, so that these matrices are views: a step on them is a step of the conv.
         self._matrices = [(weight, nn.Parameter(_as_matrix(weight.detach()))) for weight in weights]
         if self._matrices:
             from torch.optim import Muon  # which older versions of torch do not have
 
-            matrices = [matrix for _, matrix in self._matrices]
+            matrices = _groups((matrix, of[id(weight)]) for weight, matrix in self._matrices)
             self.each.append(Muon(matrices, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"))
 
     def zero_grad(self) -> None:
@@ -61,7 +71,7 @@ class Optimizers:
             matrix.grad = None if weight.grad is None else _as_matrix(weight.grad)
         for optimizer in self.each:
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group[FACTOR]
             optimizer.step()
 
     def tensors(self) -> dict[str, Tensor]:
@@ -86,6 +96,14 @@ class Optimizers:
                     value = torch.empty_like(parameter).copy_(tensor) if alike else tensor
                     state.setdefault(int(index), {})[key] = value
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _groups(parameters: Iterable[tuple[Tensor, float]]) -> list[dict[str, Any]]:
+    """Groups for an optimizer, each of the parameters that have one factor of the learning rate."""
+    alike: dict[float, list[Tensor]] = {}
+    for parameter, factor in parameters:
+        alike.setdefault(factor, []).append(parameter)
+    return [{"params": group, FACTOR: factor} for factor, group in alike.items()]
 
 
 def _block_convs(network: Network) -> list[Tensor]:

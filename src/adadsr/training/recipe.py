@@ -132,6 +132,8 @@ class Recipe:
         starts with; empty for fresh ones.
     precision: of the convs of body and adapter, and of ESRGAN's tail. bfloat16 is autocast over float32 weights.
     optimizer: adam, or muon for the convs of blocks and groups and adam for the rest.
+    even_rates: lower the learning rate of each tensor that moves the output most (`sensitivity`), as measured once at
+        the start of the run.
     ema_decay: of the moving average of the weights, which is what is validated and finally saved.
     clip_norm: largest norm of the gradient.
     compile, cuda_graphs: run the forward pass through torch.compile, and replay it as CUDA graphs.
@@ -151,6 +153,7 @@ class Recipe:
     start_from: str = ""
     precision: str = "float32"
     optimizer: str = "adam"
+    even_rates: bool = False
     compile: bool = False
     cuda_graphs: bool = False
     photo_reductions: tuple[int, ...] = (1,)
@@ -176,7 +179,7 @@ class Recipe:
         for name in ("photo_reductions", "valid_reductions"):
             what = f"a list of different whole numbers from 1 to {LARGEST_REDUCTION}, in ascending order"
             _check(name, getattr(self, name), what, _are_reductions, tuple)
-        for name in ("compile", "cuda_graphs"):
+        for name in ("compile", "cuda_graphs", "even_rates"):
             _check(name, getattr(self, name), "true or false", lambda value: True, bool)
         if self.cuda_graphs and not self.compile:
             raise InputError("cuda_graphs requires compile: true")

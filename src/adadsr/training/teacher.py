@@ -16,6 +16,7 @@ from adadsr.networks import Network
 from adadsr.training.convs import TorchConvs
 from adadsr.training.forward import TrainingForward, make_forward
 from adadsr.training.liif import Liif, is_liif
+from adadsr.training.precision import fastest_precision
 from adadsr.training.recipe import Recipe, Stage
 
 
@@ -50,7 +51,8 @@ def load_teacher(recipe: Recipe, stage: Stage, device: torch.device, convs: Torc
     if is_liif(Path(stage.teacher)):
         if not stage.teacher_megapixels:
             raise InputError(f"teacher={stage.teacher}: LIIF is too slow for every step; add teacher_megapixels: 4")
-        liif = Liif.from_file(Path(stage.teacher), device)
+        bfloat16 = fastest_precision(device) == "bfloat16"  # up to four times as fast, and errs far less than students
+        liif = Liif.from_file(Path(stage.teacher), device, bfloat16=bfloat16)
         return Teacher(partial(liif.upscale, recipe.scale), None, _digest(liif.tensors))
     model = checkpoints.load_model(stage.teacher)
     if model.config.scale != recipe.scale:

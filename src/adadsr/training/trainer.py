@@ -30,6 +30,7 @@ from adadsr.training.forward import BORDER, Trained, crop_border, make_forward
 from adadsr.training.log import Clock
 from adadsr.training.optimizers import Optimizers, learning_rate
 from adadsr.training.recipe import Recipe, Stage
+from adadsr.training.sensitivity import rate_factors
 from adadsr.training.start import expect_typical_errors, interpolating_init, start_from
 from adadsr.training.state import State
 from adadsr.training.targets import TargetMaker
@@ -75,10 +76,11 @@ class Trainer:
             start_from(network, recipe.start_from, self._some_lr)
         else:
             interpolating_init(network)
+        factors = rate_factors(network, self._some_lr()) if recipe.even_rates else None
         self.network = network.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights = self.network.weights()
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))  # type: ignore[no-untyped-call]
-        self.optimizers = Optimizers(self.network, world.device, muon=recipe.optimizer == "muon")
+        self.optimizers = Optimizers(self.network, world.device, muon=recipe.optimizer == "muon", factors=factors)
         self.stage, self.step, self.rollbacks = 0, 0, 0
 
     @property
