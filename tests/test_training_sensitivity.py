@@ -42,8 +42,8 @@ def test_what_moves_sr_more_than_is_bearable_learns_that_much_slower() -> None:
     plain, large = rate_factors(network, LR), rate_factors(rescaled(network, 1000.0), LR)
     assert large["tail.conv.weight"] < plain["tail.conv.weight"]
     larger = rate_factors(rescaled(network, 10.0), LR)
-    assert larger["tail.conv.weight"] == pytest.approx(large["tail.conv.weight"] / 10, rel=1e-2)
-    assert larger["body.blocks.0.conv1.weight"] == pytest.approx(large["body.blocks.0.conv1.weight"], rel=1e-2)
+    assert larger["tail.conv.weight"] == pytest.approx(large["tail.conv.weight"] / 10, rel=0.1)
+    assert larger["body.blocks.0.conv1.weight"] == pytest.approx(large["body.blocks.0.conv1.weight"], rel=0.1)
 
 
 @pytest.mark.parametrize("muon", [False, True])

@@ -23,8 +23,8 @@ PATCHES = 6
 def rate_factors(network: Network, lr: Tensor) -> dict[str, float]:
     """Factors of the learning rate, in (0, 1], by the names of a network's parameters.
 
-    The same network and patches give the same factors. lr: (N, 3, H, W) in 0..255, on the network's device, of which
-    the first PATCHES are used.
+    The same network and patches give the same factors on every machine: two digits of each are kept. lr: (N, 3, H, W)
+    in 0..255, on the network's device, of which the first PATCHES are used.
     """
     forward, random = TrainingForward(network, bfloat16=False), torch.Generator().manual_seed(0)
     seen = lr[:PATCHES]
@@ -35,5 +35,5 @@ def rate_factors(network: Network, lr: Tensor) -> dict[str, float]:
         parameter.add_(CHANGE * torch.randn(parameter.shape, generator=random).to(parameter.device))
         moved = (forward(seen).sr - before).square().mean().sqrt().item()
         parameter.copy_(kept)
-        factors[name] = 1.0 if moved <= BEARABLE else BEARABLE / moved
+        factors[name] = 1.0 if moved <= BEARABLE else float(f"{BEARABLE / moved:.1e}")
     return factors
