@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -149,7 +151,7 @@ def test_a_run_can_be_cancelled(visit: Visit, service: Running):
     visit.page.click("#cancel")
     visit.page.locator("#run:enabled").wait_for()
     visit.errors.clear()
-    assert service.get("/readyz").status == 200
+    assert service.post("/v1/upscale", photo()).status == 200  # though what was cancelled may still be in a step
 
 
 def test_what_is_not_a_picture_is_refused_in_words(visit: Visit):
@@ -171,6 +173,29 @@ def test_a_dropped_and_a_pasted_picture(visit: Visit):
     page.locator(".show[aria-label='dropped.png, ready']").wait_for()
     page.evaluate("data => dispatchEvent(new ClipboardEvent('paste', {clipboardData: data}))", data)
     page.locator(".item").nth(1).wait_for()
+
+
+def test_a_busy_service_is_asked_again(service: Running, browser: "playwright.Browser"):
+    busy = {"type": "urn:adadsr:problem:overloaded", "title": "The service is busy", "status": 503, "retry_after": 1}
+    context = browser.new_context()
+    visit = Visit(context.new_page())
+    visit.page.goto(service.address)
+    refused = []
+
+    def refuse_first(route: "playwright.Route") -> None:
+        path = urlsplit(route.request.url).path
+        if path in refused:
+            route.continue_()
+        else:
+            refused.append(path)
+            route.fulfill(status=503, content_type="application/problem+json", body=json.dumps(busy))
+
+    for path in ("images", "plan", "upscale"):
+        visit.page.route(re.compile(f"/v1/{path}([?]|$)"), refuse_first)
+    visit.add(("a.png", photo()))
+    visit.run()
+    assert sorted(refused) == ["/v1/images", "/v1/plan", "/v1/upscale"]
+    context.close()
 
 
 def test_everything_works_by_keyboard(visit: Visit):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ pytest.importorskip("fastapi", reason="needs the extra `serve`; .ci/run installs
 from adadsr.errors import InputError
 from adadsr.serving import Settings, read_keys
 from adadsr.serving.demand import LEAST_GAINS, Demand
-from adadsr.serving.pace import Pace
+from adadsr.serving.pace import FIRST_RATE, Pace
 from adadsr.serving.problems import Problem
 from adadsr.serving.queue import Queue, Ticket
 
@@ -179,6 +180,12 @@ def test_a_wait_over_the_target_even_at_the_floors_is_refused_with_a_time():
     assert "even at the smallest budgets" in problem.detail
 
 
+def test_one_that_is_cancelled_counts_for_nothing_though_its_step_still_runs():
+    left = replace(ticket(100), is_cancelled=lambda: True)
+    assert in_queue([left, ticket(), ticket()], target_wait=10.0)[2] == []
+    assert in_queue([ticket(100), ticket()], target_wait=10.0)[2] == ["overloaded"]
+
+
 def test_a_floor_of_its_own_refuses_rather_than_serves_less():
     busy, proud = ticket(4.0, floor=1.0), ticket(4.0, budget=1.0, floor=1.0)
     modest = ticket(4.0, budget=1.0, floor=0.1)
@@ -203,12 +210,27 @@ def test_a_closed_queue_refuses_what_waits_and_what_comes():
     asyncio.run(run())
 
 
-@given(st.floats(1e6, 1e14), st.lists(st.floats(1e6, 1e12), min_size=1, max_size=20))
-def test_the_pace_comes_to_what_it_sees(rate: float, runs: list[float]):
+@given(st.floats(1e6, 1e14), st.lists(st.floats(1e6, 1e13), min_size=1, max_size=20))
+def test_the_pace_lies_between_what_was_assumed_and_what_it_sees(rate: float, runs: list[float]):
     pace = Pace()
     for macs in runs:
         pace.learn(macs, pace.core_seconds(0) + macs / rate)
-    assert pace.seconds_per_mac == pytest.approx(1 / rate, rel=1e-3)
+    low, high = sorted([1 / FIRST_RATE, 1 / rate])
+    assert low * (1 - 1e-9) <= pace.seconds_per_mac <= high * (1 + 1e-9)
+
+
+@given(st.floats(1e6, 1e14))
+def test_the_pace_comes_to_that_of_photos(rate: float):
+    pace = Pace()
+    for _ in range(10):
+        pace.learn(1e14, pace.core_seconds(0) + 1e14 / rate)
+    assert abs(pace.seconds_per_mac - 1 / rate) <= 1e-3 * max(1 / rate, 1 / FIRST_RATE)
+
+
+def test_a_pause_during_a_tiny_run_does_not_make_the_next_look_slow():
+    pace = Pace()
+    pace.learn(1e9, 10.0)
+    assert pace.core_seconds(4e9) < 2
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,26 @@
 
 FIRST_RATE = 50e9
 """Multiply-accumulates per second and core that are assumed before anything has run."""
+ASSUMED_MACS = 25e9
+"""Weight of that assumption. A tiny picture takes far fewer, so a pause of the machine while one runs makes no later
+request look slow."""
 MEMORY = 0.2
-"""Weight of the newest run."""
+"""What runs before the newest one lose of their weight."""
 FIXED_SECONDS = 2e-3
 """Of a request, whatever its size."""
 
 
 class Pace:
-    """An average that favours recent runs. Used from one thread."""
+    """An average that favours recent runs and large ones. Used from one thread."""
 
     def __init__(self, rate: float = FIRST_RATE) -> None:
-        """rate: multiply-accumulates per second and core."""
-        self.seconds_per_mac, self.runs = 1 / rate, 0
+        """rate: multiply-accumulates per second and core, until runs tell."""
+        self._assumed, self._macs, self._seconds = ASSUMED_MACS / rate, 0.0, 0.0
+
+    @property
+    def seconds_per_mac(self) -> float:
+        """On one core."""
+        return (self._assumed + self._seconds) / (ASSUMED_MACS + self._macs)
 
     def core_seconds(self, macs: float) -> float:
         """Expected time of a run on one core, reading and writing included."""
@@ -21,9 +29,5 @@ class Pace:
 
     def learn(self, macs: float, core_seconds: float) -> None:
         """Count a finished run."""
-        if macs <= 0:
-            return
-        seen = max(core_seconds - FIXED_SECONDS, 0.0) / macs
-        weight = 1.0 if not self.runs else MEMORY
-        self.seconds_per_mac += weight * (seen - self.seconds_per_mac)
-        self.runs += 1
+        self._macs = (1 - MEMORY) * self._macs + macs
+        self._seconds = (1 - MEMORY) * self._seconds + max(core_seconds - FIXED_SECONDS, 0.0)

@@ -35,6 +35,7 @@ class Ticket:
         demand: Expected budget that the picture takes at a least gain; does not grow with it.
         budget: Requested, as a share of the full network's cost.
         floor: Budget below which it must not be served; at most `budget`.
+        is_cancelled: Whether its work ends at its next step.
         least_gain: In squared levels, set when its turn comes.
         started: Time at which it came.
     """
@@ -45,6 +46,7 @@ class Ticket:
     budget: float = 1.0
     floor: float = 1.0
     demand: Callable[[float], float] = lambda least_gain: 1.0
+    is_cancelled: Callable[[], bool] = lambda: False
     least_gain: float = field(default=0.0, init=False)
     started: float = field(default=0.0, init=False)
 
@@ -159,6 +161,8 @@ class Queue:
 
 def _left(ticket: Ticket, now: float) -> float:
     """Core-seconds that a running ticket still takes; one that takes longer than expected is not done, either."""
+    if ticket.is_cancelled():
+        return 0.0
     expected, took = ticket.core_seconds(ticket.served(ticket.least_gain)), (now - ticket.started) * ticket.threads
     return max(OVERDUE * expected, expected - took)
 

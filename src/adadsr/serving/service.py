@@ -99,7 +99,8 @@ class Service:
         images.check_fits(f"x{output.suffixes[0]}", job.outlook.height, job.outlook.width, quality=asked.quality)
         requested = _requested(job)
         least = asked.least_budget or self.settings.least_budget
-        ticket = self._ticket(job, requested, min(least, requested) if job.outlook.is_adaptive else requested)
+        floor = min(least, requested) if job.outlook.is_adaptive else requested
+        ticket = self._ticket(job, requested, floor, cancel)
         began = time.perf_counter()
         async with self._turn(ticket, job.kept):
             waited = time.perf_counter() - began
@@ -168,7 +169,7 @@ class Service:
         known = None if kept is None else kept.prepared.get(job.key)
         if known is not None:
             return await self.in_thread(lambda: work.plan(known, job.order, self.metrics), cancel), job
-        async with self.queue.turn(self._ticket(job, 0.0, 0.0)):
+        async with self.queue.turn(self._ticket(job, 0.0, 0.0, cancel)):
             prepared, plan = await self.in_thread(lambda: self._prepared(job, cancel), cancel)
         if kept is not None:
             kept.keep(job.key, prepared)
@@ -251,7 +252,7 @@ class Service:
     def _size(self, content: bytes) -> tuple[int, int]:
         return images.read_size(content, max_pixels=self.settings.max_pixels)
 
-    def _ticket(self, job: Job, budget: float, floor: float) -> Ticket:
+    def _ticket(self, job: Job, budget: float, floor: float, cancel: Cancel) -> Ticket:
         result = job.outlook.height * job.outlook.width * RESULT_BYTES
         upload = 0 if job.upload is None else job.upload.size
         wanted = min(job.outlook.bytes + result + upload, self.queue.memory)
@@ -263,6 +264,7 @@ class Service:
             budget,
             floor,
             lambda least_gain: demand.budget(step, least_gain),
+            cancel.is_set,
         )
 
 

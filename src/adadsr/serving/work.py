@@ -27,6 +27,10 @@ class Cancel:
         """Cancel."""
         self._event.set()
 
+    def is_set(self) -> bool:
+        """Whether it was cancelled."""
+        return self._event.is_set()
+
     def check(self, share: float = 0.0) -> None:
         """Raise Cancelled if it is cancelled; otherwise pass the progress on."""
         if self._event.is_set():

@@ -15,6 +15,8 @@
  */
 
 const POLL_MILLISECONDS = 250;
+/** How long a busy service is asked again. */
+const PATIENCE_SECONDS = 300;
 const SHOWN_TYPES = ["image/png", "image/jpeg", "image/webp", "image/avif", "image/gif", "image/bmp"];
 
 /** A refusal, in words for the user. needsKey: whether a key would help. */
@@ -48,7 +50,7 @@ export class HttpEngine {
   }
 
   async prepare(file, watch = {}) {
-    const kept = await this.#upload(file, watch);
+    const kept = await patiently(() => this.#upload(file, watch), watch.signal);
     return { file, id: kept.id, ...shaped(kept, file) };
   }
 
@@ -103,12 +105,16 @@ export class HttpEngine {
       return await call(prepared.id);
     } catch (error) {
       if (error.kind !== "unknown-image") throw error;
-      prepared.id = (await this.#upload(prepared.file, {})).id;
+      prepared.id = (await patiently(() => this.#upload(prepared.file, {}))).id;
       return call(prepared.id);
     }
   }
 
-  async #call(method, path, { signal } = {}) {
+  #call(method, path, { signal } = {}) {
+    return patiently(() => this.#callOnce(method, path, signal), signal);
+  }
+
+  async #callOnce(method, path, signal) {
     const headers = this.#key ? { Authorization: `Bearer ${this.#key}` } : {};
     let answer;
     try {
@@ -147,6 +153,31 @@ export class HttpEngine {
     if (budget < 1) query.budget = String(Number(budget.toFixed(4)));
     return query;
   }
+}
+
+/** The answer of a call; while the service is too busy for it, wait as long as it asks and try again. */
+async function patiently(call, signal) {
+  for (let waited = 0; ; ) {
+    try {
+      return await call();
+    } catch (error) {
+      const seconds = Math.max(1, error.retryAfter ?? 0);
+      if (error.kind !== "overloaded" || waited + seconds > PATIENCE_SECONDS) throw error;
+      await pause(seconds, signal);
+      waited += seconds;
+    }
+  }
+}
+
+/** Rejects when the signal does. */
+function pause(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, 1000 * seconds);
+    signal?.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(new DOMException("cancelled", "AbortError"));
+    });
+  });
 }
 
 function shaped(kept, file) {
