@@ -18,6 +18,7 @@ from native_samples import CHANNELS, ISAS, ROUNDINGS, _native, canvas_of, images
 from adadsr.backends.native.body_gradients import BodyPass  # isort: skip
 from adadsr.backends.native.gradients import Conv, ConvPass, Convs  # isort: skip
 
+BF16_ISAS = [isa for isa in ISAS if _native.has_bf16(isa)]
 FACTOR = 20
 """How many times torch's float32 error errors may be: twice the usual ratio of Winograd's algorithm."""
 VALUES = 500
@@ -88,6 +89,42 @@ def test_gradients_of_every_size(
     isa: str, seed: int, batch: int, channels: int, out: int, height: int, width: int
 ) -> None:
     assert_conv(isa, seed, batch, channels, out, height, width)
+
+
+def rounded(tensor: Tensor) -> Tensor:
+    return tensor.bfloat16().float()
+
+
+@pytest.mark.skipif(not BF16_ISAS, reason="no instruction set here multiplies bfloat16")
+@given(
+    seed=st.integers(0, 2**31),
+    channels=st.sampled_from(CHANNELS),
+    out=st.sampled_from(CHANNELS),
+    sides=st.tuples(st.integers(1, 21), st.integers(1, 21)),
+    share=st.sampled_from([0.0, 0.3, 1.0]),
+)
+@settings(max_examples=60)
+def test_bfloat16_rounds_the_factors_of_products_and_nothing_else(
+    seed: int, channels: int, out: int, sides: tuple[int, int], share: float
+) -> None:
+    """At some tiles, which is where the gradient counts. Sums err as float32 does."""
+    images, conv = random_conv(seed, 3, channels, out, *sides)
+    generator = torch.Generator().manual_seed(seed)
+    tiles = torch.rand(3, -(-sides[0] // 4), -(-sides[1] // 4), generator=generator) < share
+    mask = tiles.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None, : sides[0], : sides[1]]
+    gradient = torch.randn(3, out, *sides, generator=generator) * mask
+    convs, listed = Convs(BF16_ISAS[0], 2, bfloat16=True), _native.Positions(np.flatnonzero(tiles).astype(np.int32))
+    source, end = canvas_of(images), canvas_of(gradient)
+    found, back = canvas_of(torch.zeros_like(gradient)), canvas_of(torch.zeros_like(images))
+    convs.run(arrays_of(conv), source, found, listed)
+    convs.input_gradient(arrays_of(conv), end, back, _native.Positions.all(back.tiles))
+    by_conv = convs.weight_gradient(source, end, listed)
+    ours = [images_of(found), images_of(back), tensor_of(by_conv.weight), torch.from_numpy(by_conv.bias)]
+    factors = rounded(images), ConvWeights(rounded(conv.weight), conv.bias)
+    exact = conv_gradients(*factors, rounded(gradient), torch.float64)
+    exact[0], exact[3] = exact[0] * mask, gradient.double().sum((0, 2, 3))
+    for mine, right in zip(ours, exact, strict=True):
+        assert float((mine - right).abs().max()) <= 1e-5 * max(1.0, float(right.abs().max()))
 
 
 class Sample(NamedTuple):

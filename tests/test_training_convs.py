@@ -17,7 +17,7 @@ from adadsr.training import Pace, Recipe, Run
 from adadsr.training.convs import NativeConvs, TorchConvs, choose_convs
 from adadsr.training.depths import AdapterDepths, StepDepths, UniformDepths
 from adadsr.training.forward import TrainingForward
-from training_samples import RECIPE, STAGES, trainer_of, write_photos
+from training_samples import RECIPE, STAGES, trainer_of, trains_in_bfloat16, write_photos
 
 CPU = torch.device("cpu")
 needs_native = pytest.mark.skipif(native.missing() is not None, reason="the native engine was not built")
@@ -77,8 +77,7 @@ def test_the_default_is_native_where_it_can_run(monkeypatch: pytest.MonkeyPatch)
     ("recipe", "device", "reason"),
     [
         (RECIPE, torch.device("cuda"), "it runs on CPUs only, not on cuda"),
-        (replace(RECIPE, precision="bfloat16"), CPU, "it trains in float32 without torch.compile only"),
-        (replace(RECIPE, compile=True), CPU, "it trains in float32 without torch.compile only"),
+        (replace(RECIPE, compile=True), CPU, "it trains without torch.compile only"),
         (RECIPE, CPU, "its extension is missing"),
     ],
 )
@@ -88,6 +87,21 @@ def test_native_where_it_cannot_run_is_an_error(
     monkeypatch.setattr(native, "missing", lambda: "its extension is missing")
     with pytest.raises(BackendError, match=f"cannot train here: {reason}; choose --convs torch"):
         choose_convs("native", recipe, device)
+
+
+@needs_native
+def test_native_trains_in_bfloat16_on_amx_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = replace(RECIPE, precision="bfloat16")
+    if trains_in_bfloat16():
+        convs = choose_convs("auto", recipe, CPU)
+        assert (convs.label, convs.casts) == ("native (amx, bfloat16)", True)
+    monkeypatch.setenv("ADADSR_ISA", "plain")
+    assert choose_convs("auto", recipe, CPU).label == "torch"
+    with pytest.raises(BackendError, match="bfloat16 needs AMX, and it runs on plain; choose --convs torch"):
+        choose_convs("native", recipe, CPU)
+    chained = Recipe("tiny-compact", 2, 1, (replace(STAGES[0], adaptive=False),), precision="bfloat16")
+    with pytest.raises(BackendError, match="it trains compact in float32 only"):
+        choose_convs("native", chained, CPU)
 
 
 def test_the_log_names_what_ran(tmp_path: Path) -> None:

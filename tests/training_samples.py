@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from adadsr.backends import native
 from adadsr.datasets import Pair, TrainingImages
 from adadsr.networks import CONFIGS, Network, NetworkConfig, named_config
 from adadsr.training import Recipe, Stage, Trainer
@@ -18,6 +19,15 @@ CONFIGS["tiny-esrgan"] = NetworkConfig("esrgan", 2, 8, 2, growth=4)
 STAGES = (Stage(12, 2, 8, 1e-3), Stage(12, 2, 8, 1e-3, adaptive=True))
 ALONE = World(0, 1, torch.device("cpu"))
 RECIPE = Recipe("adatiny", 2, 4, STAGES, warmup=2, ema_decay=0.5)
+
+
+def trains_in_bfloat16() -> bool:
+    """Whether the native engine does here."""
+    if native.missing() is not None:
+        return False
+    from adadsr.backends.native.gradients import why_no_bfloat16
+
+    return why_no_bfloat16() is None
 
 
 def build(name: str, scale: int, depth_tile: int = 1, seed: int = 0) -> Network:

@@ -175,6 +175,22 @@ void conv_tiles(
     run_pieces(tiles.size(), most, weights.min_tiles(), threads, run);
 }
 
+void conv_tiles(
+    const Bf16Weights& weights, const Canvas& source, Canvas& out, const Positions& tiles,
+    const Finish& finish, Scratch& scratch, int threads) {
+    check(weights, source, out, tiles, source.tiles(), finish, {});
+    const ConvJob job = make_job(weights, source, out, tiles, finish, {});
+    if (!tiles.size()) return;
+    const auto kernel = weights.kernels().bf16->conv_tiles;
+    const std::size_t floats = weights.scratch();
+    const auto lock = scratch.lock();
+    float* memory = scratch.reserve(floats, threads);
+    run_pieces(
+        tiles.size(), kBf16Tiles, kBf16Tiles / 2, threads, [&](int first, int count, int worker) {
+            kernel(job, first, count, memory + worker * floats);
+        });
+}
+
 void conv_pixels(
     const PixelWeights& weights, const Canvas& source, Canvas& out, const Positions& pixels,
     const Finish& finish, int threads) {

@@ -45,7 +45,7 @@ std::vector<const Kernels*> available() {
     const bool fma = __builtin_cpu_supports("fma");
     const bool avx512 = fma && __builtin_cpu_supports("avx512f");
 #ifdef ADADSR_AMX
-    static const bool amx = avx512 && may_use_amx();
+    static const bool amx = avx512 && __builtin_cpu_supports("avx512bf16") && may_use_amx();
     if (amx) found.push_back(&kernels_amx);
 #endif
     if (avx512) found.push_back(&kernels_avx512);

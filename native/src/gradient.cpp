@@ -106,9 +106,110 @@ private:
     float *windows_, *gradients_, *totals_, *sums_, *bias_;
 };
 
+// The same in bfloat16. A round loads some groups of tiles, then adds up their products part by
+// part: one tap, 32 out channels and 32 in channels.
+class Bf16Rounds {
+public:
+    Bf16Rounds(
+        const Kernels& kernels, const GradientJob& job, int tiles, Scratch& scratch, int threads)
+        : kernels_(*kernels.bf16),
+          job_(job),
+          tiles_(tiles),
+          threads_(threads),
+          in_(bf16_channels(job.in_pitch)),
+          out_(bf16_channels(job.out_pitch)),
+          groups_(std::min(threads * kGroupsPerRound, (tiles + kBf16Group - 1) / kBf16Group)) {
+        const std::size_t windows = groups_ * window_floats();
+        const std::size_t gradients = groups_ * gradient_floats();
+        const std::size_t totals = static_cast<std::size_t>(groups_) * kBf16Group * job.out_pitch;
+        const std::size_t sums = static_cast<std::size_t>(kTaps) * in_ * out_;
+        windows_ = scratch.reserve(windows + gradients + totals + sums + job.out_pitch, 1);
+        gradients_ = windows_ + windows;
+        sums_ = gradients_ + gradients;
+        totals_ = sums_ + sums;
+        bias_ = totals_ + totals;
+        std::fill_n(sums_, sums, 0.0f);
+        std::fill_n(bias_, job.out_pitch, 0.0f);
+    }
+
+    void run() {
+        const int parts = kTaps * (in_ / kPart) * (out_ / kPart);
+        for (int first = 0; first < tiles_; first += groups_ * kBf16Group) {
+            const int count = std::min(groups_ * kBf16Group, tiles_ - first);
+            const int groups = (count + kBf16Group - 1) / kBf16Group;
+            Pool::instance().run(groups, threads_, [&](int group, int) {
+                const int from = group * kBf16Group;
+                kernels_.load(
+                    job_, first + from, std::min(kBf16Group, count - from),
+                    windows_ + group * window_floats(), gradients_ + group * gradient_floats(),
+                    totals_ + static_cast<std::ptrdiff_t>(from) * job_.out_pitch);
+            });
+            Pool::instance().run(parts, threads_, [&](int part, int) {
+                kernels_.multiply(
+                    job_, groups, part, windows_, gradients_, sums_ + part * kPart * kPart);
+            });
+            for (int i = 0; i < count; ++i) {
+                const float* total = totals_ + static_cast<std::ptrdiff_t>(i) * job_.out_pitch;
+                for (int channel = 0; channel < job_.out_pitch; ++channel) {
+                    bias_[channel] += total[channel];
+                }
+            }
+        }
+    }
+
+    // Writes weights (out, 3, 3, in) and a bias (out).
+    void finish(int in_channels, int out_channels, float* weight, float* bias) const {
+        std::copy_n(bias_, out_channels, bias);
+        for (int out = 0; out < out_channels; ++out) {
+            for (int tap = 0; tap < kTaps; ++tap) {
+                for (int in = 0; in < in_channels; in += kBlock, weight += kBlock) {
+                    const int panel = out / kPart * (in_ / kPart) + in / kPart;
+                    const int block = out % kPart / kBlock * 2 + in % kPart / kBlock;
+                    const float* row = sums_ + (panel * kTaps + tap) * kPart * kPart +
+                                       (block * kBlock + out % kBlock) * kBlock;
+                    const int count = std::min(kBlock, in_channels - in);
+                    std::copy_n(row, count, weight);
+                    weight += count - kBlock;
+                }
+            }
+        }
+    }
+
+private:
+    static constexpr int kGroupsPerRound = 2;      // so few that they stay in the cache
+    static constexpr int kPart = 32, kBlock = 16;  // channels of a part, and of its registers
+
+    std::size_t window_floats() const { return kBf16Group * bf16_step(2 * in_); }
+    std::size_t gradient_floats() const { return kBf16Group * kTilePixels / 2 * out_; }
+
+    const Bf16Kernels& kernels_;
+    const GradientJob& job_;
+    int tiles_, threads_, in_, out_, groups_;
+    float *windows_, *gradients_, *totals_, *sums_, *bias_;
+};
+
 void check_pair(const Canvas& first, const Canvas& second, const Positions& tiles) {
     if (!first.same_size(second)) refuse("the two canvases differ in size");
     tiles.check_below(first.tiles());
+}
+
+// The gradient of a conv's weights, by rounds of either kind.
+template <class Kind>
+void sum_weight_gradient(
+    const Kernels& kernels, const Canvas& source, const Canvas& gradient, const Positions& tiles,
+    float* weight, float* bias, Scratch& scratch, int threads) {
+    check_pair(source, gradient, tiles);
+    GradientJob job{};
+    job.geometry = source.geometry();
+    job.source = source.data();
+    job.in_pitch = source.pitch();
+    job.gradient = gradient.data();
+    job.out_pitch = gradient.pitch();
+    job.tiles = tiles.numbers.data();
+    const auto lock = scratch.lock();
+    Kind rounds(kernels, job, tiles.size(), scratch, threads);
+    rounds.run();
+    rounds.finish(source.channels(), gradient.channels(), weight, bias);
 }
 
 // Calls visit(image, row, column, depth) for each pixel of some rows of a canvas.
@@ -157,21 +258,24 @@ void repack(
     if (bias) std::copy_n(bias, out, weights.replaced_bias());
 }
 
+void repack(Bf16Weights& weights, const float* weight, const float* bias, bool adjoint) {
+    weights.kernels().bf16->pack(
+        weight, weights.in_channels(), weights.out_channels(), adjoint, weights.replaced_weights());
+    if (bias) std::copy_n(bias, weights.out_channels(), weights.replaced_bias());
+}
+
 void weight_gradient(
     const Kernels& kernels, const Canvas& source, const Canvas& gradient, const Positions& tiles,
     float* weight, float* bias, Scratch& scratch, int threads) {
-    check_pair(source, gradient, tiles);
-    GradientJob job{};
-    job.geometry = source.geometry();
-    job.source = source.data();
-    job.in_pitch = source.pitch();
-    job.gradient = gradient.data();
-    job.out_pitch = gradient.pitch();
-    job.tiles = tiles.numbers.data();
-    const auto lock = scratch.lock();
-    Rounds rounds(kernels, job, tiles.size(), scratch, threads);
-    rounds.run();
-    rounds.finish(source.channels(), gradient.channels(), weight, bias);
+    sum_weight_gradient<Rounds>(kernels, source, gradient, tiles, weight, bias, scratch, threads);
+}
+
+void weight_gradient_bf16(
+    const Kernels& kernels, const Canvas& source, const Canvas& gradient, const Positions& tiles,
+    float* weight, float* bias, Scratch& scratch, int threads) {
+    if (!kernels.bf16) refuse("instruction set '", kernels.name, "' does not multiply bfloat16");
+    sum_weight_gradient<Bf16Rounds>(
+        kernels, source, gradient, tiles, weight, bias, scratch, threads);
 }
 
 void multiply_gate(

@@ -1,21 +1,22 @@
-// AVX-512's kernels, and convs with split weights that multiply in AMX. As in the other files, only
-// what lies in the region below uses these instructions, and nothing there but the table has
-// external linkage.
+// AVX-512's kernels, and convs that multiply in AMX: with split weights, and in bfloat16. As in the
+// other files, only what lies in the region below uses these instructions, and nothing there but
+// the table has external linkage.
 #include <immintrin.h>
 
 #include "kernels.h"
 
 #ifdef __clang__
 #pragma clang attribute push( \
-    __attribute__((target("avx512f,fma,amx-tile,amx-bf16"))), apply_to = function)
+    __attribute__((target("avx512f,avx512bf16,fma,amx-tile,amx-bf16"))), apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx512f,fma,amx-tile,amx-bf16")
+#pragma GCC target("avx512f,avx512bf16,fma,amx-tile,amx-bf16")
 #endif
 
 // clang-format off: the kernels are written in terms of the vector.
 #include "simd_avx512.h"
 // clang-format on
+#include "bf16_kernels.h"
 #include "split_products.h"
 
 namespace adadsr {
@@ -42,10 +43,14 @@ extern const Kernels kernels_avx512, kernels_amx;
 
 namespace {
 
+constexpr Bf16Kernels kBf16Kernels = {
+    pack_bf16, conv_tiles_bf16, load_gradients_bf16, multiply_gradients_bf16};
+
 Kernels with_amx(Kernels kernels) {
     kernels.name = "amx";
     kernels.conv_split_tiles = conv_split_tiles;
     kernels.min_split_tiles = SplitProducts::min_tiles;
+    kernels.bf16 = &kBf16Kernels;
     return kernels;
 }
 

@@ -21,6 +21,8 @@ constexpr int kUpsampleTaps = 25;           // of the 5x5 conv that upsamples
 constexpr int kChannelStep = 16;     // pixels are padded to a multiple of 16 floats, a cache line
 constexpr int kSplitStep = 32;       // channels that a row of a register of AMX holds
 constexpr int kSplitParts = 3;       // bfloat16 numbers that add up to a float32
+constexpr int kBf16Tiles = 32;       // tiles whose convs in bfloat16 are computed together
+constexpr int kBf16Group = 16;       // tiles whose gradients are loaded together
 constexpr int kUpsamplePixels = 12;  // pixels of a row that `upsample` computes together, at most
 
 // Size of a canvas. An image starts one pixel inside its plane and is surrounded by zeros. Planes
@@ -134,6 +136,25 @@ struct GradientKernels {
         float* sums);
 };
 
+// Convs and their gradients in factors of bfloat16 (`bf16_kernels.h`), for training.
+struct Bf16Kernels {
+    // Packs weights as `Bf16Weights` says. weight: (out, 3, 3, in), or with adjoint
+    // (in, 3, 3, out), for the gradient of a conv's input.
+    void (*pack)(const float* weight, int in, int out, bool adjoint, float* packed);
+    // Runs the tiles first .. first + count - 1 of a job, kBf16Tiles at most. scratch: of as many
+    // tiles, `bf16_step` and `tile_step` of kTilePixels.
+    void (*conv_tiles)(const ConvJob& job, int first, int count, float* scratch);
+    // As `GradientKernels::load`, of kBf16Group tiles at most.
+    void (*load)(
+        const GradientJob& job, int first, int count, float* windows, float* gradients,
+        float* totals);
+    // Adds the products of some groups of tiles to the sums of a part: one tap, 32 out channels and
+    // 32 in channels, [out / 16][in / 16][out % 16][in % 16]. Taps lie innermost, then in channels.
+    void (*multiply)(
+        const GradientJob& job, int groups, int part, const float* windows, const float* gradients,
+        float* sums);
+};
+
 // What one instruction set offers.
 struct Kernels {
     const char* name;
@@ -152,6 +173,7 @@ struct Kernels {
     // null and 0 where there are none.
     void (*conv_split_tiles)(const ConvJob& job, int first, int count, float* scratch) = nullptr;
     int min_split_tiles = 0;
+    const Bf16Kernels* bf16 = nullptr;  // null where there are none
 };
 
 // Floats from one tile to the next in scratch, where a tile is [channels / 16][point][16 channels]:
@@ -167,6 +189,15 @@ static constexpr std::ptrdiff_t tile_step(int channels, int points = kPoints) {
 static constexpr std::ptrdiff_t split_step(int channels, int points) {
     return tile_step(channels * kSplitParts / 2, points);
 }
+
+// Channels padded to whole rows of registers of AMX.
+static constexpr int bf16_channels(int channels) {
+    return (channels + kSplitStep - 1) / kSplitStep * kSplitStep;
+}
+
+// The same as `tile_step` for windows of bfloat16: [channels / 32][pixel][32 channels], two
+// channels in a float's place.
+static constexpr std::ptrdiff_t bf16_step(int channels) { return tile_step(channels / 2); }
 
 // Offset of a channel's first point in a tile of scratch; points follow kChannelStep floats apart.
 static constexpr std::ptrdiff_t tile_offset(int channel, int points = kPoints) {

@@ -6,14 +6,11 @@
 
 #include <immintrin.h>
 
+#include "amx_registers.h"
 #include "winograd.h"
 
 namespace adadsr {
 namespace {
-
-constexpr int kRegisterRows = 16;         // of a register: tiles, or pairs of channels
-constexpr int kRegisterFloats = 16 * 16;  // of a whole register
-constexpr int kRowBytes = 64;             // of a row of a register
 
 ADADSR_INLINE __m512i bits(Vec x) { return _mm512_castps_si512(x.lanes); }
 
@@ -57,17 +54,6 @@ private:
     int points_;
     alignas(64) float floats_[2][kPoints * Vec::width];  // points of two vectors, before the split
 };
-
-// How a thread uses its registers until `_tile_release`: 0 .. 3 are sums, 4 and 5 hold windows of
-// 16 tiles each, 6 and 7 the weights of 16 outputs each. Layout of AMX's configuration.
-struct RegisterShape {
-    std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-    std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-static_assert(sizeof(RegisterShape) == 64, "the form of AMX's configuration");
-// Not on a stack: GCC tells its optimizer that the instruction reads only the first eight bytes.
-const RegisterShape kRegisterShape;
 
 // Loads one part of the windows of 32 tiles. step: floats from tile to tile.
 ADADSR_INLINE void load_part(const float* windows, std::ptrdiff_t step) {

@@ -7,6 +7,7 @@
 
 #include "canvas.h"
 #include "cpu_cache.h"
+#include "refuse.h"
 
 namespace adadsr {
 namespace {
@@ -179,6 +180,16 @@ int TileWeights::tiles_per_call() const {
     const std::size_t floats = cache_bytes(2) / 8 * 3 / sizeof(float);
     const std::size_t step = min_tiles(), fitting = floats / tile_floats() / step * step;
     return static_cast<int>(std::clamp(fitting, fewest, most));
+}
+
+Bf16Weights::Bf16Weights(const Kernels& kernels, int out_channels, int in_channels)
+    : Weights(kernels, {in_channels, out_channels, 1, true, kTaps, kernels.panel}, nullptr) {
+    if (!kernels.bf16) refuse("instruction set '", kernels.name, "' does not multiply bfloat16");
+}
+
+std::size_t Bf16Weights::scratch() const {
+    return kBf16Tiles *
+           (bf16_step(bf16_channels(k())) + tile_step(panels() * panel(), kTilePixels));
 }
 
 PixelWeights::PixelWeights(

@@ -113,6 +113,18 @@ private:
     int points_ = kPoints, group_ = 1;
 };
 
+// For tiles, in bfloat16, to be replaced at every step of a training (`repack`):
+// [panel][tap][in channel / 32][lane / 16][in channel % 32 / 2][lane % 16][in channel % 2].
+class Bf16Weights : public Weights {
+public:
+    // Raises std::invalid_argument if the instruction set has no such kernels.
+    Bf16Weights(const Kernels& kernels, int out_channels, int in_channels);
+    float* replaced_weights() { return packed_data(); }
+    float* replaced_bias() { return bias_data(); }
+    // Floats of scratch for one thread.
+    std::size_t scratch() const;
+};
+
 // For pixels: as [panel][tap][in channel][lane].
 class PixelWeights : public Weights {
 public:

@@ -238,8 +238,10 @@ inline void store_plain(
     }
 }
 
-// Stores sums of one tile into the canvas: those from `begin` to `end` - 1. from: of `begin`.
-inline void store_tile(const ConvJob& job, int tile, int begin, int end, const float* from) {
+// Stores sums of one tile into the canvas: those from `begin` to `end` - 1. find(packed, sums): one
+// vector of them.
+template <class Find>
+inline void store_tile(const ConvJob& job, int tile, int begin, int end, const Find& find) {
     const Store& store = job.store;
     const Corner corner(job.geometry, tile);
     const TileGates gates(job, tile, corner);
@@ -252,7 +254,7 @@ inline void store_tile(const ConvJob& job, int tile, int begin, int end, const f
         const std::ptrdiff_t column = corner.column * f + part % f + 1;
         const std::ptrdiff_t first = corner.image * store.plane + row * store.row + column;
         Vec sums[kTile][kTile];
-        sum_points(from + tile_offset(packed - begin), sums);
+        find(packed, sums);
         if (is_plain) {
             store_plain(store, sums, packed, first * store.pitch + channel);
             continue;
@@ -375,7 +377,9 @@ void conv_tiles_by(const ConvJob& job, int first, int count, float* scratch) {
     const auto store = [&](int begin, int end) {
         const int last = end * kPanel < sums ? end * kPanel : sums;
         for (int i = 0; i < count; ++i) {
-            store_tile(job, numbers[i], begin * kPanel, last, products + i * step);
+            store_tile(job, numbers[i], begin * kPanel, last, [&](int packed, auto& tile) {
+                sum_points(products + i * step + tile_offset(packed - begin * kPanel), tile);
+            });
         }
     };
     if (job.points == kPassPoints) {

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 CONVS = ("auto", "native", "torch")
 """Values of the option; auto is native where it can run."""
+BFLOAT16_BACKBONES = ("edsr", "rcan")
+"""Their convs lie in residual blocks."""
 FEWEST_CHANNELS = 16
 """Convs with fewer channels stay in torch: the kernels pad channels to a multiple of this."""
 
@@ -29,6 +31,8 @@ class TorchConvs:
     """Name in logs."""
     ops: TensorOps = OPS
     """Operations for parts of a network."""
+    casts = False
+    """Whether the body multiplies in bfloat16 without `torch.autocast`."""
 
     def run_body(self, body: BodyWeights, z0: Tensor, depth_map: Tensor | None = None) -> Tensor:
         """See `BodyWeights.run`."""
@@ -56,21 +60,24 @@ class TorchConvs:
 
 
 class NativeConvs(TorchConvs):
-    """How the native engine runs them, in float32 on the CPU, with as many threads as torch.
+    """How the native engine runs them, on the CPU, with as many threads as torch.
 
-    Groups of residual blocks run as one operation each; other 3x3 convs run one by one. Passes share memory, so they
-    run one after the other.
+    Groups of residual blocks run as one operation each; other 3x3 convs run one by one, in float32. Passes share
+    memory, so they run one after the other.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, bfloat16: bool = False) -> None:
+        """bfloat16: of the products in residual blocks and the convs that close them; see `why_not`."""
         from adadsr.backends.native.gradients import Convs
         from adadsr.backends.native.workspaces import chosen_isa
 
-        isa = chosen_isa(None)
-        # Weights that change at every step are not split for AMX.
-        self.convs = Convs("avx512" if isa == "amx" else isa, torch.get_num_threads())
-        self.label = f"native ({self.convs.isa})"
-        self.ops = _NativeOps(self.convs)
+        isa, threads = chosen_isa(None), torch.get_num_threads()
+        # In float32, weights that change at every step are not split for AMX.
+        single = Convs("avx512" if isa == "amx" else isa, threads)
+        self.convs = Convs(isa, threads, bfloat16=True) if bfloat16 else single
+        self.casts = bfloat16
+        self.label = f"native ({self.convs.isa}{', bfloat16' if bfloat16 else ''})"
+        self.ops = _NativeOps(single)
 
     def run_body(self, body: BodyWeights, z0: Tensor, depth_map: Tensor | None = None) -> Tensor:
         """See `BodyWeights.run`."""
@@ -139,16 +146,24 @@ def choose_convs(name: str, recipe: Recipe, device: torch.device) -> TorchConvs:
         return TorchConvs()
     if reason is not None:
         raise BackendError(f"the native engine cannot train here: {reason}; choose --convs torch")
-    return NativeConvs()
+    return NativeConvs(bfloat16=recipe.precision == "bfloat16")
 
 
 def why_not(recipe: Recipe, device: torch.device) -> str | None:
     """Why the native engine cannot train; None if it can."""
     if device.type != "cpu":
         return f"it runs on CPUs only, not on {device}"
-    if recipe.precision != "float32" or recipe.compile:
-        return "it trains in float32 without torch.compile only"
-    return native.missing()
+    if recipe.compile:
+        return "it trains without torch.compile only"
+    return native.missing() or (_why_not_bfloat16(recipe) if recipe.precision == "bfloat16" else None)
+
+
+def _why_not_bfloat16(recipe: Recipe) -> str | None:
+    from adadsr.backends.native.gradients import why_no_bfloat16
+
+    if recipe.config.backbone not in BFLOAT16_BACKBONES:
+        return f"it trains {recipe.config.backbone} in float32 only"
+    return why_no_bfloat16()
 
 
 class _NativeOps(TensorOps):

@@ -118,7 +118,8 @@ class TrainingForward(nn.Module):
 
 def make_forward(network: Network, recipe: Recipe, convs: TorchConvs | None = None) -> TrainingForward:
     """The forward pass with the precision and compilation of a recipe. convs: torch's by default."""
-    forward = TrainingForward(network, bfloat16=recipe.precision == "bfloat16", convs=convs)
+    casts = convs is not None and convs.casts
+    forward = TrainingForward(network, bfloat16=recipe.precision == "bfloat16" and not casts, convs=convs)
     if recipe.compile:
         forward.compile(mode="reduce-overhead" if recipe.cuda_graphs else "default")
     return forward

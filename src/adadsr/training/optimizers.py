@@ -15,6 +15,8 @@ from adadsr.training.recipe import Stage
 BETAS = (0.9, 0.99)
 """Of Adam. The second averages squared gradients over 100 steps instead of the usual 1000, since runs take a few
 thousand. All results in dev/LOG.md were reached with it; 0.999 was not compared."""
+FUSED = ("cpu", "cuda")
+"""Kinds of devices where Adam steps in one kernel."""
 HALVED_AFTER = (0.5, 0.75, 0.875)
 """Fractions of a stage after which the schedule `step` halves the rate."""
 LEAST_RATE = 0.01
@@ -49,7 +51,7 @@ class Optimizers:
         rest = [parameter for parameter in network.parameters() if id(parameter) not in elsewhere]
         of = {id(parameter): (factors or {}).get(name, 1.0) for name, parameter in network.named_parameters()}
         adam = _groups((parameter, of[id(parameter)]) for parameter in rest)
-        self.each: list[Optimizer] = [Adam(adam, betas=BETAS, fused=device.type == "cuda")]
+        self.each: list[Optimizer] = [Adam(adam, betas=BETAS, fused=device.type in FUSED)]
         # Channels come last in memory, so that these matrices are views: a step on them is a step of the conv.
         self._matrices = [(weight, nn.Parameter(_as_matrix(weight.detach()))) for weight in weights]
         if self._matrices:

@@ -130,7 +130,7 @@ class Recipe:
     sizes: the configuration itself, for a network without a name; `network`, `scale` and `depth_tile` are those of it.
     start_from: a checkpoint of the same network, with or without adapter, or for an RCAN an EDSR, whose weights the run
         starts with; empty for fresh ones.
-    precision: of the convs of body and adapter, and of ESRGAN's tail. bfloat16 is autocast over float32 weights.
+    precision: of the convs of body and adapter, and of ESRGAN's tail. bfloat16 rounds factors; weights stay float32.
     optimizer: adam, or muon for the convs of blocks and groups and adam for the rest.
     even_rates: lower the learning rate of each tensor that moves the output most (`sensitivity`), as measured once at
         the start of the run.
