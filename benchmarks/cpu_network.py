@@ -1,13 +1,14 @@
 """Whole networks on the native engine, at full and half depth, against dense runtimes with the same weights.
 
 `python benchmarks/cpu_network.py [--rounds 9] [--threads N] [--cases NAME...] [--peers NAME...] [--cpu-time]
-[--avx2]`. The weights are random: time does not depend on them. Equality is checked first. The last line is JSON.
+[--avx2] [--precision bfloat16]`. The weights are random: time does not depend on them. Equality is checked first. The
+last line is JSON.
 
 edsr-baseline-x2 is body and tail for features of 180x320 pixels; half the depth is a random map of mean 8 of 16.
 The others are whole networks on an LR image, where half is a desired depth of half the blocks: ours then runs its
 adapter, too. The peers run the same network without an adapter, at full depth. esrgan-x4 has the form of Real-ESRGAN's
 x4plus, esrgan-anime-x4 that of its anime network, compact-x4 that of animevideov3; the first two as `adadsr adapt`
-makes them, with exits.
+makes them, with exits. In bfloat16, on processors with AMX, only peers that compute in it run.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from peers import (
     environment,
     limit_to_avx2,
     open_peers,
+    open_torch,
     row,
     spread,
     time_in_turns,
@@ -47,7 +49,7 @@ WHOLE = {
 }
 """Configuration, height and width."""
 HEIGHT, WIDTH = 180, 320
-TOLERANCE = 1e-4
+TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
 Ours = dict[tuple[str, float], Callable[[], np.ndarray]]
 
 
@@ -74,7 +76,7 @@ class Dense(nn.Module):
         return self.network.weights().run(OPS, lr)
 
 
-def baseline(threads: int) -> tuple[nn.Module, Tensor, Ours]:
+def baseline(threads: int, precision: str) -> tuple[nn.Module, Tensor, Ours]:
     """What peers run, on what, and what ours runs: by mask and active share."""
     model, lr = random_model(BASELINE), torch.rand(1, HEIGHT, WIDTH, 3) * 255
     network = Network.of(model).requires_grad_(False)
@@ -82,7 +84,7 @@ def baseline(threads: int) -> tuple[nn.Module, Tensor, Ours]:
     weights, ours = model.weights(), {}
     for mask, unit in (("tiles", BASELINE.depth_tile), ("pixels", 1)):
         masked = weights._replace(adapter=None, body=weights.body._replace(depth_tile=unit))
-        engine = backends.prepare(masked, "native", threads=threads)
+        engine = backends.prepare(masked, "native", precision=precision, threads=threads)
         features = engine.features(lr)
         blocks = np.random.default_rng(0).random((1, *masked.map_shape(HEIGHT, WIDTH)), np.float32)
 
@@ -97,14 +99,14 @@ def baseline(threads: int) -> tuple[nn.Module, Tensor, Ours]:
     return BodyAndTail(network), z0, ours
 
 
-def whole(case: str, threads: int) -> tuple[nn.Module, Tensor, Ours]:
+def whole(case: str, threads: int, precision: str) -> tuple[nn.Module, Tensor, Ours]:
     """The same for a network from LR to SR."""
     config, size = WHOLE[case]
     model, lr = random_model(config), torch.rand(1, 3, *size) * 255
     # As the peers do, without a border, and without the clipping that would hide differences.
-    engine = backends.prepare(model.weights(), "native", threads=threads)
+    engine = backends.prepare(model.weights(), "native", precision=precision, threads=threads)
     images = lr.permute(0, 2, 3, 1).contiguous().numpy()
-    upscaler = Upscaler(model, Execution(backend="native", threads=threads, border="zero"))
+    upscaler = Upscaler(model, Execution(backend="native", precision=precision, threads=threads, border="zero"))
 
     def full() -> np.ndarray:
         sr = engine.tail(engine.body(engine.features(images)), Box(0, 0, *size))
@@ -117,12 +119,15 @@ def whole(case: str, threads: int) -> tuple[nn.Module, Tensor, Ours]:
     return Dense(Network.of(model).requires_grad_(False)), lr, ours
 
 
-def measure(case: str, rounds: int, threads: int, names: list[str], cpu_time: bool) -> list[dict]:
+def measure(case: str, rounds: int, threads: int, names: list[str], cpu_time: bool, precision: str) -> list[dict]:
     """The rows of one case."""
-    module, example, ours = baseline(threads) if case == "edsr-baseline-x2" else whole(case, threads)
+    made = baseline(threads, precision) if case == "edsr-baseline-x2" else whole(case, threads, precision)
+    module, example, ours = made
+    is_half = precision != "float32"
     with torch.inference_mode():
-        peers = open_peers(module, example.clone(), threads, names)
-    check_equal(peers | {"ours": ours["tiles", 1.0]}, TOLERANCE)
+        peers = open_peers(module, example.clone(), threads, names, bfloat16=is_half)
+    exact = open_torch(module, example) if is_half else None
+    check_equal(peers | {"ours": ours["tiles", 1.0]}, TOLERANCE[precision], exact)
     runners = peers | {f"{mask} {active}": run for (mask, active), run in ours.items()}
     times = time_in_turns(runners, rounds, cpu_milliseconds if cpu_time else warm_milliseconds)
     for name in peers:
@@ -138,15 +143,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--cases", nargs="+", choices=cases, default=cases)
     parser.add_argument("--cpu-time", action="store_true", help="time of the processor, for machines that are not idle")
+    parser.add_argument("--precision", choices=TOLERANCE, default="float32")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS)
     add_avx2_option(parser)
     arguments = parser.parse_args()
     if arguments.avx2:
         limit_to_avx2()
     torch.set_num_threads(arguments.threads)
-    options = arguments.rounds, arguments.threads, arguments.peers, arguments.cpu_time
+    options = arguments.rounds, arguments.threads, arguments.peers, arguments.cpu_time, arguments.precision
     rows = [entry for case in arguments.cases for entry in measure(case, *options)]
-    print(json.dumps({"rows": rows, **environment(arguments.threads)}))
+    print(json.dumps({"rows": rows, "precision": arguments.precision, **environment(arguments.threads)}))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ AVX2 = {
     "ONEDNN_MAX_CPU_ISA": "AVX2",  # the convs of torch and OpenVINO
 }
 """What limits each library to AVX2. Libraries read it when they are loaded."""
+WITH_BFLOAT16 = ("torch", "openvino")
+"""Peers that multiply bfloat16 on processors that do."""
 UNLIMITED = ("onnxruntime", "ncnn")
 """Peers that always use the widest vectors of the machine: they choose when they are built, or ask the processor."""
 
@@ -50,16 +53,21 @@ def limit_to_avx2() -> None:
 
 
 def open_peers(
-    module: nn.Module, example: Tensor, threads: int, names: Collection[str] = PEERS
+    module: nn.Module, example: Tensor, threads: int, names: Collection[str] = PEERS, *, bfloat16: bool = False
 ) -> dict[str, Runner | None]:
     """Each peer ready to run a module on an example (1, C, H, W); all give (1, C', H', W') as an array.
 
-    names: those to run beside torch.
+    names: those to run beside torch. bfloat16: only those that compute in it.
     """
-    opened: dict[str, Runner | None] = {"torch": open_torch(module, example)}
+    opened: dict[str, Runner | None] = {"torch": open_torch(module, example, bfloat16=bfloat16)}
+    openers = {
+        "onnxruntime": open_onnxruntime,
+        "openvino": partial(open_openvino, precision="bf16" if bfloat16 else "f32"),
+        "ncnn": open_ncnn,
+    }
     with tempfile.TemporaryDirectory() as folder:
-        for name, opener in (("onnxruntime", open_onnxruntime), ("openvino", open_openvino), ("ncnn", open_ncnn)):
-            if name not in names:
+        for name, opener in openers.items():
+            if name not in names or (bfloat16 and name not in WITH_BFLOAT16):
                 opened[name] = None
                 continue
             try:
@@ -70,14 +78,14 @@ def open_peers(
     return opened
 
 
-def open_torch(module: nn.Module, example: Tensor) -> Runner:
+def open_torch(module: nn.Module, example: Tensor, *, bfloat16: bool = False) -> Runner:
     """PyTorch in inference mode, channels last."""
     module = copy.deepcopy(module).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     example = example.contiguous(memory_format=torch.channels_last)
 
     def run() -> np.ndarray:
-        with torch.inference_mode():
-            return module(example).numpy()
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            return module(example).float().numpy()
 
     return run
 
@@ -101,10 +109,10 @@ def open_onnxruntime(module: nn.Module, example: Tensor, threads: int, folder: P
     return lambda: session.run(None, feed)[0]
 
 
-def open_openvino(module: nn.Module, example: Tensor, threads: int, folder: Path) -> Runner:
+def open_openvino(module: nn.Module, example: Tensor, threads: int, folder: Path, precision: str = "f32") -> Runner:
     import openvino
 
-    options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     compiled = openvino.Core().compile_model(export_onnx(module, example, folder), "CPU", options)
     array = example.numpy()
     return lambda: compiled(array)[0]
@@ -133,14 +141,19 @@ def open_ncnn(module: nn.Module, example: Tensor, threads: int, folder: Path) ->
     return run
 
 
-def check_equal(runners: dict[str, Runner | None], tolerance: float) -> None:
-    """Stop where a runner's result differs from torch's by more than `tolerance` of its largest value."""
-    torch_runner = runners["torch"]
-    assert torch_runner is not None
-    expected = torch_runner()
+def check_equal(runners: dict[str, Runner | None], tolerance: float, exact: Runner | None = None) -> None:
+    """Stop where a runner's result differs by more than `tolerance` of its largest value from that of `exact`.
+
+    exact: torch's by default. Given, each runner's error is printed.
+    """
+    reference = exact or runners["torch"]
+    assert reference is not None
+    expected = reference()
     for name, runner in runners.items():
         if runner is not None:
             error = float(np.abs(runner() - expected).max() / np.abs(expected).max())
+            if exact is not None:
+                print(f"{name:12} errs by {error:.1e} of the largest value")
             if not error <= tolerance:
                 raise SystemExit(f"{name} differs from torch by {error:.2g} of the largest value")
 

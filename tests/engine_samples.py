@@ -59,11 +59,14 @@ def whole(lr: Array32) -> Box:
 
 
 def defined(network: NetworkWeights, lr: Array32, depth_map: DepthMap | None, dtype: torch.dtype) -> Array32:
-    """What the definition gives in a type, (N, s*H, s*W, 3)."""
-    images = torch.from_numpy(lr).permute(0, 3, 1, 2).to(dtype)
-    depths = None if depth_map is None else torch.from_numpy(depth_map).to(dtype)
-    result: Array32 = tensors(network, dtype).run(OPS, images, depths).permute(0, 2, 3, 1).numpy()
-    return result
+    """What the definition gives, (N, s*H, s*W, 3): body and tail in `dtype`, the rest in float32 or wider."""
+    outer = torch.promote_types(dtype, torch.float32)
+    images, head = tensors(lr, outer).permute(0, 3, 1, 2), tensors(network.head, outer)
+    depths = None if depth_map is None else tensors(depth_map, outer)
+    z = tensors(network.body, dtype).run(OPS, head.run(OPS, images).to(dtype), depths)
+    sr = tensors(network.tail, dtype).run(OPS, z, head.normalise(OPS, images).to(dtype))
+    result: torch.Tensor = head.denormalise(OPS, sr.to(outer)).permute(0, 2, 3, 1)
+    return result.numpy()
 
 
 def assert_as_exact_as_float32(

@@ -280,12 +280,24 @@ def test_by_default_the_first_of_the_table_that_can_runs():
     assert backends.auto_device() in ("cpu", "cuda")
 
 
+def has_amx() -> bool:
+    from adadsr.backends.native.workspaces import bf16_isa
+
+    try:
+        return bool(bf16_isa())
+    except BackendError:
+        return False
+
+
 @pytest.mark.parametrize("name", AVAILABLE)
 @pytest.mark.parametrize("precision", backends.PRECISIONS)
 def test_a_backend_runs_in_its_precisions_and_no_other(name, precision):
-    if precision in BACKENDS[name].precisions:
+    if (name, precision) == ("native", "bfloat16") and not has_amx():
+        with pytest.raises(BackendError, match="the native engine multiplies bfloat16 on AMX, and it runs on"):
+            engine_of(name, *KINDS[1], precision)
+    elif precision in BACKENDS[name].precisions:
         engine = engine_of(name, *KINDS[1], precision)
-        assert engine.half == (precision != "float32")
+        assert engine.half == (precision != "float32" and name != "native")  # whose features are float32
         assert to_numpy(run(engine, lr_images(0, 1, 6, 5), None)).shape == (1, 12, 10, 3)
     else:
         with pytest.raises(BackendError, match=f"backend '{name}' does not support {precision}; use torch"):

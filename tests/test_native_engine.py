@@ -7,13 +7,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from adadsr.backends import DepthMap
+from adadsr.backends import DepthMap, to_numpy
 from adadsr.errors import BackendError
 from adadsr.geometry import Box
 from adadsr.graph import Attention, ConvWeights, GroupWeights, HeadWeights, NetworkWeights
+from adadsr.tensor_ops import OPS, TensorOps
 from engine_samples import assert_as_exact_as_float32, defined, run
-from graph_samples import KINDS, OTHER_KINDS, Array32, build, config_of, depth_map_of, lr_images, network_of
+from graph_samples import KINDS, OTHER_KINDS, Array32, build, config_of, depth_map_of, lr_images, network_of, tensors
 from native_samples import ISAS, _native
 
 # isort: split
@@ -67,6 +69,67 @@ def test_tails_of_every_scale(
         patch.setattr(chain_tail, "FEWEST_ROWS", 4)
         patch.setattr(chain_tail, "REGION_BYTES", 100 * step)
         check(engine, lr_images(seed, 2, height, width), None)
+
+
+class Rounding(TensorOps):
+    """3x3 convs of factors rounded to bfloat16, for the body."""
+
+    def conv(self, x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1) -> Tensor:
+        if weight.shape[-1] == 3:
+            x, weight = (each.bfloat16().to(each.dtype) for each in (x, weight))
+        return super().conv(x, weight, bias, stride)
+
+
+def bfloat16_engine(network: NetworkWeights) -> NativeEngine:
+    if _native.bf16_isa() is None:
+        pytest.skip("needs AMX")
+    return NativeEngine(network, 2, "amx", "bfloat16")
+
+
+@pytest.mark.parametrize(("backbone", "tile"), [kind for kind in [*KINDS, *OTHER_KINDS] if kind[0] != "esrgan"])
+def test_in_bfloat16_the_body_multiplies_rounded_factors(backbone: str, tile: int) -> None:
+    """But for features that round to the other side since sums are float32 here. ESRGAN's weights contain a factor."""
+    engine = bfloat16_engine(build(backbone, tile, 24))
+    engine.threshold = TileThreshold(0.0, False)  # single pixels do not round
+    lr = lr_images(4, 2, 13, 18)
+    z0 = engine.features(lr)
+    body, start = tensors(engine.network, torch.float64).body, torch.from_numpy(to_numpy(z0.data.images)).double()
+    for depth_map in (None, depth_map_of(engine.network, 4, 2, 13, 18)):
+        depths = None if depth_map is None else torch.from_numpy(depth_map).double()
+        exact, rounded = (
+            body.run(ops, start.permute(0, 3, 1, 2), depths).permute(0, 2, 3, 1).numpy() for ops in (OPS, Rounding())
+        )
+        found = engine.body(z0, depth_map).data.images
+        cost = np.square(rounded - exact).mean()
+        assert 0 < np.square(found - rounded).mean() < 0.1 * cost
+
+
+@every_kind
+def test_bfloat16_is_close_and_changes_neither_scores_nor_costs(backbone: str, tile: int) -> None:
+    """Error against float64 at most that of the definition in bfloat16, whose features and pixels are rounded, too."""
+    exact, half = engine_of(backbone, tile), bfloat16_engine(engine_of(backbone, tile).network)
+    lr, depth_map = lr_images(5, 2, 21, 18), depth_map_of(exact.network, 5, 2, 21, 18)
+    wide, dense = (defined(exact.network, lr, depth_map, dtype) for dtype in (torch.float64, torch.bfloat16))
+    assert np.abs(run(half, lr, depth_map) - wide).max() <= np.abs(dense - wide).max()
+    assert "amx-bf16" in half.variant
+    z0 = half.features(lr)
+    assert half.body(z0, depth_map).macs == exact.body(exact.features(lr), depth_map).macs
+    if exact.adapter is not None:
+        np.testing.assert_array_equal(half.scores(z0, 2.0), exact.scores(exact.features(lr), 2.0))
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("backbone", ["edsr", "esrgan", "compact"])
+def test_tails_of_every_scale_in_bfloat16(scale: int, backbone: str) -> None:
+    network = network_of(config_of(backbone, 4 if backbone == "edsr" else 1, 5, scale))
+    lr = lr_images(6, 2, 13, 9)
+    wide, dense = (defined(network, lr, None, dtype) for dtype in (torch.float64, torch.bfloat16))
+    assert np.abs(run(bfloat16_engine(network), lr, None) - wide).max() <= np.abs(dense - wide).max()
+
+
+def test_bfloat16_needs_amx() -> None:
+    with pytest.raises(BackendError, match="multiplies bfloat16 on AMX, and it runs on plain"):
+        NativeEngine(build("edsr", 4, 8), 2, "plain", "bfloat16")
 
 
 @pytest.mark.parametrize("band", [1, 5000, 20_000])

@@ -18,7 +18,7 @@ from native_samples import CHANNELS, ISAS, ROUNDINGS, _native, canvas_of, images
 from adadsr.backends.native.body_gradients import BodyPass  # isort: skip
 from adadsr.backends.native.gradients import Conv, ConvPass, Convs  # isort: skip
 
-BF16_ISAS = [isa for isa in ISAS if _native.has_bf16(isa)]
+BF16 = _native.bf16_isa()
 FACTOR = 20
 """How many times torch's float32 error errors may be: twice the usual ratio of Winograd's algorithm."""
 VALUES = 500
@@ -95,7 +95,7 @@ def rounded(tensor: Tensor) -> Tensor:
     return tensor.bfloat16().float()
 
 
-@pytest.mark.skipif(not BF16_ISAS, reason="no instruction set here multiplies bfloat16")
+@pytest.mark.skipif(BF16 is None, reason="no instruction set here multiplies bfloat16")
 @given(
     seed=st.integers(0, 2**31),
     channels=st.sampled_from(CHANNELS),
@@ -113,7 +113,7 @@ def test_bfloat16_rounds_the_factors_of_products_and_nothing_else(
     tiles = torch.rand(3, -(-sides[0] // 4), -(-sides[1] // 4), generator=generator) < share
     mask = tiles.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None, : sides[0], : sides[1]]
     gradient = torch.randn(3, out, *sides, generator=generator) * mask
-    convs, listed = Convs(BF16_ISAS[0], 2, bfloat16=True), _native.Positions(np.flatnonzero(tiles).astype(np.int32))
+    convs, listed = Convs(BF16, 2), _native.Positions(np.flatnonzero(tiles).astype(np.int32))
     source, end = canvas_of(images), canvas_of(gradient)
     found, back = canvas_of(torch.zeros_like(gradient)), canvas_of(torch.zeros_like(images))
     convs.run(arrays_of(conv), source, found, listed)

@@ -8,8 +8,8 @@ from adadsr.backends import BACKENDS, Engine, prepare
 from adadsr.errors import BackendError
 from adadsr.geometry import Box
 from adadsr.graph import NetworkWeights, ResidualBlock
-from adadsr.tensor_ops import OPS
-from graph_samples import BLOCKS, KINDS, OTHER_KINDS, Array32, build, depth_map_of, lr_images, tensors
+from engine_samples import defined
+from graph_samples import BLOCKS, KINDS, OTHER_KINDS, Array32, build, depth_map_of, lr_images
 
 HERE = [name for name, row in BACKENDS.items() if "float16" in row.precisions and row.missing("cpu") is None]
 CASES = [
@@ -26,17 +26,6 @@ def run(engine: Engine, lr: Array32, depth_map: Array32 | None) -> Array32:
     sr = engine.tail(z, Box(0, 0, *lr.shape[1:3]))
     assert "float32" in str(sr.dtype)
     return np.asarray(sr)
-
-
-def defined(network: NetworkWeights, lr: Array32, depth_map: Array32, dtype: torch.dtype) -> Array32:
-    """The definition with body and tail in `dtype`, head and sum with the mean in float32 or wider."""
-    outer = torch.promote_types(dtype, torch.float32)
-    images, head = tensors(lr, outer).permute(0, 3, 1, 2), tensors(network.head, outer)
-    depths = tensors(depth_map, outer)
-    z = tensors(network.body, dtype).run(OPS, head.run(OPS, images).to(dtype), depths)
-    sr = tensors(network.tail, dtype).run(OPS, z, head.normalise(OPS, images).to(dtype))
-    result: torch.Tensor = head.denormalise(OPS, sr.to(outer)).permute(0, 2, 3, 1)
-    return result.numpy()
 
 
 def overflowing(where: str) -> NetworkWeights:

@@ -94,10 +94,10 @@ def test_native_trains_in_bfloat16_on_amx_alone(monkeypatch: pytest.MonkeyPatch)
     recipe = replace(RECIPE, precision="bfloat16")
     if trains_in_bfloat16():
         convs = choose_convs("auto", recipe, CPU)
-        assert (convs.label, convs.casts) == ("native (amx, bfloat16)", True)
+        assert (convs.label, convs.casts) == ("native (amx-bf16)", True)
     monkeypatch.setenv("ADADSR_ISA", "plain")
     assert choose_convs("auto", recipe, CPU).label == "torch"
-    with pytest.raises(BackendError, match="bfloat16 needs AMX, and it runs on plain; choose --convs torch"):
+    with pytest.raises(BackendError, match="multiplies bfloat16 on AMX, and it runs on plain; choose --convs torch"):
         choose_convs("native", recipe, CPU)
     chained = Recipe("tiny-compact", 2, 1, (replace(STAGES[0], adaptive=False),), precision="bfloat16")
     with pytest.raises(BackendError, match="it trains compact in float32 only"):

@@ -1,15 +1,16 @@
 """Networks and photos that train within a second, for the tests of training."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from adadsr.backends import native
 from adadsr.datasets import Pair, TrainingImages
 from adadsr.networks import CONFIGS, Network, NetworkConfig, named_config
 from adadsr.training import Recipe, Stage, Trainer
+from adadsr.training.convs import why_not
 from adadsr.training.distributed import World
 
 CONFIGS["tiny"] = NetworkConfig("edsr", 2, 8, 2)
@@ -23,11 +24,7 @@ RECIPE = Recipe("adatiny", 2, 4, STAGES, warmup=2, ema_decay=0.5)
 
 def trains_in_bfloat16() -> bool:
     """Whether the native engine does here."""
-    if native.missing() is not None:
-        return False
-    from adadsr.backends.native.gradients import why_no_bfloat16
-
-    return why_no_bfloat16() is None
+    return why_not(replace(RECIPE, precision="bfloat16"), ALONE.device) is None
 
 
 def build(name: str, scale: int, depth_tile: int = 1, seed: int = 0) -> Network:

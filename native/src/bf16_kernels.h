@@ -1,7 +1,7 @@
 // Direct 3x3 convs and the gradients of their weights in AMX, whose registers multiply matrices of
-// bfloat16 and sum in float32: for training, which bears factors of 8 significant bits. A direct
-// sum takes four times the products of Winograd's algorithm, which AMX makes up for, and errs less:
-// a transform of such factors would magnify their rounding.
+// bfloat16 and sum in float32: factors are rounded to 8 significant bits. A direct sum takes four
+// times the products of Winograd's algorithm, which AMX makes up for, and errs less: a transform of
+// such factors would magnify their rounding.
 #pragma once
 
 #include <immintrin.h>
@@ -66,7 +66,7 @@ inline void transpose(const float* from, std::ptrdiff_t from_step, float* to) {
     }
 }
 
-// Weights as `Bf16Weights` says. weight: (out, 3, 3, in), or with adjoint (in, 3, 3, out), from
+// Weights as `TileWeights` says. weight: (out, 3, 3, in), or with adjoint (in, 3, 3, out), from
 // which the gradient of a conv's input takes its flipped and transposed ones.
 void pack_bf16(const float* weight, int in, int out, bool adjoint, float* packed) {
     const std::ptrdiff_t out_step = adjoint ? 1 : static_cast<std::ptrdiff_t>(kTaps) * in;
@@ -104,27 +104,49 @@ void pack_bf16(const float* weight, int in, int out, bool adjoint, float* packed
     }
 }
 
+// Sixteen channels of what a conv reads, which may lie on two canvases; zeros beyond the last.
+struct ChannelsOf {
+    const float* from;
+    int pitch;
+
+    ChannelsOf(const ConvJob& job, int channel) {
+        const bool is_first = channel < job.in_pitch;
+        pitch = is_first ? job.in_pitch : job.second_pitch;
+        from = channel >= job.k ? nullptr
+               : is_first       ? job.source + channel
+                                : job.second + (channel - job.in_pitch);
+    }
+    __m512 at(std::ptrdiff_t pixel) const {
+        return from ? _mm512_loadu_ps(from + pixel * pitch) : _mm512_setzero_ps();
+    }
+};
+
 // Rounds the windows of some tiles. scratch: as `bf16_step` says.
 inline void load_windows(const ConvJob& job, const std::int32_t* tiles, int count, float* scratch) {
-    const int channels = bf16_channels(job.in_pitch);
-    const std::ptrdiff_t row = job.geometry.row * job.in_pitch;
+    const int channels = bf16_channels(job.k);
     for (int i = 0; i < count; ++i, scratch += bf16_step(channels)) {
-        const float* window = job.source + Corner(job.geometry, tiles[i]).window * job.in_pitch;
+        const std::ptrdiff_t first = Corner(job.geometry, tiles[i]).window;
         float* to = scratch;
         for (int channel = 0; channel < channels; channel += kSplitStep) {
-            for (int point = 0; point < kPoints; ++point, to += kChannelStep) {
-                const float* from =
-                    window + point / kWindow * row + point % kWindow * job.in_pitch + channel;
-                store_line(line_of(from, job.in_pitch - channel), to);
+            // Half of a line may be the last of one canvas or the first of the other, or missing.
+            const ChannelsOf low(job, channel), high(job, channel + kChannelStep);
+            for (int y = 0; y < kWindow; ++y) {
+                const std::ptrdiff_t row = first + y * job.geometry.row;
+                for (int x = 0; x < kWindow; ++x, to += kChannelStep) {
+                    const __m512 right = high.at(row + x), left = low.at(row + x);
+                    store_line((__m512i)_mm512_cvtne2ps_pbh(right, left), to);
+                }
             }
         }
     }
 }
 
-// One panel at one pixel of 32 tiles: to = the sum over taps and channels.
+// One panel at one pixel of 32 tiles: to = the sum over taps and channels. is_zero: of the panel's
+// first tap; taps follow job.panels apart. is_half: only 16 tiles.
 inline void multiply_pixel(
-    int pixel, int channels, bool is_half, const float* weights, const float* windows, float* to,
-    std::ptrdiff_t to_step) {
+    const ConvJob& job, int pixel, const std::uint8_t* is_zero, bool is_half, const float* weights,
+    const float* windows, float* to, std::ptrdiff_t to_step) {
+    const int channels = bf16_channels(job.k);
     const std::ptrdiff_t step = bf16_step(channels);
     const auto bytes = static_cast<std::ptrdiff_t>(step * sizeof(float));
     const auto to_bytes = static_cast<std::ptrdiff_t>(to_step * sizeof(float));
@@ -134,6 +156,10 @@ inline void multiply_pixel(
     _tile_zero(2);
     _tile_zero(3);
     for (int tap = 0; tap < kTaps; ++tap) {
+        if (is_zero[tap * job.panels]) {
+            weights += channels * kPanel / 2;
+            continue;
+        }
         const float* from = windows + (corner + tap / 3 * kWindow + tap % 3) * kChannelStep;
         for (int channel = 0; channel < channels; channel += kSplitStep) {
             _tile_loadd(6, weights, kRowBytes);
@@ -159,8 +185,8 @@ inline void multiply_pixel(
 }
 
 void conv_tiles_bf16(const ConvJob& job, int first, int count, float* scratch) {
-    assert(count > 0 && count <= kBf16Tiles && !job.second && job.store.upscale_factor == 1);
-    const int channels = bf16_channels(job.in_pitch);
+    assert(count > 0 && count <= kBf16Tiles);
+    const int channels = bf16_channels(job.k);
     const std::ptrdiff_t step = tile_step(job.panels * kPanel, kTilePixels);
     const std::int32_t* numbers = job.positions + first;
     float* products = scratch + kBf16Tiles * bf16_step(channels);
@@ -172,16 +198,16 @@ void conv_tiles_bf16(const ConvJob& job, int first, int count, float* scratch) {
     for (int panel = 0; panel < job.panels; ++panel) {
         for (int pixel = 0; pixel < kTilePixels; ++pixel) {
             multiply_pixel(
-                pixel, channels, count <= kRegisterRows, job.weights + panel * panel_floats,
-                scratch, products + tile_offset(panel * kPanel, kTilePixels) + pixel * kChannelStep,
-                step);
+                job, pixel, job.is_zero + panel, count <= kRegisterRows,
+                job.weights + panel * panel_floats, scratch,
+                products + tile_offset(panel * kPanel, kTilePixels) + pixel * kChannelStep, step);
         }
     }
     _tile_release();
     __asm__ volatile("" ::: "memory");
     for (int i = 0; i < count; ++i) {
         const float* tile = products + i * step;
-        store_tile(job, numbers[i], 0, job.store.pitch, [&](int packed, auto& sums) {
+        store_tile(job, numbers[i], 0, packed_channels(job.store), [&](int packed, auto& sums) {
             const float* from = tile + tile_offset(packed, kTilePixels);
             for (int p = 0; p < kTilePixels; ++p) {
                 sums[p / kTile][p % kTile] = Vec::load(from + p * kChannelStep);

@@ -55,19 +55,6 @@ void replace(
     repack(self, taps, values, adjoint, at_least_one(threads));
 }
 
-void replace_bf16(
-    Bf16Weights& self, const Floats<4>& weight, const std::optional<Floats<1>>& bias,
-    bool adjoint) {
-    const int in = self.in_channels(), out = self.out_channels();
-    check_weight(weight, adjoint ? in : out, adjoint ? out : in);
-    if (bias) check_bias(*bias, out);
-    const float *values = bias ? bias->data() : nullptr, *taps = weight.data();
-    const nb::gil_scoped_release unlocked;
-    repack(self, taps, values, adjoint);
-}
-
-// By: `weight_gradient` or `weight_gradient_bf16`.
-template <auto By>
 void find_weight_gradient(
     const std::string& isa, const Canvas& source, const Canvas& gradient, const Positions& tiles,
     const Written<4>& weight, const Written<1>& bias, Scratch& scratch, int threads) {
@@ -76,45 +63,13 @@ void find_weight_gradient(
     const Kernels& kernels = kernels_named(isa.c_str());
     float *to_weight = weight.data(), *to_bias = bias.data();
     const nb::gil_scoped_release unlocked;
-    By(kernels, source, gradient, tiles, to_weight, to_bias, scratch, at_least_one(threads));
-}
-
-void bind_bf16(nb::module_& module) {
-    nb::class_<Bf16Weights>(module, "Bf16Weights")
-        .def(
-            "__init__",
-            [](Bf16Weights* self, int in_channels, int out_channels, const std::string& isa) {
-                check_channels(in_channels, out_channels);
-                new (self) Bf16Weights(kernels_named(isa.c_str()), out_channels, in_channels);
-            },
-            "in_channels"_a, "out_channels"_a, "isa"_a);
-    module.def(
-        "has_bf16",
-        [](const std::string& isa) { return kernels_named(isa.c_str()).bf16 != nullptr; }, "isa"_a);
-    module.def(
-        "repack_bf16", &replace_bf16, "weights"_a, nb::arg("weight").noconvert(),
-        nb::arg("bias").noconvert().none(), "adjoint"_a);
-    module.def(
-        "conv_tiles_bf16",
-        [](const Bf16Weights& weights, const Canvas& source, Canvas& out, const Positions& tiles,
-           Scratch& scratch, int threads, bool relu, const Depths* depths, float block,
-           const Canvas* plus, const Canvas* passed) {
-            const Finish finish{relu, 1, depths, block, plus, passed};
-            conv_tiles(weights, source, out, tiles, finish, scratch, at_least_one(threads));
-        },
-        "weights"_a, "source"_a, "out"_a, "tiles"_a, "scratch"_a, "threads"_a, nb::kw_only(),
-        "relu"_a = false, "depths"_a = nb::none(), "block"_a = 0.0f, "plus"_a = nb::none(),
-        "passed"_a = nb::none(), Unlocked());
-    module.def(
-        "weight_gradient_bf16", &find_weight_gradient<&weight_gradient_bf16>, "isa"_a, "source"_a,
-        "gradient"_a, "tiles"_a, nb::arg("weight").noconvert(), nb::arg("bias").noconvert(),
-        "scratch"_a, "threads"_a);
+    weight_gradient(
+        kernels, source, gradient, tiles, to_weight, to_bias, scratch, at_least_one(threads));
 }
 
 }  // namespace
 
 void bind_gradients(nb::module_& module) {
-    bind_bf16(module);
     module.def(
         "blank_weights",
         [](int in_channels, int out_channels, const std::string& isa) {
@@ -126,9 +81,8 @@ void bind_gradients(nb::module_& module) {
         "repack", &replace, "weights"_a, nb::arg("weight").noconvert(),
         nb::arg("bias").noconvert().none(), "adjoint"_a, "threads"_a);
     module.def(
-        "weight_gradient", &find_weight_gradient<&weight_gradient>, "isa"_a, "source"_a,
-        "gradient"_a, "tiles"_a, nb::arg("weight").noconvert(), nb::arg("bias").noconvert(),
-        "scratch"_a, "threads"_a);
+        "weight_gradient", &find_weight_gradient, "isa"_a, "source"_a, "gradient"_a, "tiles"_a,
+        nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), "scratch"_a, "threads"_a);
     module.def(
         "multiply_gate",
         [](const Canvas& source, const Depths& depths, float block, Canvas& out, int threads) {

@@ -25,6 +25,10 @@ void bind_queries(nb::module_& module) {
         for (const char* name : kernel_names()) names.emplace_back(name);
         return names;
     });
+    module.def("bf16_isa", []() -> std::optional<std::string> {
+        const char* name = bf16_kernel_name();
+        return name ? std::optional<std::string>(name) : std::nullopt;
+    });
     module.def("cache_bytes", &cache_bytes, "level"_a);
     module.def("allocations", [] { return allocations().load(); });
     module.def(

@@ -164,7 +164,9 @@ void conv_tiles(
     job.group = weights.group();
     if (!tiles.size()) return;
     const Kernels& kernels = weights.kernels();
-    const auto kernel = weights.is_split() ? kernels.conv_split_tiles : kernels.conv_tiles;
+    const auto kernel = weights.is_bf16()    ? kernels.bf16->conv_tiles
+                        : weights.is_split() ? kernels.conv_split_tiles
+                                             : kernels.conv_tiles;
     const int most = weights.tiles_per_call();
     const std::size_t floats = weights.scratch();  // for any list, so that it is allocated once
     const auto lock = scratch.lock();
@@ -173,22 +175,6 @@ void conv_tiles(
         kernel(job, first, count, memory + worker * floats);
     };
     run_pieces(tiles.size(), most, weights.min_tiles(), threads, run);
-}
-
-void conv_tiles(
-    const Bf16Weights& weights, const Canvas& source, Canvas& out, const Positions& tiles,
-    const Finish& finish, Scratch& scratch, int threads) {
-    check(weights, source, out, tiles, source.tiles(), finish, {});
-    const ConvJob job = make_job(weights, source, out, tiles, finish, {});
-    if (!tiles.size()) return;
-    const auto kernel = weights.kernels().bf16->conv_tiles;
-    const std::size_t floats = weights.scratch();
-    const auto lock = scratch.lock();
-    float* memory = scratch.reserve(floats, threads);
-    run_pieces(
-        tiles.size(), kBf16Tiles, kBf16Tiles / 2, threads, [&](int first, int count, int worker) {
-            kernel(job, first, count, memory + worker * floats);
-        });
 }
 
 void conv_pixels(

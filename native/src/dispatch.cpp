@@ -18,7 +18,7 @@ extern const Kernels kernels_plain;
 extern const Kernels kernels_avx512, kernels_avx2;
 #endif
 #ifdef ADADSR_AMX
-extern const Kernels kernels_amx;
+extern const Kernels kernels_amx, kernels_amx_bf16;
 #endif
 #ifdef ADADSR_NEON
 extern const Kernels kernels_neon;
@@ -46,7 +46,7 @@ std::vector<const Kernels*> available() {
     const bool avx512 = fma && __builtin_cpu_supports("avx512f");
 #ifdef ADADSR_AMX
     static const bool amx = avx512 && __builtin_cpu_supports("avx512bf16") && may_use_amx();
-    if (amx) found.push_back(&kernels_amx);
+    if (amx) found.insert(found.end(), {&kernels_amx, &kernels_amx_bf16});
 #endif
     if (avx512) found.push_back(&kernels_avx512);
     if (fma && __builtin_cpu_supports("avx2")) found.push_back(&kernels_avx2);
@@ -62,8 +62,17 @@ std::vector<const Kernels*> available() {
 
 std::vector<const char*> kernel_names() {
     std::vector<const char*> names;
-    for (const Kernels* kernels : available()) names.push_back(kernels->name);
+    for (const Kernels* kernels : available()) {
+        if (!kernels->bf16) names.push_back(kernels->name);
+    }
     return names;
+}
+
+const char* bf16_kernel_name() {
+    for (const Kernels* kernels : available()) {
+        if (kernels->bf16) return kernels->name;
+    }
+    return nullptr;
 }
 
 const Kernels& kernels_named(const char* name) {

@@ -53,11 +53,6 @@ void conv_tiles(
     const TileWeights& weights, const Canvas& source, Canvas& out, const Positions& tiles,
     const Finish& finish, const Slices& slices, Scratch& scratch, int threads);
 
-// The same in bfloat16; sums are float32.
-void conv_tiles(
-    const Bf16Weights& weights, const Canvas& source, Canvas& out, const Positions& tiles,
-    const Finish& finish, Scratch& scratch, int threads);
-
 // Pixels along the side of what shares a depth: 1 or kTile. Raises std::invalid_argument if a depth
 // map has neither the pixels nor the tiles of a canvas.
 int depth_side(const Depths& depths, const Geometry& geometry);
@@ -92,17 +87,11 @@ void patch_embed(
 // to keep it.
 void repack(
     TileWeights& weights, const float* weight, const float* bias, bool adjoint, int threads);
-void repack(Bf16Weights& weights, const float* weight, const float* bias, bool adjoint);
 
 // Gradients of a conv's weight, (out, 3, 3, in), and bias, (out), from the canvas that it read and
 // the gradient of what it returned, which counts as zero outside a list of tiles. The results do
 // not depend on the number of threads.
 void weight_gradient(
-    const Kernels& kernels, const Canvas& source, const Canvas& gradient, const Positions& tiles,
-    float* weight, float* bias, Scratch& scratch, int threads);
-
-// The same with factors of bfloat16. Raises std::invalid_argument if the kernels have none.
-void weight_gradient_bf16(
     const Kernels& kernels, const Canvas& source, const Canvas& gradient, const Positions& tiles,
     float* weight, float* bias, Scratch& scratch, int threads);
 

@@ -231,6 +231,10 @@ void repack(
     const Kernels& kernels = weights.kernels();
     const int panel = weights.panel(), panels = weights.panels(), k = weights.k();
     const int in = weights.in_channels(), out = weights.out_channels();
+    if (bias) std::copy_n(bias, out, weights.replaced_bias());
+    if (weights.is_bf16()) {
+        return kernels.bf16->pack(weight, in, out, adjoint, weights.replaced_weights());
+    }
     const std::ptrdiff_t panel_floats = static_cast<std::ptrdiff_t>(k) * panel;
     // Floats from one in channel, tap and out channel of the weight to the next.
     const std::ptrdiff_t in_step = adjoint ? kTaps * out : 1;
@@ -255,27 +259,13 @@ void repack(
             kernels.gradient.transform_taps(staged, panel, to, panels * panel_floats);
         }
     });
-    if (bias) std::copy_n(bias, out, weights.replaced_bias());
-}
-
-void repack(Bf16Weights& weights, const float* weight, const float* bias, bool adjoint) {
-    weights.kernels().bf16->pack(
-        weight, weights.in_channels(), weights.out_channels(), adjoint, weights.replaced_weights());
-    if (bias) std::copy_n(bias, weights.out_channels(), weights.replaced_bias());
 }
 
 void weight_gradient(
     const Kernels& kernels, const Canvas& source, const Canvas& gradient, const Positions& tiles,
     float* weight, float* bias, Scratch& scratch, int threads) {
-    sum_weight_gradient<Rounds>(kernels, source, gradient, tiles, weight, bias, scratch, threads);
-}
-
-void weight_gradient_bf16(
-    const Kernels& kernels, const Canvas& source, const Canvas& gradient, const Positions& tiles,
-    float* weight, float* bias, Scratch& scratch, int threads) {
-    if (!kernels.bf16) refuse("instruction set '", kernels.name, "' does not multiply bfloat16");
-    sum_weight_gradient<Bf16Rounds>(
-        kernels, source, gradient, tiles, weight, bias, scratch, threads);
+    const auto sum = kernels.bf16 ? sum_weight_gradient<Bf16Rounds> : sum_weight_gradient<Rounds>;
+    sum(kernels, source, gradient, tiles, weight, bias, scratch, threads);
 }
 
 void multiply_gate(

@@ -39,7 +39,7 @@ void conv_split_tiles(const ConvJob& job, int first, int count, float* scratch) 
 
 namespace adadsr {
 
-extern const Kernels kernels_avx512, kernels_amx;
+extern const Kernels kernels_avx512, kernels_amx, kernels_amx_bf16;
 
 namespace {
 
@@ -50,12 +50,19 @@ Kernels with_amx(Kernels kernels) {
     kernels.name = "amx";
     kernels.conv_split_tiles = conv_split_tiles;
     kernels.min_split_tiles = SplitProducts::min_tiles;
+    return kernels;
+}
+
+Kernels with_bf16(Kernels kernels) {
+    kernels.name = "amx-bf16";
     kernels.bf16 = &kBf16Kernels;
     return kernels;
 }
 
 }  // namespace
 
-const Kernels kernels_amx = with_amx(kernels_avx512);  // a constant, so ready before this one
+// kernels_avx512 is a constant, so ready before these.
+const Kernels kernels_amx = with_amx(kernels_avx512);
+const Kernels kernels_amx_bf16 = with_bf16(kernels_avx512);
 
 }  // namespace adadsr

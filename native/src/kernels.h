@@ -136,13 +136,13 @@ struct GradientKernels {
         float* sums);
 };
 
-// Convs and their gradients in factors of bfloat16 (`bf16_kernels.h`), for training.
+// Convs and their gradients with factors rounded to bfloat16 (`bf16_kernels.h`).
 struct Bf16Kernels {
-    // Packs weights as `Bf16Weights` says. weight: (out, 3, 3, in), or with adjoint
+    // Packs weights as `TileWeights` says. weight: (out, 3, 3, in), or with adjoint
     // (in, 3, 3, out), for the gradient of a conv's input.
     void (*pack)(const float* weight, int in, int out, bool adjoint, float* packed);
-    // Runs the tiles first .. first + count - 1 of a job, kBf16Tiles at most. scratch: of as many
-    // tiles, `bf16_step` and `tile_step` of kTilePixels.
+    // As `Kernels::conv_tiles`, kBf16Tiles at most. scratch: of as many tiles, `bf16_step` and
+    // `tile_step` of kTilePixels.
     void (*conv_tiles)(const ConvJob& job, int first, int count, float* scratch);
     // As `GradientKernels::load`, of kBf16Group tiles at most.
     void (*load)(
@@ -173,7 +173,8 @@ struct Kernels {
     // null and 0 where there are none.
     void (*conv_split_tiles)(const ConvJob& job, int first, int count, float* scratch) = nullptr;
     int min_split_tiles = 0;
-    const Bf16Kernels* bf16 = nullptr;  // null where there are none
+    // Of a set that rounds factors to bfloat16: they run in place of `conv_tiles` and `gradient`.
+    const Bf16Kernels* bf16 = nullptr;
 };
 
 // Floats from one tile to the next in scratch, where a tile is [channels / 16][point][16 channels]:

@@ -7,7 +7,6 @@
 
 #include "canvas.h"
 #include "cpu_cache.h"
-#include "refuse.h"
 
 namespace adadsr {
 namespace {
@@ -100,13 +99,37 @@ TileWeights::TileWeights(
     const Kernels& kernels, const float* weight, const float* bias, int out_channels,
     int in_channels, int upscale_factor)
     : Weights(
-          kernels, {in_channels, out_channels, upscale_factor, true, kPoints, kernels.panel},
+          kernels,
+          {in_channels, out_channels, upscale_factor, true, kernels.bf16 ? kTaps : kPoints,
+           kernels.panel},
           bias) {
+    if (is_bf16()) {
+        pack_bf16(weight);
+        return;
+    }
+    pack_points(weight);
+    // Splitting costs time for each input; the products save it for each output.
+    const bool pays = k() % kSplitStep == 0 && k() <= panels() * panel();
+    if (kernels.min_split_tiles && pays) split();
+    divide_scratch();
+}
+
+TileWeights::TileWeights(const Kernels& kernels, int out_channels, int in_channels)
+    : Weights(
+          kernels,
+          {in_channels, out_channels, 1, true, kernels.bf16 ? kTaps : kPoints, kernels.panel},
+          nullptr),
+      is_zero_(static_cast<std::size_t>(kPoints) * panels()) {
+    divide_scratch();
+}
+
+void TileWeights::pack_points(const float* weight) {
     double points[kPoints];
     // Output channels inside: they are neighbours in the packed weights.
-    for (int in = 0; in < in_channels; ++in) {
-        for (int out = 0; out < out_channels; ++out) {
-            transform(weight + (static_cast<std::size_t>(out) * in_channels + in) * kTaps, points);
+    for (int in = 0; in < in_channels(); ++in) {
+        for (int out = 0; out < out_channels(); ++out) {
+            const std::size_t pair = static_cast<std::size_t>(out) * in_channels() + in;
+            transform(weight + pair * kTaps, points);
             for (int point = 0; point < kPoints; ++point) {
                 at(point, 0, 1, in, out) = static_cast<float>(points[point]);
             }
@@ -116,16 +139,23 @@ TileWeights::TileWeights(
     for (const float* from = packed(); from < packed() + packed_size(); from += matrix) {
         is_zero_.push_back(std::all_of(from, from + matrix, [](float x) { return x == 0; }));
     }
-    // Splitting costs time for each input; the products save it for each output.
-    const bool pays = k() % kSplitStep == 0 && k() <= panels() * panel();
-    if (kernels.min_split_tiles && pays) split();
-    divide_scratch();
 }
 
-TileWeights::TileWeights(const Kernels& kernels, int out_channels, int in_channels)
-    : Weights(kernels, {in_channels, out_channels, 1, true, kPoints, kernels.panel}, nullptr),
-      is_zero_(static_cast<std::size_t>(kPoints) * panels()) {
-    divide_scratch();
+void TileWeights::pack_bf16(const float* weight) {
+    // As the kernel takes them: (out, 3, 3, in), output channels where they are packed.
+    const int outs = panels() * panel(), ins = in_channels();
+    std::vector<float> taps(static_cast<std::size_t>(outs) * kTaps * ins);
+    is_zero_.assign(static_cast<std::size_t>(kTaps) * panels(), 1);
+    for (int out = 0; out < out_channels(); ++out) {
+        const int row = packed_channel(out);
+        for (int in = 0; in < ins; ++in) {
+            for (int tap = 0; tap < kTaps; ++tap, ++weight) {
+                taps[(static_cast<std::size_t>(row) * kTaps + tap) * ins + in] = *weight;
+                if (*weight != 0) is_zero_[tap * panels() + row / panel()] = 0;
+            }
+        }
+    }
+    kernels().bf16->pack(taps.data(), ins, outs, false, packed_data());
 }
 
 void TileWeights::split() {
@@ -173,6 +203,7 @@ float* TileWeights::replaced_weights() {
 
 int TileWeights::tiles_per_call() const {
     // The kernel computes `min_tiles` in any case, and more at a time are slower.
+    if (is_bf16()) return kBf16Tiles;
     if (is_split_) return min_tiles();
     constexpr std::size_t fewest = 12, most = 36;  // multiples of every `Kernels::min_tiles`
     // Most of the cache is left to the weights, which pass through it once for each call: where
@@ -180,16 +211,6 @@ int TileWeights::tiles_per_call() const {
     const std::size_t floats = cache_bytes(2) / 8 * 3 / sizeof(float);
     const std::size_t step = min_tiles(), fitting = floats / tile_floats() / step * step;
     return static_cast<int>(std::clamp(fitting, fewest, most));
-}
-
-Bf16Weights::Bf16Weights(const Kernels& kernels, int out_channels, int in_channels)
-    : Weights(kernels, {in_channels, out_channels, 1, true, kTaps, kernels.panel}, nullptr) {
-    if (!kernels.bf16) refuse("instruction set '", kernels.name, "' does not multiply bfloat16");
-}
-
-std::size_t Bf16Weights::scratch() const {
-    return kBf16Tiles *
-           (bf16_step(bf16_channels(k())) + tile_step(panels() * panel(), kTilePixels));
 }
 
 PixelWeights::PixelWeights(

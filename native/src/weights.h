@@ -12,8 +12,10 @@ namespace adadsr {
 // The kernels of an instruction set. Raises std::invalid_argument if this machine has none of that
 // name.
 const Kernels& kernels_named(const char* name);
-// Names of the instruction sets of this machine, the fastest first.
+// Names of the instruction sets of this machine, the fastest first, without one that rounds.
 std::vector<const char*> kernel_names();
+// Name of the set that rounds factors to bfloat16; null if there is none.
+const char* bf16_kernel_name();
 
 // Weights in panels of output channels. Channels that pad a pixel or a panel have weights and a
 // bias of zero.
@@ -39,6 +41,8 @@ public:
     void set_slopes(const float* slopes);
 
 protected:
+    // Where an output channel is packed, among those of all panels.
+    int packed_channel(int out) const;
     // How a kind of weights is packed. shuffled: whether PixelShuffle(upscale_factor) follows, so
     // that the outputs of each pixel that it makes are packed together. matrices: of in x out
     // channels, one for each tap or point. panel: output channels of a panel.
@@ -59,8 +63,6 @@ protected:
     float* bias_data() { return bias_.data(); }
 
 private:
-    int packed_channel(int out) const;
-
     const Kernels* kernels_;
     int in_channels_, out_channels_, upscale_factor_, parts_, k_, panel_, panels_;
     Buffer packed_, bias_, slopes_;
@@ -69,7 +71,9 @@ private:
 // For tiles: G g G^T of each pair of channels, as [point][panel][in channel][lane]. Where the
 // instruction set multiplies bfloat16 and it pays, each is split into three such numbers, as
 // [point][panel][in channel / 32][part][lane / 16][in channel % 16][lane % 16]
-// [in channel / 16 % 2].
+// [in channel / 16 % 2]. An instruction set that rounds to bfloat16 multiplies the weights
+// themselves, as
+// [panel][tap][in channel / 32][lane / 16][in channel % 32 / 2][lane % 16][in channel % 2].
 class TileWeights : public Weights {
 public:
     // weight: (out, in, 3, 3). bias: (out). PixelShuffle(upscale_factor) follows the conv.
@@ -78,12 +82,18 @@ public:
         int in_channels, int upscale_factor = 1);
     // Weights of zero, to be replaced (`repack`).
     TileWeights(const Kernels& kernels, int out_channels, int in_channels);
-    // [point][panel]: whether all its weights are zero, as where a conv has fewer than 3x3 taps.
+    // [point][panel], or [tap][panel] of bfloat16: whether all its weights are zero, as where a
+    // conv has fewer than 3x3 taps.
     const std::uint8_t* is_zero() const { return is_zero_.data(); }
     // Whether `Kernels::conv_split_tiles` runs them.
     bool is_split() const { return is_split_; }
+    // Whether `Bf16Kernels` run them.
+    bool is_bf16() const { return kernels().bf16 != nullptr; }
     // Fewest tiles that the kernel computes together.
-    int min_tiles() const { return is_split_ ? kernels().min_split_tiles : kernels().min_tiles; }
+    int min_tiles() const {
+        if (is_bf16()) return kBf16Group;
+        return is_split_ ? kernels().min_split_tiles : kernels().min_tiles;
+    }
     // Most tiles of one call of the kernel: as many as fit into the second-level cache, but enough
     // to be worth a look at all weights; `min_tiles` of split weights. The sums of a tile do not
     // depend on it.
@@ -100,29 +110,25 @@ public:
     float* replaced_bias() { return bias_data(); }
 
 private:
+    // weight: (out, in, 3, 3).
+    void pack_points(const float* weight);
+    void pack_bf16(const float* weight);
     void split();
     void divide_scratch();
     // Floats of a tile's window in scratch.
     std::ptrdiff_t window_step(int points) const {
         return is_split_ ? split_step(k(), points) : tile_step(k(), points);
     }
-    std::size_t tile_floats() const { return window_step(points_) + tile_step(group_ * panel()); }
+    std::size_t tile_floats() const {
+        if (is_bf16()) {
+            return bf16_step(bf16_channels(k())) + tile_step(panels() * panel(), kTilePixels);
+        }
+        return window_step(points_) + tile_step(group_ * panel());
+    }
 
     std::vector<std::uint8_t> is_zero_;
     bool is_split_ = false;
     int points_ = kPoints, group_ = 1;
-};
-
-// For tiles, in bfloat16, to be replaced at every step of a training (`repack`):
-// [panel][tap][in channel / 32][lane / 16][in channel % 32 / 2][lane % 16][in channel % 2].
-class Bf16Weights : public Weights {
-public:
-    // Raises std::invalid_argument if the instruction set has no such kernels.
-    Bf16Weights(const Kernels& kernels, int out_channels, int in_channels);
-    float* replaced_weights() { return packed_data(); }
-    float* replaced_bias() { return bias_data(); }
-    // Floats of scratch for one thread.
-    std::size_t scratch() const;
 };
 
 // For pixels: as [panel][tap][in channel][lane].

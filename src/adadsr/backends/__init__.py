@@ -71,7 +71,7 @@ class Backend(NamedTuple):
 def _prepare_native(network: NetworkWeights, device: str, precision: str, threads: int) -> Engine:
     from adadsr.backends.native.engine import NativeEngine
 
-    return NativeEngine(network, threads)
+    return NativeEngine(network, threads, precision=precision)
 
 
 def _prepare_torch(network: NetworkWeights, device: str, precision: str, threads: int) -> Engine:
@@ -115,7 +115,7 @@ def _triton_missing(device: str) -> str | None:
 
 
 BACKENDS = {
-    "native": Backend("C++ engine for CPUs", _prepare_native, _native_missing, ("float32",)),
+    "native": Backend("C++ engine for CPUs", _prepare_native, _native_missing, ("float32", "bfloat16")),
     "torch": Backend("portable PyTorch, any device", _prepare_torch, _torch_missing),
     # After `torch`, so that it runs only by request: it has not been timed on a device yet.
     "triton": Backend("Triton engine for CUDA, experimental", _prepare_triton, _triton_missing),

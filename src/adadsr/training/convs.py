@@ -69,14 +69,14 @@ class NativeConvs(TorchConvs):
     def __init__(self, *, bfloat16: bool = False) -> None:
         """bfloat16: of the products in residual blocks and the convs that close them; see `why_not`."""
         from adadsr.backends.native.gradients import Convs
-        from adadsr.backends.native.workspaces import chosen_isa
+        from adadsr.backends.native.workspaces import bf16_isa, chosen_isa
 
         isa, threads = chosen_isa(None), torch.get_num_threads()
         # In float32, weights that change at every step are not split for AMX.
         single = Convs("avx512" if isa == "amx" else isa, threads)
-        self.convs = Convs(isa, threads, bfloat16=True) if bfloat16 else single
+        self.convs = Convs(bf16_isa(), threads) if bfloat16 else single
         self.casts = bfloat16
-        self.label = f"native ({self.convs.isa}{', bfloat16' if bfloat16 else ''})"
+        self.label = f"native ({self.convs.isa})"
         self.ops = _NativeOps(single)
 
     def run_body(self, body: BodyWeights, z0: Tensor, depth_map: Tensor | None = None) -> Tensor:
@@ -159,11 +159,15 @@ def why_not(recipe: Recipe, device: torch.device) -> str | None:
 
 
 def _why_not_bfloat16(recipe: Recipe) -> str | None:
-    from adadsr.backends.native.gradients import why_no_bfloat16
+    from adadsr.backends.native.workspaces import bf16_isa
 
     if recipe.config.backbone not in BFLOAT16_BACKBONES:
         return f"it trains {recipe.config.backbone} in float32 only"
-    return why_no_bfloat16()
+    try:
+        bf16_isa()
+    except BackendError as error:
+        return str(error)
+    return None
 
 
 class _NativeOps(TensorOps):

@@ -147,6 +147,12 @@ class Attention:
 def isas() -> list[str]:
     """Compiled instruction sets that this machine supports, the fastest first; the last is `plain`."""
 
+def bf16_isa() -> str | None:
+    """Instruction set whose convs of tiles round their factors to bfloat16, and so their gradients; None without AMX.
+
+    It is not among `isas()`, since its results differ.
+    """
+
 def cache_bytes(level: int) -> int:
     """Size of the data cache of a level, 1 to 3, that a core can use.
 
@@ -277,36 +283,6 @@ def repack(weights: TileWeights, weight: Array, bias: Array | None, adjoint: boo
     adjoint: make them those of the gradient of a conv's input, a conv of `out` to `in` channels; bias is then (in,).
     """
 
-class Bf16Weights:
-    """A 3x3 conv of zeros for `conv_tiles_bf16`, to be replaced by `repack_bf16`.
-
-    Raises ValueError for an instruction set without such kernels (`has_bf16`).
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, isa: str) -> None: ...
-
-def has_bf16(isa: str) -> bool:
-    """Whether an instruction set multiplies bfloat16 for training: AMX does."""
-
-def repack_bf16(weights: Bf16Weights, weight: Array, bias: Array | None, adjoint: bool) -> None:
-    """As `repack`, with weights rounded to bfloat16."""
-
-def conv_tiles_bf16(
-    weights: Bf16Weights,
-    source: Canvas,
-    out: Canvas,
-    tiles: Positions,
-    scratch: Scratch,
-    threads: int,
-    *,
-    relu: bool = False,
-    depths: Depths | None = None,
-    block: float = 0.0,
-    plus: Canvas | None = None,
-    passed: Canvas | None = None,
-) -> None:
-    """As `conv_tiles`, from features and weights rounded to bfloat16; sums and what follows are float32."""
-
 def weight_gradient(
     isa: str,
     source: Canvas,
@@ -321,18 +297,6 @@ def weight_gradient(
 
     gradient: of what the conv returned; counts as zero outside `tiles`. Results do not depend on the number of threads.
     """
-
-def weight_gradient_bf16(
-    isa: str,
-    source: Canvas,
-    gradient: Canvas,
-    tiles: Positions,
-    weight: Array,
-    bias: Array,
-    scratch: Scratch,
-    threads: int,
-) -> None:
-    """As `weight_gradient`, from features and gradients rounded to bfloat16; the bias's gradient is not rounded."""
 
 def multiply_gate(source: Canvas, depths: Depths, block: float, out: Canvas, threads: int) -> None:
     """out = clamp(depths - block, 0, 1) * source at every pixel. out: may be `source`."""

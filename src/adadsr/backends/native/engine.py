@@ -25,7 +25,7 @@ from adadsr.backends.native.chain_body import PackedChains
 from adadsr.backends.native.chain_tail import PackedChainTail
 from adadsr.backends.native.tail import TailRun, region_of, tail_needs, upsample_rows
 from adadsr.backends.native.tile_threshold import tile_threshold
-from adadsr.backends.native.workspaces import HEAD, TILE, Memory, Needs, chosen_isa
+from adadsr.backends.native.workspaces import HEAD, TILE, Memory, Needs, bf16_isa, chosen_isa
 from adadsr.geometry import Box
 from adadsr.graph import Array, NetworkWeights
 
@@ -36,16 +36,22 @@ class NativeEngine:
     backend = "native"
     half = False
 
-    def __init__(self, network: NetworkWeights, threads: int, isa: str | None = None) -> None:
+    def __init__(
+        self, network: NetworkWeights, threads: int, isa: str | None = None, precision: str = "float32"
+    ) -> None:
         """isa: one of `_native.isas()`; None for ADADSR_ISA if set, otherwise the fastest.
 
-        Raises BackendError for a network that the engine cannot run.
+        precision: float32 or bfloat16, to which the convs of body and tail then round features and weights as they
+        multiply them, except for the tail's last conv. Features themselves stay float32.
+
+        Raises BackendError for a network that the engine cannot run, and for bfloat16 without AMX.
         """
-        self.network, self.threads, self.isa = network, threads, chosen_isa(isa)
-        self.head = packing.pack_head(network.head, self.isa)
-        self.adapter = None if network.adapter is None else packing.pack_adapter(network.adapter, self.isa)
+        isa = chosen_isa(isa)
+        self.network, self.threads, self.isa = network, threads, isa if precision == "float32" else bf16_isa(isa)
+        self.head = packing.pack_head(network.head, isa)
+        self.adapter = None if network.adapter is None else packing.pack_adapter(network.adapter, isa)
         self.packed = packing.pack_body(network.body, self.isa)
-        self.packed_tail = packing.pack_tail(network, self.isa)
+        self.packed_tail = packing.pack_tail(network, self.isa, isa)
         self.threshold = tile_threshold(self.packed.channels, self.isa, threads)
         self._adds_image = isinstance(self.packed_tail, PackedChainTail) and self.packed_tail.adds_image
         self._mean = np.array(network.head.mean, np.float32)

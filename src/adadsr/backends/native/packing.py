@@ -220,14 +220,17 @@ class _BodyPacker:
         return _native.Attention(*parts)
 
 
-def pack_tail(network: NetworkWeights, isa: str) -> PackedTail | PackedChainTail:
-    """Pack a tail, and the range of its result into the weights. Raises BackendError for a form that it cannot run."""
+def pack_tail(network: NetworkWeights, isa: str, last_isa: str) -> PackedTail | PackedChainTail:
+    """Pack a tail, and the range of its result into the weights. Raises BackendError for a form that it cannot run.
+
+    last_isa: of the conv that makes pixels.
+    """
     tail, expand = network.tail, np.float32(FULL_RANGE / network.head.range)
     if isinstance(tail, NearestTail):
-        return _pack_nearest_tail(tail, expand, isa)
+        return _pack_nearest_tail(tail, expand, isa, last_isa)
     if isinstance(tail, ResidualTail):
         weight, bias = checked(tail.conv, "the tail's conv")
-        conv = TailConv(_native.TileWeights(weight * expand, bias * expand, isa), weight.shape[1], 1, 1.0)
+        conv = TailConv(_native.TileWeights(weight * expand, bias * expand, last_isa), weight.shape[1], 1, 1.0)
         return PackedChainTail((conv,), tail.scale, len(bias) // tail.scale**2, adds_image=True)
     if not isinstance(tail, ShuffleTail) or not tail.convs or network.head.range != FULL_RANGE:
         raise BackendError(
@@ -239,12 +242,12 @@ def pack_tail(network: NetworkWeights, isa: str) -> PackedTail | PackedChainTail
         _native.TileWeights(*conv, isa, factor) for conv, factor in zip(convs[:-2], tail.factors[:-1], strict=True)
     )
     folded = fold_tail(tail.convs[-1], tail.factors[-1], tail.last)
-    upsampling = [_native.UpsamplingWeights(*conv, isa, tail.factors[-1]) for conv in folded]
+    upsampling = [_native.UpsamplingWeights(*conv, last_isa, tail.factors[-1]) for conv in folded]
     channels = tuple(int(conv.weight.shape[1]) for conv in tail.convs)
     return PackedTail(stages, upsampling, tail.factors, channels, len(tail.last.bias))
 
 
-def _pack_nearest_tail(tail: NearestTail, expand: np.float32, isa: str) -> PackedChainTail:
+def _pack_nearest_tail(tail: NearestTail, expand: np.float32, isa: str, last_isa: str) -> PackedChainTail:
     """expand: what the result is multiplied by."""
     convs = []
     for number, (conv, factor) in enumerate(zip(tail.convs, tail.factors, strict=True)):
@@ -253,5 +256,5 @@ def _pack_nearest_tail(tail: NearestTail, expand: np.float32, isa: str) -> Packe
     weight, bias = checked(tail.hidden, "the hidden conv of the tail")
     convs.append(TailConv(_native.TileWeights(weight, bias, isa), weight.shape[1], 1, LEAKY_SLOPE))
     weight, bias = checked(tail.last, "the last conv of the tail")
-    convs.append(TailConv(_native.TileWeights(weight * expand, bias * expand, isa), weight.shape[1], 1, 1.0))
+    convs.append(TailConv(_native.TileWeights(weight * expand, bias * expand, last_isa), weight.shape[1], 1, 1.0))
     return PackedChainTail(tuple(convs), 1, len(bias), adds_image=False)

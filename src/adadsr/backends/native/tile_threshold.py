@@ -19,6 +19,7 @@ from adadsr.machine import cache_folder, processor_name
 
 BREAK_EVEN = {
     "amx": {64: 3.3, 256: 3.4},
+    "amx-bf16": {64: 1.9, 256: 2.2},
     "avx512": {64: 4.9, 256: 8.0},
     "avx2": {64: 4.5, 256: 5.8},
     "neon": {64: 4.5, 256: 5.8},

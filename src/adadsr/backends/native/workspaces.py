@@ -22,6 +22,7 @@ HEAD = "head"
 """The part that an image runs first."""
 KEPT_LISTS = 8
 """Number of recent runs whose lists are reused: two threads with four parts each."""
+AMX = "amx"
 ISA_VARIABLE = "ADADSR_ISA"
 """Environment variable that selects an instruction set other than the fastest."""
 
@@ -124,3 +125,11 @@ def chosen_isa(isa: str | None) -> str:
         available = ", ".join(_native.isas())
         raise BackendError(f"instruction set {chosen!r} is not available on this machine; choose from {available}")
     return chosen
+
+
+def bf16_isa(isa: str | None = None) -> str:
+    """The set that rounds factors to bfloat16 in place of `chosen_isa`. Raises BackendError if that is not AMX."""
+    found, chosen = _native.bf16_isa(), chosen_isa(isa)
+    if found is None or chosen != AMX:
+        raise BackendError(f"the native engine multiplies bfloat16 on AMX, and it runs on {chosen}")
+    return found
