@@ -15,6 +15,10 @@ namespace {
 constexpr int kPairRows = kRegisterRows;  // pairs of channels of a register
 constexpr int kBlocksOfPanel = 2;         // registers of 16 channels that make a panel
 constexpr int kPixelPairs = kTilePixels / 2;
+// Floats from one register's content to the next in scratch. Tiles are written and read one by one,
+// a line of each register: another cache line between them spreads these over the sets of the
+// cache.
+constexpr int kRegisterStep = kRegisterFloats + kChannelStep;
 
 ADADSR_INLINE __m512i load_line(const float* from) { return _mm512_load_si512(from); }
 ADADSR_INLINE void store_line(__m512i line, float* to) { _mm512_store_si512(to, line); }
@@ -121,18 +125,19 @@ struct ChannelsOf {
     }
 };
 
-// Rounds the windows of some tiles. scratch: as `bf16_step` says.
+// Rounds the windows of some tiles, into what registers hold: [channels / 32][pixel][tile]
+// [32 channels].
 inline void load_windows(const ConvJob& job, const std::int32_t* tiles, int count, float* scratch) {
     const int channels = bf16_channels(job.k);
-    for (int i = 0; i < count; ++i, scratch += bf16_step(channels)) {
+    for (int i = 0; i < count; ++i) {
         const std::ptrdiff_t first = Corner(job.geometry, tiles[i]).window;
-        float* to = scratch;
+        float* to = scratch + i * kChannelStep;
         for (int channel = 0; channel < channels; channel += kSplitStep) {
             // Half of a line may be the last of one canvas or the first of the other, or missing.
             const ChannelsOf low(job, channel), high(job, channel + kChannelStep);
             for (int y = 0; y < kWindow; ++y) {
                 const std::ptrdiff_t row = first + y * job.geometry.row;
-                for (int x = 0; x < kWindow; ++x, to += kChannelStep) {
+                for (int x = 0; x < kWindow; ++x, to += kRegisterStep) {
                     const __m512 right = high.at(row + x), left = low.at(row + x);
                     store_line((__m512i)_mm512_cvtne2ps_pbh(right, left), to);
                 }
@@ -141,95 +146,101 @@ inline void load_windows(const ConvJob& job, const std::int32_t* tiles, int coun
     }
 }
 
-// One panel at one pixel of 32 tiles: to = the sum over taps and channels. is_zero: of the panel's
-// first tap; taps follow job.panels apart. is_half: only 16 tiles.
-inline void multiply_pixel(
-    const ConvJob& job, int pixel, const std::uint8_t* is_zero, bool is_half, const float* weights,
-    const float* windows, float* to, std::ptrdiff_t to_step) {
-    const int channels = bf16_channels(job.k);
-    const std::ptrdiff_t step = bf16_step(channels);
-    const auto bytes = static_cast<std::ptrdiff_t>(step * sizeof(float));
-    const auto to_bytes = static_cast<std::ptrdiff_t>(to_step * sizeof(float));
-    const int corner = pixel / kTile * kWindow + pixel % kTile;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    for (int tap = 0; tap < kTaps; ++tap) {
-        if (is_zero[tap * job.panels]) {
-            weights += channels * kPanel / 2;
-            continue;
-        }
-        const float* from = windows + (corner + tap / 3 * kWindow + tap % 3) * kChannelStep;
-        for (int channel = 0; channel < channels; channel += kSplitStep) {
-            _tile_loadd(6, weights, kRowBytes);
-            _tile_loadd(7, weights + kRegisterFloats, kRowBytes);
-            _tile_loadd(4, from, bytes);
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_dpbf16ps(1, 4, 7);
-            if (!is_half) {
-                _tile_loadd(5, from + kRegisterRows * step, bytes);
-                _tile_dpbf16ps(2, 5, 6);
-                _tile_dpbf16ps(3, 5, 7);
+// Adds to the four pixels of a row, 0 .. 3, what one row of taps makes of 32 channels. window: of
+// the row's first pixel. weights: of the first tap; the others follow tap_step floats apart. Each
+// column of the window serves three taps.
+ADADSR_INLINE void add_taps(const float* window, const float* weights, std::ptrdiff_t tap_step) {
+    _tile_loadd(5, weights, kRowBytes);
+    _tile_loadd(6, weights + tap_step, kRowBytes);
+    _tile_loadd(7, weights + 2 * tap_step, kRowBytes);
+    _tile_loadd(4, window, kRowBytes);
+    _tile_dpbf16ps(0, 4, 5);
+    _tile_loadd(4, window + kRegisterStep, kRowBytes);
+    _tile_dpbf16ps(1, 4, 5);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(4, window + 2 * kRegisterStep, kRowBytes);
+    _tile_dpbf16ps(2, 4, 5);
+    _tile_dpbf16ps(1, 4, 6);
+    _tile_dpbf16ps(0, 4, 7);
+    _tile_loadd(4, window + 3 * kRegisterStep, kRowBytes);
+    _tile_dpbf16ps(3, 4, 5);
+    _tile_dpbf16ps(2, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(4, window + 4 * kRegisterStep, kRowBytes);
+    _tile_dpbf16ps(3, 4, 6);
+    _tile_dpbf16ps(2, 4, 7);
+    _tile_loadd(4, window + 5 * kRegisterStep, kRowBytes);
+    _tile_dpbf16ps(3, 4, 7);
+}
+
+// Sixteen output channels of 16 tiles, [pixel][tile][channel]. block: their number in panels.
+inline void multiply_block(const ConvJob& job, int block, const float* windows, float* to) {
+    const int lines = bf16_channels(job.k) / kSplitStep, panel = block / kBlocksOfPanel;
+    const std::ptrdiff_t line_step = kBlocksOfPanel * kRegisterFloats, tap_step = lines * line_step;
+    const float* weights =
+        job.weights + panel * kTaps * tap_step + block % kBlocksOfPanel * kRegisterFloats;
+    const std::uint8_t* is_zero = job.is_zero + panel;
+    for (int y = 0; y < kTile; ++y, to += kTile * kRegisterStep) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        for (int dy = 0; dy < 3; ++dy) {
+            const std::uint8_t* row = is_zero + 3 * dy * job.panels;
+            if (row[0] && row[job.panels] && row[2 * job.panels]) continue;
+            for (int line = 0; line < lines; ++line) {
+                const int point = line * kPoints + (y + dy) * kWindow;
+                add_taps(
+                    windows + point * kRegisterStep, weights + 3 * dy * tap_step + line * line_step,
+                    tap_step);
             }
-            weights += kBlocksOfPanel * kRegisterFloats;
-            from += kPoints * kChannelStep;
         }
+        _tile_stored(0, to, kRowBytes);
+        _tile_stored(1, to + kRegisterStep, kRowBytes);
+        _tile_stored(2, to + 2 * kRegisterStep, kRowBytes);
+        _tile_stored(3, to + 3 * kRegisterStep, kRowBytes);
     }
-    _tile_stored(0, to, to_bytes);
-    _tile_stored(1, to + tile_offset(Vec::width, kTilePixels), to_bytes);
-    if (is_half) return;
-    to += kRegisterRows * to_step;
-    _tile_stored(2, to, to_bytes);
-    _tile_stored(3, to + tile_offset(Vec::width, kTilePixels), to_bytes);
 }
 
 void conv_tiles_bf16(const ConvJob& job, int first, int count, float* scratch) {
     assert(count > 0 && count <= kBf16Tiles);
-    const int channels = bf16_channels(job.k);
-    const std::ptrdiff_t step = tile_step(job.panels * kPanel, kTilePixels);
     const std::int32_t* numbers = job.positions + first;
-    float* products = scratch + kBf16Tiles * bf16_step(channels);
+    float* products = scratch + bf16_windows(job.k);
+    const int sums = packed_channels(job.store);
     load_windows(job, numbers, count, scratch);
     // GCC does not know that `_tile_loadd` reads memory: windows have to be written by now.
     __asm__ volatile("" ::: "memory");
     _tile_loadconfig(&kRegisterShape);
-    const std::ptrdiff_t panel_floats = static_cast<std::ptrdiff_t>(kTaps) * channels * kPanel / 2;
-    for (int panel = 0; panel < job.panels; ++panel) {
-        for (int pixel = 0; pixel < kTilePixels; ++pixel) {
-            multiply_pixel(
-                job, pixel, job.is_zero + panel, count <= kRegisterRows,
-                job.weights + panel * panel_floats, scratch,
-                products + tile_offset(panel * kPanel, kTilePixels) + pixel * kChannelStep, step);
-        }
+    for (int block = 0; block * kChannelStep < sums; ++block) {
+        multiply_block(job, block, scratch, products + block * kTilePixels * kRegisterStep);
     }
     _tile_release();
     __asm__ volatile("" ::: "memory");
     for (int i = 0; i < count; ++i) {
-        const float* tile = products + i * step;
-        store_tile(job, numbers[i], 0, packed_channels(job.store), [&](int packed, auto& sums) {
-            const float* from = tile + tile_offset(packed, kTilePixels);
+        store_tile(job, numbers[i], 0, sums, [&](int packed, auto& tile) {
+            const float* from =
+                products + packed / kChannelStep * kTilePixels * kRegisterStep + i * kChannelStep;
             for (int p = 0; p < kTilePixels; ++p) {
-                sums[p / kTile][p % kTile] = Vec::load(from + p * kChannelStep);
+                tile[p / kTile][p % kTile] = Vec::load(from + p * kRegisterStep);
             }
         });
     }
 }
 
-// Pairs of neighbouring pixels of the windows of a group of tiles: [tile][channel / 16][pixel]
+// Pairs of neighbouring pixels of the windows of a group of tiles: [channel / 16][pixel][tile]
 // [16 channels], a pair of the pixel and the one to its right in a float's place.
 inline void load_pixel_pairs(
     const GradientJob& job, const std::int32_t* tiles, int count, float* to) {
     const int channels = bf16_channels(job.in_pitch);
     const std::ptrdiff_t row = job.geometry.row * job.in_pitch;
-    for (int i = 0; i < kRegisterRows; ++i, to += bf16_step(2 * channels)) {
+    for (int i = 0; i < kRegisterRows; ++i, to += kChannelStep) {
         // Missing tiles repeat the last one: their gradients are zero, and these must be finite.
         const std::int32_t tile = tiles[i < count ? i : count - 1];
         const float* window = job.source + Corner(job.geometry, tile).window * job.in_pitch;
         for (int channel = 0; channel < channels; channel += kChannelStep) {
-            float* line = to + channel * kPoints;
+            float* line = to + channel / kChannelStep * kPoints * kRegisterStep;
             if (channel >= job.in_pitch) {
-                for (int p = 0; p < kPoints; ++p) Vec::fill(0).store(line + p * kChannelStep);
+                for (int p = 0; p < kPoints; ++p) Vec::fill(0).store(line + p * kRegisterStep);
                 continue;
             }
             for (int y = 0; y < kWindow; ++y) {
@@ -237,7 +248,7 @@ inline void load_pixel_pairs(
                 __m512i left = rounded(Vec::load(from));
                 for (int x = 0; x + 1 < kWindow; ++x) {
                     const __m512i right = rounded(Vec::load(from + (x + 1) * job.in_pitch));
-                    store_line(paired(left, right), line + (y * kWindow + x) * kChannelStep);
+                    store_line(paired(left, right), line + (y * kWindow + x) * kRegisterStep);
                     left = right;
                 }
             }
@@ -289,8 +300,6 @@ void multiply_gradients_bf16(
     const int in = bf16_channels(job.in_pitch), out = bf16_channels(job.out_pitch);
     const int tap = part % kTaps, panel = part / kTaps;
     const int in_block = panel % (in / kPanel) * kPanel, out_block = panel / (in / kPanel) * kPanel;
-    const std::ptrdiff_t step = bf16_step(2 * in);
-    const auto bytes = static_cast<std::ptrdiff_t>(step * sizeof(float));
     __asm__ volatile("" ::: "memory");
     _tile_loadconfig(&kRegisterShape);
     _tile_loadd(0, sums, kRowBytes);
@@ -298,15 +307,16 @@ void multiply_gradients_bf16(
     _tile_loadd(2, sums + 2 * kRegisterFloats, kRowBytes);
     _tile_loadd(3, sums + 3 * kRegisterFloats, kRowBytes);
     for (int group = 0; group < groups; ++group) {
-        const float* window = windows + group * kRegisterRows * step + in_block * kPoints;
+        const float* window =
+            windows + (group * in + in_block) / kChannelStep * kPoints * kRegisterStep;
         const float* gradient = gradients + (group * kPixelPairs * out + out_block) * kRegisterRows;
         for (int p = 0; p < kPixelPairs; ++p, gradient += out * kRegisterRows) {
             const int pixel = (p / 2 + tap / 3) * kWindow + p % 2 * 2 + tap % 3;
-            const float* from = window + pixel * kChannelStep;
+            const float* from = window + pixel * kRegisterStep;
             _tile_loadd(4, gradient, kRowBytes);
             _tile_loadd(5, gradient + kRegisterFloats, kRowBytes);
-            _tile_loadd(6, from, bytes);
-            _tile_loadd(7, from + kPoints * kChannelStep, bytes);
+            _tile_loadd(6, from, kRowBytes);
+            _tile_loadd(7, from + kPoints * kRegisterStep, kRowBytes);
             _tile_dpbf16ps(0, 4, 6);
             _tile_dpbf16ps(1, 4, 7);
             _tile_dpbf16ps(2, 5, 6);

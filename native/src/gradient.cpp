@@ -118,10 +118,10 @@ public:
           threads_(threads),
           in_(bf16_channels(job.in_pitch)),
           out_(bf16_channels(job.out_pitch)),
-          groups_(std::min(threads * kGroupsPerRound, (tiles + kBf16Group - 1) / kBf16Group)) {
+          groups_(std::min(threads * kGroupsPerRound, (tiles + kBf16Tiles - 1) / kBf16Tiles)) {
         const std::size_t windows = groups_ * window_floats();
         const std::size_t gradients = groups_ * gradient_floats();
-        const std::size_t totals = static_cast<std::size_t>(groups_) * kBf16Group * job.out_pitch;
+        const std::size_t totals = static_cast<std::size_t>(groups_) * kBf16Tiles * job.out_pitch;
         const std::size_t sums = static_cast<std::size_t>(kTaps) * in_ * out_;
         windows_ = scratch.reserve(windows + gradients + totals + sums + job.out_pitch, 1);
         gradients_ = windows_ + windows;
@@ -134,13 +134,13 @@ public:
 
     void run() {
         const int parts = kTaps * (in_ / kPart) * (out_ / kPart);
-        for (int first = 0; first < tiles_; first += groups_ * kBf16Group) {
-            const int count = std::min(groups_ * kBf16Group, tiles_ - first);
-            const int groups = (count + kBf16Group - 1) / kBf16Group;
+        for (int first = 0; first < tiles_; first += groups_ * kBf16Tiles) {
+            const int count = std::min(groups_ * kBf16Tiles, tiles_ - first);
+            const int groups = (count + kBf16Tiles - 1) / kBf16Tiles;
             Pool::instance().run(groups, threads_, [&](int group, int) {
-                const int from = group * kBf16Group;
+                const int from = group * kBf16Tiles;
                 kernels_.load(
-                    job_, first + from, std::min(kBf16Group, count - from),
+                    job_, first + from, std::min(kBf16Tiles, count - from),
                     windows_ + group * window_floats(), gradients_ + group * gradient_floats(),
                     totals_ + static_cast<std::ptrdiff_t>(from) * job_.out_pitch);
             });
@@ -179,8 +179,8 @@ private:
     static constexpr int kGroupsPerRound = 2;      // so few that they stay in the cache
     static constexpr int kPart = 32, kBlock = 16;  // channels of a part, and of its registers
 
-    std::size_t window_floats() const { return kBf16Group * bf16_step(2 * in_); }
-    std::size_t gradient_floats() const { return kBf16Group * kTilePixels / 2 * out_; }
+    std::size_t window_floats() const { return bf16_windows(2 * in_); }
+    std::size_t gradient_floats() const { return kBf16Tiles * kTilePixels / 2 * out_; }
 
     const Bf16Kernels& kernels_;
     const GradientJob& job_;

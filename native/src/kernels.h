@@ -21,8 +21,7 @@ constexpr int kUpsampleTaps = 25;           // of the 5x5 conv that upsamples
 constexpr int kChannelStep = 16;     // pixels are padded to a multiple of 16 floats, a cache line
 constexpr int kSplitStep = 32;       // channels that a row of a register of AMX holds
 constexpr int kSplitParts = 3;       // bfloat16 numbers that add up to a float32
-constexpr int kBf16Tiles = 32;       // tiles whose convs in bfloat16 are computed together
-constexpr int kBf16Group = 16;       // tiles whose gradients are loaded together
+constexpr int kBf16Tiles = 16;       // tiles whose convs or gradients in bfloat16 run together
 constexpr int kUpsamplePixels = 12;  // pixels of a row that `upsample` computes together, at most
 
 // Size of a canvas. An image starts one pixel inside its plane and is surrounded by zeros. Planes
@@ -141,10 +140,9 @@ struct Bf16Kernels {
     // Packs weights as `TileWeights` says. weight: (out, 3, 3, in), or with adjoint
     // (in, 3, 3, out), for the gradient of a conv's input.
     void (*pack)(const float* weight, int in, int out, bool adjoint, float* packed);
-    // As `Kernels::conv_tiles`, kBf16Tiles at most. scratch: of as many tiles, `bf16_step` and
-    // `tile_step` of kTilePixels.
+    // As `Kernels::conv_tiles`, kBf16Tiles at most. scratch: `bf16_windows` and `bf16_sums`.
     void (*conv_tiles)(const ConvJob& job, int first, int count, float* scratch);
-    // As `GradientKernels::load`, of kBf16Group tiles at most.
+    // As `GradientKernels::load`, of kBf16Tiles tiles at most.
     void (*load)(
         const GradientJob& job, int first, int count, float* windows, float* gradients,
         float* totals);
@@ -196,9 +194,14 @@ static constexpr int bf16_channels(int channels) {
     return (channels + kSplitStep - 1) / kSplitStep * kSplitStep;
 }
 
-// The same as `tile_step` for windows of bfloat16: [channels / 32][pixel][32 channels], two
-// channels in a float's place.
-static constexpr std::ptrdiff_t bf16_step(int channels) { return tile_step(channels / 2); }
+// Floats of scratch for the windows of kBf16Tiles tiles in bfloat16, two channels in a float's
+// place, and for their sums of out channels. The last row is padding (`bf16_kernels.h`).
+static constexpr std::size_t bf16_windows(int channels) {
+    return static_cast<std::size_t>(kPoints) * bf16_channels(channels) / 2 * (kBf16Tiles + 1);
+}
+static constexpr std::size_t bf16_sums(int channels) {
+    return static_cast<std::size_t>(kTilePixels) * bf16_channels(channels) * (kBf16Tiles + 1);
+}
 
 // Offset of a channel's first point in a tile of scratch; points follow kChannelStep floats apart.
 static constexpr std::ptrdiff_t tile_offset(int channel, int points = kPoints) {

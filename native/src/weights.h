@@ -91,7 +91,7 @@ public:
     bool is_bf16() const { return kernels().bf16 != nullptr; }
     // Fewest tiles that the kernel computes together.
     int min_tiles() const {
-        if (is_bf16()) return kBf16Group;
+        if (is_bf16()) return kBf16Tiles;
         return is_split_ ? kernels().min_split_tiles : kernels().min_tiles;
     }
     // Most tiles of one call of the kernel: as many as fit into the second-level cache, but enough
@@ -103,7 +103,10 @@ public:
     int points() const { return points_; }
     int group() const { return group_; }
     // Floats of scratch for one thread.
-    std::size_t scratch() const { return tiles_per_call() * tile_floats(); }
+    std::size_t scratch() const {
+        if (is_bf16()) return bf16_windows(k()) + bf16_sums(panels() * panel());
+        return tiles_per_call() * tile_floats();
+    }
     // What `repack` writes, never split. No weight counts as zero from then on: to look for zeros
     // at every step of a training would cost more than they save.
     float* replaced_weights();
@@ -119,12 +122,7 @@ private:
     std::ptrdiff_t window_step(int points) const {
         return is_split_ ? split_step(k(), points) : tile_step(k(), points);
     }
-    std::size_t tile_floats() const {
-        if (is_bf16()) {
-            return bf16_step(bf16_channels(k())) + tile_step(panels() * panel(), kTilePixels);
-        }
-        return window_step(points_) + tile_step(group_ * panel());
-    }
+    std::size_t tile_floats() const { return window_step(points_) + tile_step(group_ * panel()); }
 
     std::vector<std::uint8_t> is_zero_;
     bool is_split_ = false;

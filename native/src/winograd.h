@@ -238,6 +238,23 @@ inline void store_plain(
     }
 }
 
+// Finishes and stores one vector of sums of a whole tile after which nothing but a ReLU and a sum
+// come. As `store_plain`, apart from the general loop.
+template <bool Relu, bool Plus>
+inline void store_simple(
+    const Store& store, const Vec (&sums)[kTile][kTile], int packed, std::ptrdiff_t at) {
+    const Vec bias = Vec::load(store.bias + packed);
+    const std::ptrdiff_t pixel = static_cast<std::ptrdiff_t>(store.upscale_factor) * store.pitch;
+    for (int y = 0; y < kTile; ++y, at += store.row * pixel) {
+        for (int x = 0; x < kTile; ++x) {
+            Vec sum = sums[y][x] + bias;
+            if (Relu) sum = positive(sum);
+            if (Plus) sum = sum + Vec::load(store.plus + at + x * pixel);
+            sum.store(store.out + at + x * pixel);
+        }
+    }
+}
+
 // Stores sums of one tile into the canvas: those from `begin` to `end` - 1. find(packed, sums): one
 // vector of them.
 template <class Find>
@@ -248,6 +265,11 @@ inline void store_tile(const ConvJob& job, int tile, int begin, int end, const F
     const int f = store.upscale_factor;
     const bool has_more = store.relu || store.passed || store.also || store.plus;
     const bool is_plain = gates.open && !has_more && (!store.slopes || store.slope == 1);
+    const bool is_simple = gates.open && !store.passed && !store.also && !store.slopes &&
+                           store.slope == 1 && (store.relu || store.plus);
+    const auto simple = !store.plus  ? store_simple<true, false>
+                        : store.relu ? store_simple<true, true>
+                                     : store_simple<false, true>;
     for (int packed = begin; packed < end; packed += Vec::width) {
         const int part = packed / store.channels, channel = packed % store.channels;
         const std::ptrdiff_t row = corner.row * f + part / f + 1;
@@ -257,6 +279,10 @@ inline void store_tile(const ConvJob& job, int tile, int begin, int end, const F
         find(packed, sums);
         if (is_plain) {
             store_plain(store, sums, packed, first * store.pitch + channel);
+            continue;
+        }
+        if (is_simple) {
+            simple(store, sums, packed, first * store.pitch + channel);
             continue;
         }
         for (int i = 0; i < kTilePixels; ++i) {
