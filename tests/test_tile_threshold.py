@@ -13,6 +13,7 @@ if native.missing() is not None:
 
 from adadsr.backends.native import _native, tile_threshold
 from adadsr.backends.native.tile_threshold import BREAK_EVEN, TileThreshold
+from adadsr.backends.native.workspaces import isas_by_precision
 from adadsr.checkpoints import bundled_models
 from adadsr.cli.app import app
 from adadsr.machine import CACHE_VARIABLE
@@ -73,15 +74,17 @@ def test_what_is_measured_is_positive(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tile_threshold._measured(4, "plain", 1) > 0
 
 
-def test_the_command_measures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_measures_each_precision(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    precisions = isas_by_precision()
+    assert set(precisions) == {"float32", *(["bfloat16"] if precisions["float32"] == "amx" else [])}
     monkeypatch.setattr(measuring, "SIDES", (8, 12))
     monkeypatch.setattr(measuring, "RUNS", 1)
     result = CliRunner().invoke(app, ["backends", "--measure"])
     assert result.exit_code == 0, result.output
     assert "64 channels" in result.output
-    assert len(json.loads((folder / "native.json").read_text())) == 2
+    assert len(json.loads((folder / "native.json").read_text())) == 2 * len(precisions)
     networks = {model.config for model in bundled_models()}  # those of one form take one time
-    assert len(json.loads((folder / "seconds.json").read_text())) == len(networks)
+    assert len(json.loads((folder / "seconds.json").read_text())) == len(networks) * len(precisions)
 
 
 def test_the_command_says_what_cannot_be_stored(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """`adadsr backends`: what can run a network here."""
 
+import itertools
 import json
 from typing import Annotated
 
@@ -56,29 +57,31 @@ def _measure() -> None:
     if reason is not None:
         raise BackendError(f"nothing to measure: the native engine cannot run ({reason})")
     from adadsr.backends.native import tile_threshold
-    from adadsr.backends.native.workspaces import chosen_isa
+    from adadsr.backends.native.workspaces import isas_by_precision
 
-    isa, threads = chosen_isa(None), default_threads()
+    by_precision, threads = isas_by_precision(), default_threads()
     try:
-        for channels in CHANNELS:
-            pixels = tile_threshold.measure(channels, isa, threads)
-            typer.echo(
-                f"{channels} channels, {isa}, {threads} threads: a 4x4 tile costs as much as {pixels:.1f} single pixels"
-            )
+        for isa in by_precision.values():
+            for channels in CHANNELS:
+                pixels = tile_threshold.measure(channels, isa, threads)
+                typer.echo(
+                    f"{channels} channels, {isa}, {threads} threads: a 4x4 tile costs as much as {pixels:.1f} single "
+                    "pixels"
+                )
         typer.echo(tile_threshold.cache_file())
-        _measure_times()
+        _measure_times(tuple(by_precision))
     except (OSError, RuntimeError) as error:
         raise BackendError(f"cannot store the result ({error}); set {CACHE_VARIABLE} to a writable folder") from error
 
 
-def _measure_times() -> None:
-    """Measure how long the bundled networks take, with the default threads."""
+def _measure_times(precisions: tuple[str, ...]) -> None:
+    """Measure how long the bundled networks take in each precision, with the default threads."""
     from adadsr.checkpoints import bundled_models
-    from adadsr.upscaler import Upscaler, measuring, timing
+    from adadsr.upscaler import Execution, Upscaler, measuring, timing
 
-    for model in bundled_models():
-        found = measuring.measure(Upscaler.from_pretrained(model.name))
+    for model, precision in itertools.product(bundled_models(), precisions):
+        found = measuring.measure(Upscaler.from_pretrained(model.name, Execution(precision=precision)))
         per_mac = found.sparse or found.dense  # noise may hide the body of the small pictures that are measured
         body = f"{1 / per_mac / 1e9:.0f} GMAC of the body per second" if per_mac else "no time of the body to be seen"
-        typer.echo(f"{model.name}: {found.pixel * 1e6:.2f} s per megapixel, and {body}")
+        typer.echo(f"{model.name}, {precision}: {found.pixel * 1e6:.2f} s per megapixel, and {body}")
     typer.echo(timing.cache_file())

@@ -133,3 +133,12 @@ def bf16_isa(isa: str | None = None) -> str:
     if found is None or chosen != AMX:
         raise BackendError(f"the native engine multiplies bfloat16 on AMX, and it runs on {chosen}")
     return found
+
+
+def isas_by_precision() -> dict[str, str]:
+    """What the engine chooses for each precision that it has here. Raises BackendError as `chosen_isa`."""
+    chosen = {"float32": chosen_isa(None)}
+    try:
+        return chosen | {"bfloat16": bf16_isa()}
+    except BackendError:
+        return chosen
