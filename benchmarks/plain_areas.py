@@ -1,18 +1,21 @@
-"""How much networks change what is plain: `python benchmarks/plain_areas.py MODEL... [--budgets 1 0.75 0.6]`.
+"""How much networks change plain areas: `python benchmarks/plain_areas.py MODEL... [--budgets 1 0.75 0.6]`.
 
 Pictures of one colour, 125 of 16x16 pixels and 600 of random sides up to 30, and the plain areas of 40 drawings of
 96x96: ellipses, a line and a word on plain grounds, no edge within 8 pixels. Seeds are fixed. Prints how many pictures
-change by more than one level, which share of the drawings' area by more than two, and the largest changes.
+change by more than one level, which share of the drawings' area by more than two, and the largest changes. The last
+line is JSON.
 """
 
 import argparse
 import itertools
+import json
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from adadsr import Upscaler
+from adadsr import Execution, Upscaler
+from adadsr.evaluation.results import describe_environment
 
 LEVELS = (0, 64, 128, 192, 255)
 DRAWINGS, SIDE, FAR = 40, 96, 8
@@ -91,16 +94,19 @@ def main() -> None:
     parser.add_argument("models", nargs="+", metavar="MODEL")
     parser.add_argument("--budgets", nargs="+", type=float, default=[1.0, 0.75, 0.6])
     given = parser.parse_args()
+    rows = []
     for name in given.models:
         upscaler = Upscaler.from_pretrained(name)
         for budget in given.budgets if upscaler.config.adaptive else [None]:
             found = measure(upscaler, budget)
+            rows.append({"model": name, "budget": budget} | found._asdict())
             print(
                 f"{name} at {budget or 1:g}: {found.pictures} of {RANDOM + len(LEVELS) ** 3} pictures of one colour "
                 f"change by more than 1 level, {found.change} at most; {found.area:.3%} of drawings' plain area by "
                 f"more than 2, {found.area_change} at most",
                 flush=True,
             )
+    print(json.dumps({"rows": rows, "environment": describe_environment(Execution())}))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 `python benchmarks/training_step.py [--network edsr-baseline] [--scale 2] [--batch 8] [--patch 32] [--rounds 9]
 [--threads 1]`
 
-Equality comes first: the gradients of both agree, and those in bfloat16, where the engine multiplies it, nearly. Then
+Equality comes first: both give the same gradients, and with AMX nearly the same in bfloat16. Then
 their steps take turns; the clock is the process's CPU time at one thread, and wall time at more. The parts are those of
 single steps in float32. The last line is JSON.
 """

@@ -281,19 +281,16 @@ def test_by_default_the_first_of_the_table_that_can_runs():
 
 
 def has_amx() -> bool:
-    from adadsr.backends.native.workspaces import bf16_isa
+    from adadsr.backends.native.workspaces import isas_by_precision
 
-    try:
-        return bool(bf16_isa())
-    except BackendError:
-        return False
+    return "bfloat16" in isas_by_precision()
 
 
 @pytest.mark.parametrize("name", AVAILABLE)
 @pytest.mark.parametrize("precision", backends.PRECISIONS)
 def test_a_backend_runs_in_its_precisions_and_no_other(name, precision):
     if (name, precision) == ("native", "bfloat16") and not has_amx():
-        with pytest.raises(BackendError, match="the native engine multiplies bfloat16 on AMX, and it runs on"):
+        with pytest.raises(BackendError, match="the native engine has bfloat16 on AMX only, and it runs on"):
             engine_of(name, *KINDS[1], precision)
     elif precision in BACKENDS[name].precisions:
         engine = engine_of(name, *KINDS[1], precision)
@@ -302,6 +299,13 @@ def test_a_backend_runs_in_its_precisions_and_no_other(name, precision):
     else:
         with pytest.raises(BackendError, match=f"backend '{name}' does not support {precision}; use torch"):
             engine_of(name, *KINDS[1], precision)
+
+
+@pytest.mark.skipif("native" not in AVAILABLE, reason="the native engine was not built")
+def test_without_amx_torch_runs_bfloat16(monkeypatch):
+    monkeypatch.setenv("ADADSR_ISA", "plain")
+    assert backends.prepare(build("edsr"), precision="bfloat16").backend == "torch"
+    assert backends.prepare(build("edsr"), precision="float32").backend == "native"
 
 
 def test_what_cannot_run_is_refused_with_what_can(monkeypatch):

@@ -88,7 +88,10 @@ def bfloat16_engine(network: NetworkWeights) -> NativeEngine:
 
 @pytest.mark.parametrize(("backbone", "tile"), [kind for kind in [*KINDS, *OTHER_KINDS] if kind[0] != "esrgan"])
 def test_in_bfloat16_the_body_multiplies_rounded_factors(backbone: str, tile: int) -> None:
-    """But for features that round to the other side since sums are float32 here. ESRGAN's weights contain a factor."""
+    """Apart from features near a rounding boundary: sums here are float32, there float64.
+
+    Without ESRGAN, whose packed weights contain a factor.
+    """
     engine = bfloat16_engine(build(backbone, tile, 24))
     engine.threshold = TileThreshold(0.0, False)  # single pixels do not round
     lr = lr_images(4, 2, 13, 18)
@@ -128,8 +131,10 @@ def test_tails_of_every_scale_in_bfloat16(scale: int, backbone: str) -> None:
 
 
 def test_bfloat16_needs_amx() -> None:
-    with pytest.raises(BackendError, match="multiplies bfloat16 on AMX, and it runs on plain"):
+    with pytest.raises(BackendError, match="bfloat16 on AMX only, and it runs on plain here; use float32"):
         NativeEngine(build("edsr", 4, 8), 2, "plain", "bfloat16")
+    with pytest.raises(BackendError, match="precision='float16' is not one of float32, bfloat16"):
+        NativeEngine(build("edsr", 4, 8), 2, precision="float16")
 
 
 @pytest.mark.parametrize("band", [1, 5000, 20_000])

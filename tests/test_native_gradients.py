@@ -226,11 +226,12 @@ def test_gradients_of_a_body(
     assert_errors(case.natively(convs), case.in_torch(torch.float64), case.in_torch(torch.float32))
 
 
-def test_gradients_do_not_depend_on_threads_or_on_what_ran_before() -> None:
+@pytest.mark.parametrize("isa", [ISAS[0], *([] if BF16 is None else [BF16])])
+def test_gradients_do_not_depend_on_threads_or_on_what_ran_before(isa: str) -> None:
     """Bit for bit, in memory that was used before."""
     case, other = (sample(seed, 2, 24, 2, 21, 30, 4, True) for seed in (1, 2))
-    alone = case.natively(Convs(ISAS[0], 1))
-    shared = Convs(ISAS[0], 3)
+    alone = case.natively(Convs(isa, 1))
+    shared = Convs(isa, 3)
     other.natively(shared)
     assert all(torch.equal(*pair) for pair in zip(case.natively(shared), alone, strict=True))
 

@@ -1,5 +1,6 @@
 """A trainer's step: what it minimises, what its options do, and that a state holds all of it."""
 
+import copy
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim import Adam
 
 from adadsr import Upscaler, checkpoints
 from adadsr.datasets import load_pairs
@@ -18,7 +20,7 @@ from adadsr.networks import NetworkConfig
 from adadsr.training import Stage, Trainer
 from adadsr.training.depths import AdapterDepths, StepDepths, UniformDepths
 from adadsr.training.forward import TrainingForward
-from adadsr.training.optimizers import learning_rate
+from adadsr.training.optimizers import BETAS, Optimizers, learning_rate
 from adadsr.training.recipe import OPTIMIZERS, PRECISIONS
 from adadsr.training.state import read_state, write_state
 from training_samples import RECIPE, STAGES, build, trainer_of, write_photos
@@ -184,6 +186,23 @@ def test_muon_moves_the_blocks_and_adam_the_rest(folder: Path) -> None:
         if by_muon:  # nearly orthogonal: every direction moves about as far
             singular = torch.linalg.svdvals(moved.detach().permute(0, 2, 3, 1).flatten(1))
             assert singular.max() < 2.5 * singular.min()
+
+
+def test_adam_in_one_kernel_steps_as_adam_does() -> None:
+    """With channels last in memory, and a state that was loaded."""
+    network = build("tiny", 2).to(memory_format=torch.channels_last)
+    other = copy.deepcopy(network)
+    ours, plain = Optimizers(network, torch.device("cpu"), muon=False), Adam(other.parameters(), 1e-3, BETAS)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        for mine, theirs in zip(network.parameters(), other.parameters(), strict=True):
+            mine.grad = torch.empty_like(mine).copy_(torch.randn(mine.shape, generator=generator))
+            theirs.grad = mine.grad.clone()
+        ours.step(1e-3)
+        plain.step()
+        ours.load_tensors({name: tensor.clone().contiguous() for name, tensor in ours.tensors().items()})
+    for mine, theirs in zip(network.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
 
 
 def test_a_compiled_step_has_the_loss_of_one_that_is_not(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,7 @@ def test_native_trains_in_bfloat16_on_amx_alone(monkeypatch: pytest.MonkeyPatch)
         assert (convs.label, convs.casts) == ("native (amx-bf16)", True)
     monkeypatch.setenv("ADADSR_ISA", "plain")
     assert choose_convs("auto", recipe, CPU).label == "torch"
-    with pytest.raises(BackendError, match="multiplies bfloat16 on AMX, and it runs on plain; choose --convs torch"):
+    with pytest.raises(BackendError, match="bfloat16 on AMX only, and it runs on plain here"):
         choose_convs("native", recipe, CPU)
     chained = Recipe("tiny-compact", 2, 1, (replace(STAGES[0], adaptive=False),), precision="bfloat16")
     with pytest.raises(BackendError, match="it trains compact in float32 only"):

@@ -15,9 +15,8 @@ namespace {
 constexpr int kPairRows = kRegisterRows;  // pairs of channels of a register
 constexpr int kBlocksOfPanel = 2;         // registers of 16 channels that make a panel
 constexpr int kPixelPairs = kTilePixels / 2;
-// Floats from one register's content to the next in scratch. Tiles are written and read one by one,
-// a line of each register: another cache line between them spreads these over the sets of the
-// cache.
+// Floats from one register's content to the next in scratch. A cache line of padding lies between
+// registers: tiles write one line of each, which would otherwise fall into the same cache sets.
 constexpr int kRegisterStep = kRegisterFloats + kChannelStep;
 
 ADADSR_INLINE __m512i load_line(const float* from) { return _mm512_load_si512(from); }
@@ -203,7 +202,12 @@ inline void multiply_block(const ConvJob& job, int block, const float* windows, 
 }
 
 void conv_tiles_bf16(const ConvJob& job, int first, int count, float* scratch) {
-    assert(count > 0 && count <= kBf16Tiles);
+    static_assert(kPanel == kBlocksOfPanel * kRegisterRows, "two registers hold a panel");
+    assert(count > 0 && count <= kBf16Tiles && job.in_pitch % kChannelStep == 0);
+    assert(
+        job.second ? job.in_pitch < job.k && job.k <= job.in_pitch + job.second_pitch
+                   : job.in_pitch == job.k);
+    assert(job.panels * kPanel >= packed_channels(job.store));
     const std::int32_t* numbers = job.positions + first;
     float* products = scratch + bf16_windows(job.k);
     const int sums = packed_channels(job.store);

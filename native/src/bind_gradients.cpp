@@ -38,10 +38,6 @@ void check_bias(const Array& bias, int out) {
     }
 }
 
-void check_channels(int in, int out) {
-    if (in < 1 || out < 1) refuse("a conv of ", in, " to ", out, " channels");
-}
-
 void replace(
     TileWeights& self, const Floats<4>& weight, const std::optional<Floats<1>>& bias, bool adjoint,
     int threads) {
@@ -73,7 +69,9 @@ void bind_gradients(nb::module_& module) {
     module.def(
         "blank_weights",
         [](int in_channels, int out_channels, const std::string& isa) {
-            check_channels(in_channels, out_channels);
+            if (in_channels < 1 || out_channels < 1) {
+                refuse("a conv of ", in_channels, " to ", out_channels, " channels");
+            }
             return TileWeights(kernels_named(isa.c_str()), out_channels, in_channels);
         },
         "in_channels"_a, "out_channels"_a, "isa"_a);

@@ -162,14 +162,12 @@ public:
         std::copy_n(bias_, out_channels, bias);
         for (int out = 0; out < out_channels; ++out) {
             for (int tap = 0; tap < kTaps; ++tap) {
-                for (int in = 0; in < in_channels; in += kBlock, weight += kBlock) {
+                for (int in = 0; in < in_channels; in += kBlock) {
                     const int panel = out / kPart * (in_ / kPart) + in / kPart;
                     const int block = out % kPart / kBlock * 2 + in % kPart / kBlock;
                     const float* row = sums_ + (panel * kTaps + tap) * kPart * kPart +
                                        (block * kBlock + out % kBlock) * kBlock;
-                    const int count = std::min(kBlock, in_channels - in);
-                    std::copy_n(row, count, weight);
-                    weight += count - kBlock;
+                    weight = std::copy_n(row, std::min(kBlock, in_channels - in), weight);
                 }
             }
         }
@@ -179,6 +177,7 @@ private:
     static constexpr int kGroupsPerRound = 2;      // so few that they stay in the cache
     static constexpr int kPart = 32, kBlock = 16;  // channels of a part, and of its registers
 
+    // A float holds two pixels of one channel, not two channels of one pixel.
     std::size_t window_floats() const { return bf16_windows(2 * in_); }
     std::size_t gradient_floats() const { return kBf16Tiles * kTilePixels / 2 * out_; }
 

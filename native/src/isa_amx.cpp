@@ -1,6 +1,6 @@
 // AVX-512's kernels, and convs that multiply in AMX: with split weights, and in bfloat16. As in the
 // other files, only what lies in the region below uses these instructions, and nothing there but
-// the table has external linkage.
+// the tables has external linkage.
 #include <immintrin.h>
 
 #include "kernels.h"

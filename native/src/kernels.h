@@ -142,12 +142,14 @@ struct Bf16Kernels {
     void (*pack)(const float* weight, int in, int out, bool adjoint, float* packed);
     // As `Kernels::conv_tiles`, kBf16Tiles at most. scratch: `bf16_windows` and `bf16_sums`.
     void (*conv_tiles)(const ConvJob& job, int first, int count, float* scratch);
-    // As `GradientKernels::load`, of kBf16Tiles tiles at most.
+    // Loads kBf16Tiles tiles at most: pairs of pixels of the windows and of the gradients, and the
+    // gradients' totals, [tile][out channel].
     void (*load)(
         const GradientJob& job, int first, int count, float* windows, float* gradients,
         float* totals);
     // Adds the products of some groups of tiles to the sums of a part: one tap, 32 out channels and
-    // 32 in channels, [out / 16][in / 16][out % 16][in % 16]. Taps lie innermost, then in channels.
+    // 32 in channels, [out / 16][in / 16][out % 16][in % 16]. part: (out / 32 * (in channels / 32)
+    // + in / 32) * 9 + tap.
     void (*multiply)(
         const GradientJob& job, int groups, int part, const float* windows, const float* gradients,
         float* sums);

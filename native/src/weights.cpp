@@ -104,6 +104,7 @@ TileWeights::TileWeights(
            kernels.panel},
           bias) {
     if (is_bf16()) {
+        make_room_for_bf16();
         pack_bf16(weight);
         return;
     }
@@ -120,7 +121,12 @@ TileWeights::TileWeights(const Kernels& kernels, int out_channels, int in_channe
           {in_channels, out_channels, 1, true, kernels.bf16 ? kTaps : kPoints, kernels.panel},
           nullptr),
       is_zero_(static_cast<std::size_t>(kPoints) * panels()) {
-    divide_scratch();
+    is_bf16() ? make_room_for_bf16() : divide_scratch();
+}
+
+void TileWeights::make_room_for_bf16() {
+    const std::size_t lines = static_cast<std::size_t>(bf16_channels(k())) / 2;
+    replace_packed(Buffer(kTaps * lines * panels() * panel()));
 }
 
 void TileWeights::pack_points(const float* weight) {
@@ -202,8 +208,8 @@ float* TileWeights::replaced_weights() {
 }
 
 int TileWeights::tiles_per_call() const {
-    // The kernel computes `min_tiles` in any case, and more at a time are slower.
     if (is_bf16()) return kBf16Tiles;
+    // The kernel computes `min_tiles` in any case, and more at a time are slower.
     if (is_split_) return min_tiles();
     constexpr std::size_t fewest = 12, most = 36;  // multiples of every `Kernels::min_tiles`
     // Most of the cache is left to the weights, which pass through it once for each call: where

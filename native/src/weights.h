@@ -115,6 +115,7 @@ public:
 private:
     // weight: (out, in, 3, 3).
     void pack_points(const float* weight);
+    void make_room_for_bf16();
     void pack_bf16(const float* weight);
     void split();
     void divide_scratch();

@@ -10,7 +10,7 @@ from typing import IO
 from adadsr.errors import InputError
 from adadsr.formats import InputFormat
 from adadsr.images import Picture
-from adadsr.serving.problems import OVERLOADED, UNKNOWN_IMAGE, Problem
+from adadsr.serving.problems import NO_MEMORY, UNKNOWN_IMAGE, Problem
 from adadsr.serving.uploads import SPOOL_BYTES
 from adadsr.serving.work import Encoded
 from adadsr.upscaler import PreparedChain
@@ -95,7 +95,7 @@ class Store:
         while self._kept and (self.bytes + kept.bytes > self.limit or len(self) >= MOST):
             idle = next((each for each in self._kept.values() if each.state == "idle"), None)
             if idle is None:
-                raise Problem(OVERLOADED, "too many pictures are kept; try again later", retry_after=10.0)
+                raise Problem(NO_MEMORY, "too many pictures are kept; try again later", retry_after=10.0)
             self.remove(idle.id)
         self._kept[kept.id] = kept
 

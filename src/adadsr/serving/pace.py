@@ -3,10 +3,10 @@
 FIRST_RATE = 50e9
 """Multiply-accumulates per second and core that are assumed before anything has run."""
 ASSUMED_MACS = 25e9
-"""Weight of that assumption. A tiny picture takes far fewer, so a pause of the machine while one runs makes no later
-request look slow."""
+"""Weight of that assumption, in multiply-accumulates: it limits how far a pause of the machine during a tiny run can
+raise the estimate."""
 MEMORY = 0.2
-"""What runs before the newest one lose of their weight."""
+"""Fraction of its weight that each earlier run loses when another finishes."""
 FIXED_SECONDS = 2e-3
 """Of a request, whatever its size."""
 

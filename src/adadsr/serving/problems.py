@@ -35,6 +35,7 @@ UNKNOWN_IMAGE = Kind("unknown-image", 404, "There is no such image")
 NOT_ALLOWED = Kind("not-allowed", 403, "This origin or host may not call")
 NO_KEY = Kind("unauthorized", 401, "A valid API key is needed")
 OVERLOADED = Kind("overloaded", 503, "The service is busy")
+NO_MEMORY = Kind("out-of-memory", 503, "Not enough memory is left")
 SHUTTING_DOWN = Kind("shutting-down", 503, "The service is shutting down")
 TIMED_OUT = Kind("timed-out", 503, "The request took too long")
 NO_SPACE = Kind("no-space", 507, "The disk is full")
@@ -76,7 +77,7 @@ class Problem(Exception):
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return cls(NO_SPACE, "no space is left for uploads and results; free some and try again")
         if isinstance(error, MemoryError):
-            return cls(OVERLOADED, "not enough memory at the moment; try again", retry_after=5.0)
+            return cls(NO_MEMORY, "not enough memory at the moment; try again", retry_after=5.0)
         logger.error("a request failed", exc_info=error)
         return cls(FAILED, f"{type(error).__name__}; the log of the service says more")
 

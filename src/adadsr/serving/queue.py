@@ -160,7 +160,10 @@ class Queue:
 
 
 def _left(ticket: Ticket, now: float) -> float:
-    """Core-seconds that a running ticket still takes; one that takes longer than expected is not done, either."""
+    """Core-seconds that a running ticket still takes; one that takes longer than expected is not done, either.
+
+    Zero for a cancelled one.
+    """
     if ticket.is_cancelled():
         return 0.0
     expected, took = ticket.core_seconds(ticket.served(ticket.least_gain)), (now - ticket.started) * ticket.threads

@@ -264,7 +264,7 @@ class Service:
             budget,
             floor,
             lambda least_gain: demand.budget(step, least_gain),
-            cancel.is_set,
+            is_cancelled=cancel.is_set,
         )
 
 

@@ -1,4 +1,4 @@
-"""What runs the 3x3 convs of training: torch, or the native engine's Winograd kernels on the CPU."""
+"""What runs the 3x3 convs of training: torch, or the native engine on the CPU."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -73,11 +73,11 @@ class NativeConvs(TorchConvs):
 
         isa, threads = chosen_isa(None), torch.get_num_threads()
         # In float32, weights that change at every step are not split for AMX.
-        single = Convs("avx512" if isa == "amx" else isa, threads)
-        self.convs = Convs(bf16_isa(), threads) if bfloat16 else single
+        in_float32 = Convs("avx512" if isa == "amx" else isa, threads)
+        self.convs = Convs(bf16_isa(), threads) if bfloat16 else in_float32
         self.casts = bfloat16
         self.label = f"native ({self.convs.isa})"
-        self.ops = _NativeOps(single)
+        self.ops = _NativeOps(in_float32)
 
     def run_body(self, body: BodyWeights, z0: Tensor, depth_map: Tensor | None = None) -> Tensor:
         """See `BodyWeights.run`."""

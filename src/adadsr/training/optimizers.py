@@ -16,7 +16,8 @@ BETAS = (0.9, 0.99)
 """Of Adam. The second averages squared gradients over 100 steps instead of the usual 1000, since runs take a few
 thousand. All results in dev/LOG.md were reached with it; 0.999 was not compared."""
 FUSED = ("cpu", "cuda")
-"""Kinds of devices where Adam steps in one kernel."""
+"""Device types where Adam steps in one kernel. On CPUs it ignores strides: gradients and state must lie in memory as
+their parameter does."""
 HALVED_AFTER = (0.5, 0.75, 0.875)
 """Fractions of a stage after which the schedule `step` halves the rate."""
 LEAST_RATE = 0.01

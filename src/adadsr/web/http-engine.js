@@ -5,7 +5,7 @@
  *   models()                       -> {default, models: [{name, family, scale, adaptive, blocks, summary}]}
  *   prepare(file, watch)           -> prepared {name, width, height, resultFormat, warnings}
  *   picture(prepared)              -> Blob that a browser can show, for files that it cannot
- *   plan(prepared, choice)         -> {budget, least_budget, seconds, predicted_loss, mean_depth, blocks, gmacs,
+ *   plan(prepared, choice, watch)  -> {budget, least_budget, seconds, predicted_loss, mean_depth, blocks, gmacs,
  *                                      dense_gmacs, output_size, adaptive, depth_map}
  *   run(prepared, choice, watch)   -> {file: Blob, name, shown: Blob, notes: [text]}
  *   forget(prepared)
@@ -15,7 +15,7 @@
  */
 
 const POLL_MILLISECONDS = 250;
-/** How long a busy service is asked again. */
+/** How long to retry while the service is busy. */
 const PATIENCE_SECONDS = 300;
 const SHOWN_TYPES = ["image/png", "image/jpeg", "image/webp", "image/avif", "image/gif", "image/bmp"];
 
@@ -58,9 +58,9 @@ export class HttpEngine {
     return (await this.#kept(prepared, (id) => this.#call("GET", `v1/images/${id}/picture`))).blob();
   }
 
-  async plan(prepared, choice) {
+  async plan(prepared, choice, { signal } = {}) {
     const query = (id) => `v1/plan?${new URLSearchParams({ ...this.#asked(choice), image: id, depth_map: "true" })}`;
-    return (await this.#kept(prepared, (id) => this.#call("POST", query(id)))).json();
+    return (await this.#kept(prepared, (id) => this.#call("POST", query(id), { signal }), signal)).json();
   }
 
   async run(prepared, choice, { signal, progress = () => {} } = {}) {
@@ -73,9 +73,8 @@ export class HttpEngine {
       }
     }, POLL_MILLISECONDS);
     try {
-      const answer = await this.#kept(prepared, (id) =>
-        this.#call("POST", `v1/upscale?${new URLSearchParams({ ...this.#asked(choice), image: id })}`, { signal }),
-      );
+      const query = (id) => `v1/upscale?${new URLSearchParams({ ...this.#asked(choice), image: id })}`;
+      const answer = await this.#kept(prepared, (id) => this.#call("POST", query(id), { signal }), signal);
       const file = await answer.blob();
       const shown = SHOWN_TYPES.includes(file.type)
         ? file
@@ -100,12 +99,12 @@ export class HttpEngine {
   }
 
   /** A call that names an uploaded picture; uploads it again if it was forgotten. */
-  async #kept(prepared, call) {
+  async #kept(prepared, call, signal) {
     try {
       return await call(prepared.id);
     } catch (error) {
       if (error.kind !== "unknown-image") throw error;
-      prepared.id = (await patiently(() => this.#upload(prepared.file, {}))).id;
+      prepared.id = (await patiently(() => this.#upload(prepared.file, { signal }), signal)).id;
       return call(prepared.id);
     }
   }
@@ -163,20 +162,25 @@ async function patiently(call, signal) {
     } catch (error) {
       const seconds = Math.max(1, error.retryAfter ?? 0);
       if (error.kind !== "overloaded" || waited + seconds > PATIENCE_SECONDS) throw error;
-      await pause(seconds, signal);
+      await wait(seconds, signal);
       waited += seconds;
     }
   }
 }
 
-/** Rejects when the signal does. */
-function pause(seconds, signal) {
+/** Rejects once the signal is aborted. */
+function wait(seconds, signal) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, 1000 * seconds);
-    signal?.addEventListener("abort", () => {
+    signal?.throwIfAborted();
+    const stop = () => {
       clearTimeout(timer);
       reject(new DOMException("cancelled", "AbortError"));
-    });
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", stop);
+      resolve();
+    }, 1000 * seconds);
+    signal?.addEventListener("abort", stop, { once: true });
   });
 }
 

@@ -19,6 +19,7 @@ export class Item {
   #planned = null; // the choice of the latest plan asked for
   #busy = false;
   #abort = new AbortController();
+  #dropped = new AbortController();
 
   constructor(file, engine, changed) {
     Object.assign(this, { file, engine, changed });
@@ -48,12 +49,12 @@ export class Item {
       while (this.#planned) {
         const next = this.#planned;
         this.#planned = null;
-        const plan = await this.engine.plan(this.prepared, next);
+        const plan = await this.engine.plan(this.prepared, next, { signal: this.#dropped.signal });
         this.#set({ plan, depth: plan.depth_map ? paint(plan.depth_map) : null });
       }
     } catch (error) {
       if (error.needsKey) throw error;
-      this.#set({ message: error.message });
+      if (error.name !== "AbortError") this.#set({ message: error.message });
     } finally {
       this.#busy = false;
     }
@@ -90,6 +91,7 @@ export class Item {
   /** Free what it holds. */
   drop() {
     this.cancel();
+    this.#dropped.abort();
     this.before?.close?.();
     this.result?.image?.close?.();
     if (this.prepared) this.engine.forget(this.prepared);

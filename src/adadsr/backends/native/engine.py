@@ -26,8 +26,11 @@ from adadsr.backends.native.chain_tail import PackedChainTail
 from adadsr.backends.native.tail import TailRun, region_of, tail_needs, upsample_rows
 from adadsr.backends.native.tile_threshold import tile_threshold
 from adadsr.backends.native.workspaces import HEAD, TILE, Memory, Needs, bf16_isa, chosen_isa
+from adadsr.errors import BackendError
 from adadsr.geometry import Box
 from adadsr.graph import Array, NetworkWeights
+
+PRECISIONS = ("float32", "bfloat16")
 
 
 class NativeEngine:
@@ -41,12 +44,14 @@ class NativeEngine:
     ) -> None:
         """isa: one of `_native.isas()`; None for ADADSR_ISA if set, otherwise the fastest.
 
-        precision: float32 or bfloat16, to which the convs of body and tail then round features and weights as they
-        multiply them, except for the tail's last conv. Features themselves stay float32.
+        precision: one of PRECISIONS. In bfloat16, convs of whole tiles in body and tail round features and weights as
+        they multiply; single pixels and the conv that makes pixels of SR do not. Features stay float32.
 
         Raises BackendError for a network that the engine cannot run, and for bfloat16 without AMX.
         """
         isa = chosen_isa(isa)
+        if precision not in PRECISIONS:
+            raise BackendError(f"precision={precision!r} is not one of {', '.join(PRECISIONS)}")
         self.network, self.threads, self.isa = network, threads, isa if precision == "float32" else bf16_isa(isa)
         self.head = packing.pack_head(network.head, isa)
         self.adapter = None if network.adapter is None else packing.pack_adapter(network.adapter, isa)

@@ -3,7 +3,7 @@
 Features are (N, H, W, C) outside and canvases inside. Both passes are convs at lists of 4x4 tiles: the gradient of a
 conv's input is the conv of the output's gradient with flipped and transposed weights. In float32 they run by Winograd's
 F(4x4, 3x3), and the gradient of a conv's weights is a sum of products in the transformed domain
-(native/src/gradient.h); rounded to bfloat16 directly, in AMX (native/src/bf16_kernels.h).
+(native/src/gradient.h); in bfloat16 both are direct sums in AMX (native/src/bf16_kernels.h).
 """
 
 from collections import defaultdict

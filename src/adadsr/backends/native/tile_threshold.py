@@ -1,7 +1,8 @@
-"""Number of active pixels above which a 4x4 tile runs whole, because Winograd is then faster than direct convs.
+"""Number of active pixels above which a 4x4 tile runs whole, because the algorithm of tiles is then faster.
 
-It decides which algorithm computes a pixel, and so its last bits. It is a constant of the instruction set unless this
-machine was measured (`adadsr backends --measure`), in which case `native.json` in the cache folder contains it.
+It decides which algorithm computes a pixel, and so its last bits, or in bfloat16 whether factors are rounded. It is a
+constant of the instruction set unless this machine was measured (`adadsr backends --measure`), in which case
+`native.json` in the cache folder contains it.
 """
 
 import json

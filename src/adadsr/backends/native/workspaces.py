@@ -131,7 +131,7 @@ def bf16_isa(isa: str | None = None) -> str:
     """The set that rounds factors to bfloat16 in place of `chosen_isa`. Raises BackendError if that is not AMX."""
     found, chosen = _native.bf16_isa(), chosen_isa(isa)
     if found is None or chosen != AMX:
-        raise BackendError(f"the native engine multiplies bfloat16 on AMX, and it runs on {chosen}")
+        raise BackendError(f"the native engine has bfloat16 on AMX only, and it runs on {chosen} here; use float32")
     return found
 
 
