@@ -111,8 +111,8 @@ Precision: TypeAlias = Annotated[
     str,
     typer.Option(
         metavar="float32|float16|bfloat16",
-        help="Floating-point type of the network. bfloat16 is for processors with AMX and for GPUs, float16 for GPUs; "
-        "tiles that overflow run again in float32.",
+        help="Floating-point type of the network. bfloat16 is for AMX and GPUs, float16 for GPUs; tiles that overflow "
+        "run again in float32.",
         rich_help_panel="Speed and memory",
     ),
 ]
