@@ -3,9 +3,9 @@
 `python benchmarks/training_step.py [--network edsr-baseline] [--scale 2] [--batch 8] [--patch 32] [--rounds 9]
 [--threads 1]`
 
-Equality comes first: both give the same gradients, and with AMX nearly the same in bfloat16. Then
-their steps take turns; the clock is the process's CPU time at one thread, and wall time at more. The parts are those of
-single steps in float32. The last line is JSON.
+Equality comes first: both give the same gradients, and with AMX nearly the same in bfloat16. Then their steps take
+turns; the clock is the process's CPU time at one thread, and wall time at more. The parts are those of single steps in
+float32. The last line is JSON.
 """
 
 import argparse

@@ -227,6 +227,12 @@ def test_the_pace_comes_to_that_of_photos(rate: float):
     assert abs(pace.seconds_per_mac - 1 / rate) <= 1e-3 * max(1 / rate, 1 / FIRST_RATE)
 
 
+def test_a_run_without_work_says_nothing_of_the_pace():
+    pace = Pace()
+    pace.learn(0, 10.0)
+    assert pace.seconds_per_mac == 1 / FIRST_RATE
+
+
 def test_a_pause_during_a_tiny_run_does_not_make_the_next_look_slow():
     pace = Pace()
     pace.learn(1e9, 10.0)

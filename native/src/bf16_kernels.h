@@ -12,8 +12,7 @@
 namespace adadsr {
 namespace {
 
-constexpr int kPairRows = kRegisterRows;  // pairs of channels of a register
-constexpr int kBlocksOfPanel = 2;         // registers of 16 channels that make a panel
+constexpr int kBlocksOfPanel = 2;  // registers of 16 channels that make a panel
 constexpr int kPixelPairs = kTilePixels / 2;
 // Floats from one register's content to the next in scratch. A cache line of padding lies between
 // registers: tiles write one line of each, which would otherwise fall into the same cache sets.
@@ -32,20 +31,21 @@ ADADSR_INLINE __m512i paired(__m512i first, __m512i second) {
     return _mm512_or_si512(first, _mm512_slli_epi32(second, 16));
 }
 
-// 32 channels as bfloat16 in their order; channels from `count` on are zero.
-ADADSR_INLINE __m512i line_of(const float* from, int count) {
-    const auto part = [&](int begin) {
-        const int left = count - begin;
-        const __mmask16 some = left >= 16 ? 0xffff : left <= 0 ? 0 : (1u << left) - 1;
-        return _mm512_maskz_loadu_ps(some, from + begin);
-    };
-    return (__m512i)_mm512_cvtne2ps_pbh(part(16), part(0));
+// The first `count` floats, and zeros after them.
+ADADSR_INLINE __m512 load_first(const float* from, int count) {
+    const __mmask16 some = count >= 16 ? 0xffff : count <= 0 ? 0 : (1u << count) - 1;
+    return _mm512_maskz_loadu_ps(some, from);
 }
 
-// A matrix of 16x16 numbers of 32 bits, transposed. from_step: floats from row to row.
-inline void transpose(const float* from, std::ptrdiff_t from_step, float* to) {
+// 32 channels as bfloat16 in their order; channels from `count` on are zero.
+ADADSR_INLINE __m512i line_of(const float* from, int count) {
+    return (__m512i)_mm512_cvtne2ps_pbh(load_first(from + 16, count - 16), load_first(from, count));
+}
+
+// A matrix of 16x16 numbers of 32 bits, transposed.
+inline void transpose(const float* from, float* to) {
     __m512i a[16], b[16];
-    for (int i = 0; i < 16; ++i) a[i] = load_line(from + i * from_step);
+    for (int i = 0; i < 16; ++i) a[i] = load_line(from + 16 * i);
     for (int i = 0; i < 16; i += 2) {
         b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
         b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
@@ -72,12 +72,11 @@ inline void transpose(const float* from, std::ptrdiff_t from_step, float* to) {
 // Weights as `TileWeights` says. weight: (out, 3, 3, in), or with adjoint (in, 3, 3, out), from
 // which the gradient of a conv's input takes its flipped and transposed ones.
 void pack_bf16(const float* weight, int in, int out, bool adjoint, float* packed) {
-    const std::ptrdiff_t out_step = adjoint ? 1 : static_cast<std::ptrdiff_t>(kTaps) * in;
-    const std::ptrdiff_t in_step = adjoint ? static_cast<std::ptrdiff_t>(kTaps) * out : 1;
+    // Floats from row to row: of out channels, or with adjoint of in channels.
+    const std::ptrdiff_t row_step = static_cast<std::ptrdiff_t>(kTaps) * (adjoint ? out : in);
     alignas(64) float rows[kRegisterFloats];
     for (int block = 0; block < bf16_channels(out); block += kRegisterRows) {
         const int panel = block / kPanel, half = block / kRegisterRows % kBlocksOfPanel;
-        const int outs = out - block < kRegisterRows ? out - block : kRegisterRows;
         for (int tap = 0; tap < kTaps; ++tap) {
             const float* from = adjoint ? weight + (kTaps - 1 - tap) * out : weight + tap * in;
             for (int channel = 0; channel < bf16_channels(in); channel += kSplitStep) {
@@ -86,20 +85,18 @@ void pack_bf16(const float* weight, int in, int out, bool adjoint, float* packed
                 float* to = packed + (kBlocksOfPanel * number + half) * kRegisterFloats;
                 if (!adjoint) {
                     for (int o = 0; o < kRegisterRows; ++o) {
-                        const float* row = from + (block + o) * out_step + channel;
-                        store_line(line_of(row, o < outs ? in - channel : 0), rows + o * 16);
+                        const float* row = from + (block + o) * row_step + channel;
+                        const int count = block + o < out ? in - channel : 0;
+                        store_line(line_of(row, count), rows + o * 16);
                     }
-                    transpose(rows, 16, to);
+                    transpose(rows, to);
                     continue;
                 }
                 const auto row = [&](int i) {
-                    const __mmask16 some = channel + i >= in || outs <= 0 ? 0
-                                           : outs == kRegisterRows        ? 0xffff
-                                                                          : (1u << outs) - 1;
-                    return rounded(
-                        {_mm512_maskz_loadu_ps(some, from + (channel + i) * in_step + block)});
+                    const int count = channel + i < in ? out - block : 0;
+                    return rounded({load_first(from + (channel + i) * row_step + block, count)});
                 };
-                for (int pair = 0; pair < kPairRows; ++pair) {
+                for (int pair = 0; pair < kRegisterRows; ++pair) {
                     store_line(paired(row(2 * pair), row(2 * pair + 1)), to + pair * 16);
                 }
             }
@@ -204,10 +201,7 @@ inline void multiply_block(const ConvJob& job, int block, const float* windows, 
 void conv_tiles_bf16(const ConvJob& job, int first, int count, float* scratch) {
     static_assert(kPanel == kBlocksOfPanel * kRegisterRows, "two registers hold a panel");
     assert(count > 0 && count <= kBf16Tiles && job.in_pitch % kChannelStep == 0);
-    assert(
-        job.second ? job.in_pitch < job.k && job.k <= job.in_pitch + job.second_pitch
-                   : job.in_pitch == job.k);
-    assert(job.panels * kPanel >= packed_channels(job.store));
+    assert(fits(job));
     const std::int32_t* numbers = job.positions + first;
     float* products = scratch + bf16_windows(job.k);
     const int sums = packed_channels(job.store);
@@ -284,7 +278,7 @@ inline void load_gradient_pairs(
             sum.store(totals + static_cast<std::ptrdiff_t>(i) * pitch + channel);
         }
         for (int p = 0; p < kPixelPairs; ++p) {
-            transpose(pairs[p], kChannelStep, to + (p * channels + channel) * kRegisterRows);
+            transpose(pairs[p], to + (p * channels + channel) * kRegisterRows);
         }
     }
 }

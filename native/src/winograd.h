@@ -375,16 +375,20 @@ inline int packed_channels(const Store& store) {
     return store.upscale_factor * store.upscale_factor * store.channels;
 }
 
+// Whether the canvases have the channels that are read, and the weights those that are stored.
+inline bool fits(const ConvJob& job) {
+    const bool reads = job.second ? job.in_pitch < job.k && job.k <= job.in_pitch + job.second_pitch
+                                  : job.in_pitch == job.k;
+    return reads && job.panels * kPanel >= packed_channels(job.store);
+}
+
 template <class Products>
 void conv_tiles_by(const ConvJob& job, int first, int count, float* scratch) {
     using Points = typename Products::Points;
     assert(count > 0 && scratch && job.in_pitch % kChannelStep == 0);
-    assert(
-        job.second ? job.in_pitch < job.k && job.k <= job.in_pitch + job.second_pitch
-                   : job.in_pitch == job.k);
+    assert(fits(job));
     assert(job.store.pitch % kChannelStep == 0 && job.store.channels % kChannelStep == 0);
     assert(job.store.depth_side == 1 || job.store.depth_side == kTile);
-    assert(job.panels * kPanel >= packed_channels(job.store));
     assert(job.points == kPoints || (job.points == kPassPoints && job.group == job.panels));
     constexpr int few = Products::min_tiles;
     const int tiles = (count + few - 1) / few * few, sums = packed_channels(job.store);

@@ -29,5 +29,7 @@ class Pace:
 
     def learn(self, macs: float, core_seconds: float) -> None:
         """Count a finished run."""
+        if macs <= 0:
+            return
         self._macs = (1 - MEMORY) * self._macs + macs
         self._seconds = (1 - MEMORY) * self._seconds + max(core_seconds - FIXED_SECONDS, 0.0)
