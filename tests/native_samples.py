@@ -23,8 +23,8 @@ ROUNDINGS = 3 * 2.0**-24
 
 
 def filled(images: np.ndarray) -> _native.Canvas:
-    """A canvas that holds images (N, H, W, C)."""
-    canvas = _native.Canvas(*images.shape)
+    """A canvas that holds images (N, H, W, C), for convs of every instruction set."""
+    canvas = _native.Canvas(*images.shape, "float32" if _native.bf16_isa() is None else "both")
     canvas.copy_from(images, 1)
     return canvas
 

@@ -14,6 +14,7 @@ from adadsr.errors import BackendError
 from adadsr.geometry import Box
 from adadsr.graph import Attention, ConvWeights, GroupWeights, HeadWeights, NetworkWeights
 from adadsr.tensor_ops import OPS, TensorOps
+from adadsr.tiling import bands
 from engine_samples import assert_as_exact_as_float32, defined, run
 from graph_samples import KINDS, OTHER_KINDS, Array32, build, config_of, depth_map_of, lr_images, network_of, tensors
 from native_samples import ISAS, _native
@@ -109,7 +110,7 @@ def test_in_bfloat16_the_body_multiplies_rounded_factors(backbone: str, tile: in
 
 @every_kind
 def test_bfloat16_is_close_and_changes_neither_scores_nor_costs(backbone: str, tile: int) -> None:
-    """Error against float64 at most that of the definition in bfloat16, whose features and pixels are rounded, too."""
+    """Error against float64 at most that of the definition in bfloat16, whose skips and pixels are rounded, too."""
     exact, half = engine_of(backbone, tile), bfloat16_engine(engine_of(backbone, tile).network)
     lr, depth_map = lr_images(5, 2, 21, 18), depth_map_of(exact.network, 5, 2, 21, 18)
     wide, dense = (defined(exact.network, lr, depth_map, dtype) for dtype in (torch.float64, torch.bfloat16))
@@ -189,10 +190,41 @@ def test_nothing_is_allocated_for_a_second_image_and_all_of_it_was_announced(bac
     for depths in (depth_map, None, depth_map):
         run_all(depths)
     assert _native.allocations() == before
-    held = sum(canvas.bytes for _, canvas in engine._memory._canvases)
+    assert allocated_by(engine) <= engine.footprint(37, 30)
+
+
+def allocated_by(engine: NativeEngine) -> int:
+    """Bytes of what the engine keeps for its next image."""
+    total = sum(canvas.bytes for _, canvas in engine._memory._canvases)
     for _, lists in engine._memory._lists:
-        held += sum(part.bytes for part in (*lists.positions, *lists.depths, lists.scratch))
-    assert held <= engine.footprint(37, 30)
+        total += sum(part.bytes for part in (*lists.positions, *lists.depths, lists.scratch))
+    return total
+
+
+@every_kind
+def test_memory_in_bfloat16_was_announced_and_is_used_again(backbone: str, tile: int) -> None:
+    """Also where canvases of a run with a depth map hold more than those of one without."""
+    engine, lr = bfloat16_engine(engine_of(backbone, tile).network), lr_images(1, 1, 37, 30)
+    depth_map = None if engine.adapter is None else depth_map_of(engine.network, 1, 1, 37, 30)
+    for depths in (depth_map, None):
+        for _ in range(2):
+            before = _native.allocations()
+            engine.tail(engine.body(engine.features(lr), depths), Box(0, 0, 37, 30))
+        assert _native.allocations() == before
+        assert allocated_by(engine) <= engine.footprint(37, 30)
+
+
+def test_the_bands_of_a_tail_share_their_canvases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Canvases of a band were still held when the next one began, so each image allocated them again."""
+    engine, lr = engine_of("esrgan", 4), lr_images(1, 1, 60, 18)
+    monkeypatch.setattr(chain_tail, "REGION_BYTES", 1)
+    box = Box(0, 0, 60, 18)
+    assert len(list(bands(box, engine.packed_tail.rows_at_once(18)))) > 2
+    z = engine.body(engine.features(lr))
+    engine.tail(z, box)
+    before = _native.allocations()
+    engine.tail(z, box)
+    assert _native.allocations() == before
 
 
 @pytest.mark.parametrize("scale", [2, 4])

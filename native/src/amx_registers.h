@@ -10,7 +10,7 @@ constexpr int kRegisterRows = 16;         // of a register
 constexpr int kRegisterFloats = 16 * 16;  // of a whole register
 constexpr int kRowBytes = 64;             // of a row of a register
 
-// 0 .. 3 are sums; 4 and 5 hold left factors, 6 and 7 right ones. Layout of AMX's configuration.
+// 0 .. 3 are sums, 4 .. 7 hold factors. Layout of AMX's configuration.
 struct RegisterShape {
     std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
     std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};

@@ -121,6 +121,7 @@ void add_scaled(
                 const float* from = update.pixel(image, y, x);
                 for (int c = 0; c < out.channels(); ++c) to[c] += weights[c] * from[c];
             }
+            for (int i = 0; i < side; ++i) out.round(image, row + i, column, side);
         });
     });
 }
@@ -134,7 +135,7 @@ void clear_tiles(Canvas& canvas, const Positions& tiles, int threads) {
     Pool::instance().run(lists.pieces(), threads, [&](int piece, int) {
         lists.visit_piece(canvas.geometry(), piece, [&](int image, int row, int column, int side) {
             for (int y = 0; y < side; ++y) {
-                std::fill_n(canvas.pixel(image, row + y, column), side * canvas.pitch(), 0.0f);
+                canvas.clear(image, row + y, column, side);
             }
         });
     });
@@ -146,12 +147,14 @@ void copy_tiles(const Canvas& source, Canvas& out, const Positions& tiles, int t
     if (!source.same_size(out) || source.pitch() != out.pitch()) {
         refuse("source has to have the size and the channels of out");
     }
+    if ((out.has_floats() && !source.has_floats()) || (out.has_bf16() && !source.has_bf16())) {
+        refuse("source does not hold every precision of out; give one that does");
+    }
     const Lists lists{tiles, no_pixels};
     Pool::instance().run(lists.pieces(), threads, [&](int piece, int) {
         lists.visit_piece(out.geometry(), piece, [&](int image, int row, int column, int side) {
             for (int y = 0; y < side; ++y) {
-                const float* from = source.pixel(image, row + y, column);
-                std::copy_n(from, side * out.pitch(), out.pixel(image, row + y, column));
+                out.copy(source, image, row + y, column, side);
             }
         });
     });
@@ -167,6 +170,8 @@ void attend(
     const Positions& pixels, Scratch& scratch, int threads, const Means* known) {
     tiles.check_below(out.tiles());
     pixels.check_below(out.pixels());
+    out.check_floats("out");
+    update.check_floats("update");
     if (!out.same_size(update) || out.channels() != update.channels() ||
         out.shares_memory(update)) {
         refuse("update has to be another canvas of the size of out");

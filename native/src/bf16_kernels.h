@@ -1,19 +1,18 @@
-// Direct 3x3 convs and the gradients of their weights in AMX, whose registers multiply matrices of
-// bfloat16 and sum in float32: factors are rounded to 8 significant bits. A direct sum takes four
-// times the products of Winograd's algorithm, which AMX makes up for, and errs less: a transform of
-// such factors would magnify their rounding.
+// Direct 3x3 convs in AMX, whose registers multiply matrices of bfloat16 and sum in float32:
+// factors have 8 significant bits. A direct sum takes four times the products of Winograd's
+// algorithm, which AMX makes up for, and errs less: a transform of such factors would magnify their
+// rounding.
 #pragma once
 
 #include <immintrin.h>
 
 #include "amx_registers.h"
-#include "winograd.h"
+#include "store_tile.h"
 
 namespace adadsr {
 namespace {
 
 constexpr int kBlocksOfPanel = 2;  // registers of 16 channels that make a panel
-constexpr int kPixelPairs = kTilePixels / 2;
 // Floats from one register's content to the next in scratch. A cache line of padding lies between
 // registers: tiles write one line of each, which would otherwise fall into the same cache sets.
 constexpr int kRegisterStep = kRegisterFloats + kChannelStep;
@@ -24,6 +23,11 @@ ADADSR_INLINE void store_line(__m512i line, float* to) { _mm512_store_si512(to, 
 // Sixteen floats as bfloat16, each in the lower half of 32 bits.
 ADADSR_INLINE __m512i rounded(Vec x) {
     return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x.lanes));
+}
+
+// Sixteen numbers of bfloat16, each in the lower half of 32 bits.
+ADADSR_INLINE __m512i widened(const std::uint16_t* from) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)from));
 }
 
 // bfloat16 numbers of `first` and `second`, alternating.
@@ -38,7 +42,7 @@ ADADSR_INLINE __m512 load_first(const float* from, int count) {
 }
 
 // 32 channels as bfloat16 in their order; channels from `count` on are zero.
-ADADSR_INLINE __m512i line_of(const float* from, int count) {
+ADADSR_INLINE __m512i rounded_line(const float* from, int count) {
     return (__m512i)_mm512_cvtne2ps_pbh(load_first(from + 16, count - 16), load_first(from, count));
 }
 
@@ -87,7 +91,7 @@ void pack_bf16(const float* weight, int in, int out, bool adjoint, float* packed
                     for (int o = 0; o < kRegisterRows; ++o) {
                         const float* row = from + (block + o) * row_step + channel;
                         const int count = block + o < out ? in - channel : 0;
-                        store_line(line_of(row, count), rows + o * 16);
+                        store_line(rounded_line(row, count), rows + o * 16);
                     }
                     transpose(rows, to);
                     continue;
@@ -104,229 +108,295 @@ void pack_bf16(const float* weight, int in, int out, bool adjoint, float* packed
     }
 }
 
-// Sixteen channels of what a conv reads, which may lie on two canvases; zeros beyond the last.
-struct ChannelsOf {
-    const float* from;
-    int pitch;
+// Thirty-two channels of what a conv reads, in rounded pixels: half of them may be the last of one
+// canvas, the first of the other, or missing.
+struct FeatureLine {
+    const std::uint16_t* halves[2];
+    int pitches[2];
 
-    ChannelsOf(const ConvJob& job, int channel) {
-        const bool is_first = channel < job.in_pitch;
-        pitch = is_first ? job.in_pitch : job.second_pitch;
-        from = channel >= job.k ? nullptr
-               : is_first       ? job.source + channel
-                                : job.second + (channel - job.in_pitch);
+    FeatureLine(const ConvJob& job, int channel) {
+        for (int i = 0; i < 2; ++i, channel += kChannelStep) {
+            const bool is_first = channel < job.in_pitch;
+            pitches[i] = is_first ? job.bf16_pitch : job.second_bf16_pitch;
+            halves[i] = channel >= job.k ? nullptr
+                        : is_first       ? job.bf16 + channel
+                                         : job.second_bf16 + (channel - job.in_pitch);
+        }
     }
-    __m512 at(std::ptrdiff_t pixel) const {
-        return from ? _mm512_loadu_ps(from + pixel * pitch) : _mm512_setzero_ps();
+    __m256i half(int i, std::ptrdiff_t pixel) const {
+        if (!halves[i]) return _mm256_setzero_si256();
+        return _mm256_loadu_si256((const __m256i*)(halves[i] + pixel * pitches[i]));
+    }
+    __m512i at(std::ptrdiff_t pixel) const {
+        return _mm512_inserti64x4(_mm512_castsi256_si512(half(0, pixel)), half(1, pixel), 1);
     }
 };
 
-// Rounds the windows of some tiles, into what registers hold: [channels / 32][pixel][tile]
+// Whether every line of 32 channels lies on one canvas and is read whole. What pads the only canvas
+// is zero.
+inline bool has_whole_lines(const ConvJob& job) {
+    return !job.second_bf16 || (job.in_pitch % kSplitStep == 0 && job.k % kSplitStep == 0);
+}
+
+// Copies the windows of some tiles into what registers hold: [channels / 32][pixel][tile]
 // [32 channels].
 inline void load_windows(const ConvJob& job, const std::int32_t* tiles, int count, float* scratch) {
-    const int channels = bf16_channels(job.k);
     for (int i = 0; i < count; ++i) {
         const std::ptrdiff_t first = Corner(job.geometry, tiles[i]).window;
         float* to = scratch + i * kChannelStep;
-        for (int channel = 0; channel < channels; channel += kSplitStep) {
-            // Half of a line may be the last of one canvas or the first of the other, or missing.
-            const ChannelsOf low(job, channel), high(job, channel + kChannelStep);
+        for (int channel = 0; channel < job.k; channel += kSplitStep) {
+            const FeatureLine line(job, channel);
             for (int y = 0; y < kWindow; ++y) {
                 const std::ptrdiff_t row = first + y * job.geometry.row;
                 for (int x = 0; x < kWindow; ++x, to += kRegisterStep) {
-                    const __m512 right = high.at(row + x), left = low.at(row + x);
-                    store_line((__m512i)_mm512_cvtne2ps_pbh(right, left), to);
+                    store_line(line.at(row + x), to);
                 }
             }
         }
     }
 }
 
-// Adds to the four pixels of a row, 0 .. 3, what one row of taps makes of 32 channels. window: of
-// the row's first pixel. weights: of the first tap; the others follow tap_step floats apart. Each
-// column of the window serves three taps.
-ADADSR_INLINE void add_taps(const float* window, const float* weights, std::ptrdiff_t tap_step) {
+// Six registers of 16 pixels by 32 channels, one below the other, from which a column of taps makes
+// the sums of four pixels below each other.
+struct Column {
+    const char* first;     // the topmost register
+    std::ptrdiff_t pixel;  // bytes from one row of a register to the next
+    std::ptrdiff_t below;  // bytes from one register to the one below
+};
+
+// Adds to four sums what a column of taps makes of 32 channels. weights: of the first tap; the
+// others follow tap_step floats apart.
+ADADSR_INLINE void add_taps(const Column& from, const float* weights, std::ptrdiff_t tap_step) {
+    const char* at = from.first;
     _tile_loadd(5, weights, kRowBytes);
     _tile_loadd(6, weights + tap_step, kRowBytes);
     _tile_loadd(7, weights + 2 * tap_step, kRowBytes);
-    _tile_loadd(4, window, kRowBytes);
+    _tile_loadd(4, at, from.pixel);
     _tile_dpbf16ps(0, 4, 5);
-    _tile_loadd(4, window + kRegisterStep, kRowBytes);
+    at += from.below;
+    _tile_loadd(4, at, from.pixel);
     _tile_dpbf16ps(1, 4, 5);
     _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(4, window + 2 * kRegisterStep, kRowBytes);
+    at += from.below;
+    _tile_loadd(4, at, from.pixel);
     _tile_dpbf16ps(2, 4, 5);
     _tile_dpbf16ps(1, 4, 6);
     _tile_dpbf16ps(0, 4, 7);
-    _tile_loadd(4, window + 3 * kRegisterStep, kRowBytes);
+    at += from.below;
+    _tile_loadd(4, at, from.pixel);
     _tile_dpbf16ps(3, 4, 5);
     _tile_dpbf16ps(2, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(4, window + 4 * kRegisterStep, kRowBytes);
+    at += from.below;
+    _tile_loadd(4, at, from.pixel);
     _tile_dpbf16ps(3, 4, 6);
     _tile_dpbf16ps(2, 4, 7);
-    _tile_loadd(4, window + 5 * kRegisterStep, kRowBytes);
+    at += from.below;
+    _tile_loadd(4, at, from.pixel);
     _tile_dpbf16ps(3, 4, 7);
 }
 
-// Sixteen output channels of 16 tiles, [pixel][tile][channel]. block: their number in panels.
-inline void multiply_block(const ConvJob& job, int block, const float* windows, float* to) {
-    const int lines = bf16_channels(job.k) / kSplitStep, panel = block / kBlocksOfPanel;
-    const std::ptrdiff_t line_step = kBlocksOfPanel * kRegisterFloats, tap_step = lines * line_step;
-    const float* weights =
-        job.weights + panel * kTaps * tap_step + block % kBlocksOfPanel * kRegisterFloats;
-    const std::uint8_t* is_zero = job.is_zero + panel;
-    for (int y = 0; y < kTile; ++y, to += kTile * kRegisterStep) {
+// The same for one tap, the one in row `dy`.
+ADADSR_INLINE void add_tap(const Column& from, int dy, const float* weights) {
+    const char* at = from.first + dy * from.below;
+    _tile_loadd(5, weights, kRowBytes);
+    _tile_loadd(4, at, from.pixel);
+    _tile_dpbf16ps(0, 4, 5);
+    at += from.below;
+    _tile_loadd(4, at, from.pixel);
+    _tile_dpbf16ps(1, 4, 5);
+    at += from.below;
+    _tile_loadd(4, at, from.pixel);
+    _tile_dpbf16ps(2, 4, 5);
+    at += from.below;
+    _tile_loadd(4, at, from.pixel);
+    _tile_dpbf16ps(3, 4, 5);
+}
+
+// The weights of 16 output channels. block: their number in panels.
+struct BlockWeights {
+    const float* first;
+    std::ptrdiff_t line, tap;  // floats from one line of 32 channels and from one tap to the next
+    const std::uint8_t* is_zero;
+    int panels;
+
+    BlockWeights(const ConvJob& job, int block) {
+        const int panel = block / kBlocksOfPanel;
+        line = kBlocksOfPanel * kRegisterFloats;
+        tap = bf16_channels(job.k) / kSplitStep * line;
+        first = job.weights + panel * kTaps * tap + block % kBlocksOfPanel * kRegisterFloats;
+        is_zero = job.is_zero + panel;
+        panels = job.panels;
+    }
+    const float* of(int number, int line_number) const {
+        return first + number * tap + line_number * line;
+    }
+    bool has(int number) const { return !is_zero[number * panels]; }
+};
+
+// Four registers of sums of 16 output channels at `to`, kRegisterStep floats apart, to which some
+// lines of 32 channels are added: `begin` .. `end` - 1. find(line, dx): the registers of a line
+// for a column of taps. The order of the sums is the same wherever the registers come from, so they
+// do not depend on a tile's neighbours in a list.
+template <class Find>
+ADADSR_INLINE void sum_block(
+    const BlockWeights& weights, int begin, int end, const Find& find, float* to) {
+    if (begin == 0) {
         _tile_zero(0);
         _tile_zero(1);
         _tile_zero(2);
         _tile_zero(3);
+    } else {
+        _tile_loadd(0, to, kRowBytes);
+        _tile_loadd(1, to + kRegisterStep, kRowBytes);
+        _tile_loadd(2, to + 2 * kRegisterStep, kRowBytes);
+        _tile_loadd(3, to + 3 * kRegisterStep, kRowBytes);
+    }
+    for (int dx = 0; dx < 3; ++dx) {
+        if (weights.has(dx) && weights.has(3 + dx) && weights.has(6 + dx)) {
+            for (int line = begin; line < end; ++line) {
+                add_taps(find(line, dx), weights.of(dx, line), 3 * weights.tap);
+            }
+            continue;
+        }
         for (int dy = 0; dy < 3; ++dy) {
-            const std::uint8_t* row = is_zero + 3 * dy * job.panels;
-            if (row[0] && row[job.panels] && row[2 * job.panels]) continue;
-            for (int line = 0; line < lines; ++line) {
-                const int point = line * kPoints + (y + dy) * kWindow;
-                add_taps(
-                    windows + point * kRegisterStep, weights + 3 * dy * tap_step + line * line_step,
-                    tap_step);
+            for (int line = begin; weights.has(3 * dy + dx) && line < end; ++line) {
+                add_tap(find(line, dx), dy, weights.of(3 * dy + dx, line));
             }
         }
-        _tile_stored(0, to, kRowBytes);
-        _tile_stored(1, to + kRegisterStep, kRowBytes);
-        _tile_stored(2, to + 2 * kRegisterStep, kRowBytes);
-        _tile_stored(3, to + 3 * kRegisterStep, kRowBytes);
+    }
+    _tile_stored(0, to, kRowBytes);
+    _tile_stored(1, to + kRegisterStep, kRowBytes);
+    _tile_stored(2, to + 2 * kRegisterStep, kRowBytes);
+    _tile_stored(3, to + 3 * kRegisterStep, kRowBytes);
+}
+
+// To a rounded canvas, with or without its floats.
+template <bool HasFloats>
+struct RoundedSink {
+    static ADADSR_INLINE void put(
+        const Store& store, std::ptrdiff_t pixel, int channel, Vec value) {
+        if (HasFloats) FloatSink::put(store, pixel, channel, value);
+        auto* to = (__m256i*)(store.bf16 + pixel * store.bf16_pitch + channel);
+        _mm256_storeu_si256(to, (__m256i)_mm512_cvtneps_pbh(value.lanes));
+    }
+};
+
+// Stores the sums of a tile: block by block of 16 channels, block_step floats apart. pixel(y, x):
+// offset of a pixel.
+template <class Pixel>
+inline void store_sums(
+    const ConvJob& job, int tile, const float* sums, std::ptrdiff_t block_step,
+    const Pixel& pixel) {
+    const auto find = [&](int packed, const auto& put) {
+        const float* from = sums + packed / kChannelStep * block_step;
+        put([&](int y, int x) { return Vec::load(from + pixel(y, x)); });
+    };
+    const int end = packed_channels(job.store);
+    if (!job.store.bf16) return store_tile<FloatSink>(job, tile, 0, end, find);
+    if (job.store.out) return store_tile<RoundedSink<true>>(job, tile, 0, end, find);
+    store_tile<RoundedSink<false>>(job, tile, 0, end, find);
+}
+
+// Calls run(block, begin, end) for each block of 16 output channels and some lines of 32 input
+// channels at a time. Of adjoining tiles these stay in the first-level cache for all blocks.
+template <class Run>
+inline void visit_blocks(const ConvJob& job, const Run& run) {
+    constexpr int most = 2;
+    const int lines = bf16_channels(job.k) / kSplitStep, sums = packed_channels(job.store);
+    for (int begin = 0; begin < lines; begin += most) {
+        const int end = begin + most < lines ? begin + most : lines;
+        for (int block = 0; block * kChannelStep < sums; ++block) run(block, begin, end);
     }
 }
 
-void conv_tiles_bf16(const ConvJob& job, int first, int count, float* scratch) {
-    static_assert(kPanel == kBlocksOfPanel * kRegisterRows, "two registers hold a panel");
-    assert(count > 0 && count <= kBf16Tiles && job.in_pitch % kChannelStep == 0);
-    assert(fits(job));
-    const std::int32_t* numbers = job.positions + first;
+// Convs of some tiles anywhere, kBf16Tiles at most: a register holds the same pixel of all.
+inline void conv_loose(const ConvJob& job, const std::int32_t* tiles, int count, float* scratch) {
     float* products = scratch + bf16_windows(job.k);
-    const int sums = packed_channels(job.store);
-    load_windows(job, numbers, count, scratch);
+    constexpr std::ptrdiff_t block_step = kTilePixels * kRegisterStep;
+    load_windows(job, tiles, count, scratch);
     // GCC does not know that `_tile_loadd` reads memory: windows have to be written by now.
     __asm__ volatile("" ::: "memory");
-    _tile_loadconfig(&kRegisterShape);
-    for (int block = 0; block * kChannelStep < sums; ++block) {
-        multiply_block(job, block, scratch, products + block * kTilePixels * kRegisterStep);
-    }
-    _tile_release();
+    visit_blocks(job, [&](int block, int begin, int end) {
+        const BlockWeights weights(job, block);
+        for (int x = 0; x < kTile; ++x) {
+            const auto find = [&](int line, int dx) {
+                const float* from = scratch + (line * kPoints + x + dx) * kRegisterStep;
+                constexpr std::ptrdiff_t below = kWindow * kRegisterStep * sizeof(float);
+                return Column{reinterpret_cast<const char*>(from), kRowBytes, below};
+            };
+            float* to = products + block * block_step + x * kTile * kRegisterStep;
+            sum_block(weights, begin, end, find, to);
+        }
+    });
     __asm__ volatile("" ::: "memory");
     for (int i = 0; i < count; ++i) {
-        store_tile(job, numbers[i], 0, sums, [&](int packed, auto& tile) {
-            const float* from =
-                products + packed / kChannelStep * kTilePixels * kRegisterStep + i * kChannelStep;
-            for (int p = 0; p < kTilePixels; ++p) {
-                tile[p / kTile][p % kTile] = Vec::load(from + p * kRegisterStep);
-            }
+        store_sums(job, tiles[i], products + i * kChannelStep, block_step, [](int y, int x) {
+            return (x * kTile + y) * kRegisterStep;
         });
     }
 }
 
-// Pairs of neighbouring pixels of the windows of a group of tiles: [channel / 16][pixel][tile]
-// [16 channels], a pair of the pixel and the one to its right in a float's place.
-inline void load_pixel_pairs(
-    const GradientJob& job, const std::int32_t* tiles, int count, float* to) {
-    const int channels = bf16_channels(job.in_pitch);
-    const std::ptrdiff_t row = job.geometry.row * job.in_pitch;
-    for (int i = 0; i < kRegisterRows; ++i, to += kChannelStep) {
-        // Missing tiles repeat the last one: their gradients are zero, and these must be finite.
-        const std::int32_t tile = tiles[i < count ? i : count - 1];
-        const float* window = job.source + Corner(job.geometry, tile).window * job.in_pitch;
-        for (int channel = 0; channel < channels; channel += kChannelStep) {
-            float* line = to + channel / kChannelStep * kPoints * kRegisterStep;
-            if (channel >= job.in_pitch) {
-                for (int p = 0; p < kPoints; ++p) Vec::fill(0).store(line + p * kRegisterStep);
-                continue;
-            }
-            for (int y = 0; y < kWindow; ++y) {
-                const float* from = window + y * row + channel;
-                __m512i left = rounded(Vec::load(from));
-                for (int x = 0; x + 1 < kWindow; ++x) {
-                    const __m512i right = rounded(Vec::load(from + (x + 1) * job.in_pitch));
-                    store_line(paired(left, right), line + (y * kWindow + x) * kRegisterStep);
-                    left = right;
-                }
-            }
-        }
-    }
-}
-
-// Gradients of a group of tiles in pairs of pixels: [pair][channel][tile]; and each tile's total.
-inline void load_gradient_pairs(
-    const GradientJob& job, const std::int32_t* tiles, int count, float* to, float* totals) {
-    const int channels = bf16_channels(job.out_pitch), pitch = job.out_pitch;
-    const std::ptrdiff_t row = job.geometry.row * pitch;
-    alignas(64) float pairs[kPixelPairs][kRegisterFloats];
-    for (int channel = 0; channel < channels; channel += kChannelStep) {
-        for (int i = 0; i < kRegisterRows; ++i) {
-            if (i >= count || channel >= pitch) {
-                for (auto& pair : pairs) Vec::fill(0).store(pair + i * kChannelStep);
-                continue;
-            }
-            const float* tile = job.gradient + row + pitch +
-                                Corner(job.geometry, tiles[i]).window * pitch + channel;
-            Vec sum = Vec::fill(0);
-            for (int p = 0; p < kPixelPairs; ++p) {
-                const float* from = tile + p / 2 * row + p % 2 * 2 * pitch;
-                const Vec left = Vec::load(from), right = Vec::load(from + pitch);
-                sum = sum + (left + right);
-                store_line(paired(rounded(left), rounded(right)), pairs[p] + i * kChannelStep);
-            }
-            sum.store(totals + static_cast<std::ptrdiff_t>(i) * pitch + channel);
-        }
-        for (int p = 0; p < kPixelPairs; ++p) {
-            transpose(pairs[p], to + (p * channels + channel) * kRegisterRows);
-        }
-    }
-}
-
-void load_gradients_bf16(
-    const GradientJob& job, int first, int count, float* windows, float* gradients, float* totals) {
-    assert(count > 0 && count <= kRegisterRows);
-    load_pixel_pairs(job, job.tiles + first, count, windows);
-    load_gradient_pairs(job, job.tiles + first, count, gradients, totals);
-}
-
-// Adds a part of the products of some groups of tiles: those of one tap, 32 out channels and 32 in
-// channels. sums: of the part, four registers: [out / 16][in / 16][out % 16][in % 16].
-void multiply_gradients_bf16(
-    const GradientJob& job, int groups, int part, const float* windows, const float* gradients,
-    float* sums) {
-    const int in = bf16_channels(job.in_pitch), out = bf16_channels(job.out_pitch);
-    const int tap = part % kTaps, panel = part / kTaps;
-    const int in_block = panel % (in / kPanel) * kPanel, out_block = panel / (in / kPanel) * kPanel;
+// Convs of kAdjoiningTiles neighbours in a row, or of the first of them: a register holds 16 pixels
+// of a row, straight from the canvas.
+inline void conv_adjoining(
+    const ConvJob& job, const std::int32_t* tiles, int count, float* scratch) {
+    constexpr std::ptrdiff_t block_step = kTile * kRegisterStep;
+    const std::ptrdiff_t first = Corner(job.geometry, tiles[0]).window;
     __asm__ volatile("" ::: "memory");
+    const auto find = [&](int line, int dx) {
+        const FeatureLine features(job, line * kSplitStep);
+        const std::ptrdiff_t pitch = features.pitches[0];
+        return Column{
+            reinterpret_cast<const char*>(features.halves[0] + (first + dx) * pitch), 2 * pitch,
+            2 * pitch * job.geometry.row};
+    };
+    visit_blocks(job, [&](int block, int begin, int end) {
+        sum_block(BlockWeights(job, block), begin, end, find, scratch + block * block_step);
+    });
+    __asm__ volatile("" ::: "memory");
+    for (int i = 0; i < count; ++i) {
+        store_sums(job, tiles[i], scratch + i * kTile * kChannelStep, block_step, [](int y, int x) {
+            return y * kRegisterStep + x * kChannelStep;
+        });
+    }
+}
+
+// How many tiles of a list follow each other in a row, kAdjoiningTiles at most.
+inline int neighbours(const Geometry& geometry, const std::int32_t* tiles, int count) {
+    const int left = geometry.tile_columns - tiles[0] % geometry.tile_columns;
+    const int most = left < kAdjoiningTiles ? left : kAdjoiningTiles;
+    int found = 1;
+    while (found < most && found < count && tiles[found] == tiles[0] + found) ++found;
+    return found;
+}
+
+void conv_tiles_bf16(const ConvJob& job, int first, int count, float* scratch) {
+    static_assert(kPanel == kBlocksOfPanel * kRegisterRows, "two registers hold a panel");
+    static_assert(kAdjoiningTiles * kTile == kRegisterRows, "a register holds a row of them");
+    assert(count > 0 && job.bf16 && fits(job));
+    // With fewer, more products would be wasted than copying windows costs.
+    constexpr int fewest = kAdjoiningTiles - 1;
+    const bool has_lines = has_whole_lines(job);
+    std::int32_t loose[kBf16Tiles];
+    int n_loose = 0;
     _tile_loadconfig(&kRegisterShape);
-    _tile_loadd(0, sums, kRowBytes);
-    _tile_loadd(1, sums + kRegisterFloats, kRowBytes);
-    _tile_loadd(2, sums + 2 * kRegisterFloats, kRowBytes);
-    _tile_loadd(3, sums + 3 * kRegisterFloats, kRowBytes);
-    for (int group = 0; group < groups; ++group) {
-        const float* window =
-            windows + (group * in + in_block) / kChannelStep * kPoints * kRegisterStep;
-        const float* gradient = gradients + (group * kPixelPairs * out + out_block) * kRegisterRows;
-        for (int p = 0; p < kPixelPairs; ++p, gradient += out * kRegisterRows) {
-            const int pixel = (p / 2 + tap / 3) * kWindow + p % 2 * 2 + tap % 3;
-            const float* from = window + pixel * kRegisterStep;
-            _tile_loadd(4, gradient, kRowBytes);
-            _tile_loadd(5, gradient + kRegisterFloats, kRowBytes);
-            _tile_loadd(6, from, kRowBytes);
-            _tile_loadd(7, from + kPoints * kRegisterStep, kRowBytes);
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_dpbf16ps(1, 4, 7);
-            _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 7);
+    for (const std::int32_t *tile = job.positions + first, *end = tile + count; tile < end;) {
+        const int found = neighbours(job.geometry, tile, static_cast<int>(end - tile));
+        if (has_lines && found >= fewest) {
+            conv_adjoining(job, tile, found, scratch);
+            tile += found;
+            continue;
+        }
+        for (int i = 0; i < found; ++i) {
+            loose[n_loose++] = *tile++;
+            if (n_loose < kBf16Tiles) continue;
+            conv_loose(job, loose, n_loose, scratch);
+            n_loose = 0;
         }
     }
-    _tile_stored(0, sums, kRowBytes);
-    _tile_stored(1, sums + kRegisterFloats, kRowBytes);
-    _tile_stored(2, sums + 2 * kRegisterFloats, kRowBytes);
-    _tile_stored(3, sums + 3 * kRegisterFloats, kRowBytes);
+    if (n_loose) conv_loose(job, loose, n_loose, scratch);
     _tile_release();
-    __asm__ volatile("" ::: "memory");
 }
 
 }  // namespace

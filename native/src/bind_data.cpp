@@ -1,8 +1,10 @@
 // Python's canvases, depth maps, lists of positions and scratch memory.
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <optional>
+#include <string>
 
 #include "bindings.h"
 #include "engine.h"
@@ -14,18 +16,30 @@ namespace {
 using namespace nb::literals;
 
 // The images of a canvas without what surrounds them, (batch, height, width, channels).
-nb::ndarray<nb::numpy, float, nb::ndim<4>> view(Canvas& canvas) {
+template <class Value>
+nb::object view_of(Canvas& canvas, Value* first, std::int64_t pitch) {
     const Geometry& g = canvas.geometry();
     const std::size_t shape[4] = {
         static_cast<std::size_t>(g.batch), static_cast<std::size_t>(g.height),
         static_cast<std::size_t>(g.width), static_cast<std::size_t>(canvas.channels())};
-    const std::int64_t pitch = canvas.pitch();
     const std::int64_t strides[4] = {g.plane * pitch, g.row * pitch, pitch, 1};
     // The array holds the memory, not the canvas: that is what `is_unshared` counts.
     nb::capsule owner(new std::shared_ptr<Buffer>(canvas.share()), [](void* memory) noexcept {
         delete static_cast<std::shared_ptr<Buffer>*>(memory);
     });
-    return {canvas.pixel(0, 0, 0), 4, shape, owner, strides};
+    return nb::cast(nb::ndarray<nb::numpy, Value, nb::ndim<4>>(first, 4, shape, owner, strides));
+}
+
+nb::object view(Canvas& canvas) {
+    if (canvas.has_floats()) return view_of(canvas, canvas.pixel(0, 0, 0), canvas.pitch());
+    return view_of(canvas, canvas.bf16(0, 0, 0), canvas.bf16_pitch());
+}
+
+Precision precision_of(const std::string& precision) {
+    if (precision == "float32") return Precision::kFloat32;
+    if (precision == "bfloat16") return Precision::kBfloat16;
+    if (precision == "both") return Precision::kBoth;
+    refuse("precision '", precision, "' is not float32, bfloat16 or both");
 }
 
 void copy_into(
@@ -52,20 +66,31 @@ void copy_depths(Depths& depths, const Floats<3>& map) {
 
 void bind_canvas(nb::module_& module) {
     nb::class_<Canvas>(module, "Canvas")
-        .def(nb::init<int, int, int, int>(), "batch"_a, "height"_a, "width"_a, "channels"_a)
+        .def(
+            "__init__",
+            [](Canvas* self, int batch, int height, int width, int channels,
+               const std::string& precision) {
+                new (self) Canvas(batch, height, width, channels, precision_of(precision));
+            },
+            "batch"_a, "height"_a, "width"_a, "channels"_a, "precision"_a = "float32")
         .def_prop_ro("tiles", &Canvas::tiles)
         .def_prop_ro("pixels", &Canvas::pixels)
         .def_prop_ro("bytes", &Canvas::bytes)
         .def_static(
             "bytes_of",
-            [](int batch, int height, int width, int channels) {
-                return Canvas::Plan(batch, height, width, channels).floats * sizeof(float);
+            [](int batch, int height, int width, int channels, const std::string& precision) {
+                const Canvas::Plan plan(batch, height, width, channels, precision_of(precision));
+                return plan.floats * sizeof(float);
             },
-            "batch"_a, "height"_a, "width"_a, "channels"_a)
+            "batch"_a, "height"_a, "width"_a, "channels"_a, "precision"_a = "float32")
         .def_prop_ro("is_unshared", &Canvas::is_unshared)
         .def(
             "copy_from", &copy_into, nb::arg("images").noconvert(), "threads"_a,
             nb::arg("scale").noconvert() = nb::none())
+        .def(
+            "round",
+            [](Canvas& canvas, int threads) { round_images(canvas, at_least_one(threads)); },
+            "threads"_a, nb::call_guard<nb::gil_scoped_release>())
         .def("view", &view);
 }
 

@@ -152,6 +152,7 @@ void bind_weights(nb::module_& module) {
             "__init__", &make_tiles, weight(), bias(), "isa"_a, "upscale_factor"_a = 1,
             nb::arg("slopes").noconvert() = nb::none())
         .def_prop_ro("bytes", &TileWeights::bytes)
+        .def_prop_ro("is_bfloat16", &TileWeights::is_bf16)
         .def("scratch_bytes", &scratch_bytes<TileWeights>, "threads"_a);
     nb::class_<PixelWeights>(module, "PixelWeights")
         .def("__init__", &make_pixels, weight(), bias(), "isa"_a)

@@ -1,6 +1,7 @@
 // 3x3 convs at lists of tiles and pixels.
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "engine.h"
 #include "pool.h"
@@ -81,13 +82,36 @@ void check(
     positions.check_below(count);
 }
 
+// Refuses canvases that hold another precision than a conv reads or writes.
+void check_precisions(
+    bool is_bf16, const Canvas& source, const Canvas& out, const Finish& finish,
+    const Slices& slices) {
+    if (finish.plus) finish.plus->check_floats("plus");
+    if (finish.passed) finish.passed->check_floats("passed");
+    if (finish.also) finish.also->check_floats("also");
+    if (!is_bf16) {
+        source.check_floats("source");
+        out.check_floats("out");
+        if (slices.second) slices.second->check_floats("second");
+        return;
+    }
+    for (const auto& [canvas, name] : {std::pair(&source, "source"), {slices.second, "second"}}) {
+        if (canvas && !canvas->has_bf16()) {
+            refuse(name, " holds only float32; give one of precision bfloat16 or both");
+        }
+    }
+}
+
 ConvJob make_job(
     const Weights& weights, const Canvas& source, Canvas& out, const Positions& positions,
     const Finish& finish, const Slices& slices) {
     const Geometry& to = out.geometry();
     const bool is_slice = slices.out_channel >= 0;
     Store store{};
-    store.out = out.data() + (is_slice ? slices.out_channel : 0);
+    const int channel = is_slice ? slices.out_channel : 0;
+    store.out = out.has_floats() ? out.data() + channel : nullptr;
+    store.bf16 = out.has_bf16() ? out.bf16() + channel : nullptr;
+    store.bf16_pitch = out.bf16_pitch();
     store.row = to.row;
     store.plane = to.plane;
     store.upscale_factor = weights.upscale_factor();
@@ -110,12 +134,33 @@ ConvJob make_job(
     job.in_pitch = source.pitch();
     job.second = slices.second ? slices.second->data() : nullptr;
     job.second_pitch = slices.second ? slices.second->pitch() : 0;
+    job.bf16 = source.bf16();
+    job.bf16_pitch = source.bf16_pitch();
+    job.second_bf16 = slices.second ? slices.second->bf16() : nullptr;
+    job.second_bf16_pitch = slices.second ? slices.second->bf16_pitch() : 0;
     job.k = weights.k();
     job.weights = weights.packed();
     job.panels = weights.panels();
     job.positions = positions.numbers.data();
     job.store = store;
     return job;
+}
+
+// Rounds what a conv in float32 wrote at some tiles of a list, if `out` also holds bfloat16.
+// geometry: of the canvas that was read.
+void round_tiles(
+    const Positions& tiles, int first, int count, const Geometry& geometry, Canvas& out) {
+    if (!out.has_bf16()) return;
+    const int f = out.geometry().height / geometry.height;
+    const int per_image = geometry.tile_rows * geometry.tile_columns;
+    for (int i = first; i < first + count; ++i) {
+        const int image = tiles.numbers[i] / per_image, inside = tiles.numbers[i] % per_image;
+        const int row = inside / geometry.tile_columns * kTile;
+        const int column = inside % geometry.tile_columns * kTile;
+        const int bottom = std::min(row + kTile, geometry.height) * f;
+        const int columns = (std::min(column + kTile, geometry.width) - column) * f;
+        for (int y = row * f; y < bottom; ++y) out.round(image, y, column * f, columns);
+    }
 }
 
 // Cuts `count` positions into pieces of at most `most`, the same number for each thread and equal
@@ -158,6 +203,7 @@ void conv_tiles(
     const TileWeights& weights, const Canvas& source, Canvas& out, const Positions& tiles,
     const Finish& finish, const Slices& slices, Scratch& scratch, int threads) {
     check(weights, source, out, tiles, source.tiles(), finish, slices);
+    check_precisions(weights.is_bf16(), source, out, finish, slices);
     ConvJob job = make_job(weights, source, out, tiles, finish, slices);
     job.is_zero = weights.is_zero();
     job.points = weights.points();
@@ -173,6 +219,7 @@ void conv_tiles(
     float* memory = scratch.reserve(floats, threads);
     const auto run = [&](int first, int count, int worker) {
         kernel(job, first, count, memory + worker * floats);
+        if (!weights.is_bf16()) round_tiles(tiles, first, count, source.geometry(), out);
     };
     run_pieces(tiles.size(), most, weights.min_tiles(), threads, run);
 }
@@ -181,6 +228,7 @@ void conv_pixels(
     const PixelWeights& weights, const Canvas& source, Canvas& out, const Positions& pixels,
     const Finish& finish, int threads) {
     check(weights, source, out, pixels, source.pixels(), finish, {});
+    check_precisions(false, source, out, finish, {});
     const ConvJob job = make_job(weights, source, out, pixels, finish, {});
     if (job.store.depth_side != 1) {
         refuse("a conv of pixels needs a depth for each pixel, not for each tile");
@@ -188,6 +236,11 @@ void conv_pixels(
     if (!pixels.size()) return;
     const auto run = [&](int first, int count, int) {
         weights.kernels().conv_pixels(job, first, count);
+        for (int i = first; i < first + count && out.has_bf16(); ++i) {
+            const Geometry& g = out.geometry();
+            const int line = pixels.numbers[i] / g.width;
+            out.round(line / g.height, line % g.height, pixels.numbers[i] % g.width, 1);
+        }
     };
     run_pieces(pixels.size(), kPixelsPerCall, kPixelStep, threads, run);
 }

@@ -68,9 +68,12 @@ inline void store_panel(
     for (int i = 0; i < count; ++i) {
         const float weight = store.depths ? gate(store.depths[pixels[i]], store.block) : 1;
         const std::ptrdiff_t at = Pixel(job.geometry, pixels[i]).centre * store.pitch;
-        finish(store, sums.of[i][0], channel, at + channel, weight);
+        const auto put = [&](Vec sum, int channel) {
+            finished(store, sum, channel, at + channel, weight).store(store.out + at + channel);
+        };
+        put(sums.of[i][0], channel);
         const int right = channel + Vec::width;
-        if (right < store.pitch) finish(store, sums.of[i][1], right, at + right, weight);
+        if (right < store.pitch) put(sums.of[i][1], right);
     }
 }
 

@@ -202,6 +202,8 @@ void sum_weight_gradient(
     job.geometry = source.geometry();
     job.source = source.data();
     job.in_pitch = source.pitch();
+    job.bf16 = source.bf16();
+    job.bf16_pitch = source.bf16_pitch();
     job.gradient = gradient.data();
     job.out_pitch = gradient.pitch();
     job.tiles = tiles.numbers.data();
@@ -263,6 +265,12 @@ void repack(
 void weight_gradient(
     const Kernels& kernels, const Canvas& source, const Canvas& gradient, const Positions& tiles,
     float* weight, float* bias, Scratch& scratch, int threads) {
+    gradient.check_floats("gradient");
+    if (!kernels.bf16) {
+        source.check_floats("source");
+    } else if (!source.has_bf16()) {
+        refuse("source holds only float32; give one of precision bfloat16 or both");
+    }
     const auto sum = kernels.bf16 ? sum_weight_gradient<Bf16Rounds> : sum_weight_gradient<Rounds>;
     sum(kernels, source, gradient, tiles, weight, bias, scratch, threads);
 }
@@ -272,6 +280,8 @@ void multiply_gate(
     if (!source.same_size(out) || source.channels() != out.channels()) {
         refuse("source and out differ in size");
     }
+    source.check_floats("source");
+    out.check_floats("out");
     depth_side(depths, source.geometry());
     const Geometry& g = source.geometry();
     const int pitch = source.pitch();
@@ -282,12 +292,15 @@ void multiply_gate(
             float* to = out.pixel(image, row, column);
             for (int c = 0; c < pitch; ++c) to[c] = weight * from[c];
         });
+        out.round(task / g.height, task % g.height, 0, g.width);
     });
 }
 
 void gate_gradient(
     const Canvas& update, const Canvas& gradient, const Positions& tiles,
     const ImageView<float>& out, int threads) {
+    update.check_floats("update");
+    gradient.check_floats("gradient");
     check_pair(update, gradient, tiles);
     const Geometry& g = update.geometry();
     const std::ptrdiff_t rows = out.size[1], columns = out.size[2];

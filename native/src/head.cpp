@@ -55,6 +55,8 @@ void gather_row(
 void check_patches(const PatchWeights& weights, const Canvas& source, const Canvas& out) {
     const Geometry &from = source.geometry(), &to = out.geometry();
     const int side = weights.side();
+    source.check_floats("source");
+    out.check_floats("out");
     check_channels("source", source.channels(), weights.in_channels());
     check_channels("out", out.channels(), weights.out_channels());
     if (from.batch != to.batch || (from.height + side - 1) / side != to.height ||
@@ -69,6 +71,7 @@ void head(
     const HeadWeights& weights, const ImageView<const float>& images, Canvas& out, Scratch& scratch,
     int threads) {
     check_size(out, images, weights.image_channels());
+    out.check_floats("out");
     check_channels("out", out.channels(), weights.out_channels());
     const Geometry& g = out.geometry();
     const std::size_t floats = weights.scratch(g.width);
@@ -87,6 +90,7 @@ void head(
         }
         const float* runs[1] = {window};
         weights.kernels().row_conv(job, runs, g.width, out.pixel(image, row, 0));
+        out.round(image, row, 0, g.width);
     });
 }
 
@@ -113,6 +117,7 @@ void patch_embed(
             runs[y] = source.pixel(image, std::min(row * side + y, from.height - 1), 0);
         }
         weights.kernels().row_conv(job, runs, whole, out.pixel(image, row, 0));
+        out.round(image, row, 0, whole);
         if (whole == to.width) return;
         for (int y = 0; y < side; ++y) {
             float* copy = memory + worker * floats + y * line;
@@ -123,6 +128,7 @@ void patch_embed(
             runs[y] = copy;
         }
         weights.kernels().row_conv(job, runs, 1, out.pixel(image, row, whole));
+        out.round(image, row, whole, 1);
     });
 }
 

@@ -16,7 +16,7 @@
 // clang-format off: the kernels are written in terms of the vector.
 #include "simd_avx512.h"
 // clang-format on
-#include "bf16_kernels.h"
+#include "bf16_gradient.h"
 #include "split_products.h"
 
 namespace adadsr {

@@ -21,7 +21,9 @@ constexpr int kUpsampleTaps = 25;           // of the 5x5 conv that upsamples
 constexpr int kChannelStep = 16;     // pixels are padded to a multiple of 16 floats, a cache line
 constexpr int kSplitStep = 32;       // channels that a row of a register of AMX holds
 constexpr int kSplitParts = 3;       // bfloat16 numbers that add up to a float32
-constexpr int kBf16Tiles = 16;       // tiles whose convs or gradients in bfloat16 run together
+constexpr int kBf16Tiles = 16;       // tiles of which AMX computes the same pixel together
+constexpr int kBf16CallTiles = 64;   // of one call of a conv in bfloat16, at most
+constexpr int kAdjoiningTiles = 4;   // of a row, whose pixels fill a register of AMX
 constexpr int kUpsamplePixels = 12;  // pixels of a row that `upsample` computes together, at most
 
 // Size of a canvas. An image starts one pixel inside its plane and is surrounded by zeros. Planes
@@ -41,7 +43,12 @@ static constexpr int pixels_of(const Geometry& g) { return g.batch * g.height * 
 // `out`, row by row, each from its own `channels` sums: PixelShuffle on channels packed in this
 // order.
 struct Store {
-    float* out;  // what is stored of the first pixel of a canvas f times the size of the one read
+    // What is stored of the first pixel of a canvas f times the size of the one read; null if that
+    // holds only bfloat16.
+    float* out;
+    // The same in bfloat16, for `Bf16Kernels`, and the numbers of a pixel; null without.
+    std::uint16_t* bf16;
+    int bf16_pitch;
     std::ptrdiff_t row, plane;  // of that canvas
     int upscale_factor;
     const float* plus;  // first pixel of a canvas like `out` to be added, may be `out`; or null
@@ -65,10 +72,13 @@ struct Store {
 // image by image.
 struct ConvJob {
     Geometry geometry;
-    const float* source;   // first pixel of the canvas
-    int in_pitch;          // floats of a pixel of `source`
-    const float* second;   // first pixel of a canvas with further channels; null for none
-    int second_pitch;      // floats of a pixel of `second`
+    const float* source;  // first pixel of the canvas; null if it holds only bfloat16
+    int in_pitch;         // floats of a pixel of `source`
+    const float* second;  // first pixel of a canvas with further channels; null for none
+    int second_pitch;     // floats of a pixel of `second`
+    // The same of both in bfloat16, for `Bf16Kernels`, and the numbers of a pixel; null without.
+    const std::uint16_t *bf16, *second_bf16;
+    int bf16_pitch, second_bf16_pitch;
     int k;                 // channels that are read: all of `source`, and the first of `second`
     const float* weights;  // as the kernel's `Weights` pack them, zeros for padded channels
     int panels;            // output channels in panels of `Kernels::panel`
@@ -112,6 +122,8 @@ struct GradientJob {
     Geometry geometry;
     const float* source;  // first pixel of the canvas that the conv read
     int in_pitch;
+    const std::uint16_t* bf16;  // the same in bfloat16, for `Bf16Kernels`
+    int bf16_pitch;
     const float* gradient;  // of what the conv returned, on a canvas of the same size
     int out_pitch;
     const std::int32_t* tiles;
@@ -140,7 +152,7 @@ struct Bf16Kernels {
     // Packs weights as `TileWeights` says. weight: (out, 3, 3, in), or with adjoint
     // (in, 3, 3, out), for the gradient of a conv's input.
     void (*pack)(const float* weight, int in, int out, bool adjoint, float* packed);
-    // As `Kernels::conv_tiles`, kBf16Tiles at most. scratch: `bf16_windows` and `bf16_sums`.
+    // As `Kernels::conv_tiles`, from bfloat16. scratch: `bf16_windows` and `bf16_sums`.
     void (*conv_tiles)(const ConvJob& job, int first, int count, float* scratch);
     // Loads kBf16Tiles tiles at most: pairs of pixels of the windows and of the gradients, and the
     // gradients' totals, [tile][out channel].

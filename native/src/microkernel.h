@@ -133,10 +133,10 @@ inline float gate(float depth, float block) {
     return weight < 0 ? 0 : weight > 1 ? 1 : weight;
 }
 
-// Finishes the sums of one vector of channels at one pixel and stores them `at` floats into the
-// canvas. channel: the first of them, among all sums of the pixel.
-ADADSR_INLINE void finish(
-    const Store& store, Vec sum, int channel, std::ptrdiff_t at, float weight) {
+// What is stored of the sums of one vector of channels at one pixel, `at` floats into the canvas.
+// channel: the first of them, among all sums of the pixel.
+ADADSR_INLINE Vec
+finished(const Store& store, Vec sum, int channel, std::ptrdiff_t at, float weight) {
     sum = sum + Vec::load(store.bias + channel);
     if (store.relu) sum = positive(sum);
     if (store.slope != 1) sum = leaky(sum, Vec::fill(store.slope));
@@ -152,7 +152,7 @@ ADADSR_INLINE void finish(
     } else if (weight != 1) {
         sum = sum * Vec::fill(weight);
     }
-    sum.store(store.out + at);
+    return sum;
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ void check(
     const Canvas& source, const ImageView<const float>* images, const ImageView<float>& out,
     int top, int left, int factor) {
     const Geometry& g = source.geometry();
+    source.check_floats("source");
     if (factor < 1 || factor > 8) refuse("an upscale factor is from 1 to 8, not ", factor);
     const std::ptrdiff_t channels = source.channels() / (factor * factor);
     const std::ptrdiff_t height = out.size[1] / factor, width = out.size[2] / factor;

@@ -15,6 +15,7 @@ void check(
     const std::vector<const UpsamplingWeights*>& weights, const Canvas& source,
     const ImageView<float>& out, int top, int bottom) {
     const Geometry& g = source.geometry();
+    source.check_floats("source");
     if (weights.size() != kEdgeCases * kEdgeCases) {
         refuse(weights.size(), " sets of weights; give 16, one for each edge case");
     }

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 
+#include "bfloat16.h"
 #include "canvas.h"
 #include "cpu_cache.h"
 
@@ -36,21 +36,6 @@ void transform(const float* taps, double (&points)[kPoints]) {
         for (int i = 0; i < 3; ++i)
             points[point] += half[point / kWindow][i] * kTransform[point % kWindow][i];
     }
-}
-
-// The number of bfloat16 nearest to x, as the upper half of its float32.
-std::uint16_t nearest_bfloat16(float x) {
-    if (std::isnan(x)) return 0x7fc0;  // rounding could carry into its sign
-    std::uint32_t bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    return static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-float widened(std::uint16_t upper) {
-    const std::uint32_t bits = static_cast<std::uint32_t>(upper) << 16;
-    float x;
-    std::memcpy(&x, &bits, sizeof x);
-    return x;
 }
 
 }  // namespace
@@ -208,7 +193,7 @@ float* TileWeights::replaced_weights() {
 }
 
 int TileWeights::tiles_per_call() const {
-    if (is_bf16()) return kBf16Tiles;
+    if (is_bf16()) return kBf16CallTiles;
     // The kernel computes `min_tiles` in any case, and more at a time are slower.
     if (is_split_) return min_tiles();
     constexpr std::size_t fewest = 12, most = 36;  // multiples of every `Kernels::min_tiles`

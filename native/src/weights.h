@@ -91,7 +91,7 @@ public:
     bool is_bf16() const { return kernels().bf16 != nullptr; }
     // Fewest tiles that the kernel computes together.
     int min_tiles() const {
-        if (is_bf16()) return kBf16Tiles;
+        if (is_bf16()) return kAdjoiningTiles;
         return is_split_ ? kernels().min_split_tiles : kernels().min_tiles;
     }
     // Most tiles of one call of the kernel: as many as fit into the second-level cache, but enough

@@ -4,7 +4,7 @@
 // takes 36 products for a pair of channels instead of 144. `TileWeights` applies G when it packs.
 #pragma once
 
-#include "microkernel.h"
+#include "store_tile.h"
 
 namespace adadsr {
 namespace {
@@ -43,21 +43,6 @@ ADADSR_INLINE void transform_output(const Vec (&in)[kWindow], Vec (&out)[kTile])
     out[3] = fma(
         Vec::fill(kQuarterRoot), near_difference, fma(Vec::fill(2 * kRoot), far_difference, in[5]));
 }
-
-// Where a tile lies.
-struct Corner {
-    int image, row, column;  // of the tile's first pixel
-    std::ptrdiff_t window;   // the window's first pixel in the canvas
-
-    Corner(const Geometry& geometry, int tile) {
-        assert(tile >= 0 && tile < tiles_of(geometry));
-        const int per_image = geometry.tile_rows * geometry.tile_columns, inside = tile % per_image;
-        image = tile / per_image;
-        row = inside / geometry.tile_columns * kTile;
-        column = inside % geometry.tile_columns * kTile;
-        window = image * geometry.plane + row * geometry.row + column;
-    }
-};
 
 // One vector of channels of a window. pixel, row: floats to the next ones.
 struct Window {
@@ -186,31 +171,6 @@ inline void load_tiles(
     }
 }
 
-// Gates of the pixels of a tile, 0 where nothing is stored.
-struct TileGates {
-    float weight[kTilePixels];
-    bool stored[kTilePixels];
-    bool open = true;  // whether all pixels are stored with a weight of 1
-
-    TileGates(const ConvJob& job, int tile, const Corner& corner) {
-        const Geometry& g = job.geometry;
-        const Store& store = job.store;
-        open = !store.depths && corner.row + kTile <= g.height && corner.column + kTile <= g.width;
-        if (open) return;
-        for (int i = 0; i < kTilePixels; ++i) {
-            const int y = corner.row + i / kTile, x = corner.column + i % kTile;
-            weight[i] = 1;
-            stored[i] = y < g.height && x < g.width;
-            if (!store.depths || !stored[i]) continue;
-            const std::ptrdiff_t pixel =
-                (static_cast<std::ptrdiff_t>(corner.image) * g.height + y) * g.width + x;
-            weight[i] = gate(store.depths[store.depth_side == 1 ? pixel : tile], store.block);
-            // A closed gate leaves its pixel untouched even if the sum is not finite.
-            if (store.plus == store.out && weight[i] == 0) stored[i] = false;
-        }
-    }
-};
-
 // A^T products A of one vector of channels.
 inline void sum_points(const float* from, Vec (&tile)[kTile][kTile]) {
     Vec half[kTile][kWindow];
@@ -223,78 +183,6 @@ inline void sum_points(const float* from, Vec (&tile)[kTile][kTile]) {
         for (int y = 0; y < kTile; ++y) half[y][x] = out[y];
     }
     for (int y = 0; y < kTile; ++y) transform_output(half[y], tile[y]);
-}
-
-// Finishes and stores one vector of sums of a whole tile after which nothing but a PReLU comes. Not
-// in the general loop, so that the compiler keeps bias and slope in registers.
-inline void store_plain(
-    const Store& store, const Vec (&sums)[kTile][kTile], int packed, std::ptrdiff_t at) {
-    const Vec bias = Vec::load(store.bias + packed);
-    const Vec slope = store.slopes ? Vec::load(store.slopes + packed) : Vec::fill(store.slope);
-    const std::ptrdiff_t pixel = static_cast<std::ptrdiff_t>(store.upscale_factor) * store.pitch;
-    float* to = store.out + at;
-    for (int y = 0; y < kTile; ++y, to += store.row * pixel) {
-        for (int x = 0; x < kTile; ++x) leaky(sums[y][x] + bias, slope).store(to + x * pixel);
-    }
-}
-
-// Finishes and stores one vector of sums of a whole tile after which nothing but a ReLU and a sum
-// come. As `store_plain`, apart from the general loop.
-template <bool Relu, bool Plus>
-inline void store_simple(
-    const Store& store, const Vec (&sums)[kTile][kTile], int packed, std::ptrdiff_t at) {
-    const Vec bias = Vec::load(store.bias + packed);
-    const std::ptrdiff_t pixel = static_cast<std::ptrdiff_t>(store.upscale_factor) * store.pitch;
-    for (int y = 0; y < kTile; ++y, at += store.row * pixel) {
-        for (int x = 0; x < kTile; ++x) {
-            Vec sum = sums[y][x] + bias;
-            if (Relu) sum = positive(sum);
-            if (Plus) sum = sum + Vec::load(store.plus + at + x * pixel);
-            sum.store(store.out + at + x * pixel);
-        }
-    }
-}
-
-// Stores sums of one tile into the canvas: those from `begin` to `end` - 1. find(packed, sums): one
-// vector of them.
-template <class Find>
-inline void store_tile(const ConvJob& job, int tile, int begin, int end, const Find& find) {
-    const Store& store = job.store;
-    const Corner corner(job.geometry, tile);
-    const TileGates gates(job, tile, corner);
-    const int f = store.upscale_factor;
-    const bool has_more = store.relu || store.passed || store.also || store.plus;
-    const bool is_plain = gates.open && !has_more && (!store.slopes || store.slope == 1);
-    const bool is_simple = gates.open && !store.passed && !store.also && !store.slopes &&
-                           store.slope == 1 && (store.relu || store.plus);
-    const auto simple = !store.plus  ? store_simple<true, false>
-                        : store.relu ? store_simple<true, true>
-                                     : store_simple<false, true>;
-    for (int packed = begin; packed < end; packed += Vec::width) {
-        const int part = packed / store.channels, channel = packed % store.channels;
-        const std::ptrdiff_t row = corner.row * f + part / f + 1;
-        const std::ptrdiff_t column = corner.column * f + part % f + 1;
-        const std::ptrdiff_t first = corner.image * store.plane + row * store.row + column;
-        Vec sums[kTile][kTile];
-        find(packed, sums);
-        if (is_plain) {
-            store_plain(store, sums, packed, first * store.pitch + channel);
-            continue;
-        }
-        if (is_simple) {
-            simple(store, sums, packed, first * store.pitch + channel);
-            continue;
-        }
-        for (int i = 0; i < kTilePixels; ++i) {
-            const int y = i / kTile, x = i % kTile;
-            const std::ptrdiff_t at = (first + (y * store.row + x) * f) * store.pitch + channel;
-            if (gates.open) {
-                finish(store, sums[y][x], packed, at, 1);
-            } else if (gates.stored[i]) {
-                finish(store, sums[y][x], packed, at, gates.weight[i]);
-            }
-        }
-    }
 }
 
 // Sums of zero for one panel of one point of some tiles.
@@ -370,18 +258,6 @@ inline void multiply_point(
     }
 }
 
-// Sums of a pixel that are stored.
-inline int packed_channels(const Store& store) {
-    return store.upscale_factor * store.upscale_factor * store.channels;
-}
-
-// Whether the canvases have the channels that are read, and the weights those that are stored.
-inline bool fits(const ConvJob& job) {
-    const bool reads = job.second ? job.in_pitch < job.k && job.k <= job.in_pitch + job.second_pitch
-                                  : job.in_pitch == job.k;
-    return reads && job.panels * kPanel >= packed_channels(job.store);
-}
-
 template <class Products>
 void conv_tiles_by(const ConvJob& job, int first, int count, float* scratch) {
     using Points = typename Products::Points;
@@ -407,9 +283,12 @@ void conv_tiles_by(const ConvJob& job, int first, int count, float* scratch) {
     const auto store = [&](int begin, int end) {
         const int last = end * kPanel < sums ? end * kPanel : sums;
         for (int i = 0; i < count; ++i) {
-            store_tile(job, numbers[i], begin * kPanel, last, [&](int packed, auto& tile) {
-                sum_points(products + i * step + tile_offset(packed - begin * kPanel), tile);
-            });
+            store_tile<FloatSink>(
+                job, numbers[i], begin * kPanel, last, [&](int packed, const auto& put) {
+                    Vec tile[kTile][kTile];
+                    sum_points(products + i * step + tile_offset(packed - begin * kPanel), tile);
+                    put([&](int y, int x) { return tile[y][x]; });
+                });
         }
     };
     if (job.points == kPassPoints) {

@@ -9,7 +9,6 @@ meanwhile.
 
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 class Array(Protocol):
@@ -18,9 +17,14 @@ class Array(Protocol):
     def __dlpack__(self) -> Any: ...
 
 class Canvas:
-    """Features of some images, channels innermost, in whole 4x4 tiles with a border of zeros. Starts as zeros."""
+    """Features of some images, channels innermost, in whole 4x4 tiles with a border of zeros. Starts as zeros.
 
-    def __init__(self, batch: int, height: int, width: int, channels: int) -> None: ...
+    precision: float32, bfloat16, which the convs of `bf16_isa` read, or both. Only these convs, `copy_from`,
+    `clear_tiles` and `copy_tiles` write bfloat16 alone. The other operations need float32, and round it if the canvas
+    holds both; they raise ValueError otherwise. What is written through `view` is not rounded.
+    """
+
+    def __init__(self, batch: int, height: int, width: int, channels: int, precision: str = "float32") -> None: ...
     @property
     def tiles(self) -> int:
         """Tiles of 4x4 pixels of all images, including those that overhang a border."""
@@ -31,7 +35,7 @@ class Canvas:
     def bytes(self) -> int:
         """Memory of the canvas."""
     @staticmethod
-    def bytes_of(batch: int, height: int, width: int, channels: int) -> int:
+    def bytes_of(batch: int, height: int, width: int, channels: int, precision: str = "float32") -> int:
         """`bytes` of such a canvas. Allocates nothing."""
     @property
     def is_unshared(self) -> bool:
@@ -41,8 +45,13 @@ class Canvas:
 
         scale: float32 (batch,), a factor for each image; 1 by default.
         """
-    def view(self) -> NDArray[np.float32]:
-        """The images, (batch, height, width, channels), in the canvas's own memory: writable, and kept alive by it."""
+    def round(self, threads: int) -> None:
+        """Round again, after the images were written through `view`. Does nothing unless the canvas holds both."""
+    def view(self) -> NDArray[Any]:
+        """The images, (batch, height, width, channels), in the canvas's own memory: writable, and kept alive by it.
+
+        In float32; uint16 with the bits of bfloat16 if the canvas holds nothing else.
+        """
 
 class Depths:
     """Depths in blocks, one per pixel or per tile."""
@@ -98,6 +107,9 @@ class TileWeights:
     ) -> None: ...
     @property
     def bytes(self) -> int: ...
+    @property
+    def is_bfloat16(self) -> bool:
+        """Whether the conv multiplies in bfloat16; it reads only canvases that hold it."""
     def scratch_bytes(self, threads: int) -> int:
         """Bytes of `Scratch` that `conv_tiles` needs for any list of tiles; depends on the processor's caches."""
 

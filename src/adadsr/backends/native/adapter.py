@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from adadsr.backends.native import _native
 from adadsr.backends.native.packing import AdapterConv, PackedAdapter
-from adadsr.backends.native.workspaces import TILE, Lease, Lists, Needs
+from adadsr.backends.native.workspaces import TILE, Lease, Lists, Needs, Size
 
 
 class Slot(NamedTuple):
@@ -29,7 +29,7 @@ def adapter_needs(adapter: PackedAdapter, size: tuple[int, int, int], threads: i
     rows, columns, side = -(-height // adapter.tile), -(-width // adapter.tile), max(TILE, adapter.tile)
     convs = [weights for weights, _, _ in adapter.convs if not isinstance(weights, _native.PixelWeights)]
     return Needs(
-        canvases=tuple((batch, rows, columns, slot.channels) for slot in _slots(adapter)),
+        canvases=tuple(Size(batch, rows, columns, slot.channels) for slot in _slots(adapter)),
         positions=(batch * -(-height // side) * -(-width // side),),
         scratch=max(weights.scratch_bytes(threads) for weights in convs),
     )

@@ -14,22 +14,34 @@ from adadsr.backends.engine import DepthMap, Means, Progress, Revise
 from adadsr.backends.native import _native
 from adadsr.backends.native.packing import PackedBlock, PackedBody, PackedConv, PackedGroup
 from adadsr.backends.native.wavefront import advance, band_of
-from adadsr.backends.native.workspaces import TILE, Lease, Lists, Needs
+from adadsr.backends.native.workspaces import TILE, Lease, Lists, Needs, Size, read_and_added_by, read_by
 from adadsr.graph.depth import dilate
 
 
-def body_needs(body: PackedBody, size: tuple[int, int, int], threads: int) -> Needs:
-    """Canvases for z, the hidden features (which become the result), an update and a group's input; lists.
+def body_needs(body: PackedBody, size: tuple[int, int, int], threads: int, *, has_map: bool) -> Needs:
+    """Canvases for z, the hidden features, an update, a group's input, and the result; lists.
 
-    size: batch, height, width. Canvases that this body does not need have minimum size.
+    size: batch, height, width. has_map: whether there is a depth map. Canvases that this body does not need have
+    minimum size. Hidden features that only convs in bfloat16 read are held in nothing else; otherwise the result takes
+    their place.
     """
     batch, height, width = size
     tiles = batch * -(-height // TILE) * -(-width // TILE)
     positions = batch * -(-height // body.side) * -(-width // body.side)
-    sizes = (size, size, *(size if needed else (1, 1, 1) for needed in (body.attends, body.closes)))
+    nothing, features = Size(1, 1, 1, body.channels), Size(*size, body.channels)
+    z = hidden = features._replace(precision=read_and_added_by(body.conv.tiles))
+    has_pixels = has_map and body.side == 1
+    if not has_pixels:
+        hidden = features._replace(precision=read_by(body.conv.tiles))
     sums = _native.attention_bytes(batch, body.channels, positions) if body.attends else 0
     return Needs(
-        canvases=tuple((*part, body.channels) for part in sizes),
+        canvases=(
+            z,
+            hidden,
+            features if body.attends else nothing,
+            z if body.closes else nothing,
+            features if hidden.precision == "bfloat16" else nothing,
+        ),
         positions=(tiles, tiles, positions),
         depths=(positions, positions if body.side == 1 else 0),
         scratch=max(sums, body.conv.tiles.scratch_bytes(threads)),
@@ -67,7 +79,9 @@ class BodyRun:
         """
         self.body, self.threads, self.break_even = body, threads, break_even
         self.progress, self.revise = progress, revise if len(body.groups) == 1 else None
-        self.z, self.hidden, self.update, self.start = canvases
+        self.z, self.hidden, self.update, self.start, result = canvases
+        has_result = result.images.shape == self.z.images.shape
+        self.result = result if has_result else self.hidden  # which blocks no longer need by then
         self.everywhere, self.tiles, self.others = lists.positions
         self.nowhere = _native.Positions()
         self.depths, self.reach = lists.depths
@@ -91,12 +105,10 @@ class BodyRun:
             self.earlier_blocks += len(group.blocks)
             if group.conv is None:
                 continue
-            self._dense_conv(group.conv, self.z.canvas, self.start.canvas)
+            self._dense_conv(group.conv, self.z.canvas, self.start.canvas, plus=self.start.canvas)
             self.z, self.start = self.start, self.z
-        result = self.hidden  # no longer needed by blocks
-        result.canvas.copy_from(z0.images, self.threads)
-        self._dense_conv(self.body.conv, self.z.canvas, result.canvas)
-        return result
+        self._dense_conv(self.body.conv, self.z.canvas, self.result.canvas, plus=z0.canvas)
+        return self.result
 
     def _run_blocks(self, group: PackedGroup, depth_map: DepthMap | None) -> None:
         """Run the blocks of a group on z, in place. depth_map: (N, h, w), None for full depth."""
@@ -105,9 +117,9 @@ class BodyRun:
         else:
             self._tile_blocks(group, depth_map)
 
-    def _dense_conv(self, conv: PackedConv, source: _native.Canvas, out: _native.Canvas) -> None:
-        """out += conv(source) at every pixel."""
-        self._conv_tiles(conv, source, out, self.everywhere, plus=out)
+    def _dense_conv(self, conv: PackedConv, source: _native.Canvas, out: _native.Canvas, plus: _native.Canvas) -> None:
+        """out = conv(source) + plus at every pixel."""
+        self._conv_tiles(conv, source, out, self.everywhere, plus=plus)
         self._count(conv, source.pixels)
 
     def _tile_blocks(self, group: PackedGroup, depth_map: DepthMap | None) -> None:

@@ -101,6 +101,7 @@ class BodyPass:
             self.convs.run(conv2, hidden, update, tiles, depths=self.depths, block=block)
             attention = AttentionPass(self.attentions[block], update.view())
             attention.add(source.view(), out.view())
+            out.round(self.convs.threads)
             self.steps.append(_Step(source, hidden, tiles, update, attention))
             return out
         if self.depths is not None:
@@ -127,6 +128,7 @@ class BodyPass:
             if step.attention is not None:
                 update = convs.canvas(self.size)
                 by_attentions.insert(0, step.attention.backward(moving.view(), update.view()))
+                update.round(convs.threads)
             found += self._backward(block, step, moving, update, by_depth)
             if block in self.exits:
                 closing = self._close(block, step.source, gradient, moving, closing)

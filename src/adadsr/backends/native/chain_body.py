@@ -5,7 +5,7 @@ chains share: the convs of a chain write it slice by slice and read the first sl
 last conv adds to the first canvas in place. With one depth per tile its convs run at active tiles. Beyond them a chain
 leaves its input unchanged: a tile that drops out is copied to the other canvases once, and its `grown` is cleared.
 
-The blocks of Compact run everywhere, alternating between two canvases.
+The blocks of Compact run everywhere, alternating between two canvases; in bfloat16 a third takes the result.
 """
 
 import math
@@ -17,7 +17,10 @@ import numpy as np
 from adadsr.backends.engine import DepthMap, Progress
 from adadsr.backends.native import _native
 from adadsr.backends.native.wavefront import advance, band_of
-from adadsr.backends.native.workspaces import TILE, Lease, Lists, Needs
+from adadsr.backends.native.workspaces import TILE, Lease, Lists, Needs, Size
+
+CLOSED = 1
+"""The canvas of what a closing conv returns; it reads the first."""
 
 
 class ChainStep(NamedTuple):
@@ -69,17 +72,35 @@ class PackedChains(NamedTuple):
         closing = 0 if self.conv is None else self.conv[0].bytes
         return closing + sum(weights.bytes for weights in (*self.exits, *(step.weights for step in self.steps)))
 
-    def needs(self, size: tuple[int, int, int], threads: int) -> Needs:
-        """The canvases; lists of the tiles that run and of those that drop out. size: batch, height, width."""
+    def needs(self, size: tuple[int, int, int], threads: int, *, has_map: bool) -> Needs:
+        """The canvases; lists of the tiles that run and of those that drop out.
+
+        size: batch, height, width. has_map: whether there is a depth map.
+        """
         batch, height, width = size
         tiles = batch * -(-height // TILE) * -(-width // TILE)
         convs = [step.weights for step in self.steps] + ([] if self.conv is None else [self.conv[0]])
+        precisions = self._precisions(has_map)
         return Needs(
-            canvases=tuple((*size, channels) for channels in self.canvases),
+            canvases=tuple(Size(*size, *each) for each in zip(self.canvases, precisions, strict=True)),
             positions=(tiles, tiles),
             depths=(tiles if self.side > 1 else batch * height * width,),
             scratch=max(weights.scratch_bytes(threads) for weights in convs),
         )
+
+    def _precisions(self, has_map: bool) -> list[str]:
+        """Of each canvas: float32 where features are added or returned, bfloat16 where a conv in it reads them."""
+        steps, last = self.steps, self.steps[-1].out
+        wide = {number for step in steps for number in (step.plus, step.also)}
+        wide |= {step.source for step in steps if has_map and step.gated}
+        wide.add(last if self.conv is None else CLOSED)
+        if not steps[0].weights.is_bfloat16:
+            return ["float32"] * len(self.canvases)
+        narrow = {number for step in steps for number in (step.source, step.second)}
+        if self.conv is not None:
+            narrow.add(last)
+        names = {(True, False): "float32", (False, True): "bfloat16", (True, True): "both"}
+        return [names[number in wide, number in narrow] for number in range(len(self.canvases))]
 
     def run(
         self, z0: Lease, depth_map: DepthMap | None, canvases: Sequence[Lease], lists: Lists, threads: int,
@@ -126,7 +147,7 @@ class _ChainRun:
         if body.conv is None:
             return self.leases[result], macs
         weights, each = body.conv
-        out = next(number for number, channels in enumerate(body.canvases) if number and channels == body.channels)
+        out = CLOSED
         exits = () if depths is None else body.exits
         for n_blocks, own in enumerate((*exits, weights)):
             self._choose(depths, n_blocks, exits)

@@ -48,8 +48,14 @@ def pack_plain_blocks(body: BodyWeights, blocks: Sequence[PlainBlock], isa: str)
             raise BackendError(f"{name} has slopes {slopes.shape} of {slopes.dtype}, not ({channels},) of float32")
         weights = _native.TileWeights(*arrays, isa, slopes=slopes)
         steps.append(ChainStep(weights, block.conv.macs, number, number % 2, 1 - number % 2, True, True))
-    closing = _closing(body, channels, isa)
-    return PackedChains(tuple(steps), len(blocks), closing, (channels, channels), None, body.depth_tile)
+    if body.conv is not None:
+        raise BackendError("the native engine runs Compact's blocks without a closing conv; choose another backend")
+    canvases: tuple[int, ...] = (channels,) * 2
+    if steps[-1].weights.is_bfloat16:
+        # The two hold bfloat16 alone, and what is returned is float32.
+        canvases = (channels,) * 3
+        steps[-1] = steps[-1]._replace(out=2)
+    return PackedChains(tuple(steps), len(blocks), None, canvases, None, body.depth_tile)
 
 
 class _DensePacker(NamedTuple):

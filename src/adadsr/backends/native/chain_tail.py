@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adadsr.backends.native import _native
-from adadsr.backends.native.workspaces import TILE, Lease, Lists, Memory, Needs
+from adadsr.backends.native.workspaces import TILE, Lease, Lists, Memory, Needs, Size, read_by
 from adadsr.geometry import Box
 from adadsr.tiling import bands
 
@@ -66,8 +66,12 @@ class PackedChainTail(NamedTuple):
         channels = [*(conv.inputs for conv in self.convs), self.outputs * self.factor**2]
         sizes = [(size[0] * by, size[1] * by) for by in self.enlarged]
         tiles = max(-(-height // TILE) * -(-width // TILE) for height, width in sizes[:-1])
+        precisions = [*(read_by(conv.weights) for conv in self.convs), "float32"]
         return Needs(
-            canvases=tuple((1, *each, count) for each, count in zip(sizes, channels, strict=True)),
+            canvases=tuple(
+                Size(1, *each, count, precision)
+                for each, count, precision in zip(sizes, channels, precisions, strict=True)
+            ),
             positions=(tiles,),
             scratch=max(conv.weights.scratch_bytes(threads) for conv in self.convs),
         )
@@ -88,18 +92,29 @@ class PackedChainTail(NamedTuple):
         window, scale = Box(0, 0, height, width), self.scale
         sr = np.empty((batch, box.height * scale, box.width * scale, self.outputs), np.float32)
         for part in bands(box, self.rows_at_once(width)):
-            region = self.region(part, window)
-            inside, (rows, columns) = part.relative_to(box).scaled(scale), region.slices
+            inside = part.relative_to(box).scaled(scale)
+            image_part = None if image is None else image[:, part.slices[0], part.slices[1]]
             out = sr[:, inside.top : inside.bottom]
-            with memory.lease("tail", self.needs((region.height, region.width), threads)) as (canvases, lists):
-                for number in range(batch):
-                    run = _TailRun(self, canvases, lists, threads)
-                    run.convs(z.images[number, rows, columns], part.relative_to(region))
-                    image_part = None if image is None else image[number : number + 1, part.slices[0], part.slices[1]]
-                    target, start = out[number : number + 1], part.relative_to(region).scaled(self.enlarged[-1])
-                    last = canvases[-1].canvas
-                    _native.shuffle_pixels(last, target, start.top, start.left, self.factor, threads, image_part)
+            self._run_band(memory, z, image_part, (part, self.region(part, window)), threads, out)
         return sr
+
+    def _run_band(
+        self, memory: Memory, z: Lease, image: Image | None, boxes: tuple[Box, Box], threads: int, out: Image
+    ) -> None:
+        """Finished pixels of a band, into `out`. boxes: the band, and its region. image: of the band, if it is added.
+
+        A function of its own: when it returns, its canvases are free for the next band.
+        """
+        part, region = boxes
+        rows, columns = region.slices
+        start = part.relative_to(region).scaled(self.enlarged[-1])
+        with memory.lease("tail", self.needs((region.height, region.width), threads)) as (canvases, lists):
+            for number in range(z.images.shape[0]):
+                each = slice(number, number + 1)
+                run = _TailRun(self, canvases, lists, threads)
+                run.convs(z.images[number, rows, columns], part.relative_to(region))
+                added, last = None if image is None else image[each], canvases[-1].canvas
+                _native.shuffle_pixels(last, out[each], start.top, start.left, self.factor, threads, added)
 
     def region(self, box: Box, window: Box) -> Box:
         """The part of a window that a box needs. It starts at a whole tile, so that no bit depends on the box."""

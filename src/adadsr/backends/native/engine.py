@@ -25,7 +25,7 @@ from adadsr.backends.native.chain_body import PackedChains
 from adadsr.backends.native.chain_tail import PackedChainTail
 from adadsr.backends.native.tail import TailRun, region_of, tail_needs, upsample_rows
 from adadsr.backends.native.tile_threshold import tile_threshold
-from adadsr.backends.native.workspaces import HEAD, TILE, Memory, Needs, bf16_isa, chosen_isa
+from adadsr.backends.native.workspaces import HEAD, TILE, Memory, Needs, Size, bf16_isa, chosen_isa
 from adadsr.errors import BackendError
 from adadsr.geometry import Box
 from adadsr.graph import Array, NetworkWeights
@@ -44,8 +44,8 @@ class NativeEngine:
     ) -> None:
         """isa: one of `_native.isas()`; None for ADADSR_ISA if set, otherwise the fastest.
 
-        precision: one of PRECISIONS. In bfloat16, convs of whole tiles in body and tail round features and weights as
-        they multiply; single pixels and the conv that makes pixels of SR do not. Features stay float32.
+        precision: one of PRECISIONS. In bfloat16, the weights of convs of whole tiles in body and tail are rounded, and
+        the features that they read; sums, skips, single pixels and the conv that makes pixels of SR stay float32.
 
         Raises BackendError for a network that the engine cannot run, and for bfloat16 without AMX.
         """
@@ -104,7 +104,8 @@ class NativeEngine:
         check_depth_map(self.network, z0, depth_map)
         check_means(self.network, z0, means)
         packed, threads = self.packed, self.threads
-        with self._memory.lease("body", self._body_needs(z0.size)) as (canvases, lists):
+        needs = self._body_needs(z0.size, has_map=depth_map is not None)
+        with self._memory.lease("body", needs) as (canvases, lists):
             if isinstance(packed, PackedChains):
                 z, macs = packed.run(z0.data, depth_map, canvases, lists, threads, progress)
                 return Features(z, *z0.size, image=z0.image, macs=macs)
@@ -138,7 +139,7 @@ class NativeEngine:
 
     def footprint(self, height: int, width: int, batch: int = 1) -> int:
         size, tail, rows = (batch, height, width), self.packed_tail, min(height, band_rows(width) + 4 * TILE)
-        needs = [self._head_needs(size), self._body_needs(size)]
+        needs = [self._head_needs(size), self._body_needs(size, has_map=self.adapter is not None)]
         if isinstance(tail, PackedChainTail):
             needs.append(tail.needs(tail.tallest((height, width)), self.threads))
             rows = min(height, band_rows(width))
@@ -149,12 +150,14 @@ class NativeEngine:
         band = 4 * batch * rows * width * self.network.scale**2 * tail.outputs
         return sum(each.bytes for each in needs) + band
 
-    def _body_needs(self, size: tuple[int, int, int]) -> Needs:
+    def _body_needs(self, size: tuple[int, int, int], *, has_map: bool) -> Needs:
         packed, threads = self.packed, self.threads
-        return packed.needs(size, threads) if isinstance(packed, PackedChains) else body_needs(packed, size, threads)
+        if isinstance(packed, PackedChains):
+            return packed.needs(size, threads, has_map=has_map)
+        return body_needs(packed, size, threads, has_map=has_map)
 
     def _head_needs(self, size: tuple[int, int, int]) -> Needs:
-        return Needs(((*size, self.packed.channels),), scratch=self.head.scratch_bytes(size[2], self.threads))
+        return Needs((Size(*size, self.packed.channels),), scratch=self.head.scratch_bytes(size[2], self.threads))
 
     def free_bytes(self) -> None:
         """None: the engine works in the memory of the process."""

@@ -32,12 +32,14 @@ class Convs:
     def __init__(self, isa: str, threads: int) -> None:
         """isa: `_native.bf16_isa()` rounds the factors of all products to bfloat16; sums stay float32."""
         self.isa, self.threads = isa, threads
+        self._precision = "both" if isa == _native.bf16_isa() else "float32"
         self._scratch = _native.Scratch()
         self._packed: dict[tuple[int, int], _native.TileWeights] = {}
         self._free: dict[Size, list[_native.Canvas]] = defaultdict(list)
 
-    def canvas(self, size: Size) -> _native.Canvas:
-        """A canvas with arbitrary content inside the images; `give_back` it."""
+    def canvas(self, shape: tuple[int, int, int, int]) -> _native.Canvas:
+        """A canvas of images (N, H, W, C) with arbitrary content; `give_back` it."""
+        size = Size(*shape, self._precision)
         return self._free[size].pop() if self._free[size] else _native.Canvas(*size)
 
     def filled(self, images: Floats) -> _native.Canvas:
@@ -51,7 +53,7 @@ class Convs:
         """Let canvases be reused; they must not be used any more."""
         for canvas in canvases:
             batch, height, width, channels = canvas.view().shape
-            self._free[batch, height, width, channels].append(canvas)
+            self._free[Size(batch, height, width, channels, self._precision)].append(canvas)
 
     def run(
         self,

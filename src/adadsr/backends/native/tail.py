@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from adadsr.backends.native import _native
 from adadsr.backends.native.packing import PackedTail
-from adadsr.backends.native.workspaces import TILE, Lease, Lists, Needs
+from adadsr.backends.native.workspaces import TILE, Lease, Lists, Needs, Size, read_by
 from adadsr.geometry import Box
 
 Image = npt.NDArray[np.float32]
@@ -30,8 +30,12 @@ def tail_needs(tail: PackedTail, size: tuple[int, int], threads: int) -> Needs:
     """
     height, width = size
     enlarged = accumulate((1, *tail.factors[:-1]), operator.mul)
-    canvases = [(1, height * by, width * by, count) for by, count in zip(enlarged, tail.channels, strict=True)]
-    tiles = [-(-rows // TILE) * -(-columns // TILE) for _, rows, columns, _ in canvases[:-1]]
+    precisions = [*(read_by(stage) for stage in tail.stages), "float32"]
+    canvases = [
+        Size(1, height * by, width * by, count, precision)
+        for by, count, precision in zip(enlarged, tail.channels, precisions, strict=True)
+    ]
+    tiles = [-(-size.height // TILE) * -(-size.width // TILE) for size in canvases[:-1]]
     scratch = max((stage.scratch_bytes(threads) for stage in tail.stages), default=0)
     return Needs(tuple(canvases), positions=(max(tiles, default=0),), scratch=scratch)
 

@@ -16,11 +16,12 @@ import numpy as np
 
 from adadsr import __version__, atomic
 from adadsr.backends.native import _native
+from adadsr.backends.native.workspaces import read_and_added_by
 from adadsr.machine import cache_folder, processor_name
 
 BREAK_EVEN = {
     "amx": {64: 3.3, 256: 3.4},
-    "amx-bf16": {64: 1.9, 256: 2.2},
+    "amx-bf16": {64: 1.5, 256: 1.5},
     "avx512": {64: 4.9, 256: 8.0},
     "avx2": {64: 4.5, 256: 5.8},
     "neon": {64: 4.5, 256: 5.8},
@@ -91,9 +92,10 @@ def _is_threshold(value: object) -> bool:
 
 def _measured(channels: int, isa: str, threads: int) -> float:
     weight, bias = np.full((channels, channels, 3, 3), 0.01, np.float32), np.zeros(channels, np.float32)
-    source, out = (_native.Canvas(1, SIDE, SIDE, channels) for _ in range(2))
-    tiles, pixels = _native.Positions.all(source.tiles), _native.Positions.all(source.pixels)
     tile_weights, pixel_weights = _native.TileWeights(weight, bias, isa), _native.PixelWeights(weight, bias, isa)
+    precision = read_and_added_by(tile_weights)
+    source, out = (_native.Canvas(1, SIDE, SIDE, channels, precision) for _ in range(2))
+    tiles, pixels = _native.Positions.all(source.tiles), _native.Positions.all(source.pixels)
     scratch = _native.Scratch()
     a_tile = _seconds(lambda: _native.conv_tiles(tile_weights, source, out, tiles, scratch, threads)) / len(tiles)
     a_pixel = _seconds(lambda: _native.conv_pixels(pixel_weights, source, out, pixels, threads)) / len(pixels)

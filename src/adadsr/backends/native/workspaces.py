@@ -5,9 +5,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 
 from adadsr.backends.native import _native
@@ -26,15 +25,35 @@ AMX = "amx"
 ISA_VARIABLE = "ADADSR_ISA"
 """Environment variable that selects an instruction set other than the fastest."""
 
-Size: TypeAlias = tuple[int, int, int, int]
-"""Numbers of images, rows, columns and channels."""
+
+class Size(NamedTuple):
+    """Numbers of images, rows, columns and channels of a canvas, and the precision of `_native.Canvas`."""
+
+    batch: int
+    height: int
+    width: int
+    channels: int
+    precision: str = "float32"
+
+
+def read_by(weights: _native.TileWeights) -> str:
+    """Precision of a canvas that only convs like this one read."""
+    return "bfloat16" if weights.is_bfloat16 else "float32"
+
+
+def read_and_added_by(weights: _native.TileWeights) -> str:
+    """Precision of a canvas that such convs read and add to."""
+    return "both" if weights.is_bfloat16 else "float32"
 
 
 class Lease(NamedTuple):
-    """A canvas in use. images: its memory as (N, H, W, C); the canvas is leased as long as this array exists."""
+    """A canvas in use. images: its memory as (N, H, W, C); the canvas is leased as long as this array exists.
+
+    They are float32, or of a canvas that holds only bfloat16, its bits.
+    """
 
     canvas: _native.Canvas
-    images: npt.NDArray[np.float32]
+    images: npt.NDArray[Any]
 
 
 class Needs(NamedTuple):
