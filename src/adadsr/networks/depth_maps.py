@@ -31,7 +31,7 @@ def depths_at(network: NetworkWeights, scores: Tensor, desired_depth: Tensor) ->
 @torch.no_grad()
 def _deepest(network: NetworkWeights, scores: Tensor, desired_depth: Tensor) -> Tensor:
     """The maps whose blocks gain most; see `calibration.ErrorDepths`."""
-    _, gains = _error_and_gains(scores)
+    _, gains = error_and_gains(scores)
     batch, n_blocks, height, width = gains.shape
     flat = gains.sum(dim=1, keepdim=True) < FLAT_GAIN
     if network.body.exits:
@@ -61,12 +61,12 @@ def predicted_error(scores: Tensor, depths: Tensor) -> Tensor:
 
     scores: (N, B + 1, h, w). depths: (N, 1, h, w), whole numbers of blocks.
     """
-    full, gains = _error_and_gains(scores)
+    full, gains = error_and_gains(scores)
     block = torch.arange(1, gains.shape[1] + 1, device=scores.device, dtype=scores.dtype).view(1, -1, 1, 1)
     return full + (gains * (block > depths)).sum(dim=1, keepdim=True)
 
 
-def _error_and_gains(scores: Tensor) -> tuple[Tensor, Tensor]:
+def error_and_gains(scores: Tensor) -> tuple[Tensor, Tensor]:
     """Predicted error at full depth, (N, 1, h, w), and what each block gains, (N, B, h, w)."""
     full = scores[:, :1].clamp(-LARGEST_LOG, LARGEST_LOG).exp()
     slopes: Tensor = _Softplus.apply(scores[:, 1:])  # type: ignore[no-untyped-call]

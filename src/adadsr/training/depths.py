@@ -55,6 +55,13 @@ def draw_depths(stage: Stage, n_blocks: int, generator: torch.Generator) -> Step
     return UniformDepths(drawn) if chance < stage.uniform_share else adapter
 
 
+def draw_compared(stage: Stage, n_blocks: int, generator: torch.Generator) -> tuple[UniformDepths, AdapterDepths]:
+    """Depths that a step compares with full depth, which is the last of them, and those of its maps."""
+    drawn = torch.randperm(n_blocks, generator=generator)[: stage.exits - 1]
+    share = torch.empty(stage.batch).uniform_(stage.least_share, 1.0, generator=generator)
+    return UniformDepths((*sorted(drawn.tolist()), n_blocks)), AdapterDepths(share * n_blocks)
+
+
 def _exits(stage: Stage, n_blocks: int, generator: torch.Generator) -> tuple[int, ...]:
     """Numbers of blocks of a step at one depth everywhere, in ascending order; as many as there are, at most."""
     if stage.train != "all":

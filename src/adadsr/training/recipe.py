@@ -13,7 +13,7 @@ from adadsr.networks import NetworkConfig, named_config
 PRECISIONS = ("float32", "bfloat16")
 OPTIMIZERS = ("adam", "muon")
 SCHEDULES = ("cosine", "step")
-TRAINED = ("all", "adapter", "exits")
+TRAINED = ("all", "adapter", "exits", "predicted_loss")
 LARGEST_REDUCTION = 16
 ADAPTIVE_ONLY = ("depth_weight", "full_share", "least_share", "shared_depth", "uniform_share", "exits")
 """Options of a stage that mean nothing if every block runs."""
@@ -28,7 +28,8 @@ class Stage:
     loss: the distance to the HR image, and to the teacher's output, that is minimised; a name of `losses.LOSSES`.
         clip_norm and depth_weight are in its units. The log always shows L1 to the HR image.
     train: all, or adapter: the network is left as it is, and only the adapter learns; exits: adapter and closing convs
-        of the exits learn, so full depth stays as it is.
+        of the exits learn, so full depth stays as it is; predicted_loss: the adapter learns what maps lose, and leaves
+        them nearly as they are (`calibration`).
     adaptive: draw a desired depth for each image; otherwise every block runs.
     depth_weight: weight of `losses.depth_excess`; 0 if the adapter meets the desired depth by itself.
     full_share: fraction of images at full depth. The others draw their depth uniformly between `least_share` of full
@@ -93,11 +94,13 @@ class Stage:
         _check("train", self.train, f"one of {TRAINED}", lambda value: value in TRAINED, str)
         if self.train != "all" and not self.adaptive:
             raise InputError(f"train: {self.train} needs an adaptive stage; add adaptive: true")
-        if self.train == "adapter" and self.teacher:
-            raise InputError(f"teacher={self.teacher} has no effect with train: adapter; drop one of the two")
+        if self.train in ("adapter", "predicted_loss") and self.teacher:
+            raise InputError(f"teacher={self.teacher} has no effect with train: {self.train}; drop one of the two")
         if self.train == "adapter" and self.uniform_share and self.exits == 1:
             raise InputError("exits=1 shows an adapter that learns alone nothing of what a block gains; use exits: 4")
-        if self.exits > 1 and not self.uniform_share:
+        if self.train == "predicted_loss" and self.exits == 1:
+            raise InputError("train: predicted_loss compares depths with full depth; use exits: 4")
+        if self.exits > 1 and not self.uniform_share and self.train != "predicted_loss":
             raise InputError(f"exits={self.exits} belongs to steps at one depth everywhere; add uniform_share")
         given = {field.name: getattr(self, field.name) != field.default for field in fields(self)}
         idle = [] if self.adaptive else [name for name in ADAPTIVE_ONLY if given[name]]
@@ -187,6 +190,8 @@ class Recipe:
             raise InputError(
                 f"network={self.network!r} has no adapter, which adaptive stages need; use ada{self.network}"
             )
+        if any(stage.train == "predicted_loss" for stage in self.stages) and not self.config.depth_tile > 1:
+            raise InputError("train: predicted_loss needs an adapter that predicts errors; use depth_tile: 4")
         if not self.config.exits and any(stage.train == "exits" for stage in self.stages):
             raise InputError("train: exits needs a network that has exits, as adadsr adapt makes it of an ESRGAN")
         if self.depth_tile > 1 and any(stage.depth_weight for stage in self.stages):

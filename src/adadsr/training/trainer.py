@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -14,19 +14,21 @@ from adadsr.errors import InputError
 from adadsr.graph import BodyWeights, map_arrays
 from adadsr.losses import LOSSES, depth_excess, error_deviance, l1, tile_errors
 from adadsr.networks import Network
+from adadsr.training.calibration import Calibration
 from adadsr.training.convs import choose_convs
 from adadsr.training.depths import (
     AdapterDepths,
     StepDepths,
     UniformDepths,
     by_depth,
+    draw_compared,
     draw_depths,
     one_color,
     part_of,
     random_maps,
 )
 from adadsr.training.distributed import World
-from adadsr.training.forward import BORDER, Trained, crop_border, make_forward
+from adadsr.training.forward import BORDER, Trained, TrainingForward, crop_border, make_forward
 from adadsr.training.log import Clock
 from adadsr.training.optimizers import Optimizers, learning_rate
 from adadsr.training.recipe import Recipe, Stage
@@ -51,7 +53,7 @@ class Trainer:
     """One run in memory. `begin` enters the stage that is next, `advance` makes its next step.
 
     stage, step: the next ones, from 0. rollbacks: how often the run returned to an earlier state; each time the
-    learning rate was halved.
+    learning rate was halved. reference: the adapter at the start of a stage that keeps its order (`Calibration`).
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Trainer:
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))  # type: ignore[no-untyped-call]
         self.optimizers = Optimizers(self.network, world.device, muon=recipe.optimizer == "muon", factors=factors)
         self.stage, self.step, self.rollbacks = 0, 0, 0
+        self.reference: dict[str, Tensor] = {}
 
     @property
     def averaged(self) -> Network:
@@ -102,10 +105,20 @@ class Trainer:
         sampler = PatchSampler(self.images, patch, torch.Generator().manual_seed(self.recipe.seed))
         return sampler.batch(-(-START_PIXELS // patch**2)).lr.cpu().float()
 
+    def _calibrated(self, forward: TrainingForward) -> nn.Module:
+        """The forward pass of the stage that is next."""
+        if self.recipe.stages[self.stage].train != "predicted_loss":
+            return forward
+        if self.step == 0:
+            named = self.network.state_dict().items()
+            self.reference = {name: value.clone() for name, value in named if name.startswith("adapter.")}
+        return Calibration(forward, self.reference)
+
     def state(self) -> State:
         """Everything that a later process needs to continue with the same losses."""
         weights = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         weights |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        weights |= {f"reference.{name}": value for name, value in self.reference.items()}
         random = {"generator": self.generator.get_state()}
         about = {"recipe": asdict(self.recipe), "stage": self.stage, "step": self.step, "rollbacks": self.rollbacks}
         return State({"weights": weights, "optimizer": self.optimizers.tensors() | random}, about)
@@ -120,6 +133,7 @@ class Trainer:
         weights, optimizer = state.parts["weights"], dict(state.parts["optimizer"])
         for prefix, module in (("network.", self.network), ("average.", self.average)):
             module.load_state_dict({k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)})
+        self.reference = {k.removeprefix("reference."): v for k, v in weights.items() if k.startswith("reference.")}
         self.generator.set_state(optimizer.pop("generator"))
         self.optimizers.load_tensors(optimizer)
         self.stage, self.step, self.rollbacks = (state.about[name] for name in ("stage", "step", "rollbacks"))
@@ -140,12 +154,12 @@ class Trainer:
             images = TargetMaker(self.teacher, self.recipe.seed, self.world, self.cache).cut(images, stage)
         self.sampler = PatchSampler(images, stage.patch, self.generator, augment=stage.augment)
         self.network.requires_grad_(stage.train == "all")
+        learns_exits = stage.train in ("all", "exits")
         map_arrays(self.weights.adapter, lambda parameter: parameter.requires_grad_(stage.adaptive))
-        map_arrays(self.weights.body.exits, lambda parameter: parameter.requires_grad_(stage.train != "adapter"))
+        map_arrays(self.weights.body.exits, lambda parameter: parameter.requires_grad_(learns_exits))
         # A step at one depth everywhere leaves the adapter and the deeper blocks without gradients.
-        self.forward = self.world.shared(
-            make_forward(self.network, self.recipe, self.convs), unused=stage.uniform_share > 0
-        )
+        forward = make_forward(self.network, self.recipe, self.convs)
+        self.forward = self.world.shared(self._calibrated(forward), unused=stage.uniform_share > 0)
 
     def advance(self) -> Step:
         """One optimizer step of the current stage."""
@@ -154,9 +168,11 @@ class Trainer:
             batch = self.sampler.batch(stage.batch, self.part)
             batch = self.sampler.with_flat(batch, stage.flat_share, stage.batch, self.part)
             seen = self.sampler.as_photos(batch.lr, stage.photo_share, self.part)
-            depths = part_of(self._depths(stage), self.part, self.world.device)
+            compares = stage.train == "predicted_loss"
+            depths = None if compares else part_of(self._depths(stage), self.part, self.world.device)
         with self.clock.timing("step"):
-            loss, distance = self._losses(stage, batch, seen, depths)
+            losses = self._compared(stage, batch, seen) if compares else self._losses(stage, batch, seen, depths)
+            loss, distance = losses
             self.optimizers.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             if isinstance(depths, UniformDepths):
@@ -177,6 +193,12 @@ class Trainer:
             return depths  # its maps are what such an adapter learns from
         tiles = self.weights.map_shape(side, side)[-1]
         return replace(depths, color_maps=random_maps(stage.batch, tiles, n_blocks, self.generator))
+
+    def _compared(self, stage: Stage, batch: Pair, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a stage that teaches predicted losses, and the L1 distance to the HR patches at full depth."""
+        depths, map_depths = draw_compared(stage, self.network.config.n_resblocks, self.generator)
+        loss, sr = self.forward(seen, batch.hr, depths, part_of(map_depths, self.part, self.world.device))
+        return loss, l1(sr, crop_border(batch.hr))
 
     def _losses(self, stage: Stage, batch: Pair, seen: Tensor, depths: StepDepths) -> tuple[Tensor, Tensor]:
         """What is minimised, and the L1 distance to the HR patches. seen: the LR patches as the network gets them."""
