@@ -49,9 +49,7 @@ class TrainingForward(nn.Module):
     def forward(self, lr: Tensor, depths: StepDepths = None) -> Trained:
         """lr: (N, 3, H, W) in 0..255."""
         weights, depth_map, predicted = self.weights, None, None
-        seen = lr
-        if self.network.config.unshuffle > 1:
-            lr = F.pixel_unshuffle(lr, self.network.config.unshuffle)
+        seen, lr = lr, self._unshuffled(lr)
         z0: Tensor = weights.head.run(OPS, lr)
         with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.bfloat16_body):
             if isinstance(depths, UniformDepths):
@@ -63,6 +61,15 @@ class TrainingForward(nn.Module):
                     depth_map, predicted = self._map(z0, depths, seen)
                 z = self.convs.run_body(weights.body, z0, depth_map)
         return Trained(crop_border(self._restore(lr, z)), depth_map, predicted)
+
+    def features(self, lr: Tensor) -> Tensor:
+        """Of the head, (N, C, H, W) of LR patches in 0..255."""
+        z0: Tensor = self.weights.head.run(OPS, self._unshuffled(lr))
+        return z0
+
+    def _unshuffled(self, lr: Tensor) -> Tensor:
+        square = self.network.config.unshuffle
+        return F.pixel_unshuffle(lr, square) if square > 1 else lr
 
     def _restore(self, lr: Tensor, z: Tensor) -> Tensor:
         """`NetworkWeights.restore`, with a folded tail if it can be folded."""

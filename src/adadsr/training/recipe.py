@@ -17,6 +17,8 @@ TRAINED = ("all", "adapter", "exits", "predicted_loss")
 LARGEST_REDUCTION = 16
 ADAPTIVE_ONLY = ("depth_weight", "full_share", "least_share", "shared_depth", "uniform_share", "exits")
 """Options of a stage that mean nothing if every block runs."""
+NOT_COMPARED = ("loss", "depth_weight", "full_share", "shared_depth", "uniform_share", "flat_share", "flat_weight")
+"""Options that mean nothing to a stage that teaches predicted losses."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Stage:
         clip_norm and depth_weight are in its units. The log always shows L1 to the HR image.
     train: all, or adapter: the network is left as it is, and only the adapter learns; exits: adapter and closing convs
         of the exits learn, so full depth stays as it is; predicted_loss: the adapter learns what maps lose, and leaves
-        them nearly as they are (`calibration`).
+        them nearly as they are (`predicted_loss`).
     adaptive: draw a desired depth for each image; otherwise every block runs.
     depth_weight: weight of `losses.depth_excess`; 0 if the adapter meets the desired depth by itself.
     full_share: fraction of images at full depth. The others draw their depth uniformly between `least_share` of full
@@ -38,8 +40,9 @@ class Stage:
         one photo. The first `full_share` of them run at full depth. 1: each alone.
     uniform_share: fraction of steps that bypass the adapter and run one random number of blocks at every position, so
         that each block also learns to be the last.
-    exits: after how many numbers of blocks such a step takes an output. Several show the adapter what a block gains,
-        and cost less than as many steps; if all weights learn, full depth is one of them.
+    exits: after how many numbers of blocks such a step, or one that teaches predicted losses, takes an output. Several
+        show the adapter what a block gains, and cost less than as many steps; if all weights learn, full depth is one
+        of them.
     teacher: a network, by name or path, whose output at full depth is a second target; empty for none.
     teacher_weight: weight of the distance to it in the loss; the rest is the distance to the HR image.
     teacher_megapixels: LR megapixels of the photos whose targets are computed before the stage, cached, and used
@@ -98,8 +101,8 @@ class Stage:
             raise InputError(f"teacher={self.teacher} has no effect with train: {self.train}; drop one of the two")
         if self.train == "adapter" and self.uniform_share and self.exits == 1:
             raise InputError("exits=1 shows an adapter that learns alone nothing of what a block gains; use exits: 4")
-        if self.train == "predicted_loss" and self.exits == 1:
-            raise InputError("train: predicted_loss compares depths with full depth; use exits: 4")
+        if self.train == "predicted_loss":
+            self._check_compared()
         if self.exits > 1 and not self.uniform_share and self.train != "predicted_loss":
             raise InputError(f"exits={self.exits} belongs to steps at one depth everywhere; add uniform_share")
         given = {field.name: getattr(self, field.name) != field.default for field in fields(self)}
@@ -116,6 +119,13 @@ class Stage:
     def full_of_shared(self) -> int:
         """Number of images that run at full depth among those that share a desired depth."""
         return round(self.full_share * self.shared_depth)
+
+    def _check_compared(self) -> None:
+        if self.exits == 1:
+            raise InputError("train: predicted_loss compares depths with full depth; use exits: 4")
+        names = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+        if idle := [name for name in names if name in NOT_COMPARED]:
+            raise InputError(f"{', '.join(idle)} have no effect with train: predicted_loss; drop them")
 
     def _check_shared(self) -> None:
         shared = f"shared_depth={self.shared_depth}"
@@ -190,7 +200,7 @@ class Recipe:
             raise InputError(
                 f"network={self.network!r} has no adapter, which adaptive stages need; use ada{self.network}"
             )
-        if any(stage.train == "predicted_loss" for stage in self.stages) and not self.config.depth_tile > 1:
+        if any(stage.train == "predicted_loss" for stage in self.stages) and self.config.depth_tile == 1:
             raise InputError("train: predicted_loss needs an adapter that predicts errors; use depth_tile: 4")
         if not self.config.exits and any(stage.train == "exits" for stage in self.stages):
             raise InputError("train: exits needs a network that has exits, as adadsr adapt makes it of an ESRGAN")

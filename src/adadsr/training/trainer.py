@@ -5,16 +5,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from adadsr.datasets import Pair, PatchSampler, TrainingImages
-from adadsr.errors import InputError
+from adadsr.errors import CheckpointError, InputError
 from adadsr.graph import BodyWeights, map_arrays
 from adadsr.losses import LOSSES, depth_excess, error_deviance, l1, tile_errors
 from adadsr.networks import Network
-from adadsr.training.calibration import Calibration
 from adadsr.training.convs import choose_convs
 from adadsr.training.depths import (
     AdapterDepths,
@@ -28,9 +27,10 @@ from adadsr.training.depths import (
     random_maps,
 )
 from adadsr.training.distributed import World
-from adadsr.training.forward import BORDER, Trained, TrainingForward, crop_border, make_forward
+from adadsr.training.forward import BORDER, Trained, crop_border, make_forward
 from adadsr.training.log import Clock
 from adadsr.training.optimizers import Optimizers, learning_rate
+from adadsr.training.predicted_loss import PredictedLossForward
 from adadsr.training.recipe import Recipe, Stage
 from adadsr.training.sensitivity import rate_factors
 from adadsr.training.start import expect_typical_errors, interpolating_init, start_from
@@ -53,7 +53,8 @@ class Trainer:
     """One run in memory. `begin` enters the stage that is next, `advance` makes its next step.
 
     stage, step: the next ones, from 0. rollbacks: how often the run returned to an earlier state; each time the
-    learning rate was halved. reference: the adapter at the start of a stage that keeps its order (`Calibration`).
+    learning rate was halved. reference: the adapter at the start of a stage that keeps its proportions
+    (`PredictedLossForward`), by name; empty in others.
     """
 
     def __init__(
@@ -105,15 +106,6 @@ class Trainer:
         sampler = PatchSampler(self.images, patch, torch.Generator().manual_seed(self.recipe.seed))
         return sampler.batch(-(-START_PIXELS // patch**2)).lr.cpu().float()
 
-    def _calibrated(self, forward: TrainingForward) -> nn.Module:
-        """The forward pass of the stage that is next."""
-        if self.recipe.stages[self.stage].train != "predicted_loss":
-            return forward
-        if self.step == 0:
-            named = self.network.state_dict().items()
-            self.reference = {name: value.clone() for name, value in named if name.startswith("adapter.")}
-        return Calibration(forward, self.reference)
-
     def state(self) -> State:
         """Everything that a later process needs to continue with the same losses."""
         weights = {f"network.{name}": value for name, value in self.network.state_dict().items()}
@@ -158,8 +150,23 @@ class Trainer:
         map_arrays(self.weights.adapter, lambda parameter: parameter.requires_grad_(stage.adaptive))
         map_arrays(self.weights.body.exits, lambda parameter: parameter.requires_grad_(learns_exits))
         # A step at one depth everywhere leaves the adapter and the deeper blocks without gradients.
+        self._keep_reference(stage)
         forward = make_forward(self.network, self.recipe, self.convs)
-        self.forward = self.world.shared(self._calibrated(forward), unused=stage.uniform_share > 0)
+        module = PredictedLossForward(forward, self.reference) if self.reference else forward
+        self.forward = self.world.shared(module, unused=stage.uniform_share > 0)
+
+    def _keep_reference(self, stage: Stage) -> None:
+        """Remember the adapter where a stage begins that keeps its proportions, and forget it in others.
+
+        Raises CheckpointError if such a stage was resumed without it.
+        """
+        adapter = {name: value for name, value in self.network.state_dict().items() if name.startswith("adapter.")}
+        if stage.train != "predicted_loss":
+            self.reference = {}
+        elif self.step == 0:
+            self.reference = {name: value.clone() for name, value in adapter.items()}
+        elif set(self.reference) != set(adapter):
+            raise CheckpointError("the state lacks the adapter that its stage began with; delete it to start again")
 
     def advance(self) -> Step:
         """One optimizer step of the current stage."""
@@ -168,11 +175,16 @@ class Trainer:
             batch = self.sampler.batch(stage.batch, self.part)
             batch = self.sampler.with_flat(batch, stage.flat_share, stage.batch, self.part)
             seen = self.sampler.as_photos(batch.lr, stage.photo_share, self.part)
-            compares = stage.train == "predicted_loss"
-            depths = None if compares else part_of(self._depths(stage), self.part, self.world.device)
+            if stage.train == "predicted_loss":
+                compared, depths = self._compared_depths(stage), None
+            else:
+                compared, depths = None, part_of(self._depths(stage), self.part, self.world.device)
         with self.clock.timing("step"):
-            losses = self._compared(stage, batch, seen) if compares else self._losses(stage, batch, seen, depths)
-            loss, distance = losses
+            if compared is None:
+                loss, distance = self._losses(stage, batch, seen, depths)
+            else:
+                loss, sr = self.forward(seen, batch.hr, *compared)
+                distance = l1(sr, crop_border(batch.hr))
             self.optimizers.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             if isinstance(depths, UniformDepths):
@@ -194,11 +206,11 @@ class Trainer:
         tiles = self.weights.map_shape(side, side)[-1]
         return replace(depths, color_maps=random_maps(stage.batch, tiles, n_blocks, self.generator))
 
-    def _compared(self, stage: Stage, batch: Pair, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of a stage that teaches predicted losses, and the L1 distance to the HR patches at full depth."""
+    def _compared_depths(self, stage: Stage) -> tuple[UniformDepths, AdapterDepths]:
+        """Depths that a step compares with full depth, and those of its maps, on the device."""
         depths, map_depths = draw_compared(stage, self.network.config.n_resblocks, self.generator)
-        loss, sr = self.forward(seen, batch.hr, depths, part_of(map_depths, self.part, self.world.device))
-        return loss, l1(sr, crop_border(batch.hr))
+        desired = map_depths.desired[self.part].to(self.world.device, non_blocking=True)
+        return depths, replace(map_depths, desired=desired)
 
     def _losses(self, stage: Stage, batch: Pair, seen: Tensor, depths: StepDepths) -> tuple[Tensor, Tensor]:
         """What is minimised, and the L1 distance to the HR patches. seen: the LR patches as the network gets them."""

@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adadsr.datasets import load_pairs
-from adadsr.errors import InputError
+from adadsr.errors import CheckpointError, InputError
+from adadsr.networks import CONFIGS, NetworkConfig
 from adadsr.training import Recipe, Stage, Trainer
-from adadsr.training.calibration import LEAST_GAIN, calibration_loss, order_loss
+from adadsr.training.predicted_loss import patch_loss, proportion_loss
 from training_samples import trainer_of, write_photos
 
 FIRST = Stage(10, 4, 16, 1e-3, adaptive=True, uniform_share=0.5, exits=2)
@@ -32,36 +32,35 @@ def errors_of_depths(seed: int) -> Tensor:
 
 def test_right_predictions_cost_nothing_and_others_what_they_err_by() -> None:
     real = errors_of_depths(0)
-    assert calibration_loss(real, real, 2) == 0
+    assert patch_loss(real, real, 2) == 0
     # Twice the errors lose as many decibels.
-    assert calibration_loss(2 * real, real, 2) == pytest.approx(0.04 * torch.tensor(2.0).log().item() ** 2, rel=1e-4)
+    assert patch_loss(2 * real, real, 2) == pytest.approx(0.04 * torch.tensor(2.0).log().item() ** 2, rel=1e-4)
     # Which tiles lose it does not matter.
     moved = real.flatten(3)[..., torch.randperm(30, generator=torch.Generator().manual_seed(1))].view_as(real)
-    assert calibration_loss(moved, real, 2) == pytest.approx(0, abs=1e-9)
+    assert patch_loss(moved, real, 2) == pytest.approx(0, abs=1e-9)
     too_large = real.clone()
     too_large[0] *= 10**0.1
-    assert calibration_loss(too_large, real, 2) == pytest.approx((1 - 0.05) / 3, rel=1e-3)
+    assert patch_loss(too_large, real, 2) == pytest.approx((1 - 0.05) / 3, rel=1e-3)
 
 
 def test_errors_that_end_in_the_middle_of_a_tile_are_left_out() -> None:
     real = errors_of_depths(2)
     wider = F.pad(real, (0, 1, 0, 1), value=1e9)
-    assert calibration_loss(wider, real, 2) == pytest.approx(0, abs=1e-9)
+    assert patch_loss(wider, real, 2) == pytest.approx(0, abs=1e-9)
 
 
 def test_gains_keep_their_proportions() -> None:
     """What all blocks and tiles of a patch share is free, and nearly what the tiles of one block do."""
     scores = torch.randn(2, 6, 4, 5, generator=torch.Generator().manual_seed(3)) + 4
-    assert order_loss(scores, scores) == 0
+    assert proportion_loss(scores, scores) == 0
     brighter = scores.clone()
     brighter[:, 0] += 1.5  # all gains grow by the same factor
-    assert order_loss(brighter, scores) < 1e-6
+    assert proportion_loss(brighter, scores) < 1e-6
     other = scores.clone()
     other[:, -1] += 2
     moved = scores.clone()
     moved[:, :, :2] += 1
-    assert 0 < order_loss(other, scores) < order_loss(moved, scores)
-    assert LEAST_GAIN > 0
+    assert 0 < proportion_loss(other, scores) < proportion_loss(moved, scores)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +73,7 @@ def through(trainer: Trainer, steps: int) -> list[float]:
 
 
 def begun(pairs: list) -> Trainer:  # type: ignore[type-arg]
-    """A trainer at the start of the calibration."""
+    """A trainer at the start of the second stage."""
     trainer = trainer_of(RECIPE, pairs)
     through(trainer, FIRST.steps)
     trainer.stage, trainer.step = 1, 0
@@ -85,15 +84,14 @@ def begun(pairs: list) -> Trainer:  # type: ignore[type-arg]
 def test_only_the_adapter_learns_and_its_predictions_improve(pairs: list) -> None:  # type: ignore[type-arg]
     trainer = begun(pairs)
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
-    costs = []
-    compared = trainer._compared
+    costs, forward = [], trainer.forward
 
     def recorded(*given):  # type: ignore[no-untyped-def]
-        found = compared(*given)
+        found = forward(*given)
         costs.append(float(found[0].detach()))
         return found
 
-    trainer._compared = recorded  # type: ignore[method-assign]
+    trainer.forward = recorded
     through(trainer, STAGE.steps)
     after = trainer.network.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -120,6 +118,7 @@ def test_a_resumed_stage_keeps_to_the_adapter_that_it_began_with(pairs: list) ->
         ({"exits": 1}, "train: predicted_loss compares depths with full depth; use exits: 4"),
         ({"adaptive": False}, "train: predicted_loss needs an adaptive stage"),
         ({"teacher": "x"}, "teacher=x has no effect with train: predicted_loss"),
+        ({"flat_share": 0.1, "loss": "l2"}, "loss, flat_share have no effect with train: predicted_loss; drop them"),
     ],
 )
 def test_stages_that_cannot_teach_it_are_refused(options: dict[str, object], why: str) -> None:
@@ -132,5 +131,42 @@ def test_an_adapter_of_single_pixels_is_refused() -> None:
         replace(RECIPE, depth_tile=1)
 
 
-def test_the_reference_is_not_part_of_other_stages(pairs: list, tmp_path: Path) -> None:  # type: ignore[type-arg]
-    assert not [name for name in trainer_of(RECIPE, pairs).state().parts["weights"] if name.startswith("reference.")]
+def test_a_reference_belongs_to_one_stage(pairs: list) -> None:  # type: ignore[type-arg]
+    """The next one begins with another, and stages of other kinds have none."""
+    trainer = begun(pairs)
+    first = {name: value.clone() for name, value in trainer.reference.items()}
+    through(trainer, 3)
+    trainer.step = 0
+    trainer.begin()
+    assert not all(torch.equal(value, first[name]) for name, value in trainer.reference.items())
+    trainer.stage = 0
+    trainer.begin()
+    assert not [name for name in trainer.state().parts["weights"] if name.startswith("reference.")]
+
+
+def test_a_state_without_its_reference_is_refused(pairs: list) -> None:  # type: ignore[type-arg]
+    trainer = begun(pairs)
+    through(trainer, 2)
+    trainer.reference.popitem()
+    with pytest.raises(CheckpointError, match="the state lacks the adapter that its stage began with"):
+        trainer.begin()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        NetworkConfig("esrgan", 2, 8, 2, adaptive=True, depth_tile=4, growth=4, exits=True),
+        NetworkConfig("esrgan", 2, 8, 2, adaptive=True, depth_tile=4, growth=4, unshuffle=2),
+        NetworkConfig("rcan", 2, 8, 2, 2, adaptive=True, depth_tile=4),
+    ],
+)
+def test_every_network_whose_adapter_predicts_errors_learns_it(
+    pairs: list,  # type: ignore[type-arg]
+    config: NetworkConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On patches that tiles do not divide, too."""
+    monkeypatch.setitem(CONFIGS, "other", config)
+    recipe = Recipe("other", config.scale, 4, (replace(STAGE, patch=18),))
+    trainer = trainer_of(recipe, pairs)
+    assert all(loss > 0 for loss in through(trainer, 2))
