@@ -24,7 +24,8 @@ from training_samples import RECIPE
 
 folder, out = map(Path, sys.argv[1:])
 dense, adaptive = (replace(stage, steps=4, batch=4) for stage in RECIPE.stages)
-recipe = replace(RECIPE, stages=(dense, replace(adaptive, uniform_share=0.5)))
+taught = replace(adaptive, train="predicted_loss", exits=2)
+recipe = replace(RECIPE, stages=(dense, replace(adaptive, uniform_share=0.5), taught))
 world, pairs = join("cpu"), load_pairs(folder, 2)
 out.mkdir(exist_ok=True)
 path = Run(Trainer(recipe, TrainingImages(pairs, 2, world.device), world), pairs, out, Pace(4, 1, 0.0)).go()
@@ -52,7 +53,7 @@ def test_two_processes_have_the_losses_of_one_with_their_batches_together(tmp_pa
     two = start(folder, tmp_path / "two", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     assert [line["kind"] for line in one] == [line["kind"] for line in two]
     losses = [[line["loss"] for line in log if line["kind"] == "progress"] for log in (one, two)]
-    assert len(losses[0]) == 8
+    assert len(losses[0]) == 12
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     scores = [[line["psnr_y"]["full"] for line in log if line["kind"] == "validation"] for log in (one, two)]
     assert scores[1] == pytest.approx(scores[0], abs=0.01)
