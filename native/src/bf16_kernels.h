@@ -271,7 +271,7 @@ ADADSR_INLINE void sum_block(
     _tile_stored(3, to + 3 * kRegisterStep, kRowBytes);
 }
 
-// To a rounded canvas, with or without its floats.
+// To a canvas that holds bfloat16, with or without float32.
 template <bool HasFloats>
 struct RoundedSink {
     static ADADSR_INLINE void put(
