@@ -17,15 +17,6 @@ constexpr int kRows = 3;  // of channels for each image: their means, an interme
 
 int pieces_of(int count) { return (count + kPiece - 1) / kPiece; }
 
-struct PixelPosition {
-    int image, row, column;
-
-    PixelPosition(const Geometry& g, int number)
-        : image(number / g.width / g.height),
-          row(number / g.width % g.height),
-          column(number % g.width) {}
-};
-
 // Tiles and then pixels, as one list.
 struct Lists {
     const Positions &tiles, &pixels;
@@ -40,21 +31,19 @@ struct Lists {
         const int first = piece * kPiece, last = std::min(size(), first + kPiece);
         for (int i = first; i < last; ++i) {
             if (i >= tiles.size()) {
-                const PixelPosition pixel(g, pixels.numbers[i - tiles.size()]);
+                const PixelPlace pixel(g, pixels.numbers[i - tiles.size()]);
                 visit(pixel.image, pixel.row, pixel.column, 1);
                 continue;
             }
-            const int per_image = g.tile_rows * g.tile_columns;
-            const int image = tiles.numbers[i] / per_image, tile = tiles.numbers[i] % per_image;
-            const int top = tile / g.tile_columns * kTile, left = tile % g.tile_columns * kTile;
-            const int height = std::min(kTile, g.height - top);
-            const int width = std::min(kTile, g.width - left);
-            if (height == kTile && width == kTile) {
-                visit(image, top, left, kTile);
+            const TilePlace tile(g, tiles.numbers[i]);
+            if (tile.height == kTile && tile.width == kTile) {
+                visit(tile.image, tile.row, tile.column, kTile);
                 continue;
             }
-            for (int y = 0; y < height; ++y) {
-                for (int x = 0; x < width; ++x) visit(image, top + y, left + x, 1);
+            for (int y = 0; y < tile.height; ++y) {
+                for (int x = 0; x < tile.width; ++x) {
+                    visit(tile.image, tile.row + y, tile.column + x, 1);
+                }
             }
         }
     }
@@ -69,7 +58,7 @@ void check_disjoint(const Geometry& g, const Lists& lists, int threads) {
     Pool::instance().run(pieces_of(lists.pixels.size()), threads, [&](int piece, int) {
         const int first = piece * kPiece, last = std::min(lists.pixels.size(), first + kPiece);
         for (int i = first; i < last; ++i) {
-            const PixelPosition pixel(g, lists.pixels.numbers[i]);
+            const PixelPlace pixel(g, lists.pixels.numbers[i]);
             const int row = pixel.image * g.tile_rows + pixel.row / kTile;
             if (listed[row * g.tile_columns + pixel.column / kTile]) overlap = true;
         }

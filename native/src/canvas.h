@@ -96,6 +96,30 @@ private:
     std::shared_ptr<Buffer> buffer_;
 };
 
+// Where a tile lies: its first pixel, and its size without what overhangs the image.
+struct TilePlace {
+    int image, row, column, height, width;
+
+    TilePlace(const Geometry& g, int tile) {
+        const int per_image = g.tile_rows * g.tile_columns, inside = tile % per_image;
+        image = tile / per_image;
+        row = inside / g.tile_columns * kTile;
+        column = inside % g.tile_columns * kTile;
+        height = g.height - row < kTile ? g.height - row : kTile;
+        width = g.width - column < kTile ? g.width - column : kTile;
+    }
+};
+
+// Where a pixel lies.
+struct PixelPlace {
+    int image, row, column;
+
+    PixelPlace(const Geometry& g, int pixel)
+        : image(pixel / g.width / g.height),
+          row(pixel / g.width % g.height),
+          column(pixel % g.width) {}
+};
+
 // Images outside the engine, (batch, height, width, channels), with the floats from one to the next
 // along each axis.
 template <class Value>

@@ -152,14 +152,11 @@ void round_tiles(
     const Positions& tiles, int first, int count, const Geometry& geometry, Canvas& out) {
     if (!out.has_bf16()) return;
     const int f = out.geometry().height / geometry.height;
-    const int per_image = geometry.tile_rows * geometry.tile_columns;
     for (int i = first; i < first + count; ++i) {
-        const int image = tiles.numbers[i] / per_image, inside = tiles.numbers[i] % per_image;
-        const int row = inside / geometry.tile_columns * kTile;
-        const int column = inside % geometry.tile_columns * kTile;
-        const int bottom = std::min(row + kTile, geometry.height) * f;
-        const int columns = (std::min(column + kTile, geometry.width) - column) * f;
-        for (int y = row * f; y < bottom; ++y) out.round(image, y, column * f, columns);
+        const TilePlace tile(geometry, tiles.numbers[i]);
+        for (int y = 0; y < tile.height * f; ++y) {
+            out.round(tile.image, tile.row * f + y, tile.column * f, tile.width * f);
+        }
     }
 }
 
@@ -237,9 +234,8 @@ void conv_pixels(
     const auto run = [&](int first, int count, int) {
         weights.kernels().conv_pixels(job, first, count);
         for (int i = first; i < first + count && out.has_bf16(); ++i) {
-            const Geometry& g = out.geometry();
-            const int line = pixels.numbers[i] / g.width;
-            out.round(line / g.height, line % g.height, pixels.numbers[i] % g.width, 1);
+            const PixelPlace pixel(out.geometry(), pixels.numbers[i]);
+            out.round(pixel.image, pixel.row, pixel.column, 1);
         }
     };
     run_pieces(pixels.size(), kPixelsPerCall, kPixelStep, threads, run);

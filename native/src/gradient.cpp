@@ -311,11 +311,10 @@ void gate_gradient(
     }
     const int side = per_pixel ? 1 : kTile, pitch = update.pitch();
     Pool::instance().run(tiles.size(), threads, [&](int task, int) {
-        const int tile = tiles.numbers[task], inside = tile % (g.tile_rows * g.tile_columns);
-        const int image = tile / (g.tile_rows * g.tile_columns);
-        const int top = inside / g.tile_columns * kTile, left = inside % g.tile_columns * kTile;
-        for (int y = top; y < std::min(g.height, top + kTile); ++y) {
-            for (int x = left; x < std::min(g.width, left + kTile); ++x) {
+        const TilePlace tile(g, tiles.numbers[task]);
+        const int image = tile.image;
+        for (int y = tile.row; y < tile.row + tile.height; ++y) {
+            for (int x = tile.column; x < tile.column + tile.width; ++x) {
                 const float *a = update.pixel(image, y, x), *b = gradient.pixel(image, y, x);
                 float sum = 0;
                 for (int c = 0; c < pitch; ++c) sum += a[c] * b[c];

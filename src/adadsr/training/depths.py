@@ -38,14 +38,26 @@ class UniformDepths:
     blocks: tuple[int, ...]
 
 
-StepDepths: TypeAlias = AdapterDepths | UniformDepths | None
-"""Depths of a step; None runs every block everywhere."""
+@dataclass(frozen=True)
+class ComparedDepths:
+    """Depths that a step compares with full depth, which is the last of `uniform`, and those of its maps."""
+
+    uniform: UniformDepths
+    maps: AdapterDepths
+
+
+RunDepths: TypeAlias = AdapterDepths | UniformDepths | None
+"""Depths of one forward pass; None runs every block everywhere."""
+StepDepths: TypeAlias = RunDepths | ComparedDepths
+"""Depths of a step."""
 
 
 def draw_depths(stage: Stage, n_blocks: int, generator: torch.Generator) -> StepDepths:
     """Random depths for a batch of a stage, on the CPU. n_blocks: the largest depth."""
     if not stage.adaptive:
         return None
+    if stage.train == "predicted_loss":
+        return _compared(stage, n_blocks, generator)
     adapter = AdapterDepths(_desired(stage, generator) * n_blocks, stage.shared_depth, stage.full_of_shared)
     if not stage.uniform_share:
         return adapter
@@ -55,11 +67,10 @@ def draw_depths(stage: Stage, n_blocks: int, generator: torch.Generator) -> Step
     return UniformDepths(drawn) if chance < stage.uniform_share else adapter
 
 
-def draw_compared(stage: Stage, n_blocks: int, generator: torch.Generator) -> tuple[UniformDepths, AdapterDepths]:
-    """Depths that a step compares with full depth, which is the last of them, and those of its maps."""
+def _compared(stage: Stage, n_blocks: int, generator: torch.Generator) -> ComparedDepths:
     drawn = torch.randperm(n_blocks, generator=generator)[: stage.exits - 1]
     share = torch.empty(stage.batch).uniform_(stage.least_share, 1.0, generator=generator)
-    return UniformDepths((*sorted(drawn.tolist()), n_blocks)), AdapterDepths(share * n_blocks)
+    return ComparedDepths(UniformDepths((*sorted(drawn.tolist()), n_blocks)), AdapterDepths(share * n_blocks))
 
 
 def _exits(stage: Stage, n_blocks: int, generator: torch.Generator) -> tuple[int, ...]:
@@ -112,8 +123,12 @@ def one_color(lr: Tensor) -> Tensor:
 
 def part_of(depths: StepDepths, part: slice, device: torch.device) -> StepDepths:
     """Depths of some images of a batch, on a device. part: whole groups."""
-    if not isinstance(depths, AdapterDepths):
-        return depths
+    if isinstance(depths, ComparedDepths):
+        return replace(depths, maps=_part_of_maps(depths.maps, part, device))
+    return _part_of_maps(depths, part, device) if isinstance(depths, AdapterDepths) else depths
+
+
+def _part_of_maps(depths: AdapterDepths, part: slice, device: torch.device) -> AdapterDepths:
     maps = depths.color_maps
     return replace(
         depths,
@@ -122,7 +137,7 @@ def part_of(depths: StepDepths, part: slice, device: torch.device) -> StepDepths
     )
 
 
-def by_depth(images: Tensor, depths: StepDepths) -> list[Tensor]:
+def by_depth(images: Tensor, depths: RunDepths) -> list[Tensor]:
     """The images of a step, (N, ...), in parts: after each number of blocks, or at full depth and with maps below."""
     if isinstance(depths, UniformDepths):
         return list(images.chunk(len(depths.blocks)))

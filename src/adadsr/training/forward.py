@@ -7,11 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adadsr.graph import ConvWeights, NearestTail, ShuffleTail
+from adadsr.losses import tile_errors
 from adadsr.networks import Network
 from adadsr.networks.depth_maps import predicted_error
 from adadsr.tensor_ops import OPS, TensorOps
 from adadsr.training.convs import TorchConvs
-from adadsr.training.depths import AdapterDepths, StepDepths, UniformDepths, one_color, shared_depth_maps
+from adadsr.training.depths import AdapterDepths, RunDepths, UniformDepths, one_color, shared_depth_maps
 from adadsr.training.recipe import Recipe
 
 BORDER = 1
@@ -33,7 +34,7 @@ class Trained(NamedTuple):
 class TrainingForward(nn.Module):
     """What training differentiates. It differs from `Network.forward` in three ways.
 
-    - Depths are those of a step: images may share a desired depth, or all run one number of blocks (`StepDepths`).
+    - Depths are those of a step: images may share a desired depth, or all run one number of blocks (`RunDepths`).
     - The tail is folded, so its border differs from the definition and is cut off (`crop_border`).
     - bfloat16: the convs of body and adapter multiply in it, and those of ESRGAN's tail before the last. Head, sums
       and the rest of the tail stay in float32: pixel values need more than 8 bits, or rounding decides the sign of most
@@ -46,7 +47,7 @@ class TrainingForward(nn.Module):
         self.network, self.bfloat16_body, self.convs = network, bfloat16, convs or TorchConvs()
         self.weights = network.weights()
 
-    def forward(self, lr: Tensor, depths: StepDepths = None) -> Trained:
+    def forward(self, lr: Tensor, depths: RunDepths = None) -> Trained:
         """lr: (N, 3, H, W) in 0..255."""
         weights, depth_map, predicted = self.weights, None, None
         seen, lr = lr, self._unshuffled(lr)
@@ -135,6 +136,12 @@ def make_forward(network: Network, recipe: Recipe, convs: TorchConvs | None = No
 def crop_border(sr: Tensor) -> Tensor:
     """An SR image (..., H, W) without its outermost BORDER pixels, which no loss counts."""
     return sr[..., BORDER:-BORDER, BORDER:-BORDER]
+
+
+def cropped_tile_errors(sr: Tensor, hr: Tensor, tile: int) -> Tensor:
+    """`losses.tile_errors` of images without their border, which counts as what it was next to."""
+    sr, hr = (F.pad(image, [BORDER] * 4, mode="replicate") for image in (sr, hr))
+    return tile_errors(sr, hr, tile)
 
 
 def run_folded(tail: ShuffleTail, z: Tensor, ops: TensorOps = OPS) -> Tensor:

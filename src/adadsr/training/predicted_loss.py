@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adadsr.graph import NetworkWeights
-from adadsr.losses import LEAST_ERROR, tile_errors
+from adadsr.losses import LEAST_ERROR
 from adadsr.networks.depth_maps import error_and_gains, predicted_error
-from adadsr.training.depths import AdapterDepths, UniformDepths
-from adadsr.training.forward import BORDER, TrainingForward, crop_border
+from adadsr.training.depths import ComparedDepths
+from adadsr.training.forward import TrainingForward, cropped_tile_errors
 
 SMALL_LOSS = 0.1
 """dB. Larger errors of a predicted loss count in proportion, smaller ones by their square."""
@@ -43,38 +43,30 @@ class PredictedLossForward(nn.Module):
         self.reference = copy.deepcopy(run.network).requires_grad_(False)
         self.reference.load_state_dict(reference, strict=False)
 
-    def forward(
-        self, lr: Tensor, hr: Tensor, depths: UniformDepths, map_depths: AdapterDepths
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, lr: Tensor, hr: Tensor, depths: ComparedDepths) -> tuple[Tensor, Tensor]:
         """The loss, and SR by the maps without its border.
 
-        lr: patches (N, 3, H, W) in 0..255. hr: (N, 3, s*H, s*W). depths: of which the last is full depth. map_depths:
-        desired depths of the maps.
+        lr: patches (N, 3, H, W) in 0..255. hr: without its border, (N, 3, s*H - 2, s*W - 2).
         """
-        weights = self.run.weights
-        assert depths.blocks[-1] == weights.n_blocks
+        weights, blocks = self.run.weights, depths.uniform.blocks
+        tile = weights.depth_tile * weights.scale
+        assert blocks[-1] == weights.n_blocks
         with torch.no_grad():
-            uniform = self.run(lr, depths).sr.clone().chunk(len(depths.blocks))
-            mapped = self.run(lr, map_depths)
+            uniform = self.run(lr, depths.uniform).sr.clone().chunk(len(blocks))
+            mapped = self.run(lr, depths.maps)
             z0 = self.run.features(lr)
             before = self._scores(self.reference.weights(), z0)
         scores = self._scores(weights, z0)
         assert mapped.depth_map is not None
-        maps = [torch.full_like(scores[:, :1], blocks) for blocks in depths.blocks] + [mapped.depth_map[:, :1]]
-        errors = torch.stack([self._errors(sr, hr) for sr in (*uniform, mapped.sr)])
+        maps = [torch.full_like(scores[:, :1], number) for number in blocks] + [mapped.depth_map[:, :1]]
+        errors = torch.stack([cropped_tile_errors(sr.clamp(0, 255), hr, tile) for sr in (*uniform, mapped.sr)])
         predicted = torch.stack([predicted_error(scores, each) for each in maps])
-        loss = patch_loss(predicted, errors, len(depths.blocks) - 1)
+        loss = patch_loss(predicted, errors, len(blocks) - 1)
         return loss + PROPORTION_WEIGHT * proportion_loss(scores, before), mapped.sr
 
     def _scores(self, weights: NetworkWeights, z0: Tensor) -> Tensor:
         scores: Tensor = weights.require_adapter().run(self.run.convs.ops, z0, z0.new_zeros(len(z0)))
         return scores
-
-    def _errors(self, sr: Tensor, hr: Tensor) -> Tensor:
-        """Of tiles. sr: without its border."""
-        weights = self.run.weights
-        sr, hr = (F.pad(image, [BORDER] * 4, mode="replicate") for image in (sr.clamp(0, 255), crop_border(hr)))
-        return tile_errors(sr, hr, weights.depth_tile * weights.scale)
 
 
 def patch_loss(predicted: Tensor, errors: Tensor, full: int) -> Tensor:

@@ -6,28 +6,27 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from adadsr.datasets import Pair, PatchSampler, TrainingImages
 from adadsr.errors import CheckpointError, InputError
 from adadsr.graph import BodyWeights, map_arrays
-from adadsr.losses import LOSSES, depth_excess, error_deviance, l1, tile_errors
+from adadsr.losses import LOSSES, depth_excess, error_deviance, l1
 from adadsr.networks import Network
 from adadsr.training.convs import choose_convs
 from adadsr.training.depths import (
     AdapterDepths,
+    ComparedDepths,
     StepDepths,
     UniformDepths,
     by_depth,
-    draw_compared,
     draw_depths,
     one_color,
     part_of,
     random_maps,
 )
 from adadsr.training.distributed import World
-from adadsr.training.forward import BORDER, Trained, crop_border, make_forward
+from adadsr.training.forward import Trained, crop_border, cropped_tile_errors, make_forward
 from adadsr.training.log import Clock
 from adadsr.training.optimizers import Optimizers, learning_rate
 from adadsr.training.predicted_loss import PredictedLossForward
@@ -175,16 +174,9 @@ class Trainer:
             batch = self.sampler.batch(stage.batch, self.part)
             batch = self.sampler.with_flat(batch, stage.flat_share, stage.batch, self.part)
             seen = self.sampler.as_photos(batch.lr, stage.photo_share, self.part)
-            if stage.train == "predicted_loss":
-                compared, depths = self._compared_depths(stage), None
-            else:
-                compared, depths = None, part_of(self._depths(stage), self.part, self.world.device)
+            depths = part_of(self._depths(stage), self.part, self.world.device)
         with self.clock.timing("step"):
-            if compared is None:
-                loss, distance = self._losses(stage, batch, seen, depths)
-            else:
-                loss, sr = self.forward(seen, batch.hr, *compared)
-                distance = l1(sr, crop_border(batch.hr))
+            loss, distance = self._losses(stage, batch, seen, depths)
             self.optimizers.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             if isinstance(depths, UniformDepths):
@@ -206,15 +198,12 @@ class Trainer:
         tiles = self.weights.map_shape(side, side)[-1]
         return replace(depths, color_maps=random_maps(stage.batch, tiles, n_blocks, self.generator))
 
-    def _compared_depths(self, stage: Stage) -> tuple[UniformDepths, AdapterDepths]:
-        """Depths that a step compares with full depth, and those of its maps, on the device."""
-        depths, map_depths = draw_compared(stage, self.network.config.n_resblocks, self.generator)
-        desired = map_depths.desired[self.part].to(self.world.device, non_blocking=True)
-        return depths, replace(map_depths, desired=desired)
-
     def _losses(self, stage: Stage, batch: Pair, seen: Tensor, depths: StepDepths) -> tuple[Tensor, Tensor]:
         """What is minimised, and the L1 distance to the HR patches. seen: the LR patches as the network gets them."""
         loss_of, hr = LOSSES[stage.loss], crop_border(batch.hr)
+        if isinstance(depths, ComparedDepths):
+            loss, sr = self.forward(seen, hr, depths)
+            return loss, l1(sr, hr)
         result = self.forward(seen, depths)
         exits = len(result.sr) // len(hr)
         hr = hr.repeat(exits, 1, 1, 1)
@@ -245,8 +234,7 @@ class Trainer:
         assert result.predicted_error is not None
         shown = result.sr.detach().clamp(0, 255)  # what lies beyond is cut off in every picture
         shown = torch.where(flat[:, None, None, None], hr, shown)
-        sr, hr = (F.pad(image, [BORDER] * 4, mode="replicate") for image in (shown, hr))
-        errors = tile_errors(sr, hr, self.weights.depth_tile * self.weights.scale)
+        errors = cropped_tile_errors(shown, hr, self.weights.depth_tile * self.weights.scale)
         return error_deviance(result.predicted_error[..., : errors.shape[-2], : errors.shape[-1]], errors)
 
 

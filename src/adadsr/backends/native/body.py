@@ -80,8 +80,8 @@ class BodyRun:
         self.body, self.threads, self.break_even = body, threads, break_even
         self.progress, self.revise = progress, revise if len(body.groups) == 1 else None
         self.z, self.hidden, self.update, self.start, result = canvases
-        has_result = result.images.shape == self.z.images.shape
-        self.result = result if has_result else self.hidden  # which blocks no longer need by then
+        # Blocks no longer need hidden features by then.
+        self.result = self.hidden if self.hidden.images.dtype == np.float32 else result
         self.everywhere, self.tiles, self.others = lists.positions
         self.nowhere = _native.Positions()
         self.depths, self.reach = lists.depths

@@ -91,11 +91,11 @@ class PackedChains(NamedTuple):
     def _precisions(self, has_map: bool) -> list[str]:
         """Of each canvas: float32 where features are added or returned, bfloat16 where a conv in it reads them."""
         steps, last = self.steps, self.steps[-1].out
+        if not steps[0].weights.is_bfloat16:
+            return ["float32"] * len(self.canvases)
         wide = {number for step in steps for number in (step.plus, step.also)}
         wide |= {step.source for step in steps if has_map and step.gated}
         wide.add(last if self.conv is None else CLOSED)
-        if not steps[0].weights.is_bfloat16:
-            return ["float32"] * len(self.canvases)
         narrow = {number for step in steps for number in (step.source, step.second)}
         if self.conv is not None:
             narrow.add(last)
@@ -147,13 +147,12 @@ class _ChainRun:
         if body.conv is None:
             return self.leases[result], macs
         weights, each = body.conv
-        out = CLOSED
         exits = () if depths is None else body.exits
         for n_blocks, own in enumerate((*exits, weights)):
             self._choose(depths, n_blocks, exits)
-            source, target = self.canvases[result], self.canvases[out]
+            source, target = self.canvases[result], self.canvases[CLOSED]
             _native.conv_tiles(own, source, target, self.tiles, self.scratch, self.threads, plus=self.z0.canvas)
-        return self.leases[out], macs + self._macs(each, self.rows * self.columns)
+        return self.leases[CLOSED], macs + self._macs(each, self.rows * self.columns)
 
     def _choose(self, depths: _native.Depths | None, n_blocks: int, exits: Sequence[_native.TileWeights]) -> None:
         """Let `tiles` be those that end after `n_blocks` blocks; all of them if there are no exits."""
