@@ -13,7 +13,7 @@ from torch.optim import Adam
 
 from adadsr import Upscaler, checkpoints
 from adadsr.datasets import load_pairs
-from adadsr.errors import InputError
+from adadsr.errors import CheckpointError, InputError
 from adadsr.losses import depth_excess, error_deviance, l1, l2, texture, tile_errors
 from adadsr.metrics import psnr_y
 from adadsr.networks import NetworkConfig
@@ -203,6 +203,19 @@ def test_adam_in_one_kernel_steps_as_adam_does() -> None:
         ours.load_tensors({name: tensor.clone().contiguous() for name, tensor in ours.tensors().items()})
     for mine, theirs in zip(network.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+def test_the_state_of_other_parameters_is_refused() -> None:
+    wide, narrow = (Optimizers(build(name, 2), torch.device("cpu"), muon=False) for name in ("tiny", "adatiny"))
+    for optimizers in (wide, narrow):
+        for parameter in optimizers.each[0].param_groups[0]["params"]:
+            parameter.grad = torch.ones_like(parameter)
+        optimizers.step(1e-3)
+    with pytest.raises(CheckpointError, match=r"adapter\S+, which belongs to no parameter"):
+        wide.load_tensors(narrow.tensors())
+    larger = {name: torch.cat([value, value]) if value.ndim else value for name, value in wide.tensors().items()}
+    with pytest.raises(CheckpointError, match=r"the state of \S+ is \(\d+"):
+        wide.load_tensors(larger)
 
 
 def test_a_compiled_step_has_the_loss_of_one_that_is_not(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,13 +36,13 @@ def test_the_gradient_in_bfloat16_is_close_to_that_of_float32(make_convs: Callab
     network, desired = Network.of(load_model("adaedsr-baseline-x2")), torch.tensor([16.0, 6.0])
     images = TrainingImages([pair], 2, torch.device("cpu"))
     lr, hr = PatchSampler(images, 32, torch.Generator().manual_seed(0)).batch(2)[:2]
-    hr, depths = crop_border(hr), AdapterDepths(desired)
+    hr, depths = crop_border(hr, 2), AdapterDepths(desired)
     exact = gradient(network, TrainingForward(network, bfloat16=False)(lr, depths).sr, hr)
     convs = make_convs()
     in_half = TrainingForward(network, bfloat16=not convs.casts, convs=convs)
     half = gradient(network, in_half(lr, depths).sr, hr)
     with torch.autocast("cpu", torch.bfloat16):
-        everywhere = crop_border(network(lr, desired).sr)
+        everywhere = crop_border(network(lr, desired).sr, 2)
     errors = [(found - exact).norm() / exact.norm() for found in (half, gradient(network, everywhere, hr))]
     assert errors[0] < 0.25
     assert errors[1] > 4 * errors[0]
@@ -53,7 +53,7 @@ def test_the_tail_of_an_esrgan_in_bfloat16_keeps_the_gradient() -> None:
     network = Network(NetworkConfig("esrgan", 4, 16, 2, growth=8), torch.Generator().manual_seed(0))
     lr = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 255
     with torch.no_grad():
-        hr = crop_border(network(lr).sr) + torch.randn(2, 3, 62, 62, generator=torch.Generator().manual_seed(2))
+        hr = crop_border(network(lr).sr, 4) + torch.randn(2, 3, 58, 58, generator=torch.Generator().manual_seed(2))
     exact, half = (TrainingForward(network, bfloat16=on)(lr).sr for on in (False, True))
     assert half.dtype == torch.float32
     assert (half - exact).abs().max() < 1

@@ -23,7 +23,7 @@ from adadsr.training import __main__ as command
 from adadsr.training.log import Board, Validation
 from adadsr.training.loop import MOST_ROLLBACKS
 from adadsr.training.optimizers import learning_rate
-from adadsr.training.state import read_state
+from adadsr.training.state import FORMAT, read_state
 from adadsr.training.trainer import Step
 from training_samples import RECIPE, STAGES, trainer_of, write_photos
 
@@ -201,9 +201,9 @@ def test_a_corrupt_state_is_refused(damage: str, folder: Path, tmp_path: Path) -
     else:
         content = (state / "state.json").read_text()
         (state / "state.json").write_text(
-            content[:-20] if damage == "manifest" else content.replace("state-1", "state-9")
+            content[:-20] if damage == "manifest" else content.replace(FORMAT, "adadsr-state-1")
         )
-    with pytest.raises(CheckpointError, match=r"was modified|is corrupt|is not 'adadsr-state-1'"):
+    with pytest.raises(CheckpointError, match=f"was modified|is corrupt|is not '{FORMAT}'"):
         run.go()
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from adadsr.datasets import load_pairs
 from adadsr.networks import Network
+from adadsr.training import trainer
 from adadsr.training.optimizers import Optimizers
 from adadsr.training.sensitivity import rate_factors
 from training_samples import ALONE, RECIPE, build, trainer_of, write_photos
@@ -66,14 +67,24 @@ def step(network: Network, factors: dict[str, float] | None, *, muon: bool) -> d
     return {name: value.detach() - before[name] for name, value in network.named_parameters()}
 
 
-def test_a_resumed_run_has_the_same_rates(tmp_path: Path) -> None:
+def other_factors(network: Network, _: Tensor) -> dict[str, float]:
+    """One of three, in other groups of parameters than any that were measured."""
+    return {name: 1 / (1 + index % 3) for index, (name, _) in enumerate(network.named_parameters())}
+
+
+def test_a_resumed_run_has_the_same_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where they would be measured differently now, as by another version or on another machine."""
     pairs = load_pairs(write_photos(tmp_path / "photos"), 2)
     recipe = replace(RECIPE, even_rates=True)
     whole, first = trainer_of(recipe, pairs), trainer_of(recipe, pairs)
     expected = [float(whole.advance().loss) for _ in range(6)]
     assert [float(first.advance().loss) for _ in range(3)] == expected[:3]
+    monkeypatch.setattr(trainer, "rate_factors", other_factors)
     second = trainer_of(recipe, pairs)
     second.restore(first.state())
     assert [float(second.advance().loss) for _ in range(3)] == expected[3:]
+    third = trainer_of(recipe, pairs)
+    third.restore(second.state())
+    assert third.factors == first.factors
     plain = trainer_of(RECIPE, pairs)
     assert [float(plain.advance().loss) for _ in range(6)] != expected

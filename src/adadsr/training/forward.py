@@ -10,20 +10,18 @@ from adadsr.graph import ConvWeights, NearestTail, ShuffleTail
 from adadsr.losses import tile_errors
 from adadsr.networks import Network
 from adadsr.networks.depth_maps import predicted_error
-from adadsr.tensor_ops import OPS, TensorOps
+from adadsr.tensor_ops import OPS
 from adadsr.training.convs import TorchConvs
 from adadsr.training.depths import AdapterDepths, RunDepths, UniformDepths, one_color, shared_depth_maps
 from adadsr.training.recipe import Recipe
-
-BORDER = 1
-"""SR pixels along the border that a folded tail gets wrong: there the last conv sees zeros beyond the image."""
 
 
 class Trained(NamedTuple):
     """Result of a forward pass; the N images repeat for each of several uniform depths.
 
-    sr: (N, 3, s*H - 2, s*W - 2) in 0..255. depth_map: (N, G, h, w) in blocks; None without one. predicted_error: of the
-    tiles at the depth that ran, (N, 1, h, w), from an adapter that predicts errors; None otherwise.
+    sr: (N, 3, s*H, s*W) in 0..255, less its border (`crop_border`). depth_map: (N, G, h, w) in blocks; None without
+    one. predicted_error: of the tiles at the depth that ran, (N, 1, h, w), from an adapter that predicts errors; None
+    otherwise.
     """
 
     sr: Tensor
@@ -61,7 +59,7 @@ class TrainingForward(nn.Module):
                 if depths is not None:
                     depth_map, predicted = self._map(z0, depths, seen)
                 z = self.convs.run_body(weights.body, z0, depth_map)
-        return Trained(crop_border(self._restore(lr, z)), depth_map, predicted)
+        return Trained(crop_border(self._restore(lr, z), self.network.config.scale), depth_map, predicted)
 
     def features(self, lr: Tensor) -> Tensor:
         """Of the head, (N, C, H, W) of LR patches in 0..255."""
@@ -80,7 +78,7 @@ class TrainingForward(nn.Module):
                 hidden = tail.run_hidden(ops, z)
             sr = tail.last.run(ops, hidden.to(lr.dtype))
         elif isinstance(tail, ShuffleTail):
-            sr = run_folded(tail, z.to(lr.dtype), ops)
+            sr = run_folded(tail, z.to(lr.dtype))
         else:
             sr = tail.run(ops, z.to(lr.dtype), weights.head.normalise(OPS, lr))
         restored: Tensor = weights.head.denormalise(OPS, sr)
@@ -133,38 +131,53 @@ def make_forward(network: Network, recipe: Recipe, convs: TorchConvs | None = No
     return forward
 
 
-def crop_border(sr: Tensor) -> Tensor:
-    """An SR image (..., H, W) without its outermost BORDER pixels, which no loss counts."""
-    return sr[..., BORDER:-BORDER, BORDER:-BORDER]
+def crop_border(images: Tensor, scale: int) -> Tensor:
+    """SR or HR images (..., H, W) without their border of scale - 1 pixels, which no loss counts.
+
+    Folded tails get it wrong: there the convs of the definition see zeros beyond the image.
+    """
+    border, (height, width) = scale - 1, images.shape[-2:]
+    return images[..., border : height - border, border : width - border]
 
 
-def cropped_tile_errors(sr: Tensor, hr: Tensor, tile: int) -> Tensor:
-    """`losses.tile_errors` of images without their border, which counts as what it was next to."""
-    sr, hr = (F.pad(image, [BORDER] * 4, mode="replicate") for image in (sr, hr))
+def cropped_tile_errors(sr: Tensor, hr: Tensor, tile: int, scale: int) -> Tensor:
+    """`losses.tile_errors` of images of which `crop_border` cut off the border: it counts as what it was next to."""
+    sr, hr = (F.pad(image, [scale - 1] * 4, mode="replicate") for image in (sr, hr))
     return tile_errors(sr, hr, tile)
 
 
-def run_folded(tail: ShuffleTail, z: Tensor, ops: TensorOps = OPS) -> Tensor:
-    """`ShuffleTail.run`, except for the outermost BORDER pixels, with the same weights and gradients.
+def run_folded(tail: ShuffleTail, z: Tensor) -> Tensor:
+    """`ShuffleTail.run`, except for the border that `crop_border` cuts off, with the same weights and gradients.
 
-    Between the last two convs lies only PixelShuffle, so together they are one 5x5 conv: an eighth of the
-    multiply-accumulates with 64 features. z: (N, C, H, W). Returns (N, 3, s*H, s*W).
+    Between the convs lies only PixelShuffle, so together they are one 5x5 conv: an eighth of the multiply-accumulates
+    at x2 with 64 features, a tenth at x4. z: (N, C, H, W). Returns (N, 3, s*H, s*W).
     """
-    for conv, factor in zip(tail.convs[:-1], tail.factors[:-1], strict=True):
-        z = F.pixel_shuffle(conv.run(ops, z), factor)
-    folded = fold(tail.convs[-1], tail.factors[-1], tail.last)
-    return F.pixel_shuffle(folded.run(OPS, z), tail.factors[-1])
+    return F.pixel_shuffle(fold(tail).run(OPS, z), tail.scale)
 
 
-def fold(up: ConvWeights, factor: int, last: ConvWeights) -> ConvWeights:
+def fold(tail: ShuffleTail) -> ConvWeights:
+    """The 5x5 conv that equals a tail between the borders, before a single PixelShuffle; (3 * s^2, C, 5, 5)."""
+    folded = tail.last
+    for conv, factor in zip(reversed(tail.convs), reversed(tail.factors), strict=True):
+        folded = _fold(conv, factor, folded)
+    outputs = torch.cat([folded.weight.flatten(1), folded.bias[:, None]], dim=1).T[..., None, None]
+    for factor in reversed(tail.factors):
+        outputs = F.pixel_shuffle(outputs, factor)
+    weight, bias = outputs.flatten(1).T.tensor_split([-1], dim=1)
+    weight = weight.reshape(-1, *folded.weight.shape[1:])
+    return ConvWeights(weight.contiguous(memory_format=torch.channels_last), bias.flatten())
+
+
+def _fold(up: ConvWeights, factor: int, last: ConvWeights) -> ConvWeights:
     """The 5x5 conv that equals `up`, PixelShuffle(factor) and `last` in a row, before a PixelShuffle(factor).
 
-    up: (factor^2 * C, C, 3, 3). last: (O, C, 3, 3). Returns (O * factor^2, C, 5, 5): the response to an impulse at the
-    middle of 5x5 pixels, seen from each pixel that it reaches.
+    up: (factor^2 * C, C, 3, 3). last: (O, C, k, k) with k = 3 or 5. Returns (O * factor^2, C, 5, 5): the response to
+    an impulse at the middle of 5x5 pixels, seen from each pixel that it reaches.
     """
+    reach = last.reach
     impulses = F.pixel_shuffle(up.weight.flip(-2, -1).transpose(0, 1), factor)
-    responses = F.conv2d(impulses, last.weight, padding=factor + 1)
+    responses = F.conv2d(impulses, last.weight, padding=factor + reach)
     weight = F.pixel_unshuffle(responses, factor).flip(-2, -1).transpose(0, 1)
     flat = F.pixel_shuffle(up.bias[None, :, None, None].expand(-1, -1, 3, 3), factor)
-    bias = F.conv2d(flat, last.weight, last.bias, padding=1)[..., factor : 2 * factor, factor : 2 * factor]
-    return ConvWeights(weight.contiguous(memory_format=torch.channels_last), F.pixel_unshuffle(bias, factor).flatten())
+    bias = F.conv2d(flat, last.weight, last.bias, padding=reach)[..., factor : 2 * factor, factor : 2 * factor]
+    return ConvWeights(weight, F.pixel_unshuffle(bias, factor).flatten())

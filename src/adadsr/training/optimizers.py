@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from adadsr.errors import CheckpointError
 from adadsr.graph import map_arrays
 from adadsr.networks import Network
 from adadsr.training.recipe import Stage
@@ -50,7 +51,8 @@ class Optimizers:
         weights = _block_convs(network) if muon else []
         elsewhere = {id(parameter) for parameter in weights}
         rest = [parameter for parameter in network.parameters() if id(parameter) not in elsewhere]
-        of = {id(parameter): (factors or {}).get(name, 1.0) for name, parameter in network.named_parameters()}
+        names = {id(parameter): name for name, parameter in network.named_parameters()}
+        of = {number: (factors or {}).get(name, 1.0) for number, name in names.items()}
         adam = _groups((parameter, of[id(parameter)]) for parameter in rest)
         self.each: list[Optimizer] = [Adam(adam, betas=BETAS, fused=device.type in FUSED)]
         # Channels come last in memory, so that these matrices are views: a step on them is a step of the conv.
@@ -60,6 +62,8 @@ class Optimizers:
 
             matrices = _groups((matrix, of[id(weight)]) for weight, matrix in self._matrices)
             self.each.append(Muon(matrices, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"))
+        names |= {id(matrix): names[id(weight)] for weight, matrix in self._matrices}
+        self._names = [[names[id(parameter)] for parameter in _parameters_of(optimizer)] for optimizer in self.each]
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -78,27 +82,44 @@ class Optimizers:
             optimizer.step()
 
     def tensors(self) -> dict[str, Tensor]:
-        """The state as `optimizer.parameter.key` -> tensor."""
+        """The state as `parameter.key` -> tensor, whatever the groups of parameters are."""
         return {
-            f"{number}.{index}.{key}": value
-            for number, optimizer in enumerate(self.each)
+            f"{names[index]}.{key}": value
+            for names, optimizer in zip(self._names, self.each, strict=True)
             for index, entry in optimizer.state_dict()["state"].items()
             for key, value in entry.items()
         }
 
-    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of `tensors`, in the parameters' memory formats."""
-        for number, optimizer in enumerate(self.each):
-            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-            state: dict[int, dict[str, Tensor]] = {}
-            for name, tensor in tensors.items():
-                owner, index, key = name.split(".")
-                if int(owner) == number:
-                    parameter = parameters[int(index)]
-                    alike = tensor.shape == parameter.shape
-                    value = torch.empty_like(parameter).copy_(tensor) if alike else tensor
-                    state.setdefault(int(index), {})[key] = value
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """The inverse of `tensors`, in the parameters' memory formats. Raises CheckpointError for others' tensors."""
+        entries: dict[str, dict[str, Tensor]] = {}
+        for full, value in tensors.items():
+            name, _, key = full.rpartition(".")
+            entries.setdefault(name, {})[key] = value
+        for names, optimizer in zip(self._names, self.each, strict=True):
+            parameters = zip(names, _parameters_of(optimizer), strict=True)
+            state = {
+                index: {key: _laid_out(value, parameter, name) for key, value in entries.pop(name).items()}
+                for index, (name, parameter) in enumerate(parameters)
+                if name in entries
+            }
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        if entries:
+            raise CheckpointError(f"the state has {min(entries)}, which belongs to no parameter of this network")
+
+
+def _laid_out(value: Tensor, parameter: Tensor, name: str) -> Tensor:
+    """Part of a parameter's state as the parameter lies in memory; a number stays as it is."""
+    if value.ndim == 0:
+        return value
+    if value.shape != parameter.shape:
+        raise CheckpointError(f"the state of {name} is {tuple(value.shape)}, not {tuple(parameter.shape)}")
+    return torch.empty_like(parameter).copy_(value)
+
+
+def _parameters_of(optimizer: Optimizer) -> list[Tensor]:
+    """In the order in which an optimizer numbers them."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _groups(parameters: Iterable[tuple[Tensor, float]]) -> list[dict[str, Any]]:

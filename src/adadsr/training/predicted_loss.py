@@ -46,10 +46,10 @@ class PredictedLossForward(nn.Module):
     def forward(self, lr: Tensor, hr: Tensor, depths: ComparedDepths) -> tuple[Tensor, Tensor]:
         """The loss, and SR by the maps without its border.
 
-        lr: patches (N, 3, H, W) in 0..255. hr: without its border, (N, 3, s*H - 2, s*W - 2).
+        lr: patches (N, 3, H, W) in 0..255. hr: less its border (`crop_border`).
         """
         weights, blocks = self.run.weights, depths.uniform.blocks
-        tile = weights.depth_tile * weights.scale
+        tile, scale = weights.depth_tile * weights.scale, self.run.network.config.scale
         assert blocks[-1] == weights.n_blocks
         with torch.no_grad():
             uniform = self.run(lr, depths.uniform).sr.clone().chunk(len(blocks))
@@ -59,7 +59,8 @@ class PredictedLossForward(nn.Module):
         scores = self._scores(weights, z0)
         assert mapped.depth_map is not None
         maps = [torch.full_like(scores[:, :1], number) for number in blocks] + [mapped.depth_map[:, :1]]
-        errors = torch.stack([cropped_tile_errors(sr.clamp(0, 255), hr, tile) for sr in (*uniform, mapped.sr)])
+        shown = (sr.clamp(0, 255) for sr in (*uniform, mapped.sr))
+        errors = torch.stack([cropped_tile_errors(sr, hr, tile, scale) for sr in shown])
         predicted = torch.stack([predicted_error(scores, each) for each in maps])
         loss = patch_loss(predicted, errors, len(blocks) - 1)
         return loss + PROPORTION_WEIGHT * proportion_loss(scores, before), mapped.sr

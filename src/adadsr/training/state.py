@@ -18,7 +18,7 @@ from adadsr import atomic
 from adadsr.errors import CheckpointError
 
 MANIFEST = "state.json"
-FORMAT = "adadsr-state-1"
+FORMAT = "adadsr-state-2"
 
 
 class State(NamedTuple):

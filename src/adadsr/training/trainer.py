@@ -78,11 +78,11 @@ class Trainer:
             start_from(network, recipe.start_from, self._some_lr)
         else:
             interpolating_init(network)
-        factors = rate_factors(network, self._some_lr()) if recipe.even_rates else None
+        factors = rate_factors(network, self._some_lr()) if recipe.even_rates else {}
         self.network = network.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights = self.network.weights()
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))  # type: ignore[no-untyped-call]
-        self.optimizers = Optimizers(self.network, world.device, muon=recipe.optimizer == "muon", factors=factors)
+        self._make_optimizers(factors)
         self.stage, self.step, self.rollbacks = 0, 0, 0
         self.reference: dict[str, Tensor] = {}
 
@@ -105,6 +105,11 @@ class Trainer:
         sampler = PatchSampler(self.images, patch, torch.Generator().manual_seed(self.recipe.seed))
         return sampler.batch(-(-START_PIXELS // patch**2)).lr.cpu().float()
 
+    def _make_optimizers(self, factors: dict[str, float]) -> None:
+        """factors: of the learning rate, by the names of parameters."""
+        self.factors, muon = factors, self.recipe.optimizer == "muon"
+        self.optimizers = Optimizers(self.network, self.world.device, muon=muon, factors=factors)
+
     def state(self) -> State:
         """Everything that a later process needs to continue with the same losses."""
         weights = {f"network.{name}": value for name, value in self.network.state_dict().items()}
@@ -112,6 +117,7 @@ class Trainer:
         weights |= {f"reference.{name}": value for name, value in self.reference.items()}
         random = {"generator": self.generator.get_state()}
         about = {"recipe": asdict(self.recipe), "stage": self.stage, "step": self.step, "rollbacks": self.rollbacks}
+        about["rate_factors"] = self.factors
         return State({"weights": weights, "optimizer": self.optimizers.tensors() | random}, about)
 
     def restore(self, state: State) -> None:
@@ -126,6 +132,8 @@ class Trainer:
             module.load_state_dict({k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)})
         self.reference = {k.removeprefix("reference."): v for k, v in weights.items() if k.startswith("reference.")}
         self.generator.set_state(optimizer.pop("generator"))
+        # They would be measured anew in another version, or rounded differently on another machine.
+        self._make_optimizers(state.about["rate_factors"])
         self.optimizers.load_tensors(optimizer)
         self.stage, self.step, self.rollbacks = (state.about[name] for name in ("stage", "step", "rollbacks"))
 
@@ -200,7 +208,8 @@ class Trainer:
 
     def _losses(self, stage: Stage, batch: Pair, seen: Tensor, depths: StepDepths) -> tuple[Tensor, Tensor]:
         """What is minimised, and the L1 distance to the HR patches. seen: the LR patches as the network gets them."""
-        loss_of, hr = LOSSES[stage.loss], crop_border(batch.hr)
+        loss_of, scale = LOSSES[stage.loss], self.recipe.scale
+        hr = crop_border(batch.hr, scale)
         if isinstance(depths, ComparedDepths):
             loss, sr = self.forward(seen, hr, depths)
             return loss, l1(sr, hr)
@@ -217,7 +226,7 @@ class Trainer:
 
         loss = weighted(hr)
         if self.teacher is not None:
-            target = self.teacher.target(batch.lr) if batch.target is None else crop_border(batch.target)
+            target = self.teacher.target(batch.lr) if batch.target is None else crop_border(batch.target, scale)
             loss = torch.lerp(loss, weighted(target.repeat(exits, 1, 1, 1)), stage.teacher_weight)
         if isinstance(depths, AdapterDepths) and stage.depth_weight:
             loss = loss + stage.depth_weight * depth_excess(result.depth_map, depths.desired)
@@ -234,7 +243,8 @@ class Trainer:
         assert result.predicted_error is not None
         shown = result.sr.detach().clamp(0, 255)  # what lies beyond is cut off in every picture
         shown = torch.where(flat[:, None, None, None], hr, shown)
-        errors = cropped_tile_errors(shown, hr, self.weights.depth_tile * self.weights.scale)
+        tile = self.weights.depth_tile * self.weights.scale
+        errors = cropped_tile_errors(shown, hr, tile, self.recipe.scale)
         return error_deviance(result.predicted_error[..., : errors.shape[-2], : errors.shape[-1]], errors)
 
 
