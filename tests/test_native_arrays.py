@@ -79,8 +79,8 @@ def test_images_are_read_and_written_with_any_strides(index: tuple) -> None:
     weight, bias = (generator.standard_normal(shape, dtype=np.float32) for shape in ((16, channels, 5, 5), (16,)))
     sets = [_native.UpsamplingWeights(weight, bias, "plain", 2)] * 16
     plain, strided = zeros(batch, 2 * height, 2 * width, 4), zeros(4, batch, 2 * width, 2 * height)
-    _native.upsample(sets, filled(images), plain, 0, height, 2)
-    _native.upsample(sets, filled(images), strided.transpose(1, 3, 2, 0), 0, height, 2)
+    _native.upsample(sets, filled(images), plain, 0, 0, 2)
+    _native.upsample(sets, filled(images), strided.transpose(1, 3, 2, 0), 0, 0, 2)
     np.testing.assert_array_equal(strided.transpose(1, 3, 2, 0), plain)
 
 
@@ -97,7 +97,7 @@ def test_arrays_of_another_type_or_layout_are_refused() -> None:
         lambda: canvas.copy_from(np.zeros((1, 9, 9, 4)), 1),
         lambda: canvas.copy_from(zeros(9, 9, 4), 1),
         lambda: canvas.copy_from(zeros(1, 9, 9, 4), 1, np.zeros(1)),
-        lambda: _native.upsample(sets, canvas, read_only(zeros(1, 18, 18, 1)), 0, 9, 1),
+        lambda: _native.upsample(sets, canvas, read_only(zeros(1, 18, 18, 1)), 0, 0, 1),
     ):
         with pytest.raises(TypeError):
             call()
@@ -132,8 +132,8 @@ def attend(out=OUT, update=SOURCE, tiles=EVERYWHERE, pixels=_native.Positions())
     _native.attend(ATTENTION, out, update, tiles, pixels, SCRATCH, 1)
 
 
-def upsample(sets: int = 16, shape: tuple[int, ...] = (1, 18, 18, 1), rows=(0, 9), source=SOURCE) -> None:
-    _native.upsample(UPSAMPLING * sets, source, zeros(*shape), *rows, 1)
+def upsample(sets: int = 16, shape: tuple[int, ...] = (1, 18, 18, 1), corner=(0, 0), source=SOURCE) -> None:
+    _native.upsample(UPSAMPLING * sets, source, zeros(*shape), *corner, 1)
 
 
 REFUSED: dict[str, Callable[[], object]] = {
@@ -175,10 +175,12 @@ REFUSED: dict[str, Callable[[], object]] = {
     "6 output channels are not divisible": lambda: _native.UpsamplingWeights(zeros(6, 4, 5, 5), zeros(6), "plain", 2),
     "0 sets of weights; give 16": lambda: upsample(sets=0),
     "15 sets of weights; give 16": lambda: upsample(sets=15),
-    "out has to be 1x18x18x1": lambda: upsample(shape=(1, 18, 17, 1)),
-    "out has to be 1x18x18x1$": lambda: upsample(shape=(1, 18, 18, 2)),
-    "rows 3 to 10 of 9": lambda: upsample(rows=(3, 10)),
-    "rows -1 to 3 of 9": lambda: upsample(rows=(-1, 3)),
+    "out has to be 1xHxWx1 with multiples of 2": lambda: upsample(shape=(1, 18, 17, 1)),
+    "out has to be 1xHxWx1 with": lambda: upsample(shape=(1, 18, 18, 2)),
+    "rows 3 to 10 of 9": lambda: upsample(shape=(1, 14, 18, 1), corner=(3, 0)),
+    "rows -1 to 3 of 9": lambda: upsample(shape=(1, 8, 18, 1), corner=(-1, 0)),
+    "columns 3 to 10 of 9": lambda: upsample(shape=(1, 18, 14, 1), corner=(0, 3)),
+    "columns -1 to 3 of 9": lambda: upsample(shape=(1, 18, 8, 1), corner=(0, -1)),
     "the weights do not fit the canvas": lambda: upsample(source=FIVE),
     "the mean has 4 channels, the images 3": lambda: _native.HeadWeights(zeros(4, 3, 3, 3), BIAS, BIAS, "plain"),
     "at most 1024 channels, not 1025": lambda: _native.HeadWeights(zeros(4, 1025, 3, 3), BIAS, zeros(1025), "plain"),

@@ -21,7 +21,6 @@ from native_samples import ISAS, _native
 
 # isort: split
 from adadsr.backends.native import chain_tail, wavefront, workspaces
-from adadsr.backends.native import tail as native_tail
 from adadsr.backends.native.engine import NativeEngine
 from adadsr.backends.native.tile_threshold import TileThreshold
 from adadsr.backends.native.workspaces import Lease, Needs, Size
@@ -65,7 +64,6 @@ def test_tails_of_every_scale(
     """However many rows their convs advance at a time."""
     engine = NativeEngine(network_of(config_of(backbone, 4 if backbone == "edsr" else 1, 5, scale)), 2, isa)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native_tail, "STEP_PIXELS", step)
         patch.setattr(chain_tail, "STEP_ROWS", 1 + step // 100)
         patch.setattr(chain_tail, "FEWEST_ROWS", 4)
         patch.setattr(chain_tail, "REGION_BYTES", 100 * step)

@@ -180,7 +180,7 @@ class Operations:
         _native.patch_embed(self.patch, self.source, self.patches, self.scratch, self.threads)
 
     def upsample(self) -> None:
-        _native.upsample(self.upsampling, self.source, self.sr, 0, 90, self.threads)
+        _native.upsample(self.upsampling, self.source, self.sr, 0, 0, self.threads)
 
     def clear_tiles(self) -> None:
         _native.clear_tiles(self.out, self.tiles, self.threads)

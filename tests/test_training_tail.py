@@ -1,15 +1,17 @@
 """The folded tail of training equals the definition inside the border, and so do its gradients."""
 
+import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
-from adadsr.backends.native.tail_folding import EDGE_CASES, fold_tail
+from adadsr.backends.native.tail_folding import EDGE_CASES, INNER, fold_tail
 from adadsr.graph import ShuffleTail, map_arrays
 from adadsr.networks import Network, NetworkConfig
 from adadsr.tensor_ops import OPS
 from adadsr.training.forward import crop_border, fold, run_folded
 
-BETWEEN = EDGE_CASES.index((5, 2)) * (len(EDGE_CASES) + 1)
+BETWEEN = INNER * len(EDGE_CASES) + INNER
 
 
 def tail_of(scale: int) -> ShuffleTail:
@@ -32,11 +34,31 @@ def test_folded_is_the_definition_inside_the_border(scale, size):
         torch.testing.assert_close(folded, defined)
 
 
-@pytest.mark.parametrize("factor", [2, 3])
-def test_training_folds_as_inference_does_between_borders(factor):
-    tail = map_arrays(tail_of(factor), torch.Tensor.detach)
-    folded = fold(tail)
-    arrays = map_arrays(tail, torch.Tensor.numpy)
-    between = fold_tail(arrays.convs[-1], factor, arrays.last)[BETWEEN]
-    for ours, theirs in zip(folded, between, strict=True):
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_training_folds_as_inference_does_between_borders(scale):
+    tail = map_arrays(tail_of(scale), torch.Tensor.detach)
+    between = fold_tail(map_arrays(tail, torch.Tensor.numpy))[BETWEEN]
+    for ours, theirs in zip(fold(tail), between, strict=True):
         torch.testing.assert_close(ours, torch.from_numpy(theirs).to(ours), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (2, 3), (5, 2), (6, 7)])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_each_edge_case_is_the_definition(scale, size):
+    """The pixel in each corner, edge and between, of images in which all edge cases occur."""
+    tail = map_arrays(tail_of(scale), torch.Tensor.detach)
+    z = torch.randn(1, 6, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = tail.run(OPS, z, None)
+    cases = fold_tail(map_arrays(tail, torch.Tensor.numpy))
+    found = [F.pixel_shuffle(OPS.conv(z, *(torch.from_numpy(part).double() for part in case)), scale) for case in cases]
+    rows, columns = ([edge_case(at, length) for at in range(length)] for length in size)
+    for row, row_case in enumerate(rows):
+        for column, column_case in enumerate(columns):
+            box = np.s_[..., row * scale : (row + 1) * scale, column * scale : (column + 1) * scale]
+            ours = found[row_case * len(EDGE_CASES) + column_case][box]
+            torch.testing.assert_close(ours, expected[box], atol=1e-5, rtol=1e-5)
+
+
+def edge_case(at: int, length: int) -> int:
+    """Index in `EDGE_CASES` of a pixel along an axis."""
+    return 3 if length == 1 else 0 if at == 0 else 2 if at == length - 1 else 1

@@ -156,12 +156,12 @@ void bind_ends(nb::module_& module) {
     module.def(
         "upsample",
         [](const std::vector<const UpsamplingWeights*>& weights, const Canvas& source,
-           const Images<float>& out, int top, int bottom, int threads) {
+           const Images<float>& out, int top, int left, int threads) {
             const auto to = view_images(out);
             const nb::gil_scoped_release unlocked;
-            upsample(weights, source, to, top, bottom, at_least_one(threads));
+            upsample(weights, source, to, top, left, at_least_one(threads));
         },
-        "weights"_a, "source"_a, nb::arg("out").noconvert(), "top"_a, "bottom"_a, "threads"_a);
+        "weights"_a, "source"_a, nb::arg("out").noconvert(), "top"_a, "left"_a, "threads"_a);
 }
 
 }  // namespace

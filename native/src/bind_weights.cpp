@@ -86,13 +86,13 @@ void make_pixels(
 
 void make_upsampling(
     UpsamplingWeights* self, const Floats<4>& weight, const Floats<1>& bias, const std::string& isa,
-    int upscale_factor) {
+    int upscale_factor, bool single) {
     const Shape shape(weight, bias, 5);
     check_upscale_factor(upscale_factor, shape.out);
     const Kernels& kernels = kernels_named(isa.c_str());
     const nb::gil_scoped_release unlocked;
-    new (self)
-        UpsamplingWeights(kernels, weight.data(), bias.data(), shape.out, shape.in, upscale_factor);
+    new (self) UpsamplingWeights(
+        kernels, weight.data(), bias.data(), shape.out, shape.in, upscale_factor, single);
 }
 
 void make_head(
@@ -158,7 +158,9 @@ void bind_weights(nb::module_& module) {
         .def("__init__", &make_pixels, weight(), bias(), "isa"_a)
         .def_prop_ro("bytes", &PixelWeights::bytes);
     nb::class_<UpsamplingWeights>(module, "UpsamplingWeights")
-        .def("__init__", &make_upsampling, weight(), bias(), "isa"_a, "upscale_factor"_a)
+        .def(
+            "__init__", &make_upsampling, weight(), bias(), "isa"_a, "upscale_factor"_a,
+            nb::kw_only(), "single"_a = false)
         .def_prop_ro("bytes", &UpsamplingWeights::bytes);
     nb::class_<HeadWeights>(module, "HeadWeights")
         .def(

@@ -64,12 +64,12 @@ void conv_pixels(
 
 constexpr int kEdgeCases = 4;  // along an axis: the first position, between, the last, the only one
 
-// Upsamples the rows top .. bottom - 1 of a canvas into images. weights: for each edge case of a
-// row and, inside, of a column, since a conv that sees zeros beyond the border has other weights
-// there.
+// Upsamples a rectangle of a canvas, from (top, left) on, into images of its size times the factor.
+// weights: for each edge case of a row and, inside, of a column, since a conv that sees zeros
+// beyond the border has other weights there.
 void upsample(
     const std::vector<const UpsamplingWeights*>& weights, const Canvas& source,
-    const ImageView<float>& out, int top, int bottom, int threads);
+    const ImageView<float>& out, int top, int left, int threads);
 
 // The head: a 3x3 conv of images less their mean.
 void head(

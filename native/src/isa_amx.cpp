@@ -17,7 +17,7 @@
 #include "simd_avx512.h"
 // clang-format on
 #include "bf16_gradient.h"
-#include "split_products.h"
+#include "split_upsample.h"
 
 namespace adadsr {
 namespace {
@@ -50,6 +50,7 @@ Kernels with_amx(Kernels kernels) {
     kernels.name = "amx";
     kernels.conv_split_tiles = conv_split_tiles;
     kernels.min_split_tiles = SplitProducts::min_tiles;
+    kernels.upsample_split = upsample_split;
     return kernels;
 }
 

@@ -25,6 +25,8 @@ constexpr int kBf16Tiles = 16;       // tiles of which AMX computes the same pix
 constexpr int kBf16CallTiles = 64;   // of one call of a conv in bfloat16, at most
 constexpr int kAdjoiningTiles = 4;   // of a row, whose pixels fill a register of AMX
 constexpr int kUpsamplePixels = 12;  // pixels of a row that `upsample` computes together, at most
+constexpr int kMostSplitChannels = 256;  // of pixels that `upsample` splits
+constexpr int kMostSplitOutputs = 64;    // of such a conv
 
 // Size of a canvas. An image starts one pixel inside its plane and is surrounded by zeros. Planes
 // hold whole tiles, so every tile has a whole window: its top left pixel lies at
@@ -95,9 +97,9 @@ struct UpsampleJob {
     Geometry geometry;
     const float* source;   // first pixel of the canvas
     int in_pitch;          // floats of a pixel of `source`
-    const float* weights;  // [panel][row of taps][tap][in channel][lane]
+    const float* weights;  // [panel][row of taps][tap][in channel][lane], or split
     const float* bias;     // padded with zeros to whole panels
-    int panel, panels;     // outputs of a panel: one vector or two
+    int panel, panels;     // outputs of a panel: one to three vectors
     float* out;            // first image of the batch
     std::ptrdiff_t image_stride, row_stride, column_stride, channel_stride;  // of `out`, in floats
     int channels, upscale_factor;
@@ -185,6 +187,9 @@ struct Kernels {
     // null and 0 where there are none.
     void (*conv_split_tiles)(const ConvJob& job, int first, int count, float* scratch) = nullptr;
     int min_split_tiles = 0;
+    // The same as upsample for weights in three parts (`UpsamplingWeights::is_split`), or null.
+    void (*upsample_split)(const UpsampleJob& job, int image, int row, int first, int last) =
+        nullptr;
     // Of a set that rounds factors to bfloat16: they run in place of `conv_tiles` and `gradient`.
     const Bf16Kernels* bf16 = nullptr;
 };

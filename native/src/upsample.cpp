@@ -13,7 +13,7 @@ int edge_case(int at, int size) { return size == 1 ? 3 : at == 0 ? 0 : at == siz
 
 void check(
     const std::vector<const UpsamplingWeights*>& weights, const Canvas& source,
-    const ImageView<float>& out, int top, int bottom) {
+    const ImageView<float>& out, int top, int left) {
     const Geometry& g = source.geometry();
     source.check_floats("source");
     if (weights.size() != kEdgeCases * kEdgeCases) {
@@ -27,19 +27,26 @@ void check(
             refuse("the weights do not fit the canvas, or each other");
         }
     }
-    if (top < 0 || bottom > g.height || top > bottom) {
-        refuse("rows ", top, " to ", bottom, " of ", g.height);
-    }
-    const std::ptrdiff_t size[4] = {
-        g.batch, (bottom - top) * f, g.width * f, first.out_channels() / (f * f)};
+    const std::ptrdiff_t rows = out.size[1] / f, columns = out.size[2] / f;
+    const std::ptrdiff_t size[4] = {g.batch, rows * f, columns * f, first.out_channels() / (f * f)};
     if (!std::equal(size, size + 4, out.size)) {
-        refuse("out has to be ", size[0], "x", size[1], "x", size[2], "x", size[3]);
+        refuse(
+            "out has to be ", size[0], "xHxWx", size[3], " with multiples of ", f,
+            " as height and width");
+    }
+    if (top < 0 || top + rows > g.height) {
+        refuse("rows ", top, " to ", top + rows, " of ", g.height);
+    }
+    if (left < 0 || left + columns > g.width) {
+        refuse("columns ", left, " to ", left + columns, " of ", g.width);
     }
 }
 
-// top: the row of the canvas that the first rows of `out` belong to.
+// top, left: the pixel of the canvas that the first pixels of `out` belong to.
 UpsampleJob make_job(
-    const UpsamplingWeights& weights, const Canvas& source, const ImageView<float>& out, int top) {
+    const UpsamplingWeights& weights, const Canvas& source, const ImageView<float>& out, int top,
+    int left) {
+    const std::ptrdiff_t f = weights.upscale_factor();
     UpsampleJob job{};
     job.geometry = source.geometry();
     job.source = source.data();
@@ -48,8 +55,7 @@ UpsampleJob make_job(
     job.bias = weights.bias();
     job.panel = weights.panel();
     job.panels = weights.panels();
-    job.out =
-        out.data - static_cast<std::ptrdiff_t>(top) * weights.upscale_factor() * out.stride[1];
+    job.out = out.data - top * f * out.stride[1] - left * f * out.stride[2];
     job.image_stride = out.stride[0];
     job.row_stride = out.stride[1];
     job.column_stride = out.stride[2];
@@ -63,21 +69,25 @@ UpsampleJob make_job(
 
 void upsample(
     const std::vector<const UpsamplingWeights*>& weights, const Canvas& source,
-    const ImageView<float>& out, int top, int bottom, int threads) {
-    check(weights, source, out, top, bottom);
+    const ImageView<float>& out, int top, int left, int threads) {
+    check(weights, source, out, top, left);
     const Geometry& g = source.geometry();
-    const int rows = bottom - top;
+    const int f = weights[0]->upscale_factor();
+    const int rows = static_cast<int>(out.size[1]) / f,
+              right = left + static_cast<int>(out.size[2]) / f;
     Pool::instance().run(g.batch * rows, threads, [&](int task, int) {
         const int image = task / rows, row = top + task % rows;
-        const auto run = [&](int column_case, int first, int last) {
+        const auto upsample = [&](int column_case, int first, int last) {
             const int number = edge_case(row, g.height) * kEdgeCases + column_case;
             const UpsamplingWeights& set = *weights[number];
-            set.kernels().upsample(make_job(set, source, out, top), image, row, first, last);
+            const Kernels& kernels = set.kernels();
+            const auto run = set.is_split() ? kernels.upsample_split : kernels.upsample;
+            run(make_job(set, source, out, top, left), image, row, first, last);
         };
-        for (int first = 0; first < g.width;) {
+        for (int first = left; first < right;) {
             const int column_case = edge_case(first, g.width);
-            const int last = column_case == 1 ? g.width - 1 : first + 1;
-            run(column_case, first, last);
+            const int last = column_case == 1 ? std::min(right, g.width - 1) : first + 1;
+            upsample(column_case, first, last);
             first = last;
         }
     });

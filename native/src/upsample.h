@@ -13,29 +13,34 @@ constexpr int kUpsampleSide = 5;
 // pixel of a row, and does not store the result.
 constexpr int upsample_pixels(int vectors) { return kUpsamplePixels / vectors; }
 
-// Stores the outputs first .. first + panel - 1 of some pixels, the first of them at (row, column).
+// Where the outputs first .. first + panel - 1 of the pixel at (row, column) go.
 template <int Vectors>
-inline void store_outputs(
-    const UpsampleJob& job, float* image, int row, int column, int pixels, int first,
-    const PixelSums<upsample_pixels(Vectors), Vectors>& sums) {
-    constexpr int lanes = Vectors * Vec::width;
-    const int f = job.upscale_factor, parts = f * f, left = job.channels * parts - first;
-    const int outputs = left < lanes ? left : lanes;
-    std::ptrdiff_t offsets[lanes];
-    for (int i = 0; i < outputs; ++i) {
-        const int channel = (first + i) / parts, part = (first + i) % parts;
-        offsets[i] = channel * job.channel_stride + (row * f + part / f) * job.row_stride +
-                     (column * f + part % f) * job.column_stride;
+struct OutputPlaces {
+    static constexpr int lanes = Vectors * Vec::width;
+    std::ptrdiff_t offsets[lanes], step;  // step: from pixel to pixel
+    int outputs;
+    const float* bias;
+
+    OutputPlaces(const UpsampleJob& job, int row, int column, int first)
+        : step(job.upscale_factor * job.column_stride), bias(job.bias + first) {
+        const int f = job.upscale_factor, parts = f * f, left = job.channels * parts - first;
+        outputs = left < lanes ? left : lanes;
+        for (int i = 0; i < outputs; ++i) {
+            const int channel = (first + i) / parts, part = (first + i) % parts;
+            offsets[i] = channel * job.channel_stride + (row * f + part / f) * job.row_stride +
+                         (column * f + part % f) * job.column_stride;
+        }
     }
-    for (int p = 0; p < pixels; ++p, image += f * job.column_stride) {
+
+    // image: of the first pixel, `step` further for each later one.
+    void put(const Vec (&sums)[Vectors], float* image) const {
         float values[lanes];
         for (int v = 0; v < Vectors; ++v) {
-            const Vec bias = Vec::load(job.bias + first + v * Vec::width);
-            (sums.of[p][v] + bias).store(values + v * Vec::width);
+            (sums[v] + Vec::load(bias + v * Vec::width)).store(values + v * Vec::width);
         }
         for (int i = 0; i < outputs; ++i) image[offsets[i]] = values[i];
     }
-}
+};
 
 template <int Vectors>
 inline void upsample_row(const UpsampleJob& job, int image, int row, int first, int last) {
@@ -61,7 +66,8 @@ inline void upsample_row(const UpsampleJob& job, int image, int row, int first, 
                     weights += part * Vectors * Vec::width;
                 }
             }
-            store_outputs<Vectors>(job, out, row, column, pixels, panel * job.panel, sums);
+            const OutputPlaces<Vectors> places(job, row, column, panel * job.panel);
+            for (int p = 0; p < pixels; ++p) places.put(sums.of[p], out + p * places.step);
         }
     }
 }
@@ -69,11 +75,13 @@ inline void upsample_row(const UpsampleJob& job, int image, int row, int first, 
 void upsample(const UpsampleJob& job, int image, int row, int first, int last) {
     assert(image >= 0 && image < job.geometry.batch && row >= 0 && row < job.geometry.height);
     assert(first >= 0 && first < last && last <= job.geometry.width);
-    assert(job.panel == Vec::width || job.panel == kPanel);
+    assert(job.panel % Vec::width == 0 && job.panel <= 3 * Vec::width);
     if (job.panel == Vec::width) {
         upsample_row<1>(job, image, row, first, last);
-    } else {
+    } else if (job.panel == kPanel) {
         upsample_row<2>(job, image, row, first, last);
+    } else {
+        upsample_row<3>(job, image, row, first, last);
     }
 }
 

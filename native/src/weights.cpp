@@ -38,6 +38,18 @@ void transform(const float* taps, double (&points)[kPoints]) {
     }
 }
 
+bool splits_upsampling(const Kernels& kernels, int in_channels, int out_channels) {
+    return kernels.upsample_split && in_channels % kSplitStep == 0 &&
+           in_channels <= kMostSplitChannels && out_channels <= kMostSplitOutputs;
+}
+
+// Outputs of a panel: one to three vectors where these hold all outputs.
+int upsampling_panel(const Kernels& kernels, int in_channels, int out_channels, bool single) {
+    if (!single && splits_upsampling(kernels, in_channels, out_channels)) return kernels.width;
+    const int outputs = round_up(out_channels, kernels.width);
+    return outputs <= 3 * kernels.width ? outputs : kernels.panel;
+}
+
 }  // namespace
 
 Weights::Weights(const Kernels& kernels, const Layout& layout, const float* bias)
@@ -80,6 +92,29 @@ void Weights::pack_taps(const float* weight, int taps) {
     }
 }
 
+void Weights::split() {
+    constexpr int pairs = kSplitStep / 2, lanes = 16;  // rows and columns of a register
+    Buffer parts(packed_size() * kSplitParts / 2);
+    auto* to = reinterpret_cast<std::uint16_t*>(parts.data());
+    const float *from = packed(), *end = packed() + packed_size();
+    const int group = kSplitStep * panel();
+    for (; from < end; to += group * kSplitParts) {
+        for (int in = 0; in < kSplitStep; ++in) {
+            for (int lane = 0; lane < panel(); ++lane) {
+                const int row = lane / lanes * pairs + in % pairs;
+                const int at = 2 * (row * lanes + lane % lanes) + in / pairs;
+                float rest = *from++;
+                for (int part = 0; part < kSplitParts; ++part) {
+                    const std::uint16_t nearest = nearest_bfloat16(rest);
+                    to[part * group + at] = nearest;
+                    rest -= widened(nearest);
+                }
+            }
+        }
+    }
+    replace_packed(std::move(parts));
+}
+
 TileWeights::TileWeights(
     const Kernels& kernels, const float* weight, const float* bias, int out_channels,
     int in_channels, int upscale_factor)
@@ -96,7 +131,8 @@ TileWeights::TileWeights(
     pack_points(weight);
     // Splitting costs time for each input; the products save it for each output.
     const bool pays = k() % kSplitStep == 0 && k() <= panels() * panel();
-    if (kernels.min_split_tiles && pays) split();
+    is_split_ = kernels.min_split_tiles && pays;
+    if (is_split_) split();
     divide_scratch();
 }
 
@@ -149,30 +185,6 @@ void TileWeights::pack_bf16(const float* weight) {
     kernels().bf16->pack(taps.data(), ins, outs, false, packed_data());
 }
 
-void TileWeights::split() {
-    constexpr int pairs = kSplitStep / 2, lanes = 16;  // rows and columns of a register
-    Buffer parts(packed_size() * kSplitParts / 2);
-    auto* to = reinterpret_cast<std::uint16_t*>(parts.data());
-    const float *from = packed(), *end = packed() + packed_size();
-    const int group = kSplitStep * panel();
-    for (; from < end; to += group * kSplitParts) {
-        for (int in = 0; in < kSplitStep; ++in) {
-            for (int lane = 0; lane < panel(); ++lane) {
-                const int row = lane / lanes * pairs + in % pairs;
-                const int at = 2 * (row * lanes + lane % lanes) + in / pairs;
-                float rest = *from++;
-                for (int part = 0; part < kSplitParts; ++part) {
-                    const std::uint16_t nearest = nearest_bfloat16(rest);
-                    to[part * group + at] = nearest;
-                    rest -= widened(nearest);
-                }
-            }
-        }
-    }
-    replace_packed(std::move(parts));
-    is_split_ = true;
-}
-
 void TileWeights::divide_scratch() {
     constexpr int channels = 64;  // of a group: enough products for each window that is read again
     const int few = std::min(panels(), std::max(1, channels / panel()));
@@ -213,13 +225,15 @@ PixelWeights::PixelWeights(
 
 UpsamplingWeights::UpsamplingWeights(
     const Kernels& kernels, const float* weight, const float* bias, int out_channels,
-    int in_channels, int upscale_factor)
+    int in_channels, int upscale_factor, bool single)
     : Weights(
           kernels,
           {in_channels, out_channels, upscale_factor, false, kUpsampleTaps,
-           out_channels <= kernels.width ? kernels.width : kernels.panel},
-          bias) {
+           upsampling_panel(kernels, in_channels, out_channels, single)},
+          bias),
+      is_split_(!single && splits_upsampling(kernels, in_channels, out_channels)) {
     pack_taps(weight, kUpsampleTaps);
+    if (is_split_) split();
 }
 
 HeadWeights::HeadWeights(

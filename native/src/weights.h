@@ -61,6 +61,9 @@ protected:
     float* packed_data() { return packed_.data(); }
     void replace_packed(Buffer packed) { packed_ = std::move(packed); }
     float* bias_data() { return bias_.data(); }
+    // Splits each weight into three numbers of bfloat16: [in channel][lane], 32 input channels at a
+    // time, becomes [part][lane / 16][in channel % 16][lane % 16][in channel / 16 % 2].
+    void split();
 
 private:
     const Kernels* kernels_;
@@ -68,11 +71,9 @@ private:
     Buffer packed_, bias_, slopes_;
 };
 
-// For tiles: G g G^T of each pair of channels, as [point][panel][in channel][lane]. Where the
-// instruction set multiplies bfloat16 and it pays, each is split into three such numbers, as
-// [point][panel][in channel / 32][part][lane / 16][in channel % 16][lane % 16]
-// [in channel / 16 % 2]. An instruction set that rounds to bfloat16 multiplies the weights
-// themselves, as
+// For tiles: G g G^T of each pair of channels, as [point][panel][in channel][lane], split where the
+// instruction set multiplies bfloat16 and it pays. An instruction set that rounds to bfloat16
+// multiplies the weights themselves, as
 // [panel][tap][in channel / 32][lane / 16][in channel % 32 / 2][lane % 16][in channel % 2].
 class TileWeights : public Weights {
 public:
@@ -117,7 +118,6 @@ private:
     void pack_points(const float* weight);
     void make_room_for_bf16();
     void pack_bf16(const float* weight);
-    void split();
     void divide_scratch();
     // Floats of a tile's window in scratch.
     std::ptrdiff_t window_step(int points) const {
@@ -139,14 +139,20 @@ public:
         int in_channels);
 };
 
-// For 5x5 convs that upsample (`UpsampleJob`): as [panel][tap][in channel][lane].
+// For 5x5 convs that upsample (`UpsampleJob`): as [panel][tap][in channel][lane], split where the
+// instruction set multiplies bfloat16.
 class UpsamplingWeights : public Weights {
 public:
+    // Whether `Kernels::upsample_split` runs them.
+    bool is_split() const { return is_split_; }
     // weight: (out, in, 5, 5). bias: (out). out is ordered as PixelShuffle(upscale_factor) takes
-    // it.
+    // it. single: whether they run at single pixels, where splitting does not pay.
     UpsamplingWeights(
         const Kernels& kernels, const float* weight, const float* bias, int out_channels,
-        int in_channels, int upscale_factor);
+        int in_channels, int upscale_factor, bool single);
+
+private:
+    bool is_split_;
 };
 
 // For heads (`RowConvJob`): a 3x3 conv of images less their mean, as

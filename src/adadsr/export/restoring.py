@@ -1,14 +1,11 @@
 """From the features of a frame to the image that leaves a graph."""
 
-from adadsr.backends.native.tail_folding import EDGE_CASES, fold_tail
+from adadsr.backends.native.tail_folding import EDGE_CASES, INNER, fold_tail
 from adadsr.export.framing import FrameSize, ImageType
 from adadsr.export.ops import NodeOps
 from adadsr.export.values import BYTE, Value
 from adadsr.graph import NetworkWeights, ShuffleTail
 from adadsr.graph.parts import FULL_RANGE
-
-INNER = EDGE_CASES.index((5, 2)) * (len(EDGE_CASES) + 1)
-"""Index of the folded conv for pixels whose surroundings lie in the image."""
 
 
 def restore_image(network: NetworkWeights, frame: FrameSize, z: Value, lr: Value, kind: ImageType) -> Value:
@@ -32,10 +29,7 @@ def restore_image(network: NetworkWeights, frame: FrameSize, z: Value, lr: Value
 
 
 def _shuffled(ops: NodeOps, tail: ShuffleTail, z: Value) -> Value:
-    """The tail of an image for features with its reach around it. Nothing is padded, and the last convs are one."""
-    *earlier, (last_up, last_factor) = zip(tail.convs, tail.factors, strict=True)
-    for conv, factor in earlier:
-        z = ops.pixel_shuffle(z.nodes.op("Conv", z, *map(z.nodes.weight, conv)), factor)
-    # Always stored as float32: float16 holds the two convs, but not what they make together.
-    folded = fold_tail(last_up, last_factor, tail.last)[INNER]
-    return ops.pixel_shuffle(z.nodes.op("Conv", z, *map(z.nodes.constant, folded)), last_factor)
+    """The tail of an image, as one conv, for features with its reach around it. Nothing is padded."""
+    # Always stored as float32: float16 holds the convs, but not what they make together.
+    folded = fold_tail(tail)[INNER * len(EDGE_CASES) + INNER]
+    return ops.pixel_shuffle(z.nodes.op("Conv", z, *map(z.nodes.constant, folded)), tail.scale)

@@ -121,9 +121,12 @@ class PixelWeights:
     def bytes(self) -> int: ...
 
 class UpsamplingWeights:
-    """A 5x5 conv that PixelShuffle(upscale_factor) follows: weight (out, in, 5, 5), bias (out,), both float32."""
+    """A 5x5 conv that PixelShuffle(upscale_factor) follows: weight (out, in, 5, 5), bias (out,), both float32.
 
-    def __init__(self, weight: Array, bias: Array, isa: str, upscale_factor: int) -> None: ...
+    single: whether it runs at single pixels of a row, where AMX does not pay.
+    """
+
+    def __init__(self, weight: Array, bias: Array, isa: str, upscale_factor: int, *, single: bool = False) -> None: ...
     @property
     def bytes(self) -> int: ...
 
@@ -279,11 +282,11 @@ def patch_embed(
     slope: of the PReLU; 1 for none.
     """
 
-def upsample(weights: list[UpsamplingWeights], source: Canvas, out: Array, top: int, bottom: int, threads: int) -> None:
-    """Upsample the rows top .. bottom - 1 of `source` into `out`.
+def upsample(weights: list[UpsamplingWeights], source: Canvas, out: Array, top: int, left: int, threads: int) -> None:
+    """Upsample a rectangle of `source`, from (top, left) on, into `out`.
 
     weights: 16, for each edge case of a row (first, inner, last, only) and, within it, of a column.
-    out: float32 (batch, factor * (bottom - top), factor * width, channels), writable, with any strides.
+    out: float32 (batch, factor * rows, factor * columns, channels), writable, with any strides.
     """
 
 def blank_weights(in_channels: int, out_channels: int, isa: str) -> TileWeights:

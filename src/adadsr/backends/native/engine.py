@@ -23,9 +23,8 @@ from adadsr.backends.native.adapter import AdapterRun, adapter_needs
 from adadsr.backends.native.body import BodyRun, body_needs
 from adadsr.backends.native.chain_body import PackedChains
 from adadsr.backends.native.chain_tail import PackedChainTail
-from adadsr.backends.native.tail import TailRun, region_of, tail_needs, upsample_rows
 from adadsr.backends.native.tile_threshold import tile_threshold
-from adadsr.backends.native.workspaces import HEAD, TILE, Memory, Needs, Size, bf16_isa, chosen_isa
+from adadsr.backends.native.workspaces import HEAD, Memory, Needs, Size, bf16_isa, chosen_isa
 from adadsr.errors import BackendError
 from adadsr.geometry import Box
 from adadsr.graph import Array, NetworkWeights
@@ -116,35 +115,16 @@ class NativeEngine:
     def tail(self, z: Features, box: Box) -> npt.NDArray[np.float32]:
         if isinstance(self.packed_tail, PackedChainTail):
             sr = self.packed_tail.run(self._memory, z.data, z.image, box, self.threads)
-            sr += self._mean
-            return sr
-        if z.batch == 1 and not self.packed_tail.stages and box.width == z.width:
-            rows, _ = box.slices
-            sr = upsample_rows(self.packed_tail, z.data.canvas, rows, z.width, self.threads)[None]
         else:
-            sr = np.stack([self._tail_of(image, box) for image in z.data.images])
+            sr = self.packed_tail.run(z.data, box, self.threads)
         sr += self._mean
         return sr
 
-    def _tail_of(self, image: npt.NDArray[np.float32], box: Box) -> npt.NDArray[np.float32]:
-        """The same for the features (h, w, C) of one image, without the mean: (s*h, s*w, 3)."""
-        assert not isinstance(self.packed_tail, PackedChainTail)
-        region = region_of(self.packed_tail, box, Box(0, 0, *image.shape[:2]))
-        inner_rows, inner_columns = box.relative_to(region).scaled(self.network.scale).slices
-        rows, columns = region.slices
-        needs = tail_needs(self.packed_tail, (region.height, region.width), self.threads)
-        with self._memory.lease("tail", needs) as (canvases, lists):
-            sr = TailRun(self.packed_tail, canvases, lists, self.threads).run(image[rows, columns])
-        return sr[inner_rows, inner_columns]
-
     def footprint(self, height: int, width: int, batch: int = 1) -> int:
-        size, tail, rows = (batch, height, width), self.packed_tail, min(height, band_rows(width) + 4 * TILE)
+        size, tail, rows = (batch, height, width), self.packed_tail, min(height, band_rows(width))
         needs = [self._head_needs(size), self._body_needs(size, has_map=self.adapter is not None)]
         if isinstance(tail, PackedChainTail):
             needs.append(tail.needs(tail.tallest((height, width)), self.threads))
-            rows = min(height, band_rows(width))
-        else:
-            needs.append(tail_needs(tail, (rows, width), self.threads))
         if self.adapter is not None:
             needs.append(adapter_needs(self.adapter, size, self.threads))
         band = 4 * batch * rows * width * self.network.scale**2 * tail.outputs

@@ -11,9 +11,10 @@ from adadsr.backends.native.chain_packing import pack_dense_blocks, pack_plain_b
 from adadsr.backends.native.chain_tail import PackedChainTail, TailConv
 from adadsr.backends.native.checks import checked
 from adadsr.backends.native.nearest_folding import fold_nearest
-from adadsr.backends.native.tail_folding import fold_tail
-from adadsr.backends.native.workspaces import TILE
+from adadsr.backends.native.tail_folding import EDGE_CASES, INNER, fold_tail
+from adadsr.backends.native.workspaces import TILE, Lease
 from adadsr.errors import BackendError
+from adadsr.geometry import Box
 from adadsr.graph import (
     AdapterWeights,
     Attention,
@@ -105,18 +106,25 @@ class PackedAdapter(NamedTuple):
 
 
 class PackedTail(NamedTuple):
-    """A packed `graph.ShuffleTail`. stages: the convs before the last two, which `upsampling` folds into one."""
+    """A packed `graph.ShuffleTail`, folded into one conv. outputs: channels of the SR image."""
 
-    stages: tuple[_native.TileWeights, ...]
     upsampling: list[_native.UpsamplingWeights]
-    factors: tuple[int, ...]
-    channels: tuple[int, ...]
+    scale: int
     outputs: int
 
     @property
     def bytes(self) -> int:
         """Size of the packed weights."""
-        return sum(conv.bytes for conv in self.stages) + sum(conv.bytes for conv in self.upsampling)
+        return sum(conv.bytes for conv in self.upsampling)
+
+    def run(self, z: Lease, box: Box, threads: int) -> npt.NDArray[np.float32]:
+        """The SR pixels of a rectangle of features, (N, s*h, s*w, outputs), without the mean.
+
+        No bit of a pixel depends on its rectangle.
+        """
+        out = np.empty((len(z.images), box.height * self.scale, box.width * self.scale, self.outputs), np.float32)
+        _native.upsample(self.upsampling, z.canvas, out, box.top, box.left, threads)
+        return out
 
 
 def pack_head(head: HeadWeights, isa: str) -> _native.HeadWeights:
@@ -237,14 +245,13 @@ def pack_tail(network: NetworkWeights, isa: str, last_isa: str) -> PackedTail | 
             f"the tail of {network.kind} has another form than the native engine runs, convs with PixelShuffle and a "
             "last conv in 0..255; choose another backend"
         )
-    convs = [checked(conv, f"conv {number + 1} of the tail") for number, conv in enumerate((*tail.convs, tail.last))]
-    stages = tuple(
-        _native.TileWeights(*conv, isa, factor) for conv, factor in zip(convs[:-2], tail.factors[:-1], strict=True)
-    )
-    folded = fold_tail(tail.convs[-1], tail.factors[-1], tail.last)
-    upsampling = [_native.UpsamplingWeights(*conv, last_isa, tail.factors[-1]) for conv in folded]
-    channels = tuple(int(conv.weight.shape[1]) for conv in tail.convs)
-    return PackedTail(stages, upsampling, tail.factors, channels, len(tail.last.bias))
+    for number, part in enumerate((*tail.convs, tail.last)):
+        checked(part, f"conv {number + 1} of the tail")
+    upsampling = [
+        _native.UpsamplingWeights(*conv, last_isa, tail.scale, single=number % len(EDGE_CASES) != INNER)
+        for number, conv in enumerate(fold_tail(tail))
+    ]
+    return PackedTail(upsampling, tail.scale, len(tail.last.bias))
 
 
 def _pack_nearest_tail(tail: NearestTail, expand: np.float32, isa: str, last_isa: str) -> PackedChainTail:

@@ -1,75 +1,88 @@
-"""The last two convs of a tail as one: with only PixelShuffle between them, they form a linear map.
+"""The convs of a tail as one: with only PixelShuffle between them, they form a linear map.
 
-Each LR pixel becomes f x f SR pixels that depend on 5x5 pixels around it: 25 * C * 3 * f^2 multiply-accumulates instead
-of 9 * C * (C + 3) * f^2. Beyond the border the last conv sees zeros, not the output of the conv before it, so border
-pixels have their own weights.
+Each LR pixel becomes s x s SR pixels that depend on 5x5 pixels around it: with 64 features an eighth of the
+multiply-accumulates at x2, a tenth at x4. Beyond the border convs see zeros, not the outputs of the convs before them,
+so border pixels have their own weights.
 """
 
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from adadsr.graph import ConvWeights
+from adadsr.graph import ConvWeights, ShuffleTail
 
 SIDE = 5
 EDGE_CASES = ((3, 0), (5, 2), (3, 2), (1, 0))
 """(pixels along an axis, index of one of them): the first, an inner, the last, and an only pixel."""
+INNER = 1
+"""Index of the inner one."""
 
 
-def fold_tail(up: ConvWeights, factor: int, last: ConvWeights) -> list[ConvWeights]:
-    """5x5 convs that, followed by PixelShuffle(factor), equal `up`, PixelShuffle(factor) and `last`.
+def fold_tail(tail: ShuffleTail) -> list[ConvWeights]:
+    """5x5 convs that, followed by PixelShuffle(s), equal a tail whose features see at most two pixels.
 
-    up: (f*f*C, C, 3, 3). last: (O, C, 3, 3). Returns float32 (O*f*f, C, 5, 5) for each of `EDGE_CASES` of a row and,
-    within it, of a column. Outputs are in PixelShuffle's order: [channel][row][column].
+    Returns float32 (O*s*s, C, 5, 5) for each of `EDGE_CASES` of a row and, within it, of a column. Outputs are in
+    PixelShuffle's order: [channel][row][column].
     """
-    convs = _Convs(up, factor, last)
-    return [convs.folded(rows, columns) for rows in EDGE_CASES for columns in EDGE_CASES]
+    return [_folded(tail, rows, columns) for rows in EDGE_CASES for columns in EDGE_CASES]
 
 
-class _Convs:
-    """Both convs in float64, split by channel and sub-pixel."""
+class _Window(NamedTuple):
+    """What the SR pixels of one LR pixel see, before some conv of a tail.
 
-    def __init__(self, up: ConvWeights, factor: int, last: ConvWeights) -> None:
-        middle = last.weight.shape[1]
-        self.factor = factor
-        # (C, f*f, ...): of each channel the sub-pixels that PixelShuffle puts into one LR pixel.
-        self.up = np.asarray(up.weight, np.float64).reshape(middle, factor**2, *up.weight.shape[1:])
-        self.up_bias = np.asarray(up.bias, np.float64).reshape(middle, factor**2)
-        self.last = np.asarray(last.weight, np.float64)
-        self.last_bias = np.asarray(last.bias, np.float64)
+    weights: (outputs, channels, n, n) in float64, for positions that begin `start` before the LR pixel. factor: of the
+    positions along an axis to LR pixels.
+    """
 
-    def folded(self, rows: tuple[int, int], columns: tuple[int, int]) -> ConvWeights:
-        """The conv for one edge case. rows, columns: one of `EDGE_CASES` each."""
-        factor, outputs = self.factor, len(self.last)
-        weight = np.zeros((outputs, factor, factor, self.up.shape[2], SIDE, SIDE))
-        bias = np.broadcast_to(self.last_bias[:, None, None], (outputs, factor, factor)).copy()
-        for sub_row in range(factor):
-            for sub_column in range(factor):
-                for tap_row, down, from_row in self._taps(sub_row, rows):
-                    for tap_column, right, from_column in self._taps(sub_column, columns):
-                        tap, sub = self.last[:, :, tap_row, tap_column], from_row * factor + from_column
-                        window = weight[:, sub_row, sub_column, :, down : down + 3, right : right + 3]
-                        window += np.tensordot(tap, self.up[:, sub], 1)
-                        bias[:, sub_row, sub_column] += tap @ self.up_bias[:, sub]
-        inside = np.outer(_inside(*rows), _inside(*columns))
-        flat = (weight * inside).reshape(outputs * factor**2, -1, SIDE, SIDE)
-        return ConvWeights(flat.astype(np.float32), bias.reshape(-1).astype(np.float32))
+    weights: npt.NDArray[np.float64]
+    start: int
+    factor: int
 
-    def _taps(self, sub: int, axis: tuple[int, int]) -> Iterator[tuple[int, int, int]]:
-        """Taps of the last conv along an axis at sub-pixel `sub` of a pixel.
+    def inside(self, rows: tuple[int, int], columns: tuple[int, int]) -> "_Window":
+        """Without weights of positions beyond the image. rows, columns: one of `EDGE_CASES` each."""
+        kept = np.outer(*(self._exist(length, at) for length, at in (rows, columns)))
+        return self._replace(weights=self.weights * kept)
 
-        Yields the tap, the start in the 5x5 window of the 3x3 window of the LR pixel under it, and the sub-pixel under
-        it. Taps beyond the image see zeros and are left out.
-        """
-        length, at = axis
-        for tap in range(3):
-            seen = at * self.factor + sub + tap - 1
-            if 0 <= seen < length * self.factor:
-                yield tap, seen // self.factor - at + 1, seen % self.factor
+    def _exist(self, length: int, at: int) -> npt.NDArray[np.bool_]:
+        positions = at * self.factor - self.start + np.arange(self.weights.shape[-1])
+        exist: npt.NDArray[np.bool_] = (positions >= 0) & (positions < length * self.factor)
+        return exist
+
+    def unshuffled(self, factor: int) -> "_Window":
+        """Before a PixelShuffle."""
+        start = -(-self.start // factor)
+        before = start * factor - self.start
+        behind = -(self.weights.shape[-1] + before) % factor
+        weights = np.pad(self.weights, ((0, 0), (0, 0), (before, behind), (before, behind)))
+        outputs, channels, side, _ = weights.shape
+        parts = weights.reshape(outputs, channels, side // factor, factor, side // factor, factor)
+        flat = parts.transpose(0, 1, 3, 5, 2, 4).reshape(outputs, -1, side // factor, side // factor)
+        return _Window(flat, start, self.factor // factor)
+
+    def before(self, conv: ConvWeights) -> "_Window":
+        """Before a 3x3 conv."""
+        outputs, channels, side, _ = self.weights.shape
+        positions = self.weights.transpose(0, 2, 3, 1).reshape(-1, channels)
+        taps = np.asarray(conv.weight, np.float64).transpose(0, 2, 3, 1)
+        seen = np.zeros((len(positions), taps[0].size))
+        used = positions.any(axis=1)  # a quarter of them at x4
+        seen[used] = positions[used] @ taps.reshape(channels, -1)
+        parts = seen.reshape(outputs, side, side, *taps.shape[1:])
+        weights = np.zeros((outputs, side + 2, side + 2, taps.shape[-1]))
+        for row, column in np.ndindex(3, 3):
+            weights[:, row : row + side, column : column + side] += parts[:, :, :, row, column]
+        return self._replace(weights=weights.transpose(0, 3, 1, 2), start=self.start + 1)
 
 
-def _inside(length: int, at: int) -> npt.NDArray[np.bool_]:
-    """Which of the five pixels of a window along an axis lie in the image."""
-    positions = np.arange(at - SIDE // 2, at + SIDE // 2 + 1)
-    return (positions >= 0) & (positions < length)
+def _folded(tail: ShuffleTail, rows: tuple[int, int], columns: tuple[int, int]) -> ConvWeights:
+    """The conv for one edge case."""
+    scale, outputs = tail.scale, len(tail.last.bias)
+    pixels = np.eye(outputs * scale**2).reshape(-1, outputs, scale, scale)
+    window, bias = _Window(pixels, 0, scale), np.zeros(len(pixels))
+    for conv, factor in zip((tail.last, *reversed(tail.convs)), (1, *reversed(tail.factors)), strict=True):
+        window = window.unshuffled(factor)
+        bias += window.weights.sum(axis=(2, 3)) @ np.asarray(conv.bias, np.float64)
+        window = window.before(conv).inside(rows, columns)
+    assert window.weights.shape[-1] == SIDE
+    return ConvWeights(np.ascontiguousarray(window.weights, np.float32), bias.astype(np.float32))
