@@ -46,6 +46,13 @@ ADADSR_INLINE __m512i rounded_line(const float* from, int count) {
     return (__m512i)_mm512_cvtne2ps_pbh(load_first(from + 16, count - 16), load_first(from, count));
 }
 
+void round_bf16(const float* from, std::ptrdiff_t count, std::uint16_t* to) {
+    for (std::ptrdiff_t i = 0; i < count; i += Vec::width) {
+        const auto nearest = (__m256i)_mm512_cvtneps_pbh(Vec::load(from + i).lanes);
+        _mm256_storeu_si256((__m256i*)(to + i), nearest);
+    }
+}
+
 // A matrix of 16x16 numbers of 32 bits, transposed.
 inline void transpose(const float* from, float* to) {
     __m512i a[16], b[16];

@@ -26,8 +26,8 @@ void bind_queries(nb::module_& module) {
         return names;
     });
     module.def("bf16_isa", []() -> std::optional<std::string> {
-        const char* name = bf16_kernel_name();
-        return name ? std::optional<std::string>(name) : std::nullopt;
+        const Kernels* kernels = bf16_kernels();
+        return kernels ? std::optional<std::string>(kernels->name) : std::nullopt;
     });
     module.def("cache_bytes", &cache_bytes, "level"_a);
     module.def("allocations", [] { return allocations().load(); });

@@ -69,9 +69,12 @@ void Canvas::round(int image, int row, int column, int pixels) {
     if (precision_ != Precision::kBoth) return;
     const float* from = pixel(image, row, column);
     std::uint16_t* to = bf16(image, row, column);
+    static const Kernels* const kernels = bf16_kernels();
     for (int i = 0; i < pixels; ++i, from += pitch_, to += bf16_pitch_) {
-        for (int channel = 0; channel < pitch_; ++channel) {
-            to[channel] = nearest_bfloat16(from[channel]);
+        if (kernels) {
+            kernels->bf16->round(from, pitch_, to);
+        } else {
+            std::transform(from, from + pitch_, to, nearest_bfloat16);
         }
     }
 }

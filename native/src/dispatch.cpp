@@ -68,9 +68,9 @@ std::vector<const char*> kernel_names() {
     return names;
 }
 
-const char* bf16_kernel_name() {
+const Kernels* bf16_kernels() {
     for (const Kernels* kernels : available()) {
-        if (kernels->bf16) return kernels->name;
+        if (kernels->bf16) return kernels;
     }
     return nullptr;
 }

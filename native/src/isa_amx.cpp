@@ -44,7 +44,7 @@ extern const Kernels kernels_avx512, kernels_amx, kernels_amx_bf16;
 namespace {
 
 constexpr Bf16Kernels kBf16Kernels = {
-    pack_bf16, conv_tiles_bf16, load_gradients_bf16, multiply_gradients_bf16};
+    round_bf16, pack_bf16, conv_tiles_bf16, load_gradients_bf16, multiply_gradients_bf16};
 
 Kernels with_amx(Kernels kernels) {
     kernels.name = "amx";

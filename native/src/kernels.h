@@ -8,6 +8,7 @@
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace adadsr {
 
@@ -151,6 +152,8 @@ struct GradientKernels {
 
 // Convs and their gradients with factors rounded to bfloat16 (`bf16_kernels.h`).
 struct Bf16Kernels {
+    // Rounds to the nearest. count: a multiple of kChannelStep.
+    void (*round)(const float* from, std::ptrdiff_t count, std::uint16_t* to);
     // Packs weights as `TileWeights` says. weight: (out, 3, 3, in), or with adjoint
     // (in, 3, 3, out), for the gradient of a conv's input.
     void (*pack)(const float* weight, int in, int out, bool adjoint, float* packed);
@@ -193,6 +196,14 @@ struct Kernels {
     // Of a set that rounds factors to bfloat16: they run in place of `conv_tiles` and `gradient`.
     const Bf16Kernels* bf16 = nullptr;
 };
+
+// The kernels of an instruction set. Raises std::invalid_argument if this machine has none of that
+// name.
+const Kernels& kernels_named(const char* name);
+// Names of the instruction sets of this machine, the fastest first, without one that rounds.
+std::vector<const char*> kernel_names();
+// The set that rounds factors to bfloat16; null if this machine has none.
+const Kernels* bf16_kernels();
 
 // Floats from one tile to the next in scratch, where a tile is [channels / 16][point][16 channels]:
 // transforms then read and write consecutively, and the product of a point uses all of each cache

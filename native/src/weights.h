@@ -9,14 +9,6 @@
 
 namespace adadsr {
 
-// The kernels of an instruction set. Raises std::invalid_argument if this machine has none of that
-// name.
-const Kernels& kernels_named(const char* name);
-// Names of the instruction sets of this machine, the fastest first, without one that rounds.
-std::vector<const char*> kernel_names();
-// Name of the set that rounds factors to bfloat16; null if there is none.
-const char* bf16_kernel_name();
-
 // Weights in panels of output channels. Channels that pad a pixel or a panel have weights and a
 // bias of zero.
 class Weights {

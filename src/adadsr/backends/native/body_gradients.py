@@ -90,22 +90,23 @@ class BodyPass:
         hidden, out = self.convs.canvas(self.size), self.convs.canvas(self.size)
         active = self._active(block)
         tiles = self.everywhere if active is None else _listed(active)
-        if active is not None:
-            _native.clear_tiles(hidden, _listed(~active), self.convs.threads)
+        passive = None if active is None else _listed(~active)
+        if passive is not None:
+            _native.clear_tiles(hidden, passive, self.convs.threads)
         conv1, conv2 = self.weights[2 * block : 2 * block + 2]
         self.convs.run(conv1, source, hidden, tiles, relu=True)
         if self.attentions:
             update = self.convs.canvas(self.size)
-            if active is not None:
-                _native.clear_tiles(update, _listed(~active), self.convs.threads)
+            if passive is not None:
+                _native.clear_tiles(update, passive, self.convs.threads)
             self.convs.run(conv2, hidden, update, tiles, depths=self.depths, block=block)
             attention = AttentionPass(self.attentions[block], update.view())
             attention.add(source.view(), out.view())
             out.round(self.convs.threads)
             self.steps.append(_Step(source, hidden, tiles, update, attention))
             return out
-        if self.depths is not None:
-            out.copy_from(source.view(), self.convs.threads)
+        if passive is not None:
+            _native.copy_tiles(source, out, passive, self.convs.threads)
         self.convs.run(conv2, hidden, out, tiles, depths=self.depths, block=block, plus=source)
         self.steps.append(_Step(source, hidden, tiles))
         return out
