@@ -5,13 +5,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from adadsr.backends.native.tail_folding import EDGE_CASES, INNER, fold_tail
+from adadsr.backends.tail_folding import EDGE_CASES, fold_between, fold_tail
 from adadsr.graph import ShuffleTail, map_arrays
 from adadsr.networks import Network, NetworkConfig
 from adadsr.tensor_ops import OPS
 from adadsr.training.forward import crop_border, fold, run_folded
-
-BETWEEN = INNER * len(EDGE_CASES) + INNER
 
 
 def tail_of(scale: int) -> ShuffleTail:
@@ -37,7 +35,7 @@ def test_folded_is_the_definition_inside_the_border(scale, size):
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_training_folds_as_inference_does_between_borders(scale):
     tail = map_arrays(tail_of(scale), torch.Tensor.detach)
-    between = fold_tail(map_arrays(tail, torch.Tensor.numpy))[BETWEEN]
+    between = fold_between(map_arrays(tail, torch.Tensor.numpy))
     for ours, theirs in zip(fold(tail), between, strict=True):
         torch.testing.assert_close(ours, torch.from_numpy(theirs).to(ours), atol=1e-6, rtol=1e-6)
 

@@ -1,9 +1,10 @@
 """Table of backends, the ways to run a network. A new backend is a package with an engine, one row and one test.
 
-engine    the protocol of an engine
-portable  plain torch, any network on any device
-native    compiled, on the CPU, without torch
-gpu       Triton, on CUDA devices; experimental
+engine        the protocol of an engine
+tail_folding  the convs of a tail with PixelShuffle as one
+portable      plain torch, any network on any device
+native        compiled, on the CPU, without torch
+gpu           Triton, on CUDA devices; experimental
 """
 
 import ctypes

@@ -1,6 +1,6 @@
 """From the features of a frame to the image that leaves a graph."""
 
-from adadsr.backends.native.tail_folding import EDGE_CASES, INNER, fold_tail
+from adadsr.backends.tail_folding import fold_between
 from adadsr.export.framing import FrameSize, ImageType
 from adadsr.export.ops import NodeOps
 from adadsr.export.values import BYTE, Value
@@ -31,5 +31,5 @@ def restore_image(network: NetworkWeights, frame: FrameSize, z: Value, lr: Value
 def _shuffled(ops: NodeOps, tail: ShuffleTail, z: Value) -> Value:
     """The tail of an image, as one conv, for features with its reach around it. Nothing is padded."""
     # Always stored as float32: float16 holds the convs, but not what they make together.
-    folded = fold_tail(tail)[INNER * len(EDGE_CASES) + INNER]
+    folded = fold_between(tail)
     return ops.pixel_shuffle(z.nodes.op("Conv", z, *map(z.nodes.constant, folded)), tail.scale)

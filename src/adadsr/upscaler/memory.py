@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
-from adadsr.backends import Engine
+from adadsr.backends import Engine, band_rows
 from adadsr.errors import InputError
 from adadsr.geometry import Box
 from adadsr.graph import NetworkWeights
@@ -127,9 +127,10 @@ def _fits(engine: Engine, height: int, width: int, held: int, side: int, limit: 
 
 
 def _window_bytes(engine: Engine, height: int, width: int, side: int) -> int:
-    """Memory of the engine for the largest window of tiles of `side`."""
-    window = largest_window(engine.network, height, width, side)
-    return engine.footprint(window.height, window.width)
+    """Memory of the engine for the largest window of tiles of `side`, and for a band of the result in work."""
+    window, scale = largest_window(engine.network, height, width, side), engine.network.scale
+    band = min(window.height, band_rows(window.width)) * window.width * scale**2
+    return engine.footprint(window.height, window.width) + 4 * 3 * band
 
 
 def largest_window(network: NetworkWeights, height: int, width: int, side: int) -> Box:

@@ -8,7 +8,6 @@ body             which positions each conv of residual blocks runs at, and by wh
 chain_body       the same for the chains of ESRGAN and Compact
 wavefront        convs that advance together
 chain_tail       the tails of ESRGAN and Compact
-tail_folding     the convs of a tail with PixelShuffle as one
 nearest_folding  upsampling by nearest neighbour and the conv after it as one
 gradients        convs whose weights change, forwards and backwards, for training
 workspaces       memory that is reused

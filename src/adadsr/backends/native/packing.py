@@ -11,8 +11,8 @@ from adadsr.backends.native.chain_packing import pack_dense_blocks, pack_plain_b
 from adadsr.backends.native.chain_tail import PackedChainTail, TailConv
 from adadsr.backends.native.checks import checked
 from adadsr.backends.native.nearest_folding import fold_nearest
-from adadsr.backends.native.tail_folding import EDGE_CASES, INNER, fold_tail
 from adadsr.backends.native.workspaces import TILE, Lease
+from adadsr.backends.tail_folding import EDGE_CASES, INNER, fold_tail
 from adadsr.errors import BackendError
 from adadsr.geometry import Box
 from adadsr.graph import (

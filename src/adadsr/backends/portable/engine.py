@@ -21,19 +21,24 @@ from adadsr.backends.engine import (
 )
 from adadsr.backends.portable.footprint import body_values, tail_values
 from adadsr.backends.portable.gather import GatherRun, run_gather
+from adadsr.backends.portable.tail import FoldedTail
+from adadsr.backends.tail_folding import fold_between
 from adadsr.geometry import Box
-from adadsr.graph import Array, NetworkWeights, map_arrays
+from adadsr.graph import Array, NetworkWeights, ShuffleTail, map_arrays
 from adadsr.graph.price import body_macs
 from adadsr.tensor_ops import OPS, TensorOps
 
 
 class TensorEngine:
-    """See `backends.Engine`. Head, adapter and tail run by their definitions; the data of features is (N, C, H, W).
+    """See `backends.Engine`. Head and adapter run by their definitions; the data of features is (N, C, H, W).
 
-    Body and tail run in `dtype`; head and adapter, and so the depth map, in float32.
+    Body and tail run in `dtype`; head and adapter, and so the depth map, in float32. In float32 a tail with
+    PixelShuffle runs as one conv; half precision holds its convs, but not what they make together.
     """
 
     backend = "torch"
+    folds = True
+    """Whether tails run as one conv."""
 
     def __init__(self, network: NetworkWeights, device: torch.device, dtype: torch.dtype) -> None:
         self.network, self.device, self.dtype = network, device, dtype
@@ -42,6 +47,7 @@ class TensorEngine:
         self.adapter = map_arrays(network.adapter, self._on_device)
         self.body_weights = map_arrays(network.body, self._in_dtype)
         self.tail_weights = map_arrays(network.tail, self._in_dtype)
+        self.folded_tail = self._fold() if self.folds and not self.half else None
         self._body_values, self._tail_values = body_values(network), tail_values(network)
 
     @property
@@ -52,7 +58,8 @@ class TensorEngine:
     @property
     def weight_bytes(self) -> int:
         """Bytes of the weights on the device."""
-        parts, sizes = (self.head, self.adapter, self.body_weights, self.tail_weights), list[int]()
+        folded = None if self.folded_tail is None else self.folded_tail.folded
+        parts, sizes = (self.head, self.adapter, self.body_weights, self.tail_weights, folded), list[int]()
         map_arrays(parts, lambda tensor: sizes.append(tensor.nbytes))
         return sum(sizes)
 
@@ -91,13 +98,18 @@ class TensorEngine:
 
     @torch.no_grad()  # not inference mode, because callers could not change its tensors
     def tail(self, z: Features, box: Box) -> Tensor:
+        sr = self._defined_tail(z, box) if self.folded_tail is None else self.folded_tail.run(z.data, box)
+        # In float32: half precision rounds values near 255 to eighths or to whole numbers.
+        finished: Tensor = self.head.denormalise(OPS, sr.float())
+        return finished.permute(0, 2, 3, 1)
+
+    def _defined_tail(self, z: Features, box: Box) -> Tensor:
+        """(N, 3, s*h, s*w)."""
         region = box.grown(self.network.tail.reach, Box(0, 0, z.height, z.width))
         image = self.head.normalise(OPS, region.of(z.image))
         sr = self.tail_weights.run(OPS, region.of(z.data), image.to(self.dtype))
         inner: Tensor = box.relative_to(region).scaled(self.network.scale).of(sr)
-        # In float32: half precision rounds values near 255 to eighths or to whole numbers.
-        finished: Tensor = self.head.denormalise(OPS, inner.float())
-        return finished.permute(0, 2, 3, 1)
+        return inner
 
     def footprint(self, height: int, width: int, batch: int = 1) -> int:
         """An upper bound on the tensors; workspaces of torch's convs are not counted."""
@@ -118,6 +130,13 @@ class TensorEngine:
     def _run_body(self, z0: Tensor, depth_map: Tensor | None, progress: Progress, means: Tensor | None) -> GatherRun:
         return run_gather(self.body_weights, z0, depth_map, progress, means)
 
+    def _fold(self) -> FoldedTail | None:
+        """None for tails of other forms."""
+        tail = self.network.tail
+        if not isinstance(tail, ShuffleTail) or not tail.convs:
+            return None
+        return FoldedTail(map_arrays(tail, self._on_device), map_arrays(fold_between(tail), self._on_device))
+
     def _on_device(self, array: npt.NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
 
@@ -129,6 +148,7 @@ class DenseEngine(TensorEngine):
     """The definition as an engine: every block everywhere, times the gates."""
 
     backend = "dense"
+    folds = False
 
     def _run_body(self, z0: Tensor, depth_map: Tensor | None, progress: Progress, means: Tensor | None) -> GatherRun:
         body, (batch, _, height, width), ops = self.body_weights, z0.shape, _MeansOps(means)

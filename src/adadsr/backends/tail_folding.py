@@ -28,6 +28,11 @@ def fold_tail(tail: ShuffleTail) -> list[ConvWeights]:
     return [_folded(tail, rows, columns) for rows in EDGE_CASES for columns in EDGE_CASES]
 
 
+def fold_between(tail: ShuffleTail) -> ConvWeights:
+    """The one of them for pixels that are inner in rows and columns."""
+    return _folded(tail, EDGE_CASES[INNER], EDGE_CASES[INNER])
+
+
 class _Window(NamedTuple):
     """What the SR pixels of one LR pixel see, before some conv of a tail.
 
