@@ -4,7 +4,7 @@
 [--avx2] [--precision bfloat16]`. The weights are random: time does not depend on them. Equality is checked first. The
 last line is JSON.
 
-edsr-baseline-x2 is body and tail for features of 180x320 pixels; half the depth is a random map of mean 8 of 16.
+The EDSR-baselines are body and tail for features of 180x320 pixels; half the depth is a random map of mean 8 of 16.
 The others are whole networks on an LR image, where half is a desired depth of half the blocks: ours then runs its
 adapter, too. The peers run the same network without an adapter, at full depth. esrgan-x4 has the form of Real-ESRGAN's
 x4plus, esrgan-anime-x4 that of its anime network, compact-x4 that of animevideov3; the first two as `adadsr adapt`
@@ -39,7 +39,7 @@ from adadsr.geometry import Box
 from adadsr.networks import Network, NetworkConfig
 from adadsr.tensor_ops import OPS
 
-BASELINE = NetworkConfig("edsr", 2, 64, 16, 1, adaptive=True, depth_tile=4)
+BASELINES = {f"edsr-baseline-x{s}": NetworkConfig("edsr", s, 64, 16, 1, adaptive=True, depth_tile=4) for s in (2, 3, 4)}
 WHOLE = {
     "adaedsr-x2": (NetworkConfig("edsr", 2, 256, 32, 1, adaptive=True, depth_tile=4), (96, 96)),
     "adarcan-x2": (NetworkConfig("rcan", 2, 64, 20, 10, adaptive=True, depth_tile=4), (96, 96)),
@@ -76,13 +76,14 @@ class Dense(nn.Module):
         return self.network.weights().run(OPS, lr)
 
 
-def baseline(threads: int, precision: str) -> tuple[nn.Module, Tensor, Ours]:
+def baseline(case: str, threads: int, precision: str) -> tuple[nn.Module, Tensor, Ours]:
     """What peers run, on what, and what ours runs: by mask and active share."""
-    model, lr = random_model(BASELINE), torch.rand(1, HEIGHT, WIDTH, 3) * 255
+    config = BASELINES[case]
+    model, lr = random_model(config), torch.rand(1, HEIGHT, WIDTH, 3) * 255
     network = Network.of(model).requires_grad_(False)
     z0 = network.weights().head.run(OPS, lr.permute(0, 3, 1, 2)).contiguous(memory_format=torch.channels_last)
     weights, ours = model.weights(), {}
-    for mask, unit in (("tiles", BASELINE.depth_tile), ("pixels", 1)):
+    for mask, unit in (("tiles", config.depth_tile), ("pixels", 1)):
         masked = weights._replace(adapter=None, body=weights.body._replace(depth_tile=unit))
         engine = backends.prepare(masked, "native", precision=precision, threads=threads)
         features = engine.features(lr)
@@ -92,7 +93,7 @@ def baseline(threads: int, precision: str) -> tuple[nn.Module, Tensor, Ours]:
             sr = engine.tail(engine.body(features, depth), Box(0, 0, HEIGHT, WIDTH))
             return sr.transpose(0, 3, 1, 2)
 
-        half = np.floor(blocks * (BASELINE.n_resblocks + 1))
+        half = np.floor(blocks * (config.n_resblocks + 1))
         ours[mask, 0.5] = lambda run=run, half=half: run(half)
         if mask == "tiles":
             ours[mask, 1.0] = lambda run=run: run(None)
@@ -121,7 +122,7 @@ def whole(case: str, threads: int, precision: str) -> tuple[nn.Module, Tensor, O
 
 def measure(case: str, rounds: int, threads: int, names: list[str], cpu_time: bool, precision: str) -> list[dict]:
     """The rows of one case."""
-    made = baseline(threads, precision) if case == "edsr-baseline-x2" else whole(case, threads, precision)
+    made = (baseline if case in BASELINES else whole)(case, threads, precision)
     module, example, ours = made
     is_half = precision != "float32"
     with torch.inference_mode():
@@ -137,7 +138,7 @@ def measure(case: str, rounds: int, threads: int, names: list[str], cpu_time: bo
 
 def main() -> None:
     """Measure all cases."""
-    cases = ["edsr-baseline-x2", *WHOLE]
+    cases = [*BASELINES, *WHOLE]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
