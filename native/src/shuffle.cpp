@@ -46,14 +46,16 @@ void shuffle_pixels(
         float* to = out.data + image * out.stride[0] + row * out.stride[1];
         const float* base =
             images ? images->data + image * images->stride[0] + y * images->stride[1] : nullptr;
-        for (int column = 0; column < columns; ++column, to += out.stride[2]) {
-            const int x = column / factor;
-            const float* from = source.pixel(image, top + y, left + x) + part + column % factor;
-            for (int c = 0; c < channels; ++c) {
-                float value = from[c * factor * factor];
-                if (base) value += base[x * images->stride[2] + c * images->stride[3]];
-                to[c * out.stride[3]] = value;
+        for (int x = 0; x < columns / factor; ++x) {
+            const float* from = source.pixel(image, top + y, left + x) + part;
+            for (int column = 0; column < factor; ++column, ++from, to += out.stride[2]) {
+                for (int c = 0; c < channels; ++c) {
+                    float value = from[c * factor * factor];
+                    if (base) value += base[c * images->stride[3]];
+                    to[c * out.stride[3]] = value;
+                }
             }
+            if (base) base += images->stride[2];
         }
     });
 }

@@ -58,7 +58,6 @@ class NativeEngine:
         self.packed_tail = packing.pack_tail(network, self.isa, isa)
         self.threshold = tile_threshold(self.packed.channels, self.isa, threads)
         self._adds_image = isinstance(self.packed_tail, PackedChainTail) and self.packed_tail.adds_image
-        self._mean = np.array(network.head.mean, np.float32)
         self._memory = Memory()
 
     def with_threads(self, threads: int) -> "NativeEngine":
@@ -114,11 +113,8 @@ class NativeEngine:
 
     def tail(self, z: Features, box: Box) -> npt.NDArray[np.float32]:
         if isinstance(self.packed_tail, PackedChainTail):
-            sr = self.packed_tail.run(self._memory, z.data, z.image, box, self.threads)
-        else:
-            sr = self.packed_tail.run(z.data, box, self.threads)
-        sr += self._mean
-        return sr
+            return self.packed_tail.run(self._memory, z.data, z.image, box, self.threads)
+        return self.packed_tail.run(z.data, box, self.threads)
 
     def footprint(self, height: int, width: int, batch: int = 1) -> int:
         size, tail, rows = (batch, height, width), self.packed_tail, min(height, band_rows(width))

@@ -118,7 +118,7 @@ class PackedTail(NamedTuple):
         return sum(conv.bytes for conv in self.upsampling)
 
     def run(self, z: Lease, box: Box, threads: int) -> npt.NDArray[np.float32]:
-        """The SR pixels of a rectangle of features, (N, s*h, s*w, outputs), without the mean.
+        """The SR pixels of a rectangle of features, (N, s*h, s*w, outputs), in 0..255.
 
         No bit of a pixel depends on its rectangle.
         """
@@ -229,15 +229,17 @@ class _BodyPacker:
 
 
 def pack_tail(network: NetworkWeights, isa: str, last_isa: str) -> PackedTail | PackedChainTail:
-    """Pack a tail, and the range of its result into the weights. Raises BackendError for a form that it cannot run.
+    """Pack a tail, range and mean of its result included. Raises BackendError for a form that it cannot run.
 
     last_isa: of the conv that makes pixels.
     """
     tail, expand = network.tail, np.float32(FULL_RANGE / network.head.range)
+    mean = np.array(network.head.mean, np.float32)
     if isinstance(tail, NearestTail):
-        return _pack_nearest_tail(tail, expand, isa, last_isa)
+        return _pack_nearest_tail(tail, expand, mean, isa, last_isa)
     if isinstance(tail, ResidualTail):
         weight, bias = checked(tail.conv, "the tail's conv")
+        # The image that is added still has its mean.
         conv = TailConv(_native.TileWeights(weight * expand, bias * expand, last_isa), weight.shape[1], 1, 1.0)
         return PackedChainTail((conv,), tail.scale, len(bias) // tail.scale**2, adds_image=True)
     if not isinstance(tail, ShuffleTail) or not tail.convs or network.head.range != FULL_RANGE:
@@ -247,15 +249,18 @@ def pack_tail(network: NetworkWeights, isa: str, last_isa: str) -> PackedTail | 
         )
     for number, part in enumerate((*tail.convs, tail.last)):
         checked(part, f"conv {number + 1} of the tail")
+    means = np.repeat(mean, tail.scale**2)
     upsampling = [
-        _native.UpsamplingWeights(*conv, last_isa, tail.scale, single=number % len(EDGE_CASES) != INNER)
-        for number, conv in enumerate(fold_tail(tail))
+        _native.UpsamplingWeights(weight, bias + means, last_isa, tail.scale, single=number % len(EDGE_CASES) != INNER)
+        for number, (weight, bias) in enumerate(fold_tail(tail))
     ]
     return PackedTail(upsampling, tail.scale, len(tail.last.bias))
 
 
-def _pack_nearest_tail(tail: NearestTail, expand: np.float32, isa: str, last_isa: str) -> PackedChainTail:
-    """expand: what the result is multiplied by."""
+def _pack_nearest_tail(
+    tail: NearestTail, expand: np.float32, mean: npt.NDArray[np.float32], isa: str, last_isa: str
+) -> PackedChainTail:
+    """expand: what the result is multiplied by. mean: what is added to it then."""
     convs = []
     for number, (conv, factor) in enumerate(zip(tail.convs, tail.factors, strict=True)):
         weight, bias = checked(fold_nearest(conv, factor), f"conv {number + 1} of the tail")
@@ -263,5 +268,6 @@ def _pack_nearest_tail(tail: NearestTail, expand: np.float32, isa: str, last_isa
     weight, bias = checked(tail.hidden, "the hidden conv of the tail")
     convs.append(TailConv(_native.TileWeights(weight, bias, isa), weight.shape[1], 1, LEAKY_SLOPE))
     weight, bias = checked(tail.last, "the last conv of the tail")
-    convs.append(TailConv(_native.TileWeights(weight * expand, bias * expand, last_isa), weight.shape[1], 1, 1.0))
+    bias = bias * expand + mean
+    convs.append(TailConv(_native.TileWeights(weight * expand, bias, last_isa), weight.shape[1], 1, 1.0))
     return PackedChainTail(tuple(convs), 1, len(bias), adds_image=False)
