@@ -39,7 +39,7 @@ def multiply_rate(isa: str, threads: int) -> float:
     channels, outputs, height, width = 64, 16, 16, 1202
     source = _native.Canvas(1, height, width, channels)
     weight = torch.full((outputs, channels, 5, 5), 0.01)
-    weights = [_native.UpsamplingWeights(weight, torch.zeros(outputs), isa, 1, single=True)] * 16
+    weights = [_native.UpsamplingWeights(weight, torch.zeros(outputs), isa, 1, split=False)] * 16
     out = torch.empty(1, height, width, outputs)
     taken = seconds(lambda: _native.upsample(weights, source, out, 0, 0, threads))
     return height * width * outputs * channels * TAPS / taken

@@ -25,9 +25,11 @@ RESOLUTION = 2.0**-22
 
 
 @functools.cache
-def engine_of(name: str, backbone: str, depth_tile: int, precision: str = "float32", n_feats: int = 8) -> Engine:
+def engine_of(
+    name: str, backbone: str, depth_tile: int, precision: str = "float32", n_feats: int = 8, scale: int = 2
+) -> Engine:
     """One engine for all tests, so that they also see what an earlier run left behind."""
-    return backends.prepare(build(backbone, depth_tile, n_feats), name, precision=precision, threads=2)
+    return backends.prepare(build(backbone, depth_tile, n_feats, scale), name, precision=precision, threads=2)
 
 
 def _can_run(name: str, backbone: str, depth_tile: int) -> bool:

@@ -53,8 +53,8 @@ def network_of(config: NetworkConfig, seed: int = 0) -> NetworkWeights:
     return network
 
 
-def build(backbone: str, depth_tile: int = 1, n_feats: int = 8) -> NetworkWeights:
-    return network_of(config_of(backbone, depth_tile, n_feats))
+def build(backbone: str, depth_tile: int = 1, n_feats: int = 8, scale: int = 2) -> NetworkWeights:
+    return network_of(config_of(backbone, depth_tile, n_feats, scale))
 
 
 def lr_images(seed: int, batch: int, height: int, width: int) -> Array32:

@@ -172,9 +172,10 @@ def allocated_by_torch(run):
 
 @pytest.mark.parametrize(("name", "backbone", "tile"), [case for case in CASES if case[0] in ("torch", "dense")])
 @pytest.mark.parametrize("size", [(1, 80, 70), (2, 33, 60), (1, 12, 500)])
-def test_a_run_in_torch_stays_within_its_footprint(name, backbone, tile, size):
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_run_in_torch_stays_within_its_footprint(name, backbone, tile, scale, size):
     """test_native_engine.py has the same for the native engine, to the byte."""
-    engine, lr = engine_of(name, backbone, tile), lr_images(0, *size)
+    engine, lr = engine_of(name, backbone, tile, scale=scale), lr_images(0, *size)
     depth_map = maps_of(engine, 0, *size)[:2][-1]
 
     def everything():

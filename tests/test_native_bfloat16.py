@@ -205,6 +205,22 @@ def test_every_operation_writes_what_a_canvas_holds() -> None:
         assert torch.equal(as_read(out), nearest(images_of(out)))
 
 
+@pytest.mark.parametrize("channels", [16, 20, 64])
+def test_rounding_a_canvas_is_rounding_to_the_nearest(channels: int) -> None:
+    """Ties to even, numbers of all sizes but the subnormal ones, which the instruction drops, and infinity."""
+    bits = torch.randint(-(2**31), 2**31, (2, 9, 11, channels), dtype=torch.int64).to(torch.int32)
+    bits[..., ::2] = bits[..., ::2] & ~0xFFFF | 0x8000
+    values = bits.view(torch.float32)
+    values = torch.where(values.isnan() | (values.abs() < 2.0**-126), torch.inf, values)
+    canvas = _native.Canvas(*values.shape, "both")
+    np.copyto(canvas.view(), values.numpy())
+    canvas.round(2)
+    rounded = _native.Canvas(*values.shape, "bfloat16")
+    _native.copy_tiles(canvas, rounded, _native.Positions.all(canvas.tiles), 1)
+    found = torch.from_numpy(rounded.view().astype(np.int32) << 16).view(torch.float32)
+    assert torch.equal(found[..., :channels], values.bfloat16().float())
+
+
 def test_operations_refuse_canvases_without_what_they_read() -> None:
     floats, rounded = (_native.Canvas(1, 9, 9, 4, each) for each in ("float32", "bfloat16"))
     weight, bias, tiles, scratch = torch.zeros(4, 4, 3, 3), torch.zeros(4), _native.Positions.all(9), _native.Scratch()

@@ -44,7 +44,7 @@ def test_no_bit_depends_on_the_rectangle(isa: str, data: st.DataObject) -> None:
     weights = generator.standard_normal((EDGE_CASES, 12, 32, 5, 5), np.float32)
     bias = generator.standard_normal(12, np.float32)
     sets = [
-        _native.UpsamplingWeights(weight, bias, isa, factor, single=number % 4 != 1)
+        _native.UpsamplingWeights(weight, bias, isa, factor, split=number % 4 == 1)
         for number, weight in enumerate(weights)
     ]
     whole = np.empty((2, height * factor, width * factor, 3), np.float32)

@@ -218,19 +218,50 @@ def test_the_state_of_other_parameters_is_refused() -> None:
         wide.load_tensors(larger)
 
 
-def test_a_compiled_step_has_the_loss_of_one_that_is_not(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_a_teacher_with_the_weights_of_its_student_teaches_nothing(scale: int, tmp_path: Path) -> None:
+    """Neither does the border of patches, which the folded tail gets wrong."""
+    teacher = tmp_path / "teacher.safetensors"
+    checkpoints.save(build("tiny", scale).model(), teacher)
+    stage = Stage(4, 2, 8, 1e-3, loss="l2", teacher=str(teacher), teacher_weight=1.0)
+    recipe = replace(RECIPE, network="tiny", scale=scale, depth_tile=1, stages=(stage,), start_from=str(teacher))
+    pairs = load_pairs(write_photos(tmp_path / "photos"), scale)
+    taught = float(trainer_of(recipe, pairs).advance().norm)
+    untaught = float(trainer_of(replace(recipe, stages=(replace(stage, teacher_weight=0.5),)), pairs).advance().norm)
+    assert taught < 2e-3 * untaught
+
+
+@pytest.mark.parametrize("scale", [3, 4])
+def test_steps_of_every_kind_at_other_scales(scale: int, tmp_path: Path) -> None:
+    """The first shows the errors of all but the border; all move the adapter."""
+    kinds = [{}, {"uniform_share": 0.99, "exits": 2}, {"train": "predicted_loss", "exits": 2}]
+    pairs = load_pairs(write_photos(tmp_path), scale)
+    for options in kinds:
+        stage = replace(STAGES[1], **options)
+        trainer = trainer_of(replace(RECIPE, scale=scale, stages=(stage,)), pairs)
+        before = {name: value.detach().clone() for name, value in trainer.network.named_parameters()}
+        assert all(math.isfinite(float(trainer.advance().loss)) for _ in range(3))
+        moved = [name for name, value in trainer.network.named_parameters() if not torch.equal(value, before[name])]
+        assert any(name.startswith("adapter.") for name in moved)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_compiled_step_has_the_loss_of_one_that_is_not(
+    scale: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         TrainingForward, "compile", lambda forward, mode: nn.Module.compile(forward, backend="aot_eager")
     )
-    losses, networks = [], []
+    losses, networks, pairs = [], [], load_pairs(write_photos(tmp_path), scale)
     for compiled in (False, True):
-        recipe = replace(RECIPE, compile=compiled, stages=(replace(STAGES[1], uniform_share=0.8),), optimizer="muon")
-        trainer = trainer_of(recipe, load_pairs(folder, 2))
+        stages = (replace(STAGES[1], uniform_share=0.8),)
+        recipe = replace(RECIPE, scale=scale, compile=compiled, stages=stages, optimizer="muon")
+        trainer = trainer_of(recipe, pairs)
         losses.append([float(trainer.advance().loss) for _ in range(6)])
         networks.append(trainer.network.state_dict())
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     for name, value in networks[0].items():  # blocks that did not run stay the same in both
-        torch.testing.assert_close(networks[1][name], value, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(networks[1][name], value, rtol=1e-3, atol=5e-5)
 
 
 def test_schedules_fall_as_documented() -> None:

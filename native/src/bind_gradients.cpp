@@ -6,6 +6,7 @@
 #include <string>
 
 #include "bindings.h"
+#include "dispatch.h"
 #include "engine.h"
 #include "refuse.h"
 

@@ -10,6 +10,7 @@
 
 #include "bindings.h"
 #include "cpu_cache.h"
+#include "dispatch.h"
 #include "engine.h"
 #include "refuse.h"
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "bindings.h"
+#include "dispatch.h"
 #include "refuse.h"
 #include "weights.h"
 
@@ -86,13 +87,13 @@ void make_pixels(
 
 void make_upsampling(
     UpsamplingWeights* self, const Floats<4>& weight, const Floats<1>& bias, const std::string& isa,
-    int upscale_factor, bool single) {
+    int upscale_factor, bool split) {
     const Shape shape(weight, bias, 5);
     check_upscale_factor(upscale_factor, shape.out);
     const Kernels& kernels = kernels_named(isa.c_str());
     const nb::gil_scoped_release unlocked;
     new (self) UpsamplingWeights(
-        kernels, weight.data(), bias.data(), shape.out, shape.in, upscale_factor, single);
+        kernels, weight.data(), bias.data(), shape.out, shape.in, upscale_factor, split);
 }
 
 void make_head(
@@ -160,7 +161,7 @@ void bind_weights(nb::module_& module) {
     nb::class_<UpsamplingWeights>(module, "UpsamplingWeights")
         .def(
             "__init__", &make_upsampling, weight(), bias(), "isa"_a, "upscale_factor"_a,
-            nb::kw_only(), "single"_a = false)
+            nb::kw_only(), "split"_a = true)
         .def_prop_ro("bytes", &UpsamplingWeights::bytes);
     nb::class_<HeadWeights>(module, "HeadWeights")
         .def(

@@ -1,4 +1,5 @@
 #include "canvas.h"
+#include "dispatch.h"
 
 #include <algorithm>
 #include <atomic>

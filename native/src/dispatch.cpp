@@ -8,6 +8,7 @@
 #include <unistd.h>
 #endif
 
+#include "dispatch.h"
 #include "refuse.h"
 #include "weights.h"
 

@@ -8,7 +8,6 @@
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 namespace adadsr {
 
@@ -196,14 +195,6 @@ struct Kernels {
     // Of a set that rounds factors to bfloat16: they run in place of `conv_tiles` and `gradient`.
     const Bf16Kernels* bf16 = nullptr;
 };
-
-// The kernels of an instruction set. Raises std::invalid_argument if this machine has none of that
-// name.
-const Kernels& kernels_named(const char* name);
-// Names of the instruction sets of this machine, the fastest first, without one that rounds.
-std::vector<const char*> kernel_names();
-// The set that rounds factors to bfloat16; null if this machine has none.
-const Kernels* bf16_kernels();
 
 // Floats from one tile to the next in scratch, where a tile is [channels / 16][point][16 channels]:
 // transforms then read and write consecutively, and the product of a point uses all of each cache

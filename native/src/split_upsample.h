@@ -97,15 +97,15 @@ template <int Panels>
 inline void store_panels(
     const UpsampleJob& job, float* image, int row, int column, int pixels, int panel,
     const PanelSums& totals) {
-    const OutputPlaces<Panels> places(job, row, column, panel * job.panel);
+    const OutputOffsets<Panels> offsets(job, row, column, panel * job.panel);
     const float* from = totals.of;
-    for (int p = 0; p < pixels; ++p, image += places.step) {
+    for (int p = 0; p < pixels; ++p, image += offsets.step) {
         Vec sums[Panels];
         for (Vec& sum : sums) {
             sum = Vec::load(from);
             from += Vec::width;
         }
-        places.put(sums, image);
+        offsets.put(sums, image);
     }
 }
 
@@ -115,7 +115,7 @@ void upsample_split(const UpsampleJob& job, int image, int row, int first, int l
     assert(job.panel == Vec::width && job.panels * job.panel <= kMostSplitOutputs);
     assert(job.in_pitch % kSplitStep == 0 && job.in_pitch <= kMostSplitChannels);
     constexpr int window = kSplitPixels + kUpsampleSide - 1;
-    alignas(64) float split[window * kMostSplitChannels / kSplitStep * kSplitPixelFloats];
+    alignas(64) float parts[window * kMostSplitChannels / kSplitStep * kSplitPixelFloats];
     PanelSums totals[kMostSplitOutputs / (2 * Vec::width)];
     const Geometry& g = job.geometry;
     const int channels = job.in_pitch, blocks = channels / kSplitStep;
@@ -128,11 +128,11 @@ void upsample_split(const UpsampleJob& job, int image, int row, int first, int l
         const std::ptrdiff_t corner = image * g.plane + (row - 1) * g.row + column - 1;
         for (int y = 0; y < kUpsampleSide; ++y) {
             const float* from = job.source + (corner + y * g.row) * channels;
-            split_pixels(from, pixels + kUpsampleSide - 1, channels, split);
+            split_pixels(from, pixels + kUpsampleSide - 1, channels, parts);
             const float* weights = job.weights + y * taps;
             for (int i = 0; i < job.panels; i += 2, weights += 2 * panel) {
                 const auto add = i + 1 < job.panels ? add_row<2> : add_row<1>;
-                add(split, weights, panel, channels, y == 0, totals[i / 2]);
+                add(parts, weights, panel, channels, y == 0, totals[i / 2]);
             }
         }
         float* to = job.out + image * job.image_stride;

@@ -1,4 +1,4 @@
-// The last conv of a tail, folded into the one before it.
+// Tails with PixelShuffle, folded into one conv.
 #include <algorithm>
 
 #include "engine.h"

@@ -1,5 +1,4 @@
-// 5x5 convs of whole rows that upsample: the last conv of a tail, folded into the conv and the
-// PixelShuffle before it.
+// 5x5 convs that upsample: a tail with PixelShuffle, folded into one conv.
 #pragma once
 
 #include "microkernel.h"
@@ -13,22 +12,22 @@ constexpr int kUpsampleSide = 5;
 // pixel of a row, and does not store the result.
 constexpr int upsample_pixels(int vectors) { return kUpsamplePixels / vectors; }
 
-// Where the outputs first .. first + panel - 1 of the pixel at (row, column) go.
+// Where the outputs first .. first + panel - 1 of the pixel at (row, column) are stored.
 template <int Vectors>
-struct OutputPlaces {
+struct OutputOffsets {
     static constexpr int lanes = Vectors * Vec::width;
-    std::ptrdiff_t offsets[lanes], step;  // step: from pixel to pixel
+    std::ptrdiff_t of[lanes], step;  // step: from pixel to pixel
     int outputs;
     const float* bias;
 
-    OutputPlaces(const UpsampleJob& job, int row, int column, int first)
+    OutputOffsets(const UpsampleJob& job, int row, int column, int first)
         : step(job.upscale_factor * job.column_stride), bias(job.bias + first) {
         const int f = job.upscale_factor, parts = f * f, left = job.channels * parts - first;
         outputs = left < lanes ? left : lanes;
         for (int i = 0; i < outputs; ++i) {
             const int channel = (first + i) / parts, part = (first + i) % parts;
-            offsets[i] = channel * job.channel_stride + (row * f + part / f) * job.row_stride +
-                         (column * f + part % f) * job.column_stride;
+            of[i] = channel * job.channel_stride + (row * f + part / f) * job.row_stride +
+                    (column * f + part % f) * job.column_stride;
         }
     }
 
@@ -38,7 +37,7 @@ struct OutputPlaces {
         for (int v = 0; v < Vectors; ++v) {
             (sums[v] + Vec::load(bias + v * Vec::width)).store(values + v * Vec::width);
         }
-        for (int i = 0; i < outputs; ++i) image[offsets[i]] = values[i];
+        for (int i = 0; i < outputs; ++i) image[of[i]] = values[i];
     }
 };
 
@@ -66,8 +65,8 @@ inline void upsample_row(const UpsampleJob& job, int image, int row, int first, 
                     weights += part * Vectors * Vec::width;
                 }
             }
-            const OutputPlaces<Vectors> places(job, row, column, panel * job.panel);
-            for (int p = 0; p < pixels; ++p) places.put(sums.of[p], out + p * places.step);
+            const OutputOffsets<Vectors> offsets(job, row, column, panel * job.panel);
+            for (int p = 0; p < pixels; ++p) offsets.put(sums.of[p], out + p * offsets.step);
         }
     }
 }

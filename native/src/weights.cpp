@@ -38,16 +38,15 @@ void transform(const float* taps, double (&points)[kPoints]) {
     }
 }
 
-bool splits_upsampling(const Kernels& kernels, int in_channels, int out_channels) {
-    return kernels.upsample_split && in_channels % kSplitStep == 0 &&
+bool splits_upsampling(const Kernels& kernels, int in_channels, int out_channels, bool may_split) {
+    return may_split && kernels.upsample_split && in_channels % kSplitStep == 0 &&
            in_channels <= kMostSplitChannels && out_channels <= kMostSplitOutputs;
 }
 
-// Outputs of a panel: one to three vectors where these hold all outputs.
-int upsampling_panel(const Kernels& kernels, int in_channels, int out_channels, bool single) {
-    if (!single && splits_upsampling(kernels, in_channels, out_channels)) return kernels.width;
-    const int outputs = round_up(out_channels, kernels.width);
-    return outputs <= 3 * kernels.width ? outputs : kernels.panel;
+// Outputs of a panel of `UpsamplingWeights`: one to three vectors where these hold all outputs.
+int upsampling_panel(const Kernels& kernels, int out_channels, bool is_split) {
+    const int outputs = round_up(round_up(out_channels, kChannelStep), kernels.width);
+    return is_split ? kernels.width : outputs <= 3 * kernels.width ? outputs : kernels.panel;
 }
 
 }  // namespace
@@ -225,16 +224,23 @@ PixelWeights::PixelWeights(
 
 UpsamplingWeights::UpsamplingWeights(
     const Kernels& kernels, const float* weight, const float* bias, int out_channels,
-    int in_channels, int upscale_factor, bool single)
-    : Weights(
-          kernels,
-          {in_channels, out_channels, upscale_factor, false, kUpsampleTaps,
-           upsampling_panel(kernels, in_channels, out_channels, single)},
-          bias),
-      is_split_(!single && splits_upsampling(kernels, in_channels, out_channels)) {
+    int in_channels, int upscale_factor, bool may_split)
+    : UpsamplingWeights(
+          kernels, bias, out_channels, in_channels, upscale_factor,
+          splits_upsampling(kernels, in_channels, out_channels, may_split)) {
     pack_taps(weight, kUpsampleTaps);
     if (is_split_) split();
 }
+
+UpsamplingWeights::UpsamplingWeights(
+    const Kernels& kernels, const float* bias, int out_channels, int in_channels,
+    int upscale_factor, bool is_split)
+    : Weights(
+          kernels,
+          {in_channels, out_channels, upscale_factor, false, kUpsampleTaps,
+           upsampling_panel(kernels, out_channels, is_split)},
+          bias),
+      is_split_(is_split) {}
 
 HeadWeights::HeadWeights(
     const Kernels& kernels, const float* weight, const float* bias, const float* mean,

@@ -138,12 +138,17 @@ public:
     // Whether `Kernels::upsample_split` runs them.
     bool is_split() const { return is_split_; }
     // weight: (out, in, 5, 5). bias: (out). out is ordered as PixelShuffle(upscale_factor) takes
-    // it. single: whether they run at single pixels, where splitting does not pay.
+    // it. may_split: false for single pixels, where it does not pay.
     UpsamplingWeights(
         const Kernels& kernels, const float* weight, const float* bias, int out_channels,
-        int in_channels, int upscale_factor, bool single);
+        int in_channels, int upscale_factor, bool may_split);
 
 private:
+    // Weights of zero.
+    UpsamplingWeights(
+        const Kernels& kernels, const float* bias, int out_channels, int in_channels,
+        int upscale_factor, bool is_split);
+
     bool is_split_;
 };
 

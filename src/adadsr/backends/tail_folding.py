@@ -2,21 +2,26 @@
 
 Each LR pixel becomes s x s SR pixels that depend on 5x5 pixels around it: with 64 features an eighth of the
 multiply-accumulates at x2, a tenth at x4. Beyond the border convs see zeros, not the outputs of the convs before them,
-so border pixels have their own weights.
+so border pixels have their own weights. The native and the portable engine and exported files fold tails.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
-from adadsr.graph import ConvWeights, ShuffleTail
+from adadsr.graph import ConvWeights, ShuffleTail, TailWeights
 
 SIDE = 5
 EDGE_CASES = ((3, 0), (5, 2), (3, 2), (1, 0))
 """(pixels along an axis, index of one of them): the first, an inner, the last, and an only pixel."""
 INNER = 1
 """Index of the inner one."""
+
+
+def is_foldable(tail: TailWeights) -> TypeGuard[ShuffleTail]:
+    """Whether a tail is of this kind."""
+    return isinstance(tail, ShuffleTail) and len(tail.convs) > 0
 
 
 def fold_tail(tail: ShuffleTail) -> list[ConvWeights]:

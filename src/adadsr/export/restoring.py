@@ -1,6 +1,6 @@
 """From the features of a frame to the image that leaves a graph."""
 
-from adadsr.backends.tail_folding import fold_between
+from adadsr.backends.tail_folding import fold_between, is_foldable
 from adadsr.export.framing import FrameSize, ImageType
 from adadsr.export.ops import NodeOps
 from adadsr.export.values import BYTE, Value
@@ -17,7 +17,7 @@ def restore_image(network: NetworkWeights, frame: FrameSize, z: Value, lr: Value
     start, ends = frame.border - context, [side + frame.border + context for side in (frame.height, frame.width)]
     z = z.slice([start, start], ends, [2, 3])
     ops = NodeOps(z.nodes)
-    if isinstance(network.tail, ShuffleTail) and network.tail.reach == context:
+    if is_foldable(network.tail) and network.tail.reach == context:
         tail_output = _shuffled(ops, network.tail, z)
     else:
         tail_output = network.tail.run(ops, z, lr.slice([start, start], ends, [2, 3]))
@@ -30,6 +30,6 @@ def restore_image(network: NetworkWeights, frame: FrameSize, z: Value, lr: Value
 
 def _shuffled(ops: NodeOps, tail: ShuffleTail, z: Value) -> Value:
     """The tail of an image, as one conv, for features with its reach around it. Nothing is padded."""
-    # Always stored as float32: float16 holds the convs, but not what they make together.
+    # Stored as float32: the bundled convs are exact in float16, products of them are not.
     folded = fold_between(tail)
     return ops.pixel_shuffle(z.nodes.op("Conv", z, *map(z.nodes.constant, folded)), tail.scale)

@@ -134,7 +134,7 @@ def make_forward(network: Network, recipe: Recipe, convs: TorchConvs | None = No
 def crop_border(images: Tensor, scale: int) -> Tensor:
     """SR or HR images (..., H, W) without their border of scale - 1 pixels, which no loss counts.
 
-    Folded tails get it wrong: there the convs of the definition see zeros beyond the image.
+    Folded tails get all of it wrong, or at x3 its outermost pixel: there the definition sees zeros beyond the image.
     """
     border, (height, width) = scale - 1, images.shape[-2:]
     return images[..., border : height - border, border : width - border]
@@ -161,7 +161,7 @@ def fold(tail: ShuffleTail) -> ConvWeights:
     for conv, factor in zip(reversed(tail.convs), reversed(tail.factors), strict=True):
         folded = _fold(conv, factor, folded)
     outputs = torch.cat([folded.weight.flatten(1), folded.bias[:, None]], dim=1).T[..., None, None]
-    for factor in reversed(tail.factors):
+    for factor in tail.factors:
         outputs = F.pixel_shuffle(outputs, factor)
     weight, bias = outputs.flatten(1).T.tensor_split([-1], dim=1)
     weight = weight.reshape(-1, *folded.weight.shape[1:])

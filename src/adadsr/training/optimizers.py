@@ -91,7 +91,10 @@ class Optimizers:
         }
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """The inverse of `tensors`, in the parameters' memory formats. Raises CheckpointError for others' tensors."""
+        """The inverse of `tensors`, in the parameters' memory formats.
+
+        Raises CheckpointError for tensors of other parameters or shapes.
+        """
         entries: dict[str, dict[str, Tensor]] = {}
         for full, value in tensors.items():
             name, _, key = full.rpartition(".")
@@ -109,7 +112,7 @@ class Optimizers:
 
 
 def _laid_out(value: Tensor, parameter: Tensor, name: str) -> Tensor:
-    """Part of a parameter's state as the parameter lies in memory; a number stays as it is."""
+    """One tensor of a parameter's state, in the parameter's memory format; scalars are returned as they are."""
     if value.ndim == 0:
         return value
     if value.shape != parameter.shape:

@@ -23,8 +23,8 @@ PATCHES = 6
 def rate_factors(network: Network, lr: Tensor) -> dict[str, float]:
     """Factors of the learning rate, in (0, 1], by the names of a network's parameters.
 
-    The same network and patches give the same factors on every machine: two digits of each are kept. lr: (N, 3, H, W)
-    in 0..255, on the network's device, of which the first PATCHES are used.
+    Two digits of each are kept, so they rarely differ between machines; a run keeps its own (`Trainer.state`).
+    lr: (N, 3, H, W) in 0..255, on the network's device, of which the first PATCHES are used.
     """
     forward, random = TrainingForward(network, bfloat16=False), torch.Generator().manual_seed(0)
     seen = lr[:PATCHES]

@@ -132,7 +132,7 @@ class Trainer:
             module.load_state_dict({k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)})
         self.reference = {k.removeprefix("reference."): v for k, v in weights.items() if k.startswith("reference.")}
         self.generator.set_state(optimizer.pop("generator"))
-        # They would be measured anew in another version, or rounded differently on another machine.
+        # Measured anew, factors may differ: by version, or by rounding on another machine.
         self._make_optimizers(state.about["rate_factors"])
         self.optimizers.load_tensors(optimizer)
         self.stage, self.step, self.rollbacks = (state.about[name] for name in ("stage", "step", "rollbacks"))

@@ -29,6 +29,8 @@ DEPTH_COPIES = 4
 """LR-sized maps that are in memory at once while a depth map is planned and returned."""
 SCORE_COPIES = 4
 """The same for scores."""
+BYTES_WHILE_STORED = 4 * 3
+"""Of an SR pixel that becomes samples: its three channels in float32."""
 ALIGNMENT = 4
 """Tiles start at multiples of this, in LR pixels: whole depth tiles, and whole tiles of convs."""
 
@@ -127,10 +129,13 @@ def _fits(engine: Engine, height: int, width: int, held: int, side: int, limit: 
 
 
 def _window_bytes(engine: Engine, height: int, width: int, side: int) -> int:
-    """Memory of the engine for the largest window of tiles of `side`, and for a band of the result in work."""
+    """Memory for the largest window of tiles of `side`: of the engine, and of a band of its result while it is stored.
+
+    The engine's own band, in float32, is alive meanwhile.
+    """
     window, scale = largest_window(engine.network, height, width, side), engine.network.scale
-    band = min(window.height, band_rows(window.width)) * window.width * scale**2
-    return engine.footprint(window.height, window.width) + 4 * 3 * band
+    pixels = min(window.height, band_rows(window.width)) * window.width * scale**2
+    return engine.footprint(window.height, window.width) + BYTES_WHILE_STORED * pixels
 
 
 def largest_window(network: NetworkWeights, height: int, width: int, side: int) -> Box:

@@ -123,10 +123,10 @@ class PixelWeights:
 class UpsamplingWeights:
     """A 5x5 conv that PixelShuffle(upscale_factor) follows: weight (out, in, 5, 5), bias (out,), both float32.
 
-    single: whether it runs at single pixels of a row, where AMX does not pay.
+    split: whether AMX may multiply it in parts, which does not pay for single pixels.
     """
 
-    def __init__(self, weight: Array, bias: Array, isa: str, upscale_factor: int, *, single: bool = False) -> None: ...
+    def __init__(self, weight: Array, bias: Array, isa: str, upscale_factor: int, *, split: bool = True) -> None: ...
     @property
     def bytes(self) -> int: ...
 

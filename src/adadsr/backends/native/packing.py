@@ -12,7 +12,7 @@ from adadsr.backends.native.chain_tail import PackedChainTail, TailConv
 from adadsr.backends.native.checks import checked
 from adadsr.backends.native.nearest_folding import fold_nearest
 from adadsr.backends.native.workspaces import TILE, Lease
-from adadsr.backends.tail_folding import EDGE_CASES, INNER, fold_tail
+from adadsr.backends.tail_folding import EDGE_CASES, INNER, fold_tail, is_foldable
 from adadsr.errors import BackendError
 from adadsr.geometry import Box
 from adadsr.graph import (
@@ -29,7 +29,6 @@ from adadsr.graph import (
     ResidualBlock,
     ResidualDenseBlock,
     ResidualTail,
-    ShuffleTail,
 )
 from adadsr.graph.blocks import LEAKY_SLOPE
 from adadsr.graph.parts import FULL_RANGE
@@ -242,7 +241,7 @@ def pack_tail(network: NetworkWeights, isa: str, last_isa: str) -> PackedTail | 
         # The image that is added still has its mean.
         conv = TailConv(_native.TileWeights(weight * expand, bias * expand, last_isa), weight.shape[1], 1, 1.0)
         return PackedChainTail((conv,), tail.scale, len(bias) // tail.scale**2, adds_image=True)
-    if not isinstance(tail, ShuffleTail) or not tail.convs or network.head.range != FULL_RANGE:
+    if not is_foldable(tail) or network.head.range != FULL_RANGE:
         raise BackendError(
             f"the tail of {network.kind} has another form than the native engine runs, convs with PixelShuffle and a "
             "last conv in 0..255; choose another backend"
@@ -251,7 +250,7 @@ def pack_tail(network: NetworkWeights, isa: str, last_isa: str) -> PackedTail | 
         checked(part, f"conv {number + 1} of the tail")
     means = np.repeat(mean, tail.scale**2)
     upsampling = [
-        _native.UpsamplingWeights(weight, bias + means, last_isa, tail.scale, single=number % len(EDGE_CASES) != INNER)
+        _native.UpsamplingWeights(weight, bias + means, last_isa, tail.scale, split=number % len(EDGE_CASES) == INNER)
         for number, (weight, bias) in enumerate(fold_tail(tail))
     ]
     return PackedTail(upsampling, tail.scale, len(tail.last.bias))

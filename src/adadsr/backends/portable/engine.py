@@ -19,12 +19,12 @@ from adadsr.backends.engine import (
     check_means,
     no_progress,
 )
-from adadsr.backends.portable.footprint import body_values, tail_values
+from adadsr.backends.portable.footprint import body_values, folded_values, tail_values
 from adadsr.backends.portable.gather import GatherRun, run_gather
 from adadsr.backends.portable.tail import FoldedTail
-from adadsr.backends.tail_folding import fold_between
+from adadsr.backends.tail_folding import fold_between, is_foldable
 from adadsr.geometry import Box
-from adadsr.graph import Array, NetworkWeights, ShuffleTail, map_arrays
+from adadsr.graph import Array, NetworkWeights, map_arrays
 from adadsr.graph.price import body_macs
 from adadsr.tensor_ops import OPS, TensorOps
 
@@ -32,8 +32,8 @@ from adadsr.tensor_ops import OPS, TensorOps
 class TensorEngine:
     """See `backends.Engine`. Head and adapter run by their definitions; the data of features is (N, C, H, W).
 
-    Body and tail run in `dtype`; head and adapter, and so the depth map, in float32. In float32 a tail with
-    PixelShuffle runs as one conv; half precision holds its convs, but not what they make together.
+    Body and tail run in `dtype`; head and adapter, and so the depth map, in float32. A tail with PixelShuffle runs as
+    one conv.
     """
 
     backend = "torch"
@@ -47,8 +47,9 @@ class TensorEngine:
         self.adapter = map_arrays(network.adapter, self._on_device)
         self.body_weights = map_arrays(network.body, self._in_dtype)
         self.tail_weights = map_arrays(network.tail, self._in_dtype)
-        self.folded_tail = self._fold() if self.folds and not self.half else None
+        self.folded_tail = self._fold() if self.folds else None
         self._body_values, self._tail_values = body_values(network), tail_values(network)
+        self._folded_values = 0.0 if self.folded_tail is None else folded_values(network)
 
     @property
     def variant(self) -> str:
@@ -118,6 +119,9 @@ class TensorEngine:
         kept = height * width * (3 + 2 * self.network.channels)  # the LR image, z0 and z
         body = padded[0] * padded[1] * self._body_values
         tail = rows * width * self._tail_values
+        if self.folded_tail is not None:
+            edge = (1 + self.network.tail.reach) * max(rows, width)  # rows or columns at the border, one at a time
+            tail = rows * width * self._folded_values + min(rows * width, edge) * self._tail_values
         return 4 * batch * (kept + math.ceil(max(body, tail)))
 
     def free_bytes(self) -> int | None:
@@ -132,10 +136,10 @@ class TensorEngine:
 
     def _fold(self) -> FoldedTail | None:
         """None for tails of other forms."""
-        tail = self.network.tail
-        if not isinstance(tail, ShuffleTail) or not tail.convs:
+        tail, arrays = self.tail_weights, self.network.tail
+        if not (is_foldable(tail) and is_foldable(arrays)):
             return None
-        return FoldedTail(map_arrays(tail, self._on_device), map_arrays(fold_between(tail), self._on_device))
+        return FoldedTail(tail, map_arrays(fold_between(arrays), self._in_dtype))
 
     def _on_device(self, array: npt.NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(array).to(self.device)

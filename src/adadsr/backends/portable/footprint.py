@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from adadsr.graph import Array, NetworkWeights, map_arrays
+from adadsr.graph import Array, ConvWeights, NetworkWeights, map_arrays
 from adadsr.tensor_ops import OPS
 
 SIDE = 8
@@ -58,6 +59,16 @@ def tail_values(network: NetworkWeights) -> float:
     tail = map_arrays(network.tail, _without_data)
     result = 3 * network.scale**2
     return result + values_per_pixel(partial(tail.run, OPS), network.channels, 3)
+
+
+def folded_values(network: NetworkWeights) -> float:
+    """The same for a tail that runs as one conv, without the outermost pixels, which run by the definition."""
+    outputs = 3 * network.scale**2
+    side = 2 * network.tail.reach + 1
+    folded = ConvWeights(
+        *(torch.empty(shape, device="meta") for shape in ((outputs, network.channels, side, side), outputs))
+    )
+    return outputs + values_per_pixel(lambda z: F.pixel_shuffle(folded.run(OPS, z), network.scale), network.channels)
 
 
 def _without_data(array: Array) -> Tensor:

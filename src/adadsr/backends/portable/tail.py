@@ -1,4 +1,4 @@
-"""A tail with PixelShuffle as one conv in torch, in float32; the outermost pixels run by its definition."""
+"""A tail with PixelShuffle as one conv in torch; the outermost pixels run by its definition."""
 
 from collections.abc import Callable
 from typing import NamedTuple
