@@ -43,9 +43,9 @@ class NativeEngine:
     ) -> None:
         """isa: one of `_native.isas()`; None for ADADSR_ISA if set, otherwise the fastest.
 
-        precision: one of PRECISIONS. In bfloat16, the weights of convs of whole tiles are rounded, and the features that
-        they read; sums, skips, single pixels and the conv that makes pixels of SR stay float32. With PixelShuffle, this
-        conv is the whole tail.
+        precision: one of PRECISIONS. In bfloat16, the weights of convs of whole tiles are rounded, and the features
+        that they read; sums, skips, single pixels and the conv that makes pixels of SR stay float32. With PixelShuffle,
+        this conv is the whole tail.
 
         Raises BackendError for a network that the engine cannot run, and for bfloat16 without AMX.
         """
