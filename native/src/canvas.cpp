@@ -1,5 +1,4 @@
 #include "canvas.h"
-#include "dispatch.h"
 
 #include <algorithm>
 #include <atomic>
@@ -7,6 +6,7 @@
 #include <string>
 
 #include "bfloat16.h"
+#include "dispatch.h"
 #include "pool.h"
 #include "refuse.h"
 

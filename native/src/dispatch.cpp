@@ -10,7 +10,6 @@
 
 #include "dispatch.h"
 #include "refuse.h"
-#include "weights.h"
 
 namespace adadsr {
 

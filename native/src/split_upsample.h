@@ -74,7 +74,7 @@ inline void sum_taps(
     }
 }
 
-// Sums of 32 pixels and 32 outputs: [pixel][16 or 32 outputs].
+// Sums of 32 pixels and up to 32 outputs, as `sum_taps` stores them.
 struct PanelSums {
     alignas(64) float of[4 * kRegisterFloats];
 };

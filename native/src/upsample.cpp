@@ -77,7 +77,7 @@ void upsample(
               right = left + static_cast<int>(out.size[2]) / f;
     Pool::instance().run(g.batch * rows, threads, [&](int task, int) {
         const int image = task / rows, row = top + task % rows;
-        const auto upsample = [&](int column_case, int first, int last) {
+        const auto run_columns = [&](int column_case, int first, int last) {
             const int number = edge_case(row, g.height) * kEdgeCases + column_case;
             const UpsamplingWeights& set = *weights[number];
             const Kernels& kernels = set.kernels();
@@ -87,7 +87,7 @@ void upsample(
         for (int first = left; first < right;) {
             const int column_case = edge_case(first, g.width);
             const int last = column_case == 1 ? std::min(right, g.width - 1) : first + 1;
-            upsample(column_case, first, last);
+            run_columns(column_case, first, last);
             first = last;
         }
     });

@@ -156,10 +156,10 @@ class Trainer:
         learns_exits = stage.train in ("all", "exits")
         map_arrays(self.weights.adapter, lambda parameter: parameter.requires_grad_(stage.adaptive))
         map_arrays(self.weights.body.exits, lambda parameter: parameter.requires_grad_(learns_exits))
-        # A step at one depth everywhere leaves the adapter and the deeper blocks without gradients.
         self._keep_reference(stage)
         forward = make_forward(self.network, self.recipe, self.convs)
         module = PredictedLossForward(forward, self.reference) if self.reference else forward
+        # A step at one depth everywhere leaves the adapter and the deeper blocks without gradients.
         self.forward = self.world.shared(module, unused=stage.uniform_share > 0)
 
     def _keep_reference(self, stage: Stage) -> None:
