@@ -7,8 +7,14 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.datastructures import Headers
 
 from adadsr import images
+from adadsr.serving import Settings
+from adadsr.serving.guard import Guard
+from adadsr.serving.problems import Problem
 from adadsr.upscaler import Execution, Upscaler, timing
 from adadsr.upscaler.pacing import Pacer
 from adadsr.upscaler.timing import TimeModel
@@ -238,8 +244,18 @@ def test_keys():
             refused = service.get("/v1/models", **wrong)
             assert (refused.status, refused.headers["www-authenticate"]) == (401, 'Bearer realm="adadsr"')
         assert service.get("/v1/models", Authorization=f"Bearer {key}").status == 200
-        assert service.get("/metrics").status == 401
-        assert service.get("/healthz").status == service.get("/").status == 200
+        assert service.get("/metrics").status == service.get("/nowhere").status == 401
+        for path in ("/", "/page.js", "/healthz", "/readyz", "/openapi.json"):
+            assert service.get(path).status == 200
+
+
+@given(st.text("abc/", max_size=9).map(lambda text: f"/{text.strip('/')}".rstrip("/")))
+def test_keys_hold_below_any_prefix(prefix: str):
+    guard = Guard(None, Settings(keys=("a-key-of-some-length",)), None)
+    for path in ("/v1/models", "/metrics", "/nowhere"):
+        with pytest.raises(Problem, match="Authorization"):
+            guard.check({"path": prefix + path, "root_path": prefix}, Headers({"host": "localhost"}))
+    guard.check({"path": f"{prefix}/healthz", "root_path": prefix}, Headers({"host": "localhost"}))
 
 
 def test_torch_is_not_imported():

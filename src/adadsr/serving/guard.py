@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from adadsr.serving import page
 from adadsr.serving.metrics import Metrics
 from adadsr.serving.problems import NO_KEY, NOT_ALLOWED, TOO_LARGE, TOO_SLOW, Problem
 from adadsr.serving.settings import Settings
@@ -22,6 +23,8 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+OPEN = {*page.FILES, "/healthz", "/readyz", "/openapi.json"}
+"""Paths that need no key: the page itself has no secrets, and probes have no keys."""
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 EXPOSED = "Content-Disposition, Retry-After, Server-Timing, AdaDSR-*"
 
@@ -59,9 +62,8 @@ class Guard:
         is_other = origin is not None and _parts(origin)[1] != host
         if is_other and origin not in self.settings.origins:
             raise Problem(NOT_ALLOWED, f"pages of {origin} may not call; pass --origin {origin} to allow them")
-        # The page itself has no secrets, and probes have no keys.
-        is_open = not scope["path"].startswith(("/v1/", "/metrics"))
-        if self._keys and not is_open and not self._is_known(headers):
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if self._keys and path not in OPEN and not self._is_known(headers):
             raise Problem(NO_KEY, "send Authorization: Bearer KEY with one of the service's keys")
         declared = headers.get("content-length", "0")
         if not declared.isdecimal() or int(declared[:20]) > self.settings.max_upload:

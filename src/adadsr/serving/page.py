@@ -12,18 +12,16 @@ TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
-    ".webmanifest": "application/manifest+json",
 }
-INDEX = "index.html"
+FILES = {"/": WEB / "index.html"} | {f"/{path.name}": path for path in sorted(WEB.iterdir()) if path.suffix in TYPES}
+"""The file at each path."""
 
 
 def router() -> APIRouter:
     """A route for each file; nothing else of the disk can be named."""
     routes = APIRouter(include_in_schema=False)
-    for path in sorted(WEB.iterdir()):
-        if path.suffix in TYPES:
-            _add(routes, f"/{path.name}", path)
-    _add(routes, "/", WEB / INDEX)
+    for address, path in FILES.items():
+        _add(routes, address, path)
     return routes
 
 

@@ -56,7 +56,8 @@ class Given(BaseModel):
     def settings(self) -> Settings:
         """Settings of a replica. Raises InputError. API keys come from ADADSR_API_KEYS."""
         own = {"cores", "least_replicas", "most_replicas"}
-        return Settings(threads=self.cores, keys=read_keys(None), **self.model_dump(exclude=own))
+        # Ray's proxy listens: any host name may lead to it.
+        return Settings(host="0.0.0.0", threads=self.cores, keys=read_keys(None), **self.model_dump(exclude=own))
 
 
 @serve.ingress()
