@@ -4,7 +4,7 @@ import asyncio
 import http.client
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -42,11 +42,12 @@ class Answer(NamedTuple):
 
 
 class Running(NamedTuple):
-    """A service that runs in a thread of this process."""
+    """A service that runs in a thread of this process. connections: those that are open."""
 
     port: int
     service: Service
     loop: asyncio.AbstractEventLoop
+    connections: Collection[object] = ()
 
     @property
     def address(self) -> str:
@@ -99,7 +100,7 @@ def running(**settings: Any) -> Iterator[Running]:
     thread.start()
     try:
         assert ready.wait(30)
-        yield Running(ports[0], app.state.service, loops[0])
+        yield Running(ports[0], app.state.service, loops[0], server.server_state.connections)
     finally:
         server.should_exit = True
         thread.join(60)

@@ -233,6 +233,11 @@ def test_allowed_origins_may_call():
     with running(origins=(site,)) as service:
         asked = service.call("OPTIONS", "/v1/plan", Origin=site, Access_Control_Request_Method="POST")
         assert (asked.status, asked.headers["access-control-allow-origin"]) == (204, site)
+        assert int(asked.headers["access-control-max-age"]) > 0
+        result = service.post("/v1/upscale?budget=0.5", photo(), Origin=site).headers
+        readable = result["access-control-expose-headers"].lower().split(", ")
+        assert {name for name in result if name.startswith("adadsr-")} < set(readable)
+        assert "*" not in "".join(readable)
         assert service.get("/v1/models", Origin=site).headers["access-control-allow-origin"] == site
         assert service.get("/v1/models", Host="photos.example").status == 200
 

@@ -1,6 +1,7 @@
 """Clients that mean harm or have bad luck: the service refuses in words, and goes on."""
 
 import concurrent.futures
+import contextlib
 import errno
 import io
 import os
@@ -17,10 +18,13 @@ import zlib
 import numpy as np
 import pytest
 
+import serving_samples
 from adadsr import images
+from adadsr.serving import connections
+from adadsr.serving.server import listening
 from serving_samples import Running, photo, running
 
-STATUSES = {200, 400, 408, 413, 422}
+SITE = "https://photos.example"
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +131,66 @@ def test_slow_readers_hold_no_engine(service: Running):
         wait_until(lambda: not service.service.queue.running)
 
 
+def narrow(host: str, port: int) -> socket.socket:
+    """Listen with small buffers, so that answers wait in the process rather than in the kernel."""
+    listener = listening(host, port)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    return listener
+
+
+@pytest.fixture(scope="module")
+def impatient():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serving_samples, "listening", narrow)
+        with running(upload_limit=1.0, origins=(SITE,)) as found:
+            yield found
+
+
+@pytest.mark.parametrize("kind", ["close", "keep-alive"])
+@pytest.mark.parametrize("side", [250, 600, 1000], ids=["one piece", "in memory", "on disk"])
+def test_a_client_that_does_not_read_is_cut_off(
+    impatient: Running, side: int, kind: str, caplog: pytest.LogCaptureFixture
+):
+    name = impatient.post("/v1/images", photo(side, side)).json()["id"]
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", impatient.port))
+        lines = f"GET /v1/images/{name}/picture HTTP/1.1", "Host: localhost", f"Connection: {kind}", "", ""
+        client.sendall("\r\n".join(lines).encode())
+        wait_until(lambda: bool(impatient.connections))
+        wait_until(lambda: not impatient.connections, 10)
+    assert caplog.records == []
+
+
+def test_a_client_that_reads_slowly_but_steadily_gets_all(impatient: Running):
+    name = impatient.post("/v1/images", photo(1000, 1000)).json()["id"]
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        client.connect(("127.0.0.1", impatient.port))
+        client.sendall(f"GET /v1/images/{name}/picture HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        found = b""
+        while piece := client.recv(2**16):
+            found += piece
+            time.sleep(0.05)
+    head, _, body = found.partition(b"\r\n\r\n")
+    assert f"content-length: {len(body)}".encode() in head.lower()
+
+
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_slow_headers_are_cut_off(service: Running, earlier: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connections, "HEADER_SECONDS", 0.5)
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as client:
+        for _ in range(earlier):
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert client.recv(4096).startswith(b"HTTP/1.1 200")
+        start = time.monotonic()
+        with contextlib.suppress(OSError):
+            while time.monotonic() - start < 20:
+                client.sendall(b"G")
+                time.sleep(0.1)
+        assert time.monotonic() - start < 10
+
+
 def test_large_results_come_in_pieces():
     content = photo(500, 500)
     with running() as service:
@@ -201,6 +265,23 @@ def test_a_picture_that_fails_does_not_harm_others(service: Running):
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda each: service.post("/v1/upscale?budget=0.3", each).status, [good, bad] * 8))
     assert found == [200, 422] * 8
+
+
+def test_an_error_that_nobody_expected_is_answered_and_counted(
+    impatient: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    async def broken(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(impatient.service, "upscale", broken)
+    answer = impatient.post("/v1/upscale", photo(), Origin=SITE)
+    assert (answer.status, answer.detail) == (500, "RuntimeError; the log of the service says more")
+    assert answer.headers["access-control-allow-origin"] == SITE
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    counted = impatient.get("/metrics").body.decode()
+    assert 'adadsr_request_seconds_count{path="/v1/upscale",status="500"} 1.0' in counted
+    assert 'adadsr_refusals_total{problem="internal-error"} 1.0' in counted
+    assert len(caplog.records) == 1
 
 
 def test_a_full_disk(service: Running, monkeypatch: pytest.MonkeyPatch):

@@ -2,6 +2,7 @@
 
 settings  what the service can be told
 server    the process: sockets and signals
+connections  patience with clients
 app       the ASGI application
 guard     what stands before every request: host, origin, key, size
 routes    the HTTP API

@@ -26,7 +26,10 @@ HEADERS = {
 OPEN = {*page.FILES, "/healthz", "/readyz", "/openapi.json"}
 """Paths that need no key: the page itself has no secrets, and probes have no keys."""
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
-EXPOSED = "Content-Disposition, Retry-After, Server-Timing, AdaDSR-*"
+EXPOSED = ("Content-Disposition", "Retry-After", "Server-Timing")
+"""Headers that pages of allowed origins may read, besides ours."""
+PREFLIGHT_SECONDS = 600
+"""For which a browser may remember that a page may call."""
 
 
 class Guard:
@@ -46,11 +49,12 @@ class Guard:
             if await call.is_preflight():
                 return
             self.check(scope, Headers(scope=scope))
-        except Problem as problem:
-            scope.setdefault("adadsr", {})["refusal"] = problem.kind.name
-            await problem.response()(scope, receive, call.send)
-        else:
             await self.app(scope, call.receive, call.send)
+        except Exception as error:
+            problem = Problem.of(error)
+            scope.setdefault("adadsr", {})["refusal"] = problem.kind.name
+            if not call.is_answered:
+                await problem.response()(scope, receive, call.send)
         finally:
             call.finish()
 
@@ -91,12 +95,16 @@ def _parts(address: str) -> tuple[str, str]:
 
 
 class _Call:
-    """One request: counts and times its body, completes the headers of its answer."""
+    """One request: counts and times its body, completes the headers of its answer.
+
+    is_answered: whether an answer has begun.
+    """
 
     def __init__(self, guard: Guard, scope: Scope, receive: Receive, send: Send) -> None:
         self._guard, self._scope, self._receive, self._send = guard, scope, receive, send
         self._start = time.perf_counter()
         self._received, self._sent, self._status = 0, 0, 499
+        self.is_answered = False
         headers = Headers(scope=scope)
         self._is_complete = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
         origin = headers.get("origin")
@@ -109,6 +117,7 @@ class _Call:
             return False
         allowed = [(b"access-control-allow-methods", b"GET, POST, DELETE")]
         allowed += [(b"access-control-allow-headers", b"authorization, content-type"), (b"content-length", b"0")]
+        allowed += [(b"access-control-max-age", str(PREFLIGHT_SECONDS).encode())]
         await self.send({"type": "http.response.start", "status": 204, "headers": allowed})
         await self.send({"type": "http.response.body", "body": b""})
         return True
@@ -136,14 +145,15 @@ class _Call:
                 headers.setdefault(name, value)
             if self._origin is not None:
                 headers["Access-Control-Allow-Origin"] = self._origin
-                headers["Access-Control-Expose-Headers"] = EXPOSED
+                ours = [name for name in headers if name.startswith("adadsr-")]
+                headers["Access-Control-Expose-Headers"] = ", ".join((*EXPOSED, *ours))
                 headers["Cross-Origin-Resource-Policy"] = "cross-origin"
             headers.add_vary_header("Origin")
             if not self._is_complete:
                 headers["Connection"] = "close"  # the rest of the body is not read
         self._sent += len(message.get("body", b""))
-        # A client that does not read must not hold its connection forever.
-        await asyncio.wait_for(self._send(message), self._guard.settings.upload_limit)
+        await self._send(message)
+        self.is_answered = True
 
     def finish(self) -> None:
         """Count the request."""

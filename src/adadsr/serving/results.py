@@ -1,5 +1,6 @@
 """A result on its way to a client, which may read slowly: small ones from memory, large ones from disk, in pieces."""
 
+import io
 import tempfile
 from collections.abc import AsyncIterator
 from typing import IO
@@ -10,14 +11,14 @@ from starlette.responses import Response, StreamingResponse
 from adadsr.serving.uploads import SPOOL_BYTES
 
 PIECE_BYTES = 256 * 2**10
-"""A client must read this much within the time that the guard allows."""
+"""A client must read this much within `Settings.upload_limit`."""
 
 
 async def respond(content: bytes, headers: dict[str, str], media_type: str) -> Response:
     """The answer with a file. Raises OSError if the disk is full."""
-    if len(content) <= SPOOL_BYTES:
+    if len(content) <= PIECE_BYTES:
         return Response(content, headers=headers, media_type=media_type)
-    file = await run_in_threadpool(_on_disk, content)
+    file = io.BytesIO(content) if len(content) <= SPOOL_BYTES else await run_in_threadpool(_on_disk, content)
     return StreamingResponse(
         _pieces(file), headers={**headers, "Content-Length": str(len(content))}, media_type=media_type
     )

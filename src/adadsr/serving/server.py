@@ -1,6 +1,5 @@
-"""The process: sockets, signals and patience with clients. One process, since all share one queue."""
+"""The process: sockets and signals. One process, since all share one queue."""
 
-import asyncio
 import ctypes
 import signal
 import socket
@@ -10,33 +9,17 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from adadsr.errors import InputError
+from adadsr.serving.connections import PatientProtocol
 from adadsr.serving.settings import Settings
 
 HEADER_BYTES = 32 * 2**10
 """Limit on the request line and headers together."""
-HEADER_SECONDS = 15.0
-"""Within which a new connection must have sent its headers."""
 CONNECTIONS = 1000
 BACKLOG = 512
 M_ARENA_MAX = -8
 """Of mallopt(3)."""
-
-
-class PatientProtocol(H11Protocol):
-    """HTTP/1.1 that closes connections on which no request begins in time."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock."""
-        super().connection_made(transport)
-        self.loop.call_later(HEADER_SECONDS, self._close_if_silent)
-
-    def _close_if_silent(self) -> None:
-        cycle: object = self.cycle  # None before the first request
-        if cycle is None and not self.transport.is_closing():
-            self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -44,7 +27,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, closing: Callable[[], None], ready: Callable[[int], None]) -> None:
         super().__init__(config)
-        self._closing, self._ready, self._sent_home = closing, ready, False
+        self._closing, self._ready = closing, ready
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end; a second SIGINT ends at once."""
@@ -85,7 +68,7 @@ def config_of(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """How uvicorn runs the application."""
     return uvicorn.Config(
         app,
-        http=PatientProtocol,
+        http=type("Protocol", (PatientProtocol,), {"read_seconds": settings.upload_limit}),
         ws="none",
         loop="asyncio",
         lifespan="on",

@@ -29,7 +29,7 @@ class Settings:
         max_pixels: Limit on the pixels of an input.
         max_upload: Limit on the bytes of a request.
         time_limit: Of one request, in seconds: waiting and running.
-        upload_limit: Of receiving a request, and of a client that reads nothing, in seconds.
+        upload_limit: Of receiving a request, and of a client's reading a piece of an answer, in seconds.
         target_wait: Wait in seconds above which budgets fall.
         least_budget: Budget to which they fall at most, in (0, 1].
         kept_for: How long a prepared picture is kept after its last use, in seconds.
