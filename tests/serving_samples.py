@@ -86,7 +86,7 @@ def running(**settings: Any) -> Iterator[Running]:
         ports.append(port)
         ready.set()
 
-    server = Server(config_of(app, given), app.state.service.queue.close, at)
+    server = Server(config_of(app, given), app.state.service.queue, at)
     loops = []
 
     def run() -> None:

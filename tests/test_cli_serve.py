@@ -34,6 +34,8 @@ def test_it_says_where_it_serves_and_ends_on_a_signal():
     ("options", "message"),
     [
         (("--least-budget", "2"), "least_budget=2 is outside (0, 1]"),
+        (("--time-limit", "inf"), "time_limit=inf must be above 0 and finite"),
+        (("--memory", "1"), "memory=1 is too little to serve"),
         (("--port", "99999"), "port=99999 is outside 0..65535"),
         (("--keys", "missing"), "missing: cannot read API keys"),
         (("--origin", "photos.example"), "is not like https://photos.example"),

@@ -241,7 +241,16 @@ def test_a_pause_during_a_tiny_run_does_not_make_the_next_look_slow():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"port": 70_000}, {"least_budget": 0}, {"target_wait": 0}, {"keys": ("short",)}, {"origins": ("photos.example",)}],
+    [
+        {"port": 70_000},
+        {"memory": 1},
+        {"least_budget": 0},
+        {"target_wait": 0},
+        {"time_limit": math.inf},
+        {"kept_for": math.nan},
+        {"keys": ("short",)},
+        {"origins": ("photos.example",)},
+    ],
 )
 def test_settings_are_checked(wrong: dict[str, object]):
     with pytest.raises(InputError):

@@ -14,8 +14,6 @@ from adadsr.serving.uploads import Upload, receive
 from adadsr.serving.work import Cancel
 
 T = TypeVar("T")
-RETRY_SECONDS = 30.0
-"""After a request that took too long."""
 
 
 async def answered(
@@ -25,6 +23,8 @@ async def answered(
     cancel: Cancel,
 ) -> T:
     """Receive the upload, and work until the client leaves or the time is up. Raises Problem."""
+    if "expect" in request.headers:  # others would send all the same, and not read the refusal
+        service.queue.check()
     start = time.perf_counter()
     async with receive(request) as upload:
         service.metrics.stages.labels("receive").observe(time.perf_counter() - start)
@@ -47,8 +47,7 @@ async def while_wanted(request: Request, seconds: float, work: Coroutine[Any, An
         await asyncio.gather(left, task, return_exceptions=True)
     if left in done:
         raise Problem(LEFT, "the client left before its result was ready")
-    detail = f"the request took longer than {seconds:g} s; ask for less, or try later"
-    raise Problem(TIMED_OUT, detail, retry_after=RETRY_SECONDS)
+    raise Problem(TIMED_OUT, f"the request took longer than {seconds:g} s; ask for a smaller budget or size")
 
 
 async def _left(request: Request) -> None:

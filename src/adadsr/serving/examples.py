@@ -29,6 +29,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         413: "Too many bytes or pixels",
         422: "Not allowed, or not an image",
         503: "Busy; Retry-After says when to try again",
+        504: "The request took too long",
         507: "The disk is full",
     }.items()
 }

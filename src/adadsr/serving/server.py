@@ -1,9 +1,12 @@
 """The process: sockets and signals. One process, since all share one queue."""
 
+import asyncio
 import ctypes
+import math
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -12,10 +15,12 @@ from fastapi import FastAPI
 
 from adadsr.errors import InputError
 from adadsr.serving.connections import PatientProtocol
+from adadsr.serving.queue import Queue
 from adadsr.serving.settings import Settings
 
 HEADER_BYTES = 32 * 2**10
 """Limit on the request line and headers together."""
+DRAIN_CHECK_SECONDS = 0.1
 CONNECTIONS = 1000
 BACKLOG = 512
 M_ARENA_MAX = -8
@@ -25,9 +30,9 @@ M_ARENA_MAX = -8
 class Server(uvicorn.Server):
     """Ends on SIGINT and SIGTERM: what runs may finish, what waits is refused."""
 
-    def __init__(self, config: uvicorn.Config, closing: Callable[[], None], ready: Callable[[int], None]) -> None:
+    def __init__(self, config: uvicorn.Config, queue: Queue, ready: Callable[[int], None]) -> None:
         super().__init__(config)
-        self._closing, self._ready = closing, ready
+        self._queue, self._ready = queue, ready
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end; a second SIGINT ends at once."""
@@ -42,8 +47,12 @@ class Server(uvicorn.Server):
             self._ready(self.servers[0].sockets[0].getsockname()[1])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Refuse what waits, finish what runs."""
-        self._closing()
+        """Refuse what waits and what comes, finish what runs; then stop listening."""
+        self._queue.close()
+        end = time.monotonic() + (self.config.timeout_graceful_shutdown or 0)
+        while self._queue.running and not self.force_exit and time.monotonic() < end:
+            await asyncio.sleep(DRAIN_CHECK_SECONDS)
+        self.config.timeout_graceful_shutdown = max(1, math.ceil(end - time.monotonic()))
         await super().shutdown(sockets)
 
 
@@ -61,7 +70,7 @@ def share_one_heap() -> None:
 def serve(app: FastAPI, settings: Settings, ready: Callable[[int], None] = lambda port: None) -> None:
     """Run until a signal ends it. ready: called with the port. Raises InputError if the port is taken."""
     with listening(settings.host, settings.port) as listener:
-        Server(config_of(app, settings), app.state.service.queue.close, ready).run([listener])
+        Server(config_of(app, settings), app.state.service.queue, ready).run([listener])
 
 
 def config_of(app: FastAPI, settings: Settings) -> uvicorn.Config:

@@ -1,6 +1,7 @@
 """What `adadsr serve` can be told, in one object."""
 
 import ipaddress
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from adadsr.upscaler import Execution
 KEYS_VARIABLE = "ADADSR_API_KEYS"
 """Environment variable with API keys, separated by commas."""
 DEFAULT_MEMORY = 4 * 2**30
+LEAST_MEMORY = 8 * 2**20
+"""Enough for a thumbnail of 64x64 pixels."""
 PREPARED_SHARE = 0.25
 """Share of the memory for pictures that wait, prepared, for their next plan."""
 SHORTEST_KEY = 16
@@ -56,8 +59,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("max_pixels", "max_upload", "time_limit", "upload_limit", "target_wait", "kept_for"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name}={getattr(self, name)} must be above 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name}={getattr(self, name)} must be above 0 and finite")
+        if self.memory < LEAST_MEMORY:
+            raise InputError(f"memory={self.memory} is too little to serve; pass at least {LEAST_MEMORY >> 20}M")
         if not 0 < self.least_budget <= 1:
             raise InputError(f"least_budget={self.least_budget:g} is outside (0, 1]; 1 never lowers a budget")
         if not 0 <= self.port < 2**16:
