@@ -2,8 +2,11 @@
 
 import base64
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
+from urllib.parse import quote, unquote
 
 import numpy as np
 import pytest
@@ -12,7 +15,8 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
 from adadsr import images
-from adadsr.serving import Settings
+from adadsr.errors import InputError
+from adadsr.serving import Settings, create_app
 from adadsr.serving.guard import Guard
 from adadsr.serving.problems import Problem
 from adadsr.upscaler import Execution, Upscaler, timing
@@ -20,6 +24,7 @@ from adadsr.upscaler.pacing import Pacer
 from adadsr.upscaler.timing import TimeModel
 from serving_samples import MODEL, Running, form, photo, running
 
+BUNDLED = Path(images.__file__).parents[1] / "bundled"
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
@@ -137,6 +142,9 @@ REFUSED = [
     ("image=nonsense", "both are given", 422),
     ("bugdet=0.5", "bugdet", 422),
     ("budget=nan", "budget", 422),
+    ("least_budget=0", "least_budget=0 is outside (0, 1]", 422),
+    ("least_budget=-5", "least_budget=-5 is outside (0, 1]", 422),
+    ("least_budget=1.5", "least_budget=1.5 is outside (0, 1]", 422),
     ("background=mauvish", "mauvish", 422),
     ("seconds=1", "run adadsr backends --measure once", 422),
     ("seconds=1&budget=0.5", "budget=0.5 and seconds=1: pass only one of", 422),
@@ -195,6 +203,18 @@ def test_models_and_states(service: Running):
     assert service.get("/readyz").json()["status"] == "ready"
     assert service.get("/nowhere").detail.startswith("/nowhere: no such path")
     assert service.get("/v1/upscale").status == 405
+
+
+def test_a_model_may_have_any_name_but_one_that_is_taken(tmp_path):
+    file = tmp_path / "модель.safetensors"
+    shutil.copy(BUNDLED / f"{MODEL}.safetensors", file)
+    with running(models=(str(file),)) as service:
+        answer = service.post(f"/v1/upscale?budget=0.5&model={quote('модель')}", photo())
+        assert answer.body == service.post(f"/v1/upscale?budget=0.5&model={MODEL}", photo()).body
+        assert unquote(answer.headers["adadsr-model"]) == "модель"
+    for models in ((str(file), str(file)), (str(BUNDLED / f"{MODEL}.safetensors"),)):
+        with pytest.raises(InputError, match="is already offered"):
+            create_app(Settings(models=models))
 
 
 def test_metrics_count(service: Running):

@@ -14,6 +14,7 @@ pytest.importorskip("fastapi", reason="needs the extra `serve`; .ci/run installs
 
 from adadsr.errors import InputError
 from adadsr.serving import Settings, read_keys
+from adadsr.serving.asked import AskedResult
 from adadsr.serving.demand import LEAST_GAINS, Demand
 from adadsr.serving.pace import FIRST_RATE, Pace
 from adadsr.serving.problems import Problem
@@ -237,6 +238,11 @@ def test_a_pause_during_a_tiny_run_does_not_make_the_next_look_slow():
     pace = Pace()
     pace.learn(1e9, 10.0)
     assert pace.core_seconds(4e9) < 2
+
+
+@given(st.floats(0.01, 1), st.none() | st.floats(0.01, 1))
+def test_a_request_may_raise_the_floor_of_the_service_but_not_lower_it(least: float, own: float | None):
+    assert AskedResult(least_budget=own).floor(least) == max(least, own or least)
 
 
 @pytest.mark.parametrize(

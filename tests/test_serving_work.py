@@ -12,7 +12,7 @@ from adadsr.graph.calibration import LEAST_GAIN
 from adadsr.serving import work
 from adadsr.serving.demand import Demand
 from adadsr.serving.metrics import Metrics
-from adadsr.serving.work import Cancel, Cancelled, Order
+from adadsr.serving.work import Cancel, Cancelled, Terms
 from adadsr.upscaler import Chain, Execution, Size, Target, Upscaler
 from image_samples import smooth
 
@@ -31,15 +31,15 @@ def picture(busy: bool) -> images.Picture:
     return images.picture_from_array(np.ascontiguousarray(pixels))
 
 
-def planned(chain: Chain, given: images.Picture, **order):
+def planned(chain: Chain, given: images.Picture, **terms):
     prepared = work.prepare(chain, given, METRICS, Cancel())
-    return work.plan(prepared, Order(chain, **{"target": Target(), "demand": Demand(), **order}), METRICS)
+    return work.plan(prepared, Terms(chain, **{"target": Target(), "demand": Demand(), **terms}), METRICS)
 
 
 @given(st.floats(LEAST_GAIN, 1e4), st.sampled_from([0.4, 0.7, 1.0]), st.floats(0.3, 0.4))
 def test_a_plan_stays_between_its_floor_and_its_request(upscaler: Upscaler, gain: float, budget: float, floor: float):
-    order = {"target": Target(budget=budget), "least_gain": gain, "floor": floor}
-    plan = planned(Chain.of(upscaler), picture(True), **order)
+    terms = {"target": Target(budget=budget), "least_gain": gain, "floor": floor}
+    plan = planned(Chain.of(upscaler), picture(True), **terms)
     assert floor - 0.01 <= plan.first.budget <= budget
     assert plan.target == Target(budget=budget)  # the report says what was requested
 

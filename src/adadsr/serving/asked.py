@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from adadsr.errors import InputError
 from adadsr.formats import FORMATS, Format, InputFormat, find_format
 from adadsr.images import Color, parse_color
 from adadsr.upscaler import Size, Target
@@ -74,7 +75,7 @@ class AskedResult(Asked):
 
     least_budget: float | None = Field(
         None,
-        description="Never serve less, however busy; refuse instead.",
+        description="Never serve less, however busy; refuse instead. The service may have a higher one.",
         json_schema_extra=_shown(exclusiveMinimum=0, maximum=1),
     )
     format: str | None = Field(
@@ -89,6 +90,13 @@ class AskedResult(Asked):
     background: str | None = Field(
         None, max_length=50, description="Colour under transparency, such as white.", examples=["white"]
     )
+
+    def floor(self, least: float) -> float:
+        """Budget below which the result is not wanted; `least` is that of the service. Raises InputError."""
+        own = self.least_budget
+        if own is not None and not 0 < own <= 1:
+            raise InputError(f"least_budget={own:g} is outside (0, 1]; 1 never lowers the budget")
+        return max(least, own or 0.0)
 
     def result_format(self, given: InputFormat | None) -> Format:
         """Format of the result for an input's. Raises InputError."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from adadsr import checkpoints
 from adadsr.checkpoints import DEFAULT_FAMILY, DEFAULT_SCALE, PHOTO_FAMILY
-from adadsr.errors import CheckpointError
+from adadsr.errors import CheckpointError, InputError
 from adadsr.serving.settings import Settings
 from adadsr.upscaler import Chain, SharedMemory, Size, Upscaler
 
@@ -44,7 +44,10 @@ class Models:
     """Threads may share it. Requests can name what is offered and nothing else, above all no file."""
 
     def __init__(self, settings: Settings) -> None:
-        """Reads headers only. Raises CheckpointError for a file that is not a checkpoint."""
+        """Reads headers of bundled models only.
+
+        Raises CheckpointError for a file that is not a checkpoint, and InputError if its name is taken.
+        """
         self.execution, self.memory = settings.execution, SharedMemory(settings.working_memory)
         self.offers: dict[str, Offer] = {}
         for each in checkpoints.bundled_models():
@@ -54,6 +57,8 @@ class Models:
             )
         for source in settings.models:
             upscaler = self._load(source)
+            if upscaler.name in self.offers:
+                raise InputError(f"{source}: {upscaler.name} is already offered; rename the file")
             adaptive, blocks = upscaler.engine.network.adapter is not None, upscaler.config.n_resblocks
             self.offers[upscaler.name] = Offer(upscaler.name, source, upscaler.scale, adaptive, blocks, {})
         self._loaded: dict[tuple[str, int | None], Upscaler] = {}

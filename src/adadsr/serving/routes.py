@@ -98,7 +98,7 @@ def _headers(served: Served) -> dict[str, str]:
     """What ran and what it cost."""
     report = served.encoded.upscaled.report
     headers = {
-        "AdaDSR-Model": report.model,
+        "AdaDSR-Model": quote(report.model),
         "AdaDSR-Backend": report.backend,
         "AdaDSR-Requested-Budget": f"{served.requested:.4f}",
         "AdaDSR-Served-Budget": f"{report.achieved_budget:.4f}",

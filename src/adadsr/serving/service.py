@@ -24,7 +24,7 @@ from adadsr.serving.problems import INVALID, Problem
 from adadsr.serving.queue import Queue, Ticket
 from adadsr.serving.settings import Settings
 from adadsr.serving.uploads import Upload
-from adadsr.serving.work import Cancel, Encoded, Order
+from adadsr.serving.work import Cancel, Encoded, Terms
 from adadsr.upscaler import ChainPlan, Outlook, PreparedChain, Report, timing
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Job(NamedTuple):
     those that wait hold none of it in memory. name, given: of the file.
     """
 
-    order: Order
+    terms: Terms
     outlook: Outlook
     threads: int
     key: object
@@ -93,19 +93,19 @@ class Service:
     async def upscale(self, asked: AskedResult, upload: Upload | None, cancel: Cancel) -> Served:
         """The result of a request. Raises Problem and AdaDSRError."""
         asked.target(), asked.color()  # before anything is read
+        floor = asked.floor(self.settings.least_budget)
         self.queue.check()
         job = await self._job(asked, upload, cancel)
         output = asked.result_format(job.given)
         images.check_fits(f"x{output.suffixes[0]}", job.outlook.height, job.outlook.width, quality=asked.quality)
         requested = _requested(job)
-        least = asked.least_budget or self.settings.least_budget
-        floor = min(least, requested) if job.outlook.is_adaptive else requested
+        floor = min(floor, requested) if job.outlook.is_adaptive else requested
         ticket = self._ticket(job, requested, floor, cancel)
         began = time.perf_counter()
         async with self._turn(ticket, job.kept):
             waited = time.perf_counter() - began
-            order = replace(job.order, least_gain=ticket.least_gain, floor=ticket.floor)
-            encoded = await self.in_thread(lambda: self._upscaled(job, order, asked, output, cancel), cancel)
+            terms = replace(job.terms, least_gain=ticket.least_gain, floor=ticket.floor)
+            encoded = await self.in_thread(lambda: self._upscaled(job, terms, asked, output, cancel), cancel)
             seconds = time.perf_counter() - began - waited
         self._count(ticket, encoded.upscaled.report, seconds)
         kept = job.kept
@@ -129,7 +129,7 @@ class Service:
             if kept is not None:
                 kept.state = "idle"
 
-    def _upscaled(self, job: Job, order: Order, asked: AskedResult, output: Format, cancel: Cancel) -> Encoded:
+    def _upscaled(self, job: Job, terms: Terms, asked: AskedResult, output: Format, cancel: Cancel) -> Encoded:
         """In a thread: everything from the upload to the file of the result."""
         color, kept, prepared = asked.color(), job.kept, None
         if kept is None:
@@ -140,8 +140,8 @@ class Service:
             picture = images.flatten(kept.picture, color)
         size = job.outlook.height, job.outlook.width
         images.check_fits(f"x{output.suffixes[0]}", *size, transparent=picture.is_transparent)
-        prepared = prepared or work.prepare(order.chain, picture, self.metrics, cancel)
-        upscaled = work.run(prepared, order, self.metrics, cancel)
+        prepared = prepared or work.prepare(terms.chain, picture, self.metrics, cancel)
+        upscaled = work.run(prepared, terms, self.metrics, cancel)
         return work.encode(upscaled, output, asked.quality, self.metrics, cancel)
 
     def _count(self, ticket: Ticket, report: Report, seconds: float) -> None:
@@ -168,7 +168,7 @@ class Service:
         kept = job.kept
         known = None if kept is None else kept.prepared.get(job.key)
         if known is not None:
-            return await self.in_thread(lambda: work.plan(known, job.order, self.metrics), cancel), job
+            return await self.in_thread(lambda: work.plan(known, job.terms, self.metrics), cancel), job
         async with self.queue.turn(self._ticket(job, 0.0, 0.0, cancel)):
             prepared, plan = await self.in_thread(lambda: self._prepared(job, cancel), cancel)
         if kept is not None:
@@ -178,10 +178,10 @@ class Service:
     def _prepared(self, job: Job, cancel: Cancel) -> tuple[PreparedChain, ChainPlan]:
         """In a thread: an image of which nothing is prepared yet."""
         picture = job.kept.picture if job.kept is not None else self._read(job.upload, None)
-        prepared = work.prepare(job.order.chain, picture, self.metrics, cancel)
+        prepared = work.prepare(job.terms.chain, picture, self.metrics, cancel)
         if job.kept is not None:
             prepared.score()  # the next plans follow at once
-        return prepared, work.plan(prepared, job.order, self.metrics)
+        return prepared, work.plan(prepared, job.terms, self.metrics)
 
     async def keep(self, upload: Upload, cancel: Cancel) -> Kept:
         """Decode a picture and keep it. Raises Problem and AdaDSRError."""
@@ -242,8 +242,8 @@ class Service:
             if outlook.macs(1.0) <= SMALL_MACS:
                 break
         demand = self._demands.setdefault(outlook.steps[0].name, Demand())
-        order, key = Order(chain, asked.target(), demand), (asked.model, asked.size(), threads)
-        return Job(order, outlook, threads, key, kept, upload, name, given)
+        terms, key = Terms(chain, asked.target(), demand), (asked.model, asked.size(), threads)
+        return Job(terms, outlook, threads, key, kept, upload, name, given)
 
     def _read(self, upload: Upload | None, background: Color | None) -> Picture:
         assert upload is not None
@@ -256,7 +256,7 @@ class Service:
         result = job.outlook.height * job.outlook.width * RESULT_BYTES
         upload = 0 if job.upload is None else job.upload.size
         wanted = min(job.outlook.bytes + result + upload, self.queue.memory)
-        step, demand = job.outlook.steps[0], job.order.demand
+        step, demand = job.outlook.steps[0], job.terms.demand
         return Ticket(
             wanted,
             job.threads,
@@ -275,8 +275,8 @@ def _depth(picture: Picture | None) -> tuple[int, int]:
 
 def _requested(job: Job) -> float:
     """Budget that a request asks for, as nearly as it shows without the image. Raises as `timing.budget_for`."""
-    target = timing.with_budget(job.order.target, job.outlook)
+    target = timing.with_budget(job.terms.target, job.outlook)
     if target.budget is not None:
         return target.budget
-    blocks = job.order.chain.engine.network.n_blocks
+    blocks = job.terms.chain.engine.network.n_blocks
     return 1.0 if target.depth is None else min(1.0, max(LEAST_REQUEST, target.depth / blocks))

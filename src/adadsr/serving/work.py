@@ -39,8 +39,8 @@ class Cancel:
 
 
 @dataclass(frozen=True)
-class Order:
-    """What to do with an image.
+class Terms:
+    """What a request wants of an image, and how far it may be lowered.
 
     Attributes:
         chain: The networks.
@@ -79,25 +79,25 @@ def prepare(chain: Chain, picture: Picture, metrics: Metrics, cancel: Cancel) ->
         return chain.prepare(picture)
 
 
-def plan(prepared: PreparedChain, order: Order, metrics: Metrics) -> ChainPlan:
-    """The plan of a request, lowered as far as the order says. Head and adapter run once. Raises InputError."""
+def plan(prepared: PreparedChain, terms: Terms, metrics: Metrics) -> ChainPlan:
+    """The plan of a request, lowered as far as the terms say. Head and adapter run once. Raises InputError."""
     with metrics.stage("plan"):
-        wanted = prepared.plan(**vars(order.target))
-        if order.least_gain == 0 or not prepared.outlook.steps[0].is_adaptive:
+        wanted = prepared.plan(**vars(terms.target))
+        if terms.least_gain == 0 or not prepared.outlook.steps[0].is_adaptive:
             return wanted
         curve = prepared.curve(LEAST_GAINS)
         if curve is None:  # the network cannot tell: as deep as others
-            affordable = order.demand.budget(prepared.outlook.steps[0], order.least_gain)
+            affordable = terms.demand.budget(prepared.outlook.steps[0], terms.least_gain)
         else:
-            order.demand.learn(curve.shares)
-            affordable = prepared.plan(least_gain=order.least_gain).first.budget
-        budget = max(affordable, order.floor, prepared.least_budget)
-        return replace(prepared.plan(budget=budget), target=order.target) if budget < wanted.first.budget else wanted
+            terms.demand.learn(curve.shares)
+            affordable = prepared.plan(least_gain=terms.least_gain).first.budget
+        budget = max(affordable, terms.floor, prepared.least_budget)
+        return replace(prepared.plan(budget=budget), target=terms.target) if budget < wanted.first.budget else wanted
 
 
-def run(prepared: PreparedChain, order: Order, metrics: Metrics, cancel: Cancel) -> Upscaled:
+def run(prepared: PreparedChain, terms: Terms, metrics: Metrics, cancel: Cancel) -> Upscaled:
     """Upscale. Raises AdaDSRError and Cancelled."""
-    wanted = plan(prepared, order, metrics)
+    wanted = plan(prepared, terms, metrics)
     cancel.check()
     with metrics.stage("run"):
         return prepared.run(wanted, progress=cancel.check)
