@@ -47,7 +47,7 @@ def serve(
         typer.Option(metavar="SECONDS", help="Budgets fall when the wait would be longer.", rich_help_panel=_BUSY),
     ] = 10.0,
     least_budget: Annotated[
-        float, typer.Option(metavar="SHARE", help="Budget to which they fall at most.", rich_help_panel=_BUSY)
+        float, typer.Option(metavar="SHARE", help="Lowest budget that a busy service may use.", rich_help_panel=_BUSY)
     ] = 0.5,
     keys: Annotated[
         Path | None,

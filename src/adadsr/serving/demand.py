@@ -12,8 +12,8 @@ LEAST_GAINS = np.geomspace(1e-10, 1e3, 14).astype(np.float32)
 """In squared levels of Y, ascending."""
 FIRST_SHARES = (1.0, 0.996, 0.916, 0.785, 0.653, 0.585, 0.533, 0.44, 0.34, 0.201, 0.09, 0.021, 0.001, 0.0)
 """Share of the blocks that gains as much: the mean of photos, as adaedsr-baseline-x2 predicts."""
-MEMORY = 0.1
-"""Weight of the newest picture."""
+NEWEST_WEIGHT = 0.1
+"""Of the newest picture, in the average."""
 
 
 class Demand:
@@ -36,4 +36,4 @@ class Demand:
     def learn(self, shares: npt.NDArray[np.float64]) -> None:
         """Count a picture. shares: of its blocks, at each of `LEAST_GAINS`."""
         with self._lock:
-            self._shares = self._shares + MEMORY * (shares - self._shares)
+            self._shares = self._shares + NEWEST_WEIGHT * (shares - self._shares)

@@ -5,7 +5,7 @@ FIRST_RATE = 50e9
 ASSUMED_MACS = 25e9
 """Weight of that assumption, in multiply-accumulates: it limits how far a pause of the machine during a tiny run can
 raise the estimate."""
-MEMORY = 0.2
+FORGOTTEN = 0.2
 """Fraction of its weight that each earlier run loses when another finishes."""
 FIXED_SECONDS = 2e-3
 """Of a request, whatever its size."""
@@ -31,5 +31,5 @@ class Pace:
         """Count a finished run."""
         if macs <= 0:
             return
-        self._macs = (1 - MEMORY) * self._macs + macs
-        self._seconds = (1 - MEMORY) * self._seconds + max(core_seconds - FIXED_SECONDS, 0.0)
+        self._macs = (1 - FORGOTTEN) * self._macs + macs
+        self._seconds = (1 - FORGOTTEN) * self._seconds + max(core_seconds - FIXED_SECONDS, 0.0)

@@ -34,7 +34,7 @@ class Settings:
         time_limit: Of one request, in seconds: waiting and running.
         upload_limit: Of receiving a request, and of a client's reading a piece of an answer, in seconds.
         target_wait: Wait in seconds above which budgets fall.
-        least_budget: Budget to which they fall at most, in (0, 1].
+        least_budget: Lowest budget that a busy service may use, in (0, 1].
         kept_for: How long a prepared picture is kept after its last use, in seconds.
         keys: API keys, one of which a request must name; none for no keys.
         origins: Of other sites whose pages may call, such as `https://photos.example`.
