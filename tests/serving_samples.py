@@ -3,7 +3,9 @@
 import asyncio
 import http.client
 import json
+import socket
 import threading
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -120,3 +122,29 @@ def form(content: bytes, name: str = "photo.png", field: str = "image") -> tuple
     boundary = "0123456789abcdef"
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"\r\n\r\n'
     return head.encode() + content + f"\r\n--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
+
+
+def wait_until(true, seconds: float = 30.0) -> float:
+    """Seconds until something is true."""
+    start = time.monotonic()
+    while not true():
+        assert time.monotonic() - start < seconds
+        time.sleep(0.01)
+    return time.monotonic() - start
+
+
+def raw(service: Running, *parts: bytes, pause: float = 0.0, seconds: float = 20.0) -> bytes:
+    """What the service sends back for bytes that are sent part by part, until it closes or nothing more comes."""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=seconds) as client:
+        try:
+            for part in parts:
+                client.sendall(part)
+                time.sleep(pause)
+            return client.recv(65536)
+        except OSError:
+            return b""
+
+
+def head(path: str, length: int, *more: str) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {length}", *more, "", ""]
+    return "\r\n".join(lines).encode()

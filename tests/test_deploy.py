@@ -9,6 +9,7 @@ import yaml
 
 pytest.importorskip("fastapi", reason="needs the extra `serve`; .ci/run installs it")
 
+from adadsr.cli.options import parse_bytes
 from adadsr.serving.metrics import Metrics
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +31,12 @@ def test_the_board_shows_metrics_that_exist():
 
 def test_the_compose_file_names_files_that_exist():
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
-    assert compose["services"]["adadsr"]["read_only"] is True
+    adadsr = compose["services"]["adadsr"]
+    assert adadsr["read_only"] is True
+    memory = adadsr["command"][adadsr["command"].index("--memory") + 1]
+    (temporary,) = adadsr["tmpfs"]
+    parts = map(parse_bytes, (memory, temporary.removeprefix("/tmp:size=")))
+    assert sum(parts) + 2**30 <= parse_bytes(adadsr["mem_limit"])
     for service in compose["services"].values():
         for volume in service.get("volumes", ()):
             path = ROOT / volume.partition(":")[0]

@@ -106,27 +106,6 @@ def test_a_depth_map_is_a_picture(service: Running):
     assert pixels(answer.body).shape[2] == 3
 
 
-def test_an_image_is_uploaded_once_and_planned_and_run_often(service: Running):
-    kept = service.post("/v1/images?name=a.png", photo())
-    assert kept.status == 201
-    name = kept.json()["id"]
-    for budget in (0.4, 0.6):
-        stateless = service.post(f"/v1/plan?budget={budget}", photo()).json()
-        stateful = service.post(f"/v1/plan?budget={budget}&image={name}").json()
-        for changing in ("seconds", "memory_bytes"):  # the channels of a file are known once it is decoded
-            del stateless[changing], stateful[changing]
-        assert stateful == stateless
-    assert service.get(f"/v1/images/{name}/result").status == 404
-    result = service.post(f"/v1/upscale?budget=0.6&image={name}")
-    assert result.body == service.post("/v1/upscale?budget=0.6", photo()).body
-    assert "a_2x.png" in result.headers["content-disposition"]
-    np.testing.assert_array_equal(pixels(service.get(f"/v1/images/{name}/result").body), pixels(result.body))
-    np.testing.assert_array_equal(pixels(service.get(f"/v1/images/{name}/picture").body), pixels(photo()))
-    assert service.get(f"/v1/images/{name}").json()["state"] == "idle"
-    assert service.call("DELETE", f"/v1/images/{name}").status == 204
-    assert "upload it again" in service.post(f"/v1/plan?image={name}").detail
-
-
 REFUSED = [
     ("budget=2", "budget=2 is outside (0, 1]; 1 is the full network", 422),
     ("budget=0.5&depth=3", "depth=3 and budget=0.5: pass only one of them", 422),

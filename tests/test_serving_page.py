@@ -144,6 +144,16 @@ def test_a_tiff_is_shown_and_comes_back_as_one(visit: Visit):
     assert download.value.suggested_filename == "scan_2x.tif"
 
 
+def test_a_result_that_cannot_be_shown_can_be_downloaded(visit: Visit):
+    visit.page.route("**/result", lambda route: route.fulfill(status=413, body="{}"))
+    visit.add(("scan.tif", photo(format="tif")))
+    visit.run()
+    with visit.page.expect_download() as download:
+        visit.page.click("#download")
+    assert download.value.suggested_filename == "scan_2x.tif"
+    visit.errors.clear()  # the browser notes the status
+
+
 def test_a_run_can_be_cancelled(visit: Visit, service: Running):
     visit.add(("large.png", photo(800, 800)))
     visit.budget(100)

@@ -1,5 +1,6 @@
 """The ASGI application: routes, guard, page, and what happens when it starts and ends."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -26,7 +27,9 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await service.start()
+        tidying = asyncio.create_task(service.tidy())
         yield
+        tidying.cancel()
         service.queue.close()
         service.close()
 

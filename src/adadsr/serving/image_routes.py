@@ -1,10 +1,13 @@
 """The HTTP API of uploaded images: kept to be planned and run often."""
 
+from collections.abc import Callable
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from adadsr import images
 from adadsr.formats import find_format
+from adadsr.images import Picture
 from adadsr.serving.answers import ImageAnswer, ProgressAnswer
 from adadsr.serving.asked import DEFAULT_FORMAT
 from adadsr.serving.calls import answered
@@ -69,20 +72,26 @@ def _add_state(routes: APIRouter, service: Service) -> None:
 
 
 def _add_pictures(routes: APIRouter, service: Service) -> None:
+    async def shown(request: Request, read: Callable[[], Picture], size: int) -> Response:
+        async def work(_: Upload | None, cancel: Cancel) -> bytes:
+            return await service.as_png(read, size, cancel)
+
+        return await respond(await answered(service, request, work, Cancel()), {}, "image/png")
+
     @routes.get("/images/{image}/picture", response_class=Response, responses=IMAGE_RESULT)
-    async def picture(image: str) -> Response:
+    async def picture(request: Request, image: str) -> Response:
         """An uploaded image as PNG, for browsers that cannot show its format."""
         kept = service.kept.get(image)
-        content = await service.in_thread(lambda: images.encode(kept.picture, ".png"), Cancel())
-        return await respond(content, {}, "image/png")
+        return await shown(request, lambda: kept.picture, kept.picture.pixels.nbytes)
 
     @routes.get("/images/{image}/result", response_class=Response, responses=IMAGE_RESULT)
-    async def result(image: str) -> Response:
+    async def result(request: Request, image: str) -> Response:
         """The latest result of an uploaded image as PNG, for browsers that cannot show its format."""
-        kept = service.kept.get(image)
-        if kept.result is None:
-            raise Problem(UNKNOWN_IMAGE, f"image={image}: has no result yet; post to /v1/upscale")
-        kept.result.seek(0)
-        content = kept.result.read()
-        shown = await service.in_thread(lambda: images.encode(images.read_image(content), ".png"), Cancel())
-        return await respond(shown, {}, "image/png")
+        found = service.kept.get(image).result
+        if found is None:
+            raise Problem(UNKNOWN_IMAGE, f"image={image}: has no result; post to /v1/upscale")
+
+        def read() -> Picture:
+            return images.read_image(found.content(), max_pixels=found.pixels)  # the service's limit is for inputs
+
+        return await shown(request, read, found.bytes + found.decoded_bytes)

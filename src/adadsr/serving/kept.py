@@ -2,10 +2,10 @@
 
 import secrets
 import tempfile
+import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import IO
 
 from adadsr.errors import InputError
 from adadsr.formats import InputFormat
@@ -22,9 +22,44 @@ FLOATS = 2 * 3 * 4 + 9
 as floats, and what the adapter predicts."""
 
 
+class Result:
+    """A result's file, on disk if it is large. Threads may share it.
+
+    Attributes:
+        bytes: Of the file.
+        pixels, decoded_bytes: Of the picture in it.
+    """
+
+    def __init__(self, encoded: Encoded) -> None:
+        """Raises OSError if the disk is full."""
+        picture = encoded.upscaled.picture
+        assert picture is not None
+        self.bytes, self.pixels = len(encoded.content), picture.height * picture.width
+        self.decoded_bytes = picture.pixels.nbytes
+        self._lock, self._file = threading.Lock(), tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115
+        try:
+            self._file.write(encoded.content)
+        except OSError:
+            self.close()
+            raise
+
+    def content(self) -> bytes:
+        """The file. Raises Problem if a newer result has taken its place."""
+        with self._lock:
+            if self._file.closed:
+                raise Problem(UNKNOWN_IMAGE, "the result was forgotten; post to /v1/upscale again")
+            self._file.seek(0)
+            return self._file.read()
+
+    def close(self) -> None:
+        """Forget it."""
+        with self._lock:
+            self._file.close()
+
+
 @dataclass(eq=False)
 class Kept:
-    """A picture. prepared: by model and size. state, progress: of the latest run. result: its file."""
+    """A picture. prepared: by model and size. state, progress, result: of the latest run."""
 
     name: str
     given: InputFormat
@@ -34,7 +69,7 @@ class Kept:
     used: float = field(default_factory=time.monotonic)
     state: str = "idle"
     progress: float = 0.0
-    result: IO[bytes] | None = None
+    result: Result | None = None
 
     @property
     def bytes(self) -> int:
@@ -45,17 +80,6 @@ class Kept:
     def keep(self, key: object, prepared: PreparedChain) -> None:
         """Keep what was prepared, in place of what was prepared for another model or size."""
         self.prepared = {key: prepared}
-
-    def keep_result(self, encoded: Encoded) -> None:
-        """Keep a result on disk, in place of the last."""
-        self.forget_result()
-        file = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115
-        try:
-            file.write(encoded.content)
-        except OSError:
-            file.close()
-            raise
-        self.result = file
 
     def forget_result(self) -> None:
         """Drop the result."""
@@ -68,7 +92,7 @@ class Store:
     """Kept pictures, the latest used last. The oldest make room for new ones. Used from the event loop only."""
 
     def __init__(self, limit: int, seconds: float) -> None:
-        """limit: in bytes. seconds: without use, after which a picture is forgotten."""
+        """limit: in bytes, for pictures, and as many for results. seconds: without use until a picture is forgotten."""
         self.limit, self.seconds = limit, seconds
         self._kept: OrderedDict[str, Kept] = OrderedDict()
 
@@ -79,6 +103,11 @@ class Store:
     def bytes(self) -> int:
         """Memory of all."""
         return sum(kept.bytes for kept in self._kept.values())
+
+    @property
+    def result_bytes(self) -> int:
+        """Of the files of all results."""
+        return sum(kept.result.bytes for kept in self._kept.values() if kept.result is not None)
 
     def check(self, height: int, width: int) -> None:
         """Raise InputError if a picture of this size can never be kept."""
@@ -108,6 +137,17 @@ class Store:
         kept.used = time.monotonic()
         self._kept.move_to_end(name)
         return kept
+
+    def keep_result(self, kept: Kept, result: Result) -> None:
+        """Keep a result in place of the picture's last one. The oldest of others make room for it."""
+        kept.forget_result()
+        if kept.id not in self._kept:
+            result.close()
+            return
+        kept.result = result
+        for other in self._kept.values():
+            if self.result_bytes > self.limit and other is not kept:
+                other.forget_result()
 
     def find(self, name: str) -> Kept | None:
         """The same without counting as a use; None if it is unknown."""

@@ -16,7 +16,7 @@ from adadsr.serving import work
 from adadsr.serving.answers import PlanAnswer
 from adadsr.serving.asked import Asked, AskedResult
 from adadsr.serving.demand import Demand
-from adadsr.serving.kept import Kept, Store
+from adadsr.serving.kept import Kept, Result, Store
 from adadsr.serving.metrics import Metrics
 from adadsr.serving.models import Models
 from adadsr.serving.pace import Pace
@@ -38,6 +38,7 @@ DECODING_SECONDS = 1e-8
 """Of a byte of a decoded picture, as a rule."""
 LEAST_REQUEST = 0.05
 """Budget that a request for a depth of 0 counts as."""
+TIDY_SECONDS = 60.0
 SPARE_THREADS = 4
 """Threads beside those that run networks: for headers of files, and plans of prepared pictures."""
 
@@ -86,6 +87,12 @@ class Service:
         """Load the default model."""
         await self.in_thread(self.models.warm_up, Cancel())
 
+    async def tidy(self) -> None:
+        """Forget old pictures, also while nobody calls. Does not end."""
+        while True:
+            await asyncio.sleep(min(TIDY_SECONDS, self.settings.kept_for))
+            self.kept.forget_old()
+
     def close(self) -> None:
         """End all threads when they are done."""
         self._threads.shutdown(wait=True, cancel_futures=True)
@@ -110,7 +117,7 @@ class Service:
         self._count(ticket, encoded.upscaled.report, seconds)
         kept = job.kept
         if kept is not None:
-            await self.in_thread(lambda: kept.keep_result(encoded), cancel)
+            self.kept.keep_result(kept, await self.in_thread(lambda: Result(encoded), cancel))
         return Served(encoded, output.suffixes[0][1:], job.name, requested, waited, seconds)
 
     @asynccontextmanager
@@ -196,6 +203,15 @@ class Service:
         kept = Kept(upload.name, given, picture)
         self.kept.add(kept)
         return kept
+
+    async def as_png(self, read: Callable[[], Picture], size: int, cancel: Cancel) -> bytes:
+        """A picture for browsers that cannot show its format. size: of its file and pixels, in bytes.
+
+        Raises Problem and AdaDSRError.
+        """
+        ticket = Ticket(min(2 * size, self.queue.memory), 1, lambda budget: size * DECODING_SECONDS)
+        async with self.queue.turn(ticket):
+            return await self.in_thread(lambda: images.encode(read(), ".png"), cancel)
 
     async def in_thread(self, function: Callable[[], T], cancel: Cancel) -> T:
         """Run a function in a thread. If the task is cancelled, so is the work, and the thread is waited for."""

@@ -76,9 +76,12 @@ export class HttpEngine {
       const query = (id) => `v1/upscale?${new URLSearchParams({ ...this.#asked(choice), image: id })}`;
       const answer = await this.#kept(prepared, (id) => this.#call("POST", query(id), { signal }), signal);
       const file = await answer.blob();
+      // The file has arrived: whatever goes wrong with showing it, it can be downloaded.
       const shown = SHOWN_TYPES.includes(file.type)
         ? file
-        : await (await this.#call("GET", `v1/images/${prepared.id}/result`, { signal })).blob();
+        : await this.#call("GET", `v1/images/${prepared.id}/result`, { signal })
+            .then((converted) => converted.blob())
+            .catch(() => file);
       return { file, shown, name: nameIn(answer.headers.get("content-disposition")), notes: notesIn(answer.headers) };
     } finally {
       clearInterval(poll);
