@@ -58,8 +58,7 @@ def test_pictures_for_the_page_wait_for_their_turn(service: Running):
     queue.running.append(holder)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         shown = pool.submit(service.get, f"/v1/images/{name}/picture")
-        while not queue.waiting:
-            time.sleep(0.01)
+        wait_until(lambda: bool(queue.waiting))
         assert not shown.done()
         queue.running.remove(holder)
         service.loop.call_soon_threadsafe(queue._start)
