@@ -40,6 +40,33 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, error):
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
+@pytest.mark.parametrize("has_links", [True, False])
+@pytest.mark.parametrize("appears", [True, False])
+def test_a_file_that_appears_meanwhile_is_left_alone(tmp_path, monkeypatch, appears, has_links):
+    def no_link(*_):
+        raise OSError("no hard links here")
+
+    if not has_links:
+        monkeypatch.setattr(os, "link", no_link)
+    path = tmp_path / "a.txt"
+
+    def write():
+        with atomic.replacing(path, overwrite=False) as hidden:
+            hidden.write_text("ours")
+            if appears:
+                path.write_text("theirs")
+
+    if appears:
+        with pytest.raises(FileExistsError):
+            write()
+    else:
+        write()
+    assert path.read_text() == ("theirs" if appears else "ours")
+    assert os.listdir(tmp_path) == ["a.txt"]
+    assert not atomic.create(path, b"again")
+    assert atomic.create(tmp_path / "b.txt", b"new")
+
+
 def test_a_link_stays_a_link(tmp_path):
     (tmp_path / "link").symlink_to("a.txt")
     atomic.write_text(tmp_path / "link", "ä")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from adadsr.errors import ImageFileError, InputError
-from adadsr.images import Picture, check_fits, read_image, write_image
+from adadsr.images import Facts, Picture, check_fits, check_writable, read_image, write_frames, write_image
 from image_samples import SUFFIXES, noise
 
 SMALL = Picture(noise((8, 8, 3)))
@@ -93,6 +93,23 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch, failing, err
     with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else ImageFileError):
         write_image(tmp_path / "a.png", SMALL)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_appears_while_frames_are_encoded_is_left_alone(tmp_path):
+    path = tmp_path / "a.png"
+
+    def frames():
+        yield SMALL
+        path.write_text("theirs")
+
+    with pytest.raises(ImageFileError, match="already exists; pass --overwrite to replace it"):
+        write_frames(path, frames(), Facts(8, 8, (100,), 0), overwrite=False)
+    assert (path.read_text(), os.listdir(tmp_path)) == ("theirs", ["a.png"])
+
+
+def test_a_name_that_is_too_long_is_refused_before_anything_runs(tmp_path):
+    with pytest.raises(ImageFileError, match="the name is too long; shorten it"):
+        check_writable(tmp_path / f"{'a' * 252}.png")
 
 
 def test_a_killed_run_leaves_no_file_under_the_name(tmp_path):

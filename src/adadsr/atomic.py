@@ -28,11 +28,11 @@ _unsynced: ContextVar[set[str] | None] = ContextVar("unsynced", default=None)
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[Path]:
     """A new hidden file in the folder of `path`; when the block ends, it is synced to disk and takes the name.
 
     A replaced file keeps its permissions, and a link stays a link. If the block raises, nothing is left behind. Raises
-    OSError.
+    OSError; FileExistsError if another file has the name by then and may not be overwritten.
     """
     final = os.path.realpath(path)
     folder, mode = os.path.dirname(final), _permissions(final)
@@ -43,7 +43,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.fsync(file.fileno())
         if mode is not None and mode != _permissions(hidden):
             hidden.chmod(mode)
-        os.replace(hidden, final)
+        if overwrite:
+            os.replace(hidden, final)
+        else:
+            _take_free_name(hidden, final)
     _has_new_name(folder)
 
 
@@ -71,29 +74,23 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 def create(path: str | os.PathLike[str], content: bytes) -> bool:
     """Write a file that must not exist; returns False if it does. Of several processes one succeeds. Raises OSError."""
-    folder = os.path.dirname(os.path.abspath(path))
-    with _hidden_file(folder, 0o666) as hidden:
-        with hidden.open("r+b") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(hidden, path)
-        except FileExistsError:
-            return False
-        except OSError:  # a file system without hard links
-            return _create_in_place(path, content)
-    _has_new_name(folder)
-    return True
-
-
-def _create_in_place(path: str | os.PathLike[str], content: bytes) -> bool:
     try:
-        with open(path, "xb") as file:
-            file.write(content)
+        with replacing(path, overwrite=False) as hidden:
+            hidden.write_bytes(content)
     except FileExistsError:
         return False
     return True
+
+
+def _take_free_name(hidden: Path, final: str) -> None:
+    """Give a hidden file a name that nothing has. Raises FileExistsError."""
+    try:
+        os.link(hidden, final)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: reserve the name, then replace what reserves it
+        os.close(os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        os.replace(hidden, final)
 
 
 def make_folder(folder: str | os.PathLike[str]) -> None:

@@ -1,6 +1,7 @@
 """Picture -> bytes or file. A file is written completely or not at all."""
 
 import contextlib
+import errno
 import io
 import os
 from collections.abc import Iterable, Iterator
@@ -63,7 +64,7 @@ def write_image(
         path: its suffix selects the format.
         picture: the picture.
         quality: as for `encode`.
-        overwrite: False refuses to replace an existing file.
+        overwrite: False leaves an existing file alone, even one that appears meanwhile.
 
     Raises:
         InputError: as for `check_fits`.
@@ -73,7 +74,7 @@ def write_image(
     check_fits(name, picture.height, picture.width, transparent=picture.is_transparent, quality=quality)
     check_writable(name, overwrite=overwrite)
     target = format_for_writing(name)
-    with _replacing(name) as file:
+    with _replacing(name, overwrite=overwrite) as file:
         save(picture, target, _quality(quality, target), file)
 
 
@@ -122,7 +123,7 @@ def write_frames(
     name = os.fspath(path)
     check_writable(name, overwrite=overwrite)
     target = format_for_writing(name)
-    with _replacing(name) as file:
+    with _replacing(name, overwrite=overwrite) as file:
         _save_frames(frames, facts, f"{name}: ", target, quality, file)
 
 
@@ -147,13 +148,15 @@ def _save_frames(
 
 
 @contextlib.contextmanager
-def _replacing(name: str) -> Iterator[BinaryIO]:
+def _replacing(name: str, *, overwrite: bool) -> Iterator[BinaryIO]:
     """A hidden file that takes the name when the block ends. Raises ImageFileError where that fails."""
     try:
-        with atomic.replacing(name) as hidden, hidden.open("r+b") as file:
+        with atomic.replacing(name, overwrite=overwrite) as hidden, hidden.open("r+b") as file:
             yield file
     except pyvips.Error as error:
         raise ImageFileError(_failure(name, reason(error))) from error
+    except FileExistsError:
+        raise ImageFileError(_existing(name)) from None
     except OSError as error:
         raise ImageFileError(_failure(name, error.strerror or str(error))) from error
 
@@ -194,14 +197,20 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = True) -> N
         overwrite: False refuses to replace an existing file.
 
     Raises:
-        ImageFileError: an existing folder, an existing file with overwrite=False, or a missing folder.
+        ImageFileError: an existing folder, an existing file with overwrite=False, a missing folder, or a name that is
+            too long for the file system.
     """
     name = os.fspath(path)
     final = os.path.realpath(name)
+    try:
+        os.lstat(final)
+    except OSError as error:  # what else is wrong shows below, or in writing
+        if error.errno == errno.ENAMETOOLONG:
+            raise ImageFileError(f"{name}: the name is too long; shorten it, or --suffix") from error
     if os.path.isdir(final):
         raise ImageFileError(f"{name}: is a folder; pass a file name")
     if not overwrite and os.path.exists(final):
-        raise ImageFileError(f"{name}: already exists; pass --overwrite to replace it")
+        raise ImageFileError(_existing(name))
     if not os.path.isdir(os.path.dirname(final)):
         raise ImageFileError(f"{name}: folder {os.path.dirname(name) or '.'} does not exist; create it first")
 
@@ -245,6 +254,10 @@ def _quality(quality: int | None, target: Format) -> int:
     if quality is not None:
         return quality
     return _BEST_QUALITY if target.default_quality is None else target.default_quality
+
+
+def _existing(name: str) -> str:
+    return f"{name}: already exists; pass --overwrite to replace it"
 
 
 def _failure(name: str, cause: str) -> str:
