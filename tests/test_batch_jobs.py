@@ -153,6 +153,21 @@ def test_a_link_to_an_input_is_no_output(here):
         batch.find_jobs(["a.png"], "b.png", overwrite=True)
 
 
+def test_an_input_under_another_name_is_not_overwritten(here, monkeypatch):
+    """As through a bind mount or in another case: the paths differ, the files do not."""
+    write(here / "in/a.png")
+    os.symlink("in", here / "mounted")
+    monkeypatch.setattr(os.path, "realpath", os.path.abspath)
+    for inputs in (["in/a.png"], ["in/*.png"]):
+        with pytest.raises(InputError, match=r"would overwrite the input in/a\.png"):
+            batch.find_jobs(inputs, "mounted", overwrite=True)
+    with pytest.raises(InputError, match="output and input folder are the same"):
+        batch.find_jobs(["in"], "mounted", overwrite=True)
+    write(here / "in/out/a.png")
+    for inputs in (["in"], ["in/*"], ["in/**/*.png"]):
+        assert pairs(batch.find_jobs(inputs, "mounted/out", overwrite=True)) == {"in/a.png": "mounted/out/a.png"}
+
+
 def test_a_depth_view_does_not_replace_an_image_and_a_name_fits_one_format(here):
     write(here / "in/a.png")
     write(here / "in/a.depth.png")

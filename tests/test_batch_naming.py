@@ -33,6 +33,34 @@ def test_outputs_beside_the_inputs_are_not_enlarged_again(here):
     assert pairs(jobs) == {"in/a_x2.png": "in/a_x2_x2.png"}  # the user named it
 
 
+@pytest.mark.parametrize("depth_views", [True, False])
+@pytest.mark.parametrize("inputs", ["t", "t/*", "t/**", "the shell"])
+@pytest.mark.parametrize(
+    ("naming", "suffix"),
+    [
+        *[(Naming.of_suffix("_x2"), suffix) for suffix in (None, ".jpg", ".webp")],
+        *[(Naming(), suffix) for suffix in (".jpg", ".webp")],
+    ],
+)
+def test_a_repeated_command_finds_nothing_to_do(here, naming, suffix, inputs, depth_views):
+    for name in ("t/a.png", "t/a.tif", "t/b.png", "t/deep/a.png", "t/b.x.png"):
+        write(here / name)
+
+    def jobs(depth_views):
+        named = sorted(map(str, here.glob("t/**/*.*"))) if inputs == "the shell" else [inputs]
+        return batch.find_jobs(named, None, naming=naming, suffix=suffix, depth_views=depth_views)
+
+    first = jobs(depth_views)
+    assert len(first.to_run) == 5
+    for job in first.to_run:
+        for output in job.outputs:
+            write(here / output)
+    for again in (depth_views, False):
+        second = jobs(again)
+        assert not second.to_run
+        assert {job.source: job.target for job in second.existing} == {job.source: job.target for job in first.to_run}
+
+
 def test_a_template(here):
     write(here / "in/a.b.png")
     naming = Naming("{stem}_{scale}x{ext}", "2")

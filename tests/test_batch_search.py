@@ -5,6 +5,7 @@ import os
 import pytest
 
 from adadsr import batch
+from adadsr.upscaler import Size
 from batch_samples import write
 
 
@@ -85,7 +86,42 @@ def test_a_folder_that_cannot_be_read_is_a_failure(here):
     write(here / "in/a.png")
     write(here / "in/closed/b.png")
     (here / "in/closed").chmod(0)
-    jobs = batch.find_jobs(["in"], "out")
-    assert [reason for _, reason in jobs.failures] == [
-        "in/closed: cannot be read (Permission denied); check its permissions"
-    ]
+    for inputs in (["in"], ["in/**"], ["in/*/*.png"], ["in/*", "in"]):
+        jobs = batch.find_jobs(inputs, "out")
+        assert [reason for _, reason in jobs.failures] == [
+            "in/closed: cannot be read (Permission denied); check its permissions"
+        ]
+
+
+def test_a_folder_that_no_pattern_can_read_is_a_failure(here, monkeypatch):
+    write(here / "in/a.png")
+    write(here / "in/closed/b.png")
+    listdir, scandir = os.listdir, os.scandir
+
+    def refuse(original):
+        def call(path):
+            if os.path.basename(path) == "closed":
+                raise PermissionError(13, "Permission denied", str(path))
+            return original(path)
+
+        return call
+
+    monkeypatch.setattr(os, "listdir", refuse(listdir))
+    monkeypatch.setattr(os, "scandir", refuse(scandir))
+    for pattern in ("in/**", "in/*/*.png", "in/*", "in"):
+        jobs = batch.find_jobs([pattern], "out")
+        assert [str(path) for path, _ in jobs.failures] == ["in/closed"], pattern
+
+
+@pytest.mark.parametrize("inputs", [["in"], ["in/*"], ["in/a.png", "in/[b].png", "in/c.png"]])
+def test_broken_links_fail_alone(here, inputs):
+    write(here / "in/a.png")
+    os.symlink("missing.png", here / "in/[b].png")
+    os.symlink("c.png", here / "in/c.png")
+    jobs = batch.find_jobs(inputs, "out")
+    assert sorted(sources(jobs)) == ["in/[b].png", "in/a.png", "in/c.png"]
+    measured, failed = batch.measure(jobs.to_run, Size(scale=2), batch.Options())
+    assert [str(job.source) for job, _ in measured] == ["in/a.png"]
+    reasons = {str(result.source): result.reason for result in failed}
+    assert reasons["in/[b].png"] == "in/[b].png: a link to a missing file; check the link"
+    assert reasons["in/c.png"].startswith("in/c.png: cannot open (Too many levels of symbolic links)")

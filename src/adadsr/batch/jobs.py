@@ -4,9 +4,8 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from adadsr import images
 from adadsr.batch.leftout import EARLIER, LeftOut, is_known
@@ -84,9 +83,10 @@ def find_jobs(
 
     inputs: files; folders, searched recursively except for hidden files and links to folders, with their structure kept
         below `out`; and patterns (`*`, `?`, `[...]`, `**`), with their structure kept from the first part that has a
-        wildcard. Files below `out` are never inputs.
+        wildcard. Searches skip `out` inside an input folder.
     out: the output file if a single file is named and `out` has an image suffix, otherwise a folder; None for the
-        folder of each input, from which the outputs of other inputs are then left out.
+        folder of each input. The outputs of other inputs are then left out, so that a repeated command finds nothing
+        new to do.
     suffix: of all outputs in a folder, such as `.png`; None keeps that of each input. An output file may have another
         suffix of the same format, such as `.jpeg` if `.jpg` is given.
     naming: of the files in a folder; None for the names of the inputs.
@@ -94,15 +94,8 @@ def find_jobs(
     failure of its own, like a bad file. Raises InputError if `out` is unsuitable, or if an output is also an input.
     """
     search = Search(inputs, None if out is None else Path(out))
-    found, targets = search.found, _targets(search.found, out, suffix, naming)
-    if out is None:
-        written = {os.path.abspath(target) for target in targets}
-        earlier = [not each.named and os.path.abspath(each.source) in written for each in found]
-        for each in compress(found, earlier):
-            search.left_out.add(each.source, EARLIER)
-        inputs_only = [not is_output for is_output in earlier]
-        found, targets = list(compress(found, inputs_only)), list(compress(targets, inputs_only))
-    jobs, notes = _distinct_jobs(found, targets, naming)
+    found = search.found if out is not None else _without_outputs(search, suffix, naming)
+    jobs, notes = _distinct_jobs(found, _targets(found, out, suffix, naming), naming, beside=out is None)
     if depth_views:
         jobs = _with_depth_views(jobs)
     _check_outputs(jobs)
@@ -121,15 +114,43 @@ def jobs_below(
     """
     targets = [place / _named(each.below, suffix, naming) for each in found]
     jobs, notes = _distinct_jobs(found, targets, naming)
-    _check_outputs(jobs, lambda path: Path(os.path.abspath(path)))
+    _check_outputs(jobs, lambda path: (os.path.abspath(path),))
     return jobs, notes
 
 
+def _without_outputs(search: Search, suffix: str | None, naming: Naming | None) -> list[Found]:
+    """What a search found, without the outputs that these inputs get beside them."""
+    found = search.found
+    while True:
+        written = _written_beside(found, suffix, naming)
+        earlier = [each for each in found if os.path.abspath(each.source) in written]
+        if not earlier:
+            return found
+        for each in earlier:
+            search.left_out.add(each.source, EARLIER)
+        found = [each for each in found if os.path.abspath(each.source) not in written]
+
+
+def _written_beside(found: Sequence[Found], suffix: str | None, naming: Naming | None) -> set[str]:
+    """All files that these or fewer inputs get beside them, with and without depth maps.
+
+    An input whose output has its own name counts as one, too, unless the user named it: `_check_outputs` refuses that.
+    """
+    targets = dict(zip(found, _targets(found, None, suffix, naming), strict=True))
+    own = [each for each, target in targets.items() if each.source == target]
+    for each in own:
+        del targets[each]
+    jobs, _ = _distinct_jobs(list(targets), list(targets.values()), naming, beside=True)
+    outputs = {*targets.values(), *(job.target for job in jobs)}
+    views = {view for target in outputs for view in _view_names(target)}
+    return {os.path.abspath(path) for path in (*outputs, *views, *(each.source for each in own if not each.named))}
+
+
 def _distinct_jobs(
-    found: Sequence[Found], targets: Sequence[Path], naming: Naming | None
+    found: Sequence[Found], targets: Sequence[Path], naming: Naming | None, *, beside: bool = False
 ) -> tuple[list[Job], list[str]]:
-    """A job for each input with a name of its own, and a note if some names had to change."""
-    names = distinct([each.source for each in found], targets, naming or Naming())
+    """A job for each input with a name of its own, and a note if some names had to change. beside: see `distinct`."""
+    names = distinct([each.source for each in found], targets, naming or Naming(), beside=beside)
     jobs = [Job(each.source, name) for each, name in zip(found, names, strict=True)]
     renamed = [name for name, target in zip(names, targets, strict=True) if name != target]
     notes = [f"{len(renamed)} outputs would share names and got longer ones, such as {renamed[0]}"] if renamed else []
@@ -166,8 +187,10 @@ def _writable(suffix: str) -> str:
 
 def output_file(out: str, suffix: str | None) -> Path:
     """`out` as the one output. suffix: as for `find_jobs`. Raises InputError for a folder or an unknown suffix."""
-    if os.path.isdir(out) or out.endswith(("/", os.sep)) or not Path(out).suffix:
+    if os.path.isdir(out) or out.endswith(("/", os.sep)):
         raise InputError(f"{out}: is a folder, but standard input has no name; pass an output file")
+    if not Path(out).suffix:
+        raise InputError(f"{out}: a name without a suffix does not say which format to write; add one, as {out}.png")
     return _single_target(Path(out), Path(out).suffix.lower(), suffix)
 
 
@@ -186,23 +209,39 @@ def _with_depth_views(jobs: Sequence[Job]) -> list[Job]:
     targets = {job.target for job in jobs}
 
     def view(target: Path) -> Path:
-        short = target.with_name(f"{target.stem}.depth.png")
+        short, long = _view_names(target)
         is_free = stems[target.with_suffix("")] == 1 and short not in targets
-        return short if is_free else target.with_name(f"{target.name}.depth.png")
+        return short if is_free else long
 
     return [Job(job.source, job.target, view(job.target)) for job in jobs]
 
 
-def _check_outputs(jobs: Sequence[Job], resolve: Callable[[Path], Path] = Path.resolve) -> None:
-    """Refuse two jobs that write the same file, and a job that overwrites an input."""
-    sources = {resolve(job.source): job.source for job in jobs}
-    writers: dict[Path, Job] = {}
+def _view_names(target: Path) -> tuple[Path, Path]:
+    """The names that the picture of a depth map may have."""
+    return target.with_name(f"{target.stem}.depth.png"), target.with_name(f"{target.name}.depth.png")
+
+
+def _keys(path: Path) -> tuple[Any, ...]:
+    """What two paths share if they are the same file, the real path first; bind mounts and case need the identity."""
+    real = os.path.realpath(path)
+    try:
+        found = os.stat(real)
+    except OSError:
+        return (real,)
+    return (real, (found.st_dev, found.st_ino)) if found.st_ino else (real,)
+
+
+def _check_outputs(jobs: Sequence[Job], keys: Callable[[Path], tuple[Any, ...]] = _keys) -> None:
+    """Refuse two jobs that write the same file, and a job that overwrites an input. keys: see `_keys`."""
+    sources = {key: job.source for job in jobs for key in keys(job.source)}
+    writers: dict[Any, Job] = {}
     for job in jobs:
         for output in job.outputs:
-            final = resolve(output)
-            if final in sources:
-                raise InputError(f"{output}: would overwrite the input {sources[final]}; choose another output")
-            other = writers.setdefault(final, job)
+            final = keys(output)
+            source = next((sources[key] for key in final if key in sources), None)
+            if source is not None:
+                raise InputError(f"{output}: would overwrite the input {source}; choose another output")
+            other = writers.setdefault(final[0], job)
             if other is not job:
                 raise InputError(
                     f"{other.source} and {job.source} would both be written to {output}; "

@@ -61,15 +61,15 @@ class Naming:
         return self.template.format(stem=stem, scale=self.scale, ext=ext)
 
 
-def distinct(sources: Sequence[Path], targets: Sequence[Path], naming: Naming) -> list[Path]:
+def distinct(sources: Sequence[Path], targets: Sequence[Path], naming: Naming, *, beside: bool = False) -> list[Path]:
     """The targets, with other names where several are the same: `a.png.webp`, `folder/a.webp` or both.
 
     All that share a name get another one, which depends on their paths only, so that repeating a command finds its
-    outputs again.
+    outputs again. beside: whether outputs go beside the inputs, so that a source with such a name is an earlier output.
     """
     result, keys = list(targets), [_key(target) for target in targets]
     counts = Counter(keys)
-    taken = {*counts, *map(_key, sources)}
+    taken = {*counts} if beside else {*counts, *map(_key, sources)}
     groups: dict[str, list[int]] = {}
     for index, key in enumerate(keys):
         if counts[key] > 1:

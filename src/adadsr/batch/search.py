@@ -1,16 +1,17 @@
 """Inputs -> the images they name. Uses names only; no image is opened."""
 
+import contextlib
 import fnmatch
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from adadsr import images
 from adadsr.batch.leftout import HIDDEN, LINKED, LeftOut
 from adadsr.errors import InputError
-from adadsr.formats import READABLE_SUFFIXES
+from adadsr.formats import READABLE_SUFFIXES, suffix_of
 
 _BRACKETS = "; brackets are wildcards: [ab] matches a or b; write [[] for a bracket, or check the name"
 
@@ -39,7 +40,7 @@ class Search:
         """
         self.failures: list[tuple[Path, str]] = []
         self.left_out = LeftOut()
-        self._out = None if out is None else out.resolve()
+        self._out = None if out is None else _real(out)
         found: dict[str, Found] = {}
         for text in inputs:
             for each in self._images_of(text):
@@ -51,9 +52,9 @@ class Search:
         if "://" in text and not os.path.exists(path):
             self.failures.append((path, f"{text}: is an address; download it, as in: curl -s URL | adadsr upscale -"))
             return []
-        is_pattern = glob.has_magic(text) and not os.path.exists(path)
+        is_pattern = glob.has_magic(text) and not os.path.lexists(path)
         if os.path.isdir(path):
-            if self._out == path.resolve():
+            if self._is_out(path):
                 raise InputError(f"{path}: output and input folder are the same; choose another, or pass --suffix")
             images_here = list(self._in_folder(path, path))
         elif is_pattern:
@@ -76,18 +77,26 @@ class Search:
 
     def _enters(self, folder: Path) -> bool:
         """Whether a subfolder is searched. A link is not: it may lead out of the folder, or back to its beginning."""
-        if folder.resolve() == self._out:
+        if self._is_out(folder):
             return False
         if folder.name.startswith(".") or folder.is_symlink():
             self.left_out.add(folder, HIDDEN if folder.name.startswith(".") else LINKED)
             return False
         return True
 
+    def _is_out(self, folder: Path) -> bool:
+        """Whether a folder is `out`, also under another name: through a link, a bind mount, or in another case."""
+        if self._out is None:
+            return False
+        with contextlib.suppress(OSError):  # one of them does not exist
+            return os.path.samefile(folder, self._out)
+        return _real(folder) == self._out
+
     def _in_file(self, path: Path, base: Path) -> Iterator[Found]:
         if path.name.startswith("."):
             self.left_out.add(path, HIDDEN)
-        elif images.is_image_file(path):
-            yield Found(path, path.relative_to(base), False)
+        elif images.is_image_file(path) or (suffix_of(path.name) in READABLE_SUFFIXES and not os.path.exists(path)):
+            yield Found(path, path.relative_to(base), False)  # reading says what is wrong with a broken link
         else:
             self.left_out.add(path)
 
@@ -96,20 +105,36 @@ class Search:
         parts = Path(pattern).parts
         fixed = next(at for at in range(len(parts)) if not os.path.lexists(Path(*parts[: at + 1])))
         base, ends_anywhere = Path(*parts[:fixed]), parts[-1] == "**"
-        excluded = self._out if self._out is not None and base.resolve() in self._out.parents else None
-        for path in sorted(_matches(base, (*parts[fixed:], "*") if ends_anywhere else parts[fixed:])):
-            if excluded is not None and excluded in (path.resolve(), *path.resolve().parents):
+        wanted = (*parts[fixed:], "*") if ends_anywhere else parts[fixed:]
+        for path in sorted(_matches(base, wanted, self._unreadable)):
+            if self._is_in_out(path, base):
                 continue
             if not os.path.isdir(path):
                 yield from self._in_file(path, base)
-            elif path.is_symlink() and _overlap(path.resolve(), base.resolve()):
+            elif path.is_symlink() and _overlap(_real(path), _real(base)):
                 self.left_out.add(path, LINKED)
             elif not ends_anywhere:  # otherwise its files match themselves
                 yield from self._in_folder(path, base)
 
+    def _is_in_out(self, path: Path, base: Path) -> bool:
+        """Whether a path is `out` or lies in it, where `out` lies below `base`."""
+        if self._out is None:
+            return False
+        if _real(base) in self._out.parents and self._out in (_real(path), *_real(path).parents):
+            return True
+        below = path.relative_to(base)
+        return any(self._is_out(base / each) for each in (below, *below.parents) if each.parts)
+
     def _unreadable(self, error: OSError) -> None:
         folder = Path(error.filename)
-        self.failures.append((folder, f"{folder}: cannot be read ({error.strerror}); check its permissions"))
+        failure = folder, f"{folder}: cannot be read ({error.strerror}); check its permissions"
+        if folder.is_dir() and failure not in self.failures:  # a pattern asks files and broken links, too
+            self.failures.append(failure)
+
+
+def _real(path: Path) -> Path:
+    """As `Path.resolve`, which raises where links lead in circles."""
+    return Path(os.path.realpath(path))
 
 
 def _overlap(one: Path, other: Path) -> bool:
@@ -117,32 +142,33 @@ def _overlap(one: Path, other: Path) -> bool:
     return one == other or one in other.parents or other in one.parents
 
 
-def _matches(base: Path, parts: Sequence[str]) -> Iterator[Path]:
+def _matches(base: Path, parts: Sequence[str], unreadable: Callable[[OSError], None]) -> Iterator[Path]:
     """Existing paths below `base` that match `parts` of a pattern, as of `glob`; links may not lead in circles.
 
-    A part that exists literally, such as `album [2020]`, matches itself, too.
+    A part that exists literally, such as `album [2020]`, matches itself, too. unreadable: called for what cannot be
+    listed.
     """
     if not parts:
         yield base
         return
     part, rest = parts[0], parts[1:]
     if part == "**":
-        for folder in _folders_from(base):
-            yield from _matches(folder, rest)
+        for folder in _folders_from(base, unreadable):
+            yield from _matches(folder, rest, unreadable)
     elif glob.has_magic(part):
-        for name in _listed(base):
+        for name in _listed(base, unreadable):
             hidden = name.startswith(".") and not part.startswith(".")
             if name == part or (not hidden and fnmatch.fnmatch(name, part)):
-                yield from _matches(base / name, rest)
+                yield from _matches(base / name, rest, unreadable)
     elif os.path.lexists(base / part):
-        yield from _matches(base / part, rest)
+        yield from _matches(base / part, rest, unreadable)
 
 
-def _folders_from(base: Path) -> list[Path]:
+def _folders_from(base: Path, unreadable: Callable[[OSError], None]) -> list[Path]:
     """`base` and all folders below, each once and without hidden ones; what links lead to comes last."""
     found, seen, linked = [], set(), [base]
     for start in linked:  # grows meanwhile
-        for parent, folders, _ in os.walk(start):
+        for parent, folders, _ in os.walk(start, onerror=unreadable):
             here = Path(parent)
             real = os.path.realpath(here)
             if real in seen:
@@ -156,9 +182,10 @@ def _folders_from(base: Path) -> list[Path]:
     return found
 
 
-def _listed(folder: Path) -> list[str]:
+def _listed(folder: Path, unreadable: Callable[[OSError], None]) -> list[str]:
     """Names in a folder; none if it cannot be listed."""
     try:
         return sorted(os.listdir(folder))
-    except OSError:
+    except OSError as error:
+        unreadable(error)
         return []

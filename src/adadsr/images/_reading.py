@@ -127,7 +127,8 @@ def _open_path(name: str) -> BinaryIO:
             raise ImageFileError(f"{name}: not a regular file; pass an image file, or pipe its content to the input -")
         return open(name, "rb", buffering=0)
     except FileNotFoundError:
-        raise ImageFileError(f"{name}: no such file; check the path") from None
+        what = "a link to a missing file; check the link" if os.path.islink(name) else "no such file; check the path"
+        raise ImageFileError(f"{name}: {what}") from None
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or error
         raise ImageFileError(f"{name}: cannot open ({cause}); check the path and its permissions") from error
