@@ -9,7 +9,7 @@ import pytest
 from adadsr import batch
 from adadsr.batch import Options
 from adadsr.errors import InputError
-from adadsr.upscaler import Target
+from adadsr.upscaler import Size, Target
 from batch_samples import tiny_chain, write
 
 
@@ -21,7 +21,7 @@ def test_the_report_tells_all_and_is_written_whole(here):
     jobs = batch.find_jobs(["in", "none*"], "out")
     path = here / "reports/run.json"
     batch.prepare_json(path, jobs)
-    measured, _ = batch.measure(jobs.to_run, 2, Options())
+    measured, _ = batch.measure(jobs.to_run, Size(scale=2), Options())
     chain = tiny_chain()
     run = batch.run(chain, measured, Options(Target(budget=0.7)))
     batch.write_json(path, batch.as_json(batch.settled(jobs) + run.results, jobs))

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from adadsr import atomic, batch, images
 from adadsr.batch import Options, Status
 from adadsr.batch.interrupts import Interrupts
-from adadsr.errors import ImageFileError, InputError
-from adadsr.upscaler import Chain, Execution, Target, Upscaler
+from adadsr.errors import InputError
+from adadsr.upscaler import Chain, Execution, Size, Target, Upscaler
 from adadsr.upscaler.tiled_run import TiledRun
 from batch_samples import tiny_chain, tiny_model, write
+
+TWICE = Size(scale=2)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def test_inputs_without_an_image_are_failures_of_their_own(here):
     assert [str(path) for path, _ in jobs.failures] == ["empty", "none/*.png"]
     results = batch.settled(jobs)
     assert all(result.status is Status.FAILED for result in results)
-    measured, failed = batch.measure(jobs.to_run, 2, Options())
+    measured, failed = batch.measure(jobs.to_run, TWICE, Options())
     assert [str(job.source) for job, _ in measured] == ["in/a.png"]
     assert [result.reason for result in failed] == ["missing.png: no such file; check the path"]
 
@@ -42,14 +44,14 @@ def test_measuring_reads_sizes_makes_folders_and_refuses_what_no_file_can_hold(h
     write(here / "in/a.png", 5, 7)
     write(here / "in/deep/wide.png", 1, 9000)
     jobs = batch.find_jobs(["in"], "out", suffix=".webp")
-    measured, failed = batch.measure(jobs.to_run, 2, Options())
+    measured, failed = batch.measure(jobs.to_run, TWICE, Options())
     assert [pixels for _, pixels in measured] == [35]
     assert "exceeds WebP's limit of 16383 pixels per side" in failed[0].reason
     assert (here / "out").is_dir()
-    _, failed = batch.measure(jobs.to_run, 2, Options(max_pixels=34))
+    _, failed = batch.measure(jobs.to_run, TWICE, Options(max_pixels=34))
     assert "pass --max-pixels" in failed[0].reason
     with pytest.raises(InputError, match="quality=101 must be"):
-        batch.measure(jobs.to_run, 2, Options(quality=101))
+        batch.measure(jobs.to_run, TWICE, Options(quality=101))
 
 
 def test_a_folder_is_proven_writable_once(here, chain, monkeypatch):
@@ -63,18 +65,31 @@ def test_a_folder_is_proven_writable_once(here, chain, monkeypatch):
         original(folder)
 
     monkeypatch.setattr(atomic, "check_folder", check)
-    measured, _ = batch.measure(batch.find_jobs(["in"], "out", depth_views=True).to_run, 2, Options())
+    measured, _ = batch.measure(batch.find_jobs(["in"], "out", depth_views=True).to_run, TWICE, Options())
     run = batch.run(chain, measured, Options())
     assert [result.status for result in run.results] == [Status.DONE] * 3
     assert proven == ["out"]
 
 
-def test_an_output_folder_that_cannot_be_is_refused(here):
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_an_output_folder_that_cannot_be_stops_no_other(here, dry_run):
+    for name in ("in/a.png", "in/sub/b.png", "in/sub/c.png", "in/last/d.png"):
+        write(here / name)
+    (here / "out").mkdir()
+    (here / "out/sub").write_text("x")
+    jobs = batch.find_jobs(["in"], "out").to_run
+    measured, failed = batch.measure(jobs, TWICE, Options(), dry_run=dry_run)
+    assert sorted(str(job.target) for job, _ in measured) == ["out/a.png", "out/last/d.png"]
+    assert [str(result.target) for result in failed] == ["out/sub/b.png", "out/sub/c.png"]
+    assert all(result.reason.startswith("out/sub: folder is not writable") for result in failed)
+
+
+def test_an_input_that_cannot_be_read_stops_no_other(here):
     write(here / "in/a.png")
-    (here / "file").write_text("x")
-    jobs = batch.find_jobs(["in"], "file/out")
-    with pytest.raises(ImageFileError, match="folder is not writable"):
-        batch.measure(jobs.to_run, 2, Options())
+    os.symlink("/proc/self/mem", here / "in/b.png")
+    measured, failed = batch.measure(batch.find_jobs(["in"], "out").to_run, TWICE, Options())
+    assert [str(job.source) for job, _ in measured] == ["in/a.png"]
+    assert failed[0].reason.startswith("in/b.png: ")
 
 
 def test_a_bad_file_stops_no_other(here, chain):
@@ -84,7 +99,7 @@ def test_a_bad_file_stops_no_other(here, chain):
     write(here / "in/c.png", alpha=100, channels=4)
     write(here / "in/d.png")
     jobs = batch.find_jobs(["in"], "out", suffix=".jpg")
-    measured, failed = batch.measure(jobs.to_run, 2, Options())
+    measured, failed = batch.measure(jobs.to_run, TWICE, Options())
     assert not failed
     seen, done = [], []
     run = batch.run(chain, measured, Options(), progress=done.append, finished=seen.append)
@@ -110,7 +125,7 @@ def test_a_fault_with_one_image_stops_no_other(here, chain, monkeypatch):
         return original(path, **limits)
 
     monkeypatch.setattr(images, "read_image", read)
-    measured, _ = batch.measure(batch.find_jobs(["in"], "out").to_run, 2, Options())
+    measured, _ = batch.measure(batch.find_jobs(["in"], "out").to_run, TWICE, Options())
     first, second = batch.run(chain, measured, Options()).results
     assert first.reason == "in/a.png: RuntimeError: CUDA out of memory; lower --memory or --tile"
     assert second.status is Status.DONE
@@ -120,7 +135,7 @@ def test_a_fault_with_one_image_stops_no_other(here, chain, monkeypatch):
 def test_an_output_that_appears_during_the_run_is_not_replaced(here, chain, overwrite):
     write(here / "in/a.png")
     options = Options(overwrite=overwrite)
-    measured, _ = batch.measure(batch.find_jobs(["in"], "out").to_run, 2, options)
+    measured, _ = batch.measure(batch.find_jobs(["in"], "out").to_run, TWICE, options)
 
     def appear(pixels):
         (here / "out/a.png").write_bytes(b"mine")
@@ -135,7 +150,7 @@ def test_an_output_that_appears_during_the_run_is_not_replaced(here, chain, over
 def test_an_interruption_keeps_what_is_done_and_leaves_no_half_file(here, chain):
     for name in "abc":
         write(here / f"in/{name}.png")
-    measured, _ = batch.measure(batch.find_jobs(["in"], "out", depth_views=True).to_run, 2, Options())
+    measured, _ = batch.measure(batch.find_jobs(["in"], "out", depth_views=True).to_run, TWICE, Options())
 
     def interrupt(pixels):
         if pixels > measured[0].pixels:  # within the second image
@@ -159,7 +174,7 @@ def test_an_interruption_while_a_file_is_written_waits_for_the_file(here, chain,
     monkeypatch.setattr(images, "write_image", written)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        measured, _ = batch.measure(batch.find_jobs(["in"], "out").to_run, 2, Options())
+        measured, _ = batch.measure(batch.find_jobs(["in"], "out").to_run, TWICE, Options())
         run = batch.run(chain, measured, Options())
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
@@ -188,7 +203,7 @@ def test_an_image_is_read_and_one_is_written_while_another_runs(here, chain, mon
 
     monkeypatch.setattr(images, "read_image", reading)
     monkeypatch.setattr(images, "write_image", saving)
-    measured, _ = batch.measure(batch.find_jobs(["in"], "out").to_run, 2, Options())
+    measured, _ = batch.measure(batch.find_jobs(["in"], "out").to_run, TWICE, Options())
     run = batch.run(chain, measured, Options())
     assert [result.status for result in run.results] == [Status.DONE] * 4
     assert all(event.is_set() for event in written.values())
@@ -221,7 +236,7 @@ def test_nothing_overlaps_where_memory_is_for_one_image(here, monkeypatch):
     monkeypatch.setattr(images, "read_image", counted(images.read_image))
     monkeypatch.setattr(images, "write_image", counted(images.write_image))
     monkeypatch.setattr(TiledRun, "run", alone)
-    measured, _ = batch.measure(batch.find_jobs(["in"], "out").to_run, 2, Options())
+    measured, _ = batch.measure(batch.find_jobs(["in"], "out").to_run, TWICE, Options())
     run = batch.run(chain, measured, Options(), finished=seen.append)
     assert run.results == seen
     assert [result.status for result in seen] == [Status.DONE] * 3
@@ -239,7 +254,7 @@ def test_results_come_in_the_order_of_the_images_whatever_fails(kinds):
             if kind == "unreadable":
                 path.write_bytes(path.read_bytes()[:-30])
         measured, failed = batch.measure(
-            batch.find_jobs([f"{base}/in"], f"{base}/out", suffix=".jpg").to_run, 2, Options()
+            batch.find_jobs([f"{base}/in"], f"{base}/out", suffix=".jpg").to_run, TWICE, Options()
         )
         assert not failed
         for index, kind in enumerate(kinds):
@@ -284,7 +299,7 @@ def test_animations_run_frame_by_frame_between_stills(here, chain):
     animation(here / "in/b.webp")
     write(here / "in/c.png")
     jobs = batch.find_jobs(["in"], "out", depth_views=True).to_run
-    measured, failed = batch.measure(jobs, 2, Options())
+    measured, failed = batch.measure(jobs, TWICE, Options())
     assert not failed
     assert [pixels for _, pixels in measured] == [120, 480, 120]
     (planned,) = (each for each in batch.dry_run(chain, measured, Options()) if each.frames > 1)
@@ -312,11 +327,11 @@ def test_animations_run_frame_by_frame_between_stills(here, chain):
 def test_what_holds_no_frames_is_refused(here, chain, suffix, reason):
     animation(here / "in/a.webp")
     jobs = batch.find_jobs(["in"], "out", suffix=suffix).to_run
-    measured, failed = batch.measure(jobs, 2, Options())
+    measured, failed = batch.measure(jobs, TWICE, Options())
     assert bool(failed) == (reason is not None)
     if reason is not None:
         assert reason in failed[0].reason
-    measured, failed = batch.measure(jobs, 2, Options(page=2))
+    measured, failed = batch.measure(jobs, TWICE, Options(page=2))
     assert not failed
     (result,) = batch.run(chain, measured, Options(page=2)).results
     assert (result.status, result.report.frames) == (Status.DONE, 1)
@@ -324,7 +339,7 @@ def test_what_holds_no_frames_is_refused(here, chain, suffix, reason):
 
 def test_an_interrupted_animation_leaves_no_file(here, chain):
     animation(here / "in/a.webp")
-    measured, _ = batch.measure(batch.find_jobs(["in"], "out").to_run, 2, Options())
+    measured, _ = batch.measure(batch.find_jobs(["in"], "out").to_run, TWICE, Options())
 
     def interrupt(pixels):
         if pixels > 200:

@@ -3,14 +3,16 @@
 import errno
 import os
 from collections.abc import Iterable
+from functools import cache, partial
 from pathlib import Path
 
 from adadsr import atomic, images
 from adadsr.batch.animating import facts_of
 from adadsr.batch.jobs import Job, Jobs
 from adadsr.batch.pipes import readable
-from adadsr.batch.results import Measured, Options, Result, Status, named, result_of
-from adadsr.errors import ImageFileError, InputError
+from adadsr.batch.results import Measured, Options, Result, Status, result_of
+from adadsr.batch.steps import attempt
+from adadsr.errors import ImageFileError
 from adadsr.upscaler import Chain, Size
 
 
@@ -32,63 +34,69 @@ def check_target(chain: Chain, options: Options) -> None:
 
 
 def measure(
-    jobs: Iterable[Job], size: Size | int, options: Options, *, dry_run: bool = False
+    jobs: Iterable[Job], size: Size, options: Options, *, dry_run: bool = False
 ) -> tuple[list[Measured], list[Result]]:
     """Check everything possible without decoding, make the output folders and prove that they are writable.
 
-    size: of the outputs; an int is a scale. dry_run: check the folders without writing anything.
-    Returns the jobs that can run and a FAILED result for each of the others. Raises ImageFileError for a folder that
-    cannot be made or written to, InputError for an invalid quality or limit.
+    size: of the outputs. dry_run: check the folders without writing anything.
+    Returns the jobs that can run and a FAILED result for each of the others. Raises InputError for an invalid quality.
     """
-    measured, failed, folders = [], [], set()
-    size = Size(scale=size) if isinstance(size, int) else size
+    measured, failed = [], []
+    folder_error = cache(_check_folder if dry_run else _make_folder)
     for job in jobs:
-        try:
-            facts = facts_of(job, options)
-            if facts is None:
-                height, width = images.read_size(readable(job), max_pixels=options.max_pixels, page=options.page)
-            else:
-                height, width = facts.height, facts.width
-            after = size.of(height, width)
-        except ImageFileError as error:
-            failed.append(result_of(job, Status.FAILED, str(error)))
-            continue
-        except InputError as error:
-            failed.append(result_of(job, Status.FAILED, named(job, str(error))))
-            continue
-        if job.writes_file and job.target.parent not in folders:
-            (_check_folder if dry_run else make_folder)(job.target.parent)
-            folders.add(job.target.parent)
-        try:
-            images.check_fits(job.target, *after, quality=options.quality, animated=facts is not None)
-            for output in job.outputs if job.writes_file else ():
-                if output.parent.exists():  # in a dry run it may not
-                    images.check_writable(output)
-        except ImageFileError as error:
-            failed.append(result_of(job, Status.FAILED, str(error)))
-        else:
-            frames = 1 if facts is None else len(facts.delays)
-            measured.append(Measured(job, height * width * frames))
+        sizes = attempt(job, partial(_sizes, job, size, options))
+        reason = sizes.reason
+        if reason is None and job.writes_file:
+            reason = folder_error(job.target.parent)
+        if sizes.value is not None and reason is None:
+            pixels, (height, width), is_animated = sizes.value
+            try:
+                images.check_fits(job.target, height, width, quality=options.quality, animated=is_animated)
+                for output in job.outputs if job.writes_file else ():
+                    if output.parent.exists():  # in a dry run it may not
+                        images.check_writable(output)
+                measured.append(Measured(job, pixels))
+            except ImageFileError as error:
+                reason = str(error)
+        if reason is not None:
+            failed.append(result_of(job, Status.FAILED, reason))
     return measured, failed
+
+
+def _sizes(job: Job, size: Size, options: Options) -> tuple[int, tuple[int, int], bool]:
+    """Pixels of the input in all its frames, height and width of the output, and whether the input is an animation."""
+    facts = facts_of(job, options)
+    if facts is None:
+        height, width = images.read_size(readable(job), max_pixels=options.max_pixels, page=options.page)
+        return height * width, size.of(height, width), False
+    return facts.height * facts.width * len(facts.delays), size.of(facts.height, facts.width), True
+
+
+def _make_folder(folder: Path) -> str | None:
+    """Make a folder and prove that it is writable. Returns what is wrong with it."""
+    try:
+        atomic.make_folder(folder)
+    except OSError as error:
+        return _unwritable(folder, error.strerror or str(error))
+    return None
+
+
+def _check_folder(folder: Path) -> str | None:
+    """What `_make_folder` would return, as far as that shows without writing."""
+    first = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    if not first.is_dir():
+        return _unwritable(folder, f"{first} is not a folder")
+    if not os.access(first, os.W_OK | os.X_OK):
+        return _unwritable(folder, os.strerror(errno.EACCES))
+    return None
+
+
+def _unwritable(folder: Path, cause: str) -> str:
+    return f"{folder}: folder is not writable ({cause}); choose another"
 
 
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents, and prove that it is writable; otherwise raise ImageFileError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        atomic.check_folder(folder)
-    except OSError as error:
-        raise _unwritable(folder, error.strerror or str(error)) from error
-
-
-def _check_folder(folder: Path) -> None:
-    """Raise ImageFileError if `make_folder` would, as far as that shows without writing."""
-    first = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
-    if not first.is_dir():
-        raise _unwritable(folder, f"{first} is not a folder")
-    if not os.access(first, os.W_OK | os.X_OK):
-        raise _unwritable(folder, os.strerror(errno.EACCES))
-
-
-def _unwritable(folder: Path, cause: str) -> ImageFileError:
-    return ImageFileError(f"{folder}: folder is not writable ({cause}); choose another")
+    reason = _make_folder(folder)
+    if reason is not None:
+        raise ImageFileError(reason)

@@ -67,9 +67,8 @@ def prepare_json(path: Path, jobs: Jobs) -> None:
     """
     if os.path.isdir(path):
         raise InputError(f"{path}: is a folder; pass a file name for the report")
-    final = path.resolve()
-    taken = {file.resolve() for job in (*jobs.to_run, *jobs.existing) for file in (job.source, *job.outputs)}
-    if final in taken:
+    taken = {os.path.realpath(file) for job in (*jobs.to_run, *jobs.existing) for file in (job.source, *job.outputs)}
+    if os.path.realpath(path) in taken:
         raise InputError(f"{path}: the report would overwrite an image; choose another name")
     if os.path.exists(path) and not _is_report(path):
         raise InputError(f"{path}: exists and is not an adadsr report; choose another name")

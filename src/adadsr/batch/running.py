@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from adadsr import atomic, images
 from adadsr.batch.animating import facts_of, first_frame, upscale_frames
 from adadsr.batch.interrupts import Interrupts
 from adadsr.batch.jobs import Job
-from adadsr.batch.results import Measured, Options, Planned, Result, Run, Status, named, result_of
+from adadsr.batch.results import Measured, Options, Planned, Result, Run, Status, result_of
 from adadsr.batch.steps import Done, Outcome, attempt, options_for, plan_of, read, with_note, write
-from adadsr.errors import AdaDSRError
 from adadsr.formats import format_for_writing
 from adadsr.upscaler import Chain, Upscaled
 
@@ -32,13 +32,14 @@ READING_BYTES = 20
 def dry_run(chain: Chain, measured: Iterable[Measured], options: Options) -> Iterator[Planned | Result]:
     """The plan of each image, or a FAILED result. Runs head and adapter only below full depth, and writes nothing."""
     for job, _ in measured:
-        try:
-            facts = facts_of(job, options)
-            picture = read(chain, job, options) if facts is None else first_frame(job, options)
-            plan = plan_of(chain.prepare(picture), options)
-            yield Planned(job, plan, 1 if facts is None else len(facts.delays))
-        except AdaDSRError as error:
-            yield result_of(job, Status.FAILED, named(job, str(error)))
+        planned = attempt(job, partial(_planned, chain, job, options))
+        yield planned.value or result_of(job, Status.FAILED, planned.reason)
+
+
+def _planned(chain: Chain, job: Job, options: Options) -> Planned:
+    facts = facts_of(job, options)
+    picture = read(chain, job, options) if facts is None else first_frame(job, options)
+    return Planned(job, plan_of(chain.prepare(picture), options), 1 if facts is None else len(facts.delays))
 
 
 def run(
@@ -78,7 +79,7 @@ def run(
 
 
 class _Writing(NamedTuple):
-    """An image that is written. report: of its run. seconds: of reading and upscaling. size: bytes in memory."""
+    """An image that is written. seconds: of reading and upscaling. size: bytes in memory."""
 
     job: Job
     upscaled: Upscaled
