@@ -147,6 +147,31 @@ def test_an_output_that_appears_during_the_run_is_not_replaced(here, chain, over
         assert (here / "out/a.png").read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["a.png", "a.webp"])
+def test_a_depth_map_replaces_no_file_but_its_own(here, chain, name, overwrite):
+    animation(here / "in/a.webp")
+    write(here / "in/a.png")
+    options = Options(Target(budget=0.7), overwrite=overwrite)
+
+    def run():
+        jobs = batch.find_jobs([f"in/{name}"], "out", depth_views=True, overwrite=overwrite).to_run
+        measured, _ = batch.measure(jobs, TWICE, options)
+        return batch.run(chain, measured, options).results
+
+    assert [result.status for result in run()] == [Status.DONE]
+    (here / "out" / name).unlink()  # as if the run had been killed between the two
+    assert [result.status for result in run()] == [Status.DONE]
+    (here / "out" / name).unlink()
+    (here / "out/a.depth.png").write_text("theirs")
+    (result,) = run()
+    assert result.status is (Status.DONE if overwrite else Status.FAILED)
+    assert (here / "out" / name).exists() == overwrite
+    if not overwrite:
+        assert result.reason == "out/a.depth.png: already exists; pass --overwrite to replace it"
+        assert (here / "out/a.depth.png").read_text() == "theirs"
+
+
 def test_an_interruption_keeps_what_is_done_and_leaves_no_half_file(here, chain):
     for name in "abc":
         write(here / f"in/{name}.png")

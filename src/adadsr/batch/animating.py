@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from adadsr import depthview, images
+from adadsr import images
 from adadsr.batch.interrupts import Interrupts
 from adadsr.batch.jobs import Job
 from adadsr.batch.pipes import readable, write_stdout
 from adadsr.batch.results import Options
-from adadsr.batch.steps import Done, keep_time, plan_of, with_note
+from adadsr.batch.steps import Done, keep_time, plan_of, with_note, write_depth_view
 from adadsr.errors import ImageFileError
 from adadsr.upscaler import Chain, Report, Upscaled
 
@@ -62,6 +62,7 @@ def upscale_frames(
                 before = frame
                 assert done[-1].picture is not None
                 yield done[-1].picture
+            write_depth_view(job, done[0].depth_map, chain.config.n_resblocks, options)  # the image comes last
 
         if job.writes_file:
             images.write_frames(
@@ -70,8 +71,6 @@ def upscale_frames(
         else:
             content = images.encode_frames(results(), frames.facts, job.target.suffix, quality=options.quality)
             write_stdout(content) if job.store is None else job.store.put(content)
-    if job.depth_view is not None:
-        images.write_image(job.depth_view, depthview.draw(done[0].depth_map, chain.config.n_resblocks))
     if options.keep_time:
         keep_time(job)
     last = done[-1].picture

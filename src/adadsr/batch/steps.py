@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, NamedTuple, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from adadsr import depthview, images
 from adadsr.batch.jobs import Job
 from adadsr.batch.pipes import readable, write_stdout
@@ -86,9 +89,7 @@ def read(chain: Chain, job: Job, options: Options) -> images.Picture:
 
 def write(job: Job, result: Upscaled, n_blocks: int, options: Options) -> tuple[str, ...]:
     """Write the outputs of a job, the image last: if it exists, everything else does. Returns warnings."""
-    if job.depth_view is not None:
-        view = depthview.draw(result.depth_map, n_blocks)
-        images.write_image(job.depth_view, view)  # a map without its image is left from an interrupted run
+    write_depth_view(job, result.depth_map, n_blocks, options)
     picture = result.picture
     assert picture is not None
     if job.store is not None:
@@ -102,10 +103,20 @@ def write(job: Job, result: Upscaled, n_blocks: int, options: Options) -> tuple[
     return (*picture.notes, *images.losses(job.target, picture))
 
 
+def write_depth_view(job: Job, depth_map: npt.NDArray[np.float32], n_blocks: int, options: Options) -> None:
+    """Write the picture of a depth map, if the job has one. An interrupted run may have written the same before."""
+    if job.depth_view is None:
+        return
+    view = depthview.draw(depth_map, n_blocks)
+    if options.overwrite or not job.depth_view.is_file() or job.depth_view.read_bytes() != images.encode(view, "png"):
+        images.write_image(job.depth_view, view, overwrite=options.overwrite)
+
+
 def keep_time(job: Job) -> None:
     """Give the output the modification time of the input."""
     try:
         before = job.source.stat()
         os.utime(job.target, ns=(before.st_atime_ns, before.st_mtime_ns))
     except OSError as error:
-        raise ImageFileError(f"{job.target}: written, but its time cannot be set ({error.strerror})") from error
+        what = "written, but its modification time cannot be set"
+        raise ImageFileError(f"{job.target}: {what} ({error.strerror})") from error
