@@ -64,6 +64,8 @@ def test_a_model_tells_its_details(here, bundled):
     assert result.exit_code == 0
     assert result.stdout.startswith("adaedsr-baseline-x2: adaedsr x2 with 2 blocks and 8 features, 0.0 MB")
     assert "  recipe: one two three" in result.stdout.splitlines()
+    (listed,) = json.loads(call("models", "--json").stdout)
+    assert json.loads(call("models", "--details", "adaedsr-baseline-x2", "--json").stdout) == listed
     result = call("models", "--details", "other")
     assert result.exit_code == 1
     assert "other: not a bundled model (available: adaedsr-baseline-x2)" in result.stderr
@@ -90,6 +92,7 @@ def test_backends_are_listed_with_reasons(here):
     assert "available" in result.stdout
     assert {"torch", "dense"} <= {row["name"] for row in json.loads(call("backends", "--json").stdout)}
     assert call("backends", "--device", "toaster").exit_code == 1
+    assert call("backends", "--measure", "--json").exit_code == 2
 
 
 @pytest.fixture

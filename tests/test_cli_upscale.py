@@ -141,6 +141,18 @@ def test_wrong_options_end_before_any_output(here, arguments, status, message):
     assert not list((here).glob("out/*"))
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("upscale", "", "-o", "out"), ("upscale", "a.png", "", "-o", "out"), ("upscale", "a.png", "-o", "")],
+)
+def test_an_empty_path_is_not_the_current_folder(here, arguments):
+    write(here / "a.png")
+    before = sorted(os.listdir())
+    result = call(*arguments)
+    assert (result.exit_code, "is empty; check the variable" in result.stderr) == (2, True)
+    assert sorted(os.listdir()) == before
+
+
 def test_small_predicted_losses_are_not_spelled_out():
     shown = [display._loss(loss) for loss in (None, 0.0, 1.9e-5, 0.0099, 0.01, 0.123)]
     said = ["below 0.01", "below 0.01", "of 0.01", "of 0.12"]
@@ -383,8 +395,10 @@ def test_a_background_and_the_time_of_the_input(here):
 
 def test_a_budget_that_is_too_small_is_raised_within_a_folder_only(here):
     write(here / "in/a.png", 4, 4)
-    result = upscale("in/a.png", "-o", "a.png", "--budget", "0.05")
-    assert (result.exit_code, "budget=0.05 is too small" in result.stderr) == (1, True)
+    write(here / "photo[1].png", 4, 4)
+    for single in ("in/a.png", "photo[1].png"):
+        result = upscale(single, "-o", "a.png", "--budget", "0.05")
+        assert (result.exit_code, "budget=0.05 is too small" in result.stderr) == (1, True)
     assert upscale("in", "-o", "out", "--budget", "0.05", "--dry-run").exit_code == 0
     result = upscale("in", "-o", "out", "--budget", "0.05", "--report", "run.json")
     assert result.exit_code == 0, result.output

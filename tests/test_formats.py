@@ -48,7 +48,7 @@ def test_formats_are_found_by_name_and_suffix_and_belong_to_one_row():
             assert formats.format_for_writing(f"a.b{row.suffixes[0].upper()}") is row
     with pytest.raises(InputError) as caught:
         formats.find_format("bmp")
-    known = "png, jpg, jpeg, jpe, jfif, webp, tif, tiff, avif or gif"
+    known = "png, apng, jpg, jpeg, jpe, jfif, webp, tif, tiff, avif or gif"
     assert str(caught.value) == f"'bmp' is not an image format; use {known}"
     with pytest.raises(ImageFileError, match=r"the suffix \.bmp does not say which format to write"):
         formats.format_for_writing("a.bmp")

@@ -29,6 +29,8 @@ def backends(
     from adadsr.backends import BACKENDS, auto_device, check_device
 
     if measure:
+        if as_json:
+            raise typer.BadParameter("--measure prints lines as it goes; drop --json")
         _measure()
         return
     name = auto_device() if device == "auto" else device

@@ -17,6 +17,7 @@ from adadsr.cli.options import (
     Precision,
     Tile,
     execution_of,
+    not_empty,
     wrong_usage,
 )
 from adadsr.cli.upscale_options import (
@@ -49,12 +50,19 @@ def batch(
         str,
         typer.Argument(
             metavar="SRC",
+            callback=not_empty,
             help="Folder, s3://, gs:// or az:// prefix, or a list of images: .txt, .csv or .parquet.",
             show_default=False,
         ),
     ],
     destination: Annotated[
-        str, typer.Argument(metavar="DST", help="Folder or prefix of the outputs and the manifest.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="DST",
+            callback=not_empty,
+            help="Folder or prefix of the outputs and the manifest.",
+            show_default=False,
+        ),
     ],
     address: Annotated[
         str | None,

@@ -16,7 +16,7 @@ def models(
     details: Annotated[
         str | None, typer.Option(metavar="NAME", help="Everything about one model: recipe, data, licence.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the bundled models and their quality.
 
@@ -26,7 +26,8 @@ def models(
 
     found = bundled_models()
     if details is not None:
-        _show_details(details, found)
+        model = _named(details, found)
+        typer.echo(json.dumps(_as_json(model), indent=2)) if as_json else _show_details(model)
     elif as_json:
         typer.echo(json.dumps([_as_json(model) for model in found], indent=2))
     elif not found:
@@ -54,13 +55,18 @@ def _show_table(found: "list[BundledModel]") -> None:
     console.print("Figures: PSNR-Y in dB on the validation photos when that share of the body runs.", highlight=False)
 
 
-def _show_details(name: str, found: "list[BundledModel]") -> None:
-    from adadsr.checkpoints import describe
+def _named(name: str, found: "list[BundledModel]") -> "BundledModel":
     from adadsr.errors import InputError
 
     model = next((each for each in found if each.name == name), None)
     if model is None:
         raise InputError(f"{name}: not a bundled model (available: {', '.join(m.name for m in found)})")
+    return model
+
+
+def _show_details(model: "BundledModel") -> None:
+    from adadsr.checkpoints import describe
+
     typer.echo(f"{model.name}: {describe(model.config)}, {model.bytes / 1e6:.1f} MB")
     for key, value in sorted(model.metadata.items()):
         typer.echo(f"  {key}: {value}")

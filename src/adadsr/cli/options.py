@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
 import typer
 
@@ -42,6 +42,16 @@ def wrong_usage() -> Iterator[None]:
         yield
     except InputError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+Given = TypeVar("Given", str, list[str], str | None)
+
+
+def not_empty(given: Given) -> Given:
+    """The paths of an argument. An empty one would be the current folder, which nobody means."""
+    if given == "" or (isinstance(given, list) and "" in given):
+        raise typer.BadParameter("is empty; check the variable it comes from")
+    return given
 
 
 Model: TypeAlias = Annotated[

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from adadsr.cli.options import wrong_usage
+from adadsr.cli.options import not_empty, wrong_usage
 from adadsr.formats import FORMATS, find_format, joined
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ Inputs: TypeAlias = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT",
+        callback=not_empty,
         help='Images, folders, or quoted patterns such as "scans/*.tif"; - is standard input.',
         show_default=False,
     ),
@@ -39,6 +40,7 @@ Output: TypeAlias = Annotated[
         "--output",
         "-o",
         metavar="OUT",
+        callback=not_empty,
         help="Output file, if the input is one file and OUT has an image suffix; otherwise a folder. "
         "- is standard output.",
         show_default=False,
@@ -138,7 +140,7 @@ ReportFile: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE.json",
-        help="Write a JSON report: status, sizes, time, mean depth and cost of each image.",
+        help="Write a JSON report with an entry for each image.",
         rich_help_panel=_RARE,
     ),
 ]
@@ -158,7 +160,7 @@ Server: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="Run by `adadsr serve` at URL; key in ADADSR_API_KEY.",
+        help="Send the files to [b]adadsr serve[/b] at URL; its key is read from ADADSR_API_KEY.",
         rich_help_panel=_RARE,
     ),
 ]

@@ -122,7 +122,7 @@ class Format(InputFormat):
 FORMATS = (
     Format(
         name="PNG",
-        suffixes=(".png",),
+        suffixes=(".png", ".apng"),
         matches=begins_with(PNG_SIGNATURE),
         is_animated=has_animation_chunk,
         codec="png",
