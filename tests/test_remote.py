@@ -2,18 +2,24 @@
 
 import http.server
 import json
+import os
+import signal
+import sys
 import threading
+import time
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from adadsr import images
-from adadsr.batch import Job
+from adadsr.batch import Job, Status
 from adadsr.errors import InputError
-from adadsr.remote import Server, run
-from cli_samples import call
+from adadsr.remote import Answer, Server, run
+from batch_samples import tiny_chain
+from cli_samples import call, start
 from serving_samples import Running, photo, running
 
 KEY = "a-key-of-some-length"
@@ -88,39 +94,165 @@ def test_a_wrong_key_and_a_wrong_address_are_said(
     assert (done.exit_code, "cannot be reached" in done.output) == (1, True)
 
 
-class Busy(http.server.BaseHTTPRequestHandler):
-    """Busy twice, then broken."""
-
-    calls = 0
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Gives the answers of its server in turn, and keeps the last one: (status, headers, content)."""
 
     def do_POST(self) -> None:
-        type(self).calls += 1
         self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(503 if self.calls < 3 else 418)
-        self.send_header("Retry-After", "7")
+        answers = self.server.answers
+        status, headers, content = answers.pop(0) if len(answers) > 1 else answers[0]
+        self.server.seen.append((self.path, self.headers["Authorization"]))
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST
 
     def log_message(self, *_: object) -> None:
         pass
 
 
 @contextmanager
-def busy_server():
-    server = http.server.HTTPServer(("127.0.0.1", 0), Busy)
+def answering(*answers):
+    """The address of a service that gives these answers, and the list of what it was asked."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.answers, server.seen = list(answers), []
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{server.server_port}", server.seen
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
 
 
-def test_a_busy_service_is_asked_again_after_the_time_it_names(tmp_path: Path):
-    (tmp_path / "a.png").write_bytes(photo())
-    pauses: list[float] = []
-    with busy_server() as address:
-        (result,) = run(Server(address, pause=pauses.append), [Job(tmp_path / "a.png", tmp_path / "b.png")], {})
-    assert pauses == [7, 7]
+class Impatient(threading.Event):
+    """Waits for nothing. waits: the times it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout)
+        return self.is_set()
+
+
+@pytest.fixture(scope="module")
+def report() -> str:
+    return json.dumps(asdict(tiny_chain()(images.read_image(photo())).report))
+
+
+def job_of(folder: Path, name: str = "a.png") -> Job:
+    (folder / name).write_bytes(photo())
+    return Job(folder / name, folder / f"out/{name}")
+
+
+BUSY = 503, {"Retry-After": "7"}
+
+
+def problem(kind: str) -> bytes:
+    return json.dumps({"type": f"urn:adadsr:problem:{kind}", "detail": f"it is {kind}"}).encode()
+
+
+@pytest.mark.parametrize("content", [b"", problem("overloaded"), problem("out-of-memory"), problem("shutting-down")])
+def test_a_busy_service_is_asked_again_after_the_time_it_names(tmp_path: Path, content: bytes):
+    stop = Impatient()
+    with answering((*BUSY, content), (*BUSY, content), (418, {}, b"")) as (address, _):
+        (result,) = run(Server(address), [job_of(tmp_path)], {}, stop=stop).results
+    assert stop.waits == [7, 7]
     assert "the server answered 418" in result.reason
+
+
+def test_what_does_not_pass_is_not_asked_again(tmp_path: Path):
+    with answering((*BUSY, problem("timed-out"))) as (address, seen):
+        (result,) = run(Server(address), [job_of(tmp_path)], {}, stop=Impatient()).results
+    assert (len(seen), result.reason) == (1, f"{tmp_path}/a.png: it is timed-out")
+
+
+@pytest.mark.parametrize(
+    ("has_report", "content"), [(False, photo()), (True, b"<html>Log in</html>"), (True, photo(format="jpg"))]
+)
+def test_only_an_image_of_a_service_is_stored_and_others_fail_alone(tmp_path: Path, report, has_report, content):
+    wrong = 200, {"AdaDSR-Report": report} if has_report else {}, content
+    with answering(wrong, (200, {"AdaDSR-Report": report}, photo())) as (address, _):
+        first = run(Server(address), [job_of(tmp_path)], {}).results
+        second = run(Server(address), [job_of(tmp_path, "b.png")], {}).results
+    assert [each.status for each in first + second] == [Status.FAILED, Status.DONE]
+    assert os.listdir(tmp_path / "out") == ["b.png"]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_key_does_not_follow_a_redirect(tmp_path: Path, status: int):
+    with answering((200, {}, b"")) as (other, stolen), answering((status, {"Location": other}, b"")) as (address, _):
+        (result,) = run(Server(address, KEY), [job_of(tmp_path)], {}).results
+    assert f"redirects to {other}; pass that address" in result.reason
+    assert not stolen
+
+
+def test_an_answer_that_breaks_off_fails_alone(tmp_path: Path, report):
+    with answering((200, {"AdaDSR-Report": report, "Content-Length": "9999"}, photo())) as (address, _):
+        (result,) = run(Server(address), [job_of(tmp_path)], {}).results
+    assert (result.status, "the answer broke off" in result.reason) == (Status.FAILED, True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux only; CI runs this")
+def test_a_name_that_is_not_utf8_is_sent(tmp_path: Path, report):
+    with answering((200, {"AdaDSR-Report": report}, photo())) as (address, seen):
+        (result,) = run(Server(address), [job_of(tmp_path, os.fsdecode(b"\xe4.png"))], {}).results
+    assert (result.status, "name=%3F.png" in seen[0][0]) == (Status.DONE, True)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_no_file_is_replaced_unless_asked_for(tmp_path: Path, report, overwrite: bool):
+    job = replace(job_of(tmp_path), depth_view=tmp_path / "out/a.depth.png")
+    for output in job.outputs:
+        output.parent.mkdir(exist_ok=True)
+        output.write_text("theirs")
+        with answering((200, {"AdaDSR-Report": report}, photo())) as (address, _):
+            (result,) = run(Server(address), [job], {}, overwrite=overwrite).results
+        assert result.status is (Status.DONE if overwrite else Status.FAILED)
+        assert (output.read_bytes() == b"theirs") == (not overwrite)
+        output.unlink()
+
+
+def test_an_interruption_keeps_what_is_done_and_writes_nothing_more(tmp_path: Path, report):
+    """Even of what is on its way: one answers late, one would be asked again after a minute."""
+    jobs = [job_of(tmp_path, name) for name in ("a.png", "b.png", "c.png", "d.png", "e.png", "f.png")]
+    done, late = threading.Event(), threading.Event()
+
+    class Service(Server):
+        def post(self, path, query, content, stop):
+            if query["name"] != "a.png":
+                assert done.wait(20)
+                late.wait(20)
+            return Answer(photo(), {"AdaDSR-Report": report})
+
+    def interrupt(result):
+        done.set()
+        raise KeyboardInterrupt
+
+    outcome = run(Service("http://here"), jobs, {}, finished=interrupt)
+    late.set()
+    time.sleep(0.2)
+    assert outcome.interrupted
+    assert [result.status.value for result in outcome.results] == ["done", *["not run"] * 5]
+    assert os.listdir(tmp_path / "out") == ["a.png"]
+
+
+def test_ctrl_c_ends_the_command_with_a_report(here: Path):
+    for name in "ab":
+        Path(f"{name}.png").write_bytes(photo())
+    with answering((503, {"Retry-After": "60"}, b"")) as (address, seen):
+        process = start("upscale", "a.png", "b.png", "-o", "out", "--server", address, "--report", "run.json")
+        deadline = time.monotonic() + 60
+        while not seen and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert (process.returncode, "interrupted" in errors) == (130, True)
+    report = json.loads(Path("run.json").read_text())
+    assert (report["interrupted"], report["counts"]["not run"]) == (True, 2)

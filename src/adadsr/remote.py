@@ -1,19 +1,25 @@
 """`adadsr upscale --server`: files go to a service and come back. Needs nothing but the standard library."""
 
+import http.client
 import json
 import os
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from concurrent.futures import Future
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, NamedTuple
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from adadsr import atomic
-from adadsr.batch import Job, Result, Status
+from adadsr.batch import Job, Outcome, Result, Run, Status, attempt, result_of
 from adadsr.errors import AdaDSRError, ImageFileError, InputError
+from adadsr.formats import HEAD_BYTES, find_format, recognise
 from adadsr.upscaler import Report
 
 __all__ = ["KEY_VARIABLE", "RemoteError", "Server", "run"]
@@ -26,6 +32,8 @@ MOST_TRIES = 20
 LONGEST_PAUSE = 60.0
 TIMEOUT = 600.0
 BUSY = 503
+PASSING = ("overloaded", "out-of-memory", "shutting-down")
+"""Kinds of problems that pass by themselves."""
 READ_BYTES = 2**20
 
 
@@ -40,6 +48,25 @@ class Answer(NamedTuple):
     headers: Mapping[str, str]
 
 
+class Delivery(NamedTuple):
+    """What came back for one job, checked. depth_view: content of the picture of its depth map, if the job has one."""
+
+    content: bytes
+    depth_view: bytes | None
+    report: Report
+    warnings: tuple[str, ...]
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Refuses redirects: they would take the key to another host."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        parts = urlsplit(newurl)
+        raise RemoteError(f"{req.host} redirects to {parts.scheme}://{parts.netloc}; pass that address")
+
+
 @dataclass(frozen=True)
 class Server:
     """A service.
@@ -47,34 +74,39 @@ class Server:
     Attributes:
         url: Its address, such as `http://big-machine:8080`.
         key: API key; None for none.
-        pause: Waits between tries, in seconds.
     """
 
     url: str
     key: str | None = None
-    pause: Callable[[float], None] = time.sleep
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
             raise InputError(f"server={self.url!r} is not an address such as http://big-machine:8080")
 
-    def post(self, path: str, query: Mapping[str, str], content: bytes) -> Answer:
-        """Send a file, again as long as the service is busy. Raises RemoteError with the service's sentence."""
-        address = f"{self.url.rstrip('/')}{path}?{urlencode(query, quote_via=quote)}"
+    def post(self, path: str, query: Mapping[str, str], content: bytes, stop: threading.Event) -> Answer:
+        """Send a file, again as long as the service is busy. stop: ends the tries.
+
+        Raises RemoteError with the service's sentence.
+        """
+        # A file name may hold bytes that are not UTF-8; the service only repeats it in messages.
+        address = f"{self.url.rstrip('/')}{path}?{urlencode(query, quote_via=quote, errors='replace')}"
         headers = {"Content-Type": "application/octet-stream"}
         if self.key is not None:
             headers["Authorization"] = f"Bearer {self.key}"
+        opener = urllib.request.build_opener(_NoRedirects)
         for tries in range(1, MOST_TRIES + 1):
             request = urllib.request.Request(address, content, headers, method="POST")
             try:
-                with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+                with opener.open(request, timeout=TIMEOUT) as answer:
                     return Answer(answer.read(), answer.headers)
             except urllib.error.HTTPError as error:
                 with error:
-                    if error.code != BUSY or tries == MOST_TRIES:
-                        raise RemoteError(_sentence(error)) from error
-                    self.pause(_retry_after(error))
+                    problem = _problem(error)
+                    if not _passes(error, problem) or tries == MOST_TRIES or stop.wait(_retry_after(error)):
+                        raise RemoteError(_sentence(error, problem)) from error
+            except http.client.HTTPException as error:
+                raise RemoteError(f"{self.url}: the answer broke off ({error}); try again") from error
             except (OSError, ValueError) as error:  # an HTTPError is an OSError, too
                 cause = getattr(error, "reason", None) or error
                 raise RemoteError(
@@ -90,51 +122,95 @@ def run(
     *,
     overwrite: bool = False,
     finished: Callable[[Result], None] = lambda result: None,
-) -> list[Result]:
+    stop: threading.Event | None = None,
+) -> Run:
     """Send the files of jobs, and write what comes back; one result for each, in order.
 
-    query: parameters of `POST /v1/upscale`. A bad file does not stop the others.
+    query: parameters of `POST /v1/upscale`. stop: set to end the run, as a KeyboardInterrupt does: no further file is
+    written. A bad file does not stop the others.
     """
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        try:
-            results = []
-            for result in pool.map(lambda job: _run_one(server, job, query, overwrite), jobs):
-                finished(result)
-                results.append(result)
-            return results
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _run_one(server: Server, job: Job, query: Mapping[str, str], overwrite: bool) -> Result:
     start = time.perf_counter()
+    sender = _Sender(server, jobs, query, overwrite, stop or threading.Event())
     try:
-        content = _content(job)
-        asked = {**query, "format": job.target.suffix[1:].lower(), "name": job.source.name}
-        answer = server.post("/v1/upscale", asked, content)
-        if job.depth_view is not None:
-            names = ("quality", "background", "least_budget")
-            mapped = {name: value for name, value in query.items() if name not in names}
-            _write(job.depth_view, server.post("/v1/depth-map", mapped, content).content)
-        if not overwrite and job.target.exists():
-            raise ImageFileError(f"{job.target}: already exists; pass --overwrite to replace it")
-        _write(job.target, answer.content)
-    except AdaDSRError as error:
-        reason = str(error)
-        reason = reason if reason.startswith(str(job.source)) else f"{job.source}: {reason}"
-        seconds = time.perf_counter() - start
-        return Result(job.source, job.target, job.depth_view, Status.FAILED, reason, seconds=seconds)
-    warnings = tuple(filter(None, [unquote(answer.headers.get("AdaDSR-Warnings", ""))]))
-    return Result(
-        job.source,
-        job.target,
-        job.depth_view,
-        Status.DONE,
-        report=_report(answer.headers),
-        seconds=time.perf_counter() - start,
-        warnings=warnings,
+        for result in sender.results:
+            finished(result.result())
+    except KeyboardInterrupt:
+        sender.end()
+    results = [
+        result.result() if result.done() else _not_run(job) for job, result in zip(jobs, sender.results, strict=True)
+    ]
+    return Run(results, sender.stop.is_set(), time.perf_counter() - start)
+
+
+class _Sender:
+    """Threads that send the files of jobs. results: of each job. stop: ends them."""
+
+    def __init__(
+        self, server: Server, jobs: Sequence[Job], query: Mapping[str, str], overwrite: bool, stop: threading.Event
+    ) -> None:
+        self._server, self._query, self._overwrite, self.stop = server, query, overwrite, stop
+        self.results: list[Future[Result]] = [Future() for _ in jobs]
+        self._waiting = deque(zip(jobs, self.results, strict=True))
+        self._writing = threading.Lock()
+        for _ in range(min(AT_ONCE, len(jobs))):  # one that waits for an answer must not hold up the end
+            threading.Thread(target=self._work, daemon=True).start()
+
+    def end(self) -> None:
+        """Stop; no file is written from now on."""
+        with self._writing:
+            self.stop.set()
+
+    def _work(self) -> None:
+        while self._waiting:
+            try:
+                job, result = self._waiting.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            came = None if self.stop.is_set() else attempt(job, partial(self._deliver, job))
+            with self._writing:
+                result.set_result(_not_run(job) if came is None or self.stop.is_set() else self._stored(job, came))
+
+    def _deliver(self, job: Job) -> Delivery:
+        return _deliver(self._server, job, self._query, self.stop)
+
+    def _stored(self, job: Job, came: Outcome[Delivery]) -> Result:
+        """Write what came; the result of the job."""
+        if came.value is None:
+            return result_of(job, Status.FAILED, came.reason, seconds=came.seconds)
+        wrote = attempt(job, partial(_store, job, came.value, self._overwrite))
+        seconds = came.seconds + wrote.seconds
+        if wrote.reason is not None:
+            return result_of(job, Status.FAILED, wrote.reason, seconds=seconds)
+        result = result_of(job, Status.DONE, report=came.value.report, seconds=seconds)
+        return replace(result, warnings=came.value.warnings)
+
+
+def _not_run(job: Job) -> Result:
+    return result_of(job, Status.NOT_RUN, "interrupted")
+
+
+def _deliver(server: Server, job: Job, query: Mapping[str, str], stop: threading.Event) -> Delivery:
+    """Send the file of a job. Raises AdaDSRError, also if what comes back is not what a service sends."""
+    content = _content(job)
+    asked = {**query, "format": job.target.suffix[1:].lower(), "name": job.source.name}
+    answer = server.post("/v1/upscale", asked, content, stop)
+    report = _report(answer.headers)
+    _check_format(answer.content, job.target.suffix)
+    view = None
+    if job.depth_view is not None:
+        mapped = {name: value for name, value in query.items() if name not in ("quality", "background")}
+        view = server.post("/v1/depth-map", mapped, content, stop).content
+        _check_format(view, job.depth_view.suffix)
+    return Delivery(
+        answer.content, view, report, tuple(filter(None, [unquote(answer.headers.get("AdaDSR-Warnings", ""))]))
     )
+
+
+def _store(job: Job, delivery: Delivery, overwrite: bool) -> None:
+    """Write the outputs of a job, the image last: if it exists, everything else does."""
+    if job.depth_view is not None and delivery.depth_view is not None:
+        _write(job.depth_view, delivery.depth_view, overwrite)
+    _write(job.target, delivery.content, overwrite)
 
 
 def _content(job: Job) -> bytes:
@@ -148,12 +224,22 @@ def _content(job: Job) -> bytes:
         ) from error
 
 
-def _write(path: os.PathLike[str], content: bytes) -> None:
+def _check_format(content: bytes, suffix: str) -> None:
+    wanted = find_format(suffix)
+    if recognise(content[:HEAD_BYTES]) is not wanted:
+        raise RemoteError(f"the answer is not {wanted.name}; is it an adadsr service?")
+
+
+def _write(path: Path, content: bytes, overwrite: bool) -> None:
     try:
         os.makedirs(os.path.dirname(os.path.realpath(path)), exist_ok=True)
-        with atomic.replacing(path) as hidden:
+        with atomic.replacing(path, overwrite=overwrite) as hidden:
             hidden.write_bytes(content)
     except OSError as error:
+        if isinstance(error, FileExistsError) and path.exists():
+            if path.read_bytes() == content:  # a depth map that an interrupted run left
+                return
+            raise ImageFileError(f"{path}: already exists; pass --overwrite to replace it") from None
         raise ImageFileError(f"{path}: cannot write ({error.strerror}); check the folder and the free space") from error
 
 
@@ -170,12 +256,25 @@ def _report(headers: Mapping[str, str]) -> Report:
         raise RemoteError(f"the answer has no report ({error}); is it the same version of adadsr?") from error
 
 
-def _sentence(error: urllib.error.HTTPError) -> str:
-    """What a problem document says."""
+def _problem(error: urllib.error.HTTPError) -> dict[str, Any]:
+    """The problem document of an answer; empty if it has none."""
     try:
-        return str(json.loads(error.read(READ_BYTES))["detail"])
-    except (ValueError, KeyError, TypeError, OSError):
-        return f"the server answered {error.code} {error.reason}; is it an adadsr service?"
+        document = json.loads(error.read(READ_BYTES))
+    except (ValueError, OSError, http.client.HTTPException):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _passes(error: urllib.error.HTTPError, problem: Mapping[str, Any]) -> bool:
+    """Whether the same request may succeed later. A proxy that says the service is busy has no document."""
+    kind = str(problem.get("type", "")).rpartition(":")[2]
+    return error.code == BUSY and kind in ("", *PASSING)
+
+
+def _sentence(error: urllib.error.HTTPError, problem: Mapping[str, Any]) -> str:
+    """What a problem document says."""
+    detail = problem.get("detail")
+    return str(detail or f"the server answered {error.code} {error.reason}; is it an adadsr service?")
 
 
 def _retry_after(error: urllib.error.HTTPError) -> float:

@@ -20,9 +20,10 @@ from adadsr.batch.leftout import LeftOut
 from adadsr.batch.naming import Naming
 from adadsr.batch.pipes import find_pipe, is_pipe
 from adadsr.batch.reporting import as_json, as_row, prepare_json, write_json
-from adadsr.batch.results import Measured, Options, Planned, Result, Run, Status
+from adadsr.batch.results import Measured, Options, Planned, Result, Run, Status, result_of
 from adadsr.batch.running import dry_run, run
 from adadsr.batch.search import Found, Search
+from adadsr.batch.steps import Outcome, attempt
 
 __all__ = [
     "Found",
@@ -32,6 +33,7 @@ __all__ = [
     "Measured",
     "Naming",
     "Options",
+    "Outcome",
     "Planned",
     "Result",
     "Run",
@@ -40,6 +42,7 @@ __all__ = [
     "Store",
     "as_json",
     "as_row",
+    "attempt",
     "check_target",
     "dry_run",
     "find_jobs",
@@ -48,6 +51,7 @@ __all__ = [
     "jobs_below",
     "measure",
     "prepare_json",
+    "result_of",
     "run",
     "settled",
     "write_json",

@@ -1,13 +1,12 @@
 """`adadsr upscale --server`: the same options, run by a service."""
 
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from adadsr.cli import FAILED
+from adadsr.cli import FAILED, INTERRUPTED
 from adadsr.cli.options import wrong_usage
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def run_and_report(
     verbose: bool,
     quiet: bool,
 ) -> None:
-    """Send the files, and say what came of them. Exits with 1 if one failed."""
+    """Send the files, and say what came of them. Exits with 1 if one failed, with 130 if interrupted."""
     from adadsr import batch, remote
     from adadsr.cli import display
 
@@ -68,10 +67,12 @@ def run_and_report(
         if verbose:
             typer.echo(display.describe(result))
 
-    start = time.perf_counter()
-    results = batch.settled(jobs) + remote.run(server, jobs.to_run, query, overwrite=overwrite, finished=finished)
-    display.show_end(results, jobs, time.perf_counter() - start, interrupted=False, quiet=quiet)
+    done, interrupted, seconds = remote.run(server, jobs.to_run, query, overwrite=overwrite, finished=finished)
+    results = batch.settled(jobs) + done
+    display.show_end(results, jobs, seconds, interrupted=interrupted, quiet=quiet)
     if report is not None:
-        batch.write_json(report, batch.as_json(results, jobs))
+        batch.write_json(report, batch.as_json(results, jobs, interrupted=interrupted))
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
     if any(result.status is batch.Status.FAILED for result in results):
         raise typer.Exit(FAILED)
