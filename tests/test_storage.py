@@ -239,6 +239,10 @@ def test_a_prefix_becomes_a_folder_once(server: Faults, tmp_path: Path) -> None:
     before = server.counts["objects"]
     assert fetched(address, tmp_path) == folder
     assert server.counts["objects"] == before
+    open_place(address).replace("a.png", b"other")  # of the same size
+    open_place(address).remove("b/c.png")
+    fetched(address, tmp_path)
+    assert {path.name: path.read_bytes() for path in folder.rglob("*.png")} == {"a.png": b"other"}
     assert fetched("photos", tmp_path) == Path("photos")
     with pytest.raises(StorageError, match="no files here"):
         fetched("s3://bucket/empty", tmp_path)
