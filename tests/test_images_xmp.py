@@ -38,6 +38,23 @@ def test_only_the_gain_map_of_xmp_is_dropped(form):
     assert cleaned(xmp_packet(' hdrgm:Version="1.0"/>'), None, (WIDE, HIGH)).xmp is None
 
 
+MOTION = [
+    ' xmp:Rating="5" G:MotionPhoto="1" G:MotionPhotoVersion="1" G:MicroVideoOffset="99"/>',
+    ' xmp:Rating="5"><G:MicroVideo>1</G:MicroVideo><G:MicroVideoOffset>99</G:MicroVideoOffset></rdf:Description>',
+    GAIN_MAPS[2].replace("GainMap", "MotionPhoto"),
+]
+
+
+@pytest.mark.parametrize("form", MOTION)
+def test_a_video_that_is_not_kept_is_not_promised(form):
+    camera = ' xmlns:G="http://ns.google.com/photos/1.0/camera/" G:BurstID="b"'
+    xmp, notes = cleaned(xmp_packet(camera + form), None, (WIDE, HIGH))
+    assert b'Rating="5"' in xmp
+    assert b'BurstID="b"' in xmp
+    assert not [word for word in (b"Motion", b"MicroVideo") if word in xmp]
+    assert notes == ("the video of the motion photo was left out",)
+
+
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e400", "1e300"])
 def test_numbers_that_are_no_place_are_left_alone(text):
     panorama = f' xmlns:P="http://ns.google.com/photos/1.0/panorama/" P:CroppedAreaLeftPixels="{text}"'

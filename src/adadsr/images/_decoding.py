@@ -2,14 +2,12 @@
 
 from adadsr.errors import ImageFileError
 from adadsr.images import _bmp, _exif, _heic, _jpeg2000, _jpegxl, _pnm, _xmp
-from adadsr.images._cicp import profile_of
 from adadsr.images._codecs import Codec, Decoded, Undecodable, Unsupported
 from adadsr.images._deep import gray_if_equal
 from adadsr.images._frames import Frames, frames_of
 from adadsr.images._opened import Decoder, Opened, several
 from adadsr.images._picture import Extra, Picture
-from adadsr.images._profiles import fitting_profile
-from adadsr.images._readmetadata import DAMAGED_EXIF_NOTE
+from adadsr.images._readmetadata import DAMAGED_EXIF_NOTE, fitted_profile
 from adadsr.images._resolution import Resolution
 from adadsr.images._tiffcheck import read_facts
 from adadsr.images._tiffdir import read_header
@@ -117,19 +115,18 @@ def _picture(found: Decoded, *, may_be_gray: bool) -> Picture:
     if may_be_gray and found.profile is None:
         pixels = gray_if_equal(pixels, _GRAY_TOLERANCE)
     gray, stored = pixels.shape[2] <= 2, (pixels.shape[1], pixels.shape[0])
-    profile = fitting_profile(found.profile, gray=gray)
     cicp = None if found.cicp is None or found.cicp.is_srgb else found.cicp
-    if profile is None and cicp is not None:
-        profile = profile_of(cicp, gray)
     # The pixels are upright already; EXIF orientation describes the stored ones.
     facts = _exif.read_exif_facts(found.exif)
     before = stored[::-1] if (facts.orientation or 1) >= 5 else stored
     packet, exif = _xmp.cleaned(found.xmp, facts.orientation, before), _exif.cleaned(found.exif, before)
     notes = (*found.notes, *packet.notes, *((DAMAGED_EXIF_NOTE,) if found.exif and exif is None else ()))
+    notes = tuple(dict.fromkeys(notes))  # XMP and boxes may name the same gain map
     resolution = found.resolution
     if resolution is None and facts.resolution is not None:
         resolution = Resolution.of(*facts.resolution)
     dpi = None if resolution is None else resolution.dpi
     aspect = resolution[:2] if resolution is not None and dpi is None else None
     extra = Extra(aspect=aspect, cicp=cicp, described_size=stored)
-    return Picture(pixels, profile, exif, packet.xmp, dpi, extra, notes)
+    profile, profile_notes = fitted_profile(found.profile, extra, gray=gray)
+    return Picture(pixels, profile, exif, packet.xmp, dpi, extra, (*notes, *profile_notes))

@@ -12,14 +12,12 @@ import numpy as np
 import pyvips
 
 from adadsr.images._apng import frames_of_png
-from adadsr.images._cicp import profile_of
 from adadsr.images._codecs import Undecodable
 from adadsr.images._gifcheck import wrong_animation
 from adadsr.images._opened import Opened
 from adadsr.images._picture import Picture, Pixels
 from adadsr.images._pngchunks import frame_delays
-from adadsr.images._profiles import fitting_profile
-from adadsr.images._readmetadata import read_metadata
+from adadsr.images._readmetadata import fitted_profile, read_metadata
 from adadsr.images._turning import upright
 from adadsr.images._vips import field, reason, vips_errors, vips_source
 
@@ -102,14 +100,11 @@ def _with_metadata(
     orientation = field(image, "orientation") or 1
     first = image.crop(0, 0, image.width, height) if image.height > height else image
     found = read_metadata(first, opened.content, opened.file, orientation)
-    profile = fitting_profile(found.profile, gray=False)
-    if profile is None and found.extra.cicp is not None:
-        profile = profile_of(found.extra.cicp, gray=False)
-    elif profile is None and found.extra.png_color is not None:
-        profile = found.extra.png_color.profile(gray=False)
+    profile, notes = fitted_profile(found.profile, found.extra, gray=False)
+    notes = (*found.notes, *notes)
     blank = np.zeros((1, 1, 3), np.uint8)
     like = Picture(
-        blank, profile, found.exif, found.xmp, found.dpi, found.extra, found.notes, lossy_format=opened.lossy_format
+        blank, profile, found.exif, found.xmp, found.dpi, found.extra, notes, lossy_format=opened.lossy_format
     )
     rows, columns = (image.width, height) if orientation >= 5 else (height, image.width)
     return Frames(Facts(rows, columns, delays, plays), opened, like, orientation, pixels)

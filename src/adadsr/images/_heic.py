@@ -41,8 +41,8 @@ def _decode(file: BinaryIO, what: str) -> Decoded:
     names = ("color_primaries", "transfer_characteristics", "matrix_coefficients")
     profile = image.info.get("icc_profile")
     cicp = Cicp(*(int(codes[name]) for name in names)) if codes and not profile else None
-    notes = (f"{number - 1} other pictures of the file were left out",) if number > 1 else ()
-    return Decoded(pixels, profile, image.info.get("exif"), image.info.get("xmp"), cicp, notes)
+    notes = (f"{number - 1} other picture{'s' * (number > 2)} of the file left out",) if number > 1 else ()
+    return Decoded(pixels, profile, image.info.get("exif"), image.info.get("xmp"), cicp, (*notes, *facts.notes))
 
 
 CODEC = Codec(_header, _decode)

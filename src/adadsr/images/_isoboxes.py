@@ -1,27 +1,37 @@
-"""What libvips does not tell of HEIF and AVIF files (ISO/IEC 23008-12): colour codes and premultiplied alpha.
+"""What libvips does not tell of HEIF and AVIF files (ISO/IEC 23008-12): colour codes, premultiplied alpha, and what
+they contain beside the picture.
 
 Files are untrusted: boxes must lie inside each other, and their number is limited.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from adadsr.images._cicp import Cicp
+from adadsr.images._xmp import GAIN_MAP_NOTE
 
 _MAX_META_BYTES = 1 << 22
 _MAX_ITEMS, _MAX_ASSOCIATIONS = 1 << 16, 4
 _MAX_BOXES = 4096
 _ALPHA_NAMES = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
+_AUXILIARY = re.compile(rb"auxC.{4}([!-~]+)", re.DOTALL)
+_TONE_MAP = re.compile(rb"infe[\2\3].{7}(?:.{2})?tmap", re.DOTALL)  # item types behind version, flags and numbers
+AUXILIARY_NOTE = "auxiliary pictures, such as a depth map, were left out"
 FULL_BOX = 4  # version and flags
 
 
 class HeifFacts(NamedTuple):
-    """cicp: of the primary image, if stated. nclx_at: offset of its codes in the file. premultiplied: its alpha."""
+    """cicp: of the primary image, if stated. nclx_at: offset of its codes in the file. premultiplied: its alpha.
+
+    notes: what is left out.
+    """
 
     cicp: Cicp | None = None
     nclx_at: int | None = None
     premultiplied: bool = False
+    notes: tuple[str, ...] = ()
 
 
 class Box(NamedTuple):
@@ -63,7 +73,15 @@ def _read(file: BinaryIO) -> HeifFacts:
     references = boxes(meta, top[b"iref"].start + FULL_BOX, top[b"iref"].end) if b"iref" in top else ()
     wide = 4 if b"iref" in top and meta[top[b"iref"].start] else 2
     premultiplied = any(box.kind == b"prem" and number(meta, box.start, wide) == primary for box in references)
-    return HeifFacts(cicp, at, premultiplied)
+    return HeifFacts(cicp, at, premultiplied, _notes(meta))
+
+
+def _notes(meta: bytes) -> tuple[str, ...]:
+    """What a file contains beside the picture and its alpha: by the names of auxiliary images, and a tone map."""
+    others = set(_AUXILIARY.findall(meta)) - set(_ALPHA_NAMES)
+    maps = {name for name in others if b"gainmap" in name.lower()}
+    notes = (GAIN_MAP_NOTE,) if maps or _TONE_MAP.search(meta) else ()
+    return (*notes, AUXILIARY_NOTE) if others - maps else notes
 
 
 def _meta(file: BinaryIO) -> tuple[int, bytes]:

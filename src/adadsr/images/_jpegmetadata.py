@@ -28,7 +28,7 @@ _MAX_EXTENSION = 1 << 26
 class JpegFacts(NamedTuple):
     """comments: as text. photoshop: image resources, joined. xmp: with its extension. resolution: of the JFIF.
 
-    profile: ICC, also one too long for libvips. notes: for the user.
+    profile: ICC, also one too long for libvips; empty if a part is missing. notes: for the user.
     """
 
     comments: tuple[str, ...] = ()
@@ -61,14 +61,16 @@ def read_jpeg_facts(file: BinaryIO) -> JpegFacts:
 
 
 def _profile(found: list[Segment]) -> bytes | None:
-    """The ICC profile, put together (ICC.1:2022, B.4); None if there is none or a part is missing."""
+    """The ICC profile, put together (ICC.1:2022, B.4); empty if a part is missing, None if there is none."""
     parts = {
         each.data[len(_ICC)]: each.data[len(_ICC) + 2 :]
         for each in found
         if each.marker == APP2 and each.data.startswith(_ICC) and len(each.data) > len(_ICC) + 2
     }
     whole = sorted(parts) == list(range(1, len(parts) + 1))
-    return b"".join(parts[number] for number in sorted(parts)) if parts and whole else None
+    if not parts:
+        return None
+    return b"".join(parts[number] for number in sorted(parts)) if whole else b""
 
 
 def _notes_of_pictures(found: list[Segment]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import pyvips
 
 from adadsr.images._vips import field
 
+LOST_PROFILE = "an ICC profile that is damaged or for other channels was left out"
 _HEADER_BYTES = 128  # of an ICC profile
 
 
@@ -25,13 +26,22 @@ def fitting_profile(profile: bytes | None, gray: bool) -> bytes | None:
     return padded.to_bytes(4, "big") + profile[4:size].ljust(padded - 4, b"\0")
 
 
+def profile_notes(found: bytes | None, kept: bytes | None) -> tuple[str, ...]:
+    """A note if the profile of a file was not kept."""
+    return (LOST_PROFILE,) if found is not None and kept is None else ()
+
+
+def cmyk_profile(profile: bytes | None) -> bytes | None:
+    """`profile` if it describes CMYK."""
+    return profile if _color_space(profile) == b"CMYK" else None
+
+
 def cmyk_to_srgb(image: Any) -> Any:
     """Convert a CMYK vips image (4 bands, or 5 with alpha) to sRGB by its own profile, or libvips' if it has none.
 
     Returns 3 bands, or 4 with alpha, at the same bit depth, without a profile.
     """
-    profile = field(image, "icc-profile-data")
-    return _to_srgb(image, profile if _color_space(profile) == b"CMYK" else None, inks=4)
+    return _to_srgb(image, cmyk_profile(field(image, "icc-profile-data")), inks=4)
 
 
 def gray_to_srgb(image: Any, profile: bytes) -> Any:

@@ -4,12 +4,13 @@ from typing import Any, BinaryIO, NamedTuple
 
 from adadsr.formats import InputFormat
 from adadsr.images import _exif, _photoshop, _xmp
-from adadsr.images._cicp import Cicp
+from adadsr.images._cicp import Cicp, profile_of
 from adadsr.images._isoboxes import read_heif_facts
 from adadsr.images._jpegmetadata import COMMENT_KEYWORD, read_jpeg_facts
 from adadsr.images._picture import Extra
 from adadsr.images._pngchunks import read_png_facts
 from adadsr.images._pngcolor import PngColor
+from adadsr.images._profiles import LOST_PROFILE, fitting_profile, profile_notes
 from adadsr.images._resolution import Resolution
 from adadsr.images._tiffmetadata import read_tiff_metadata
 from adadsr.images._vips import field
@@ -50,12 +51,12 @@ def read_metadata(image: Any, content: InputFormat, file: BinaryIO, orientation:
     """Metadata of a file of which `image` is the vips image. orientation: that which is applied to its pixels."""
     found = _READERS.get(content.codec, _read_any)(image, file)
     stored = (image.width, image.height)
-    profile = found.profile or field(image, "icc-profile-data")
+    profile = field(image, "icc-profile-data") if found.profile is None else found.profile
     facts = _exif.read_exif_facts(found.exif)
     applied = facts.orientation if orientation == 1 else orientation
     packet = _xmp.cleaned(found.xmp, applied, stored)
     exif = _exif.cleaned(found.exif, stored, orientation)
-    notes = (*found.notes, *packet.notes)
+    notes = tuple(dict.fromkeys((*found.notes, *packet.notes)))  # XMP and boxes may name the same gain map
     if found.exif is not None and exif is None:
         notes = (*notes, DAMAGED_EXIF_NOTE)
     # The format's own place comes first: programs that resize often leave the EXIF as it was.
@@ -81,6 +82,17 @@ def read_metadata(image: Any, content: InputFormat, file: BinaryIO, orientation:
     return Metadata(profile, exif, packet.xmp, dpi, extra, notes, found.is_premultiplied)
 
 
+def fitted_profile(profile: bytes | None, extra: Extra, *, gray: bool) -> tuple[bytes | None, tuple[str, ...]]:
+    """The profile of a file if it fits, otherwise one from what else it says about its colours; and notes."""
+    fitting = fitting_profile(profile, gray)
+    notes = profile_notes(profile, fitting)
+    if fitting is None and extra.cicp is not None:
+        fitting = profile_of(extra.cicp, gray)
+    elif fitting is None and extra.png_color is not None:
+        fitting = extra.png_color.profile(gray)
+    return fitting, notes
+
+
 def _read_any(image: Any, file: BinaryIO) -> _Found:
     return _Found(field(image, "exif-data"), field(image, "xmp-data"))
 
@@ -88,13 +100,14 @@ def _read_any(image: Any, file: BinaryIO) -> _Found:
 def _read_png(image: Any, file: BinaryIO) -> _Found:
     facts = read_png_facts(file)
     color = PngColor.of(facts)
+    is_damaged = facts.has_profile and field(image, "icc-profile-data") is None  # libpng drops it
     found = _read_any(image, file)._replace(
         resolution=facts.resolution,
         texts=facts.texts,
         cicp=facts.cicp,
         png_color=color,
         png_light=facts.light if facts.cicp is not None else (),
-        notes=facts.notes,
+        notes=(*facts.notes, *((LOST_PROFILE,) if is_damaged else ())),
     )
     raw = facts.raw_profiles
     return found._replace(
@@ -131,6 +144,7 @@ def _read_heif(image: Any, file: BinaryIO) -> _Found:
         # libheif gives RGB over the full range, whatever the file's YCbCr has.
         cicp=None if has_profile or facts.cicp is None else facts.cicp._replace(full_range=1),
         is_premultiplied=facts.premultiplied,
+        notes=facts.notes,
     )
 
 

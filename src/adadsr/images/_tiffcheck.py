@@ -43,8 +43,8 @@ _MOST_OVERLAP = 4
 @dataclass(frozen=True, eq=False)
 class TiffFacts:
     """The first directory. bits: of the first sample. photometric, compression: as in TIFF 6.0. segments: (N, 2)
-    offset and bytes of each strip or tile. segment_count: how many there
-    should be. segment_bytes: of a whole one, decoded.
+    offset and bytes of each strip or tile. segment_count: how many there should be. segment_bytes: of a whole one,
+    decoded. has_unnamed_channel: whether the channel after the colours is said not to be alpha (ExtraSamples 0).
     """
 
     width: int
@@ -60,6 +60,7 @@ class TiffFacts:
     segment_count: int
     segment_bytes: int
     premultiplied: bool
+    has_unnamed_channel: bool
 
     @property
     def is_lab(self) -> bool:
@@ -136,6 +137,7 @@ def _facts(found: Directory) -> TiffFacts:
         expected,
         down * ((across * bits * (1 if separate else samples) + 7) // 8),
         number(_EXTRA_SAMPLES, 0) == _PREMULTIPLIED,
+        _EXTRA_SAMPLES in found and number(_EXTRA_SAMPLES, 0) == 0,
     )
 
 

@@ -7,7 +7,6 @@ from typing import Any, BinaryIO
 import pyvips
 
 from adadsr.errors import ImageFileError
-from adadsr.images._cicp import profile_of
 from adadsr.images._codecs import Undecodable, Unsupported, read_tiff
 from adadsr.images._deep import divide_by_alpha, gray_if_equal, spread
 from adadsr.images._gifcheck import wrong_codes
@@ -17,8 +16,8 @@ from adadsr.images._jpegsource import JpegSource
 from adadsr.images._opened import Opened, several
 from adadsr.images._picture import Picture, Pixels
 from adadsr.images._pngchunks import frame_delays
-from adadsr.images._profiles import cmyk_to_srgb, fitting_profile, lab_to_srgb
-from adadsr.images._readmetadata import read_metadata
+from adadsr.images._profiles import cmyk_profile, cmyk_to_srgb, lab_to_srgb, profile_notes
+from adadsr.images._readmetadata import fitted_profile, read_metadata
 from adadsr.images._tiffcheck import TiffFacts, as_rgb, is_cut_off, wrong_checksum
 from adadsr.images._tiffstreams import other_depth
 from adadsr.images._turning import upright
@@ -57,7 +56,7 @@ class VipsFile:
         if not (accept_damaged and content.decodes_damaged):
             raise self._opened.damaged(cause) from failure
         try:
-            return replace(_picture(self._load("none"), self._opened), damage=cause)
+            return replace(_picture(self._load("none"), self._opened, self._facts), damage=cause)
         except pyvips.Error as error:
             raise self._opened.damaged(reason(error)) from error
 
@@ -80,8 +79,8 @@ class VipsFile:
         strictness = self._opened.content.strictness
         if self._opened.content.codec == "jpeg":
             jpeg = JpegSource(file)
-            return _picture(self._load(strictness, jpeg.source), self._opened), jpeg.left_over()
-        picture = _picture(self._load(strictness), self._opened)
+            return _picture(self._load(strictness, jpeg.source), self._opened, None), jpeg.left_over()
+        picture = _picture(self._load(strictness), self._opened, self._facts)
         if self._opened.content.codec == "gif":
             return picture, wrong_codes(self._opened.bytes())
         return picture, wrong_checksum(file, self._facts) if self._facts else None
@@ -127,7 +126,7 @@ class RareTiff:
             if facts.is_lab:
                 with vips_errors():
                     image = lab_to_srgb(image, facts.is_icc_lab)
-            return _picture(image, opened)
+            return _picture(image, opened, facts)
         except pyvips.Error as error:
             raise opened.damaged(reason(error), in_part=False) from error
 
@@ -180,14 +179,16 @@ def _upright_size(image: Any) -> tuple[int, int]:
 
 
 @vips_errors()
-def _picture(image: Any, opened: Opened) -> Picture:
-    """Decode a vips image."""
+def _picture(image: Any, opened: Opened, facts: TiffFacts | None) -> Picture:
+    """Decode a vips image. facts: of a TIFF."""
     content = opened.content
     palette, bits = bool(field(image, "palette")), field(image, "bits-per-sample")
     orientation = field(image, "orientation") or 1
     found = read_metadata(image, content, opened.file, orientation)
     profile = found.profile
+    image, notes = _without_unnamed_channel(image, facts)
     if image.interpretation == "cmyk":
+        notes = (*notes, *profile_notes(profile, cmyk_profile(profile)))
         image, profile = cmyk_to_srgb(image), None
     pixels: Pixels = image.numpy()
     pixels = pixels.reshape(image.height, image.width, image.bands)
@@ -200,10 +201,13 @@ def _picture(image: Any, opened: Opened) -> Picture:
     if (palette or not content.has_gray) and profile is None:
         pixels = gray_if_equal(pixels, tolerance=0 if palette else _LOSSY_GRAY_TOLERANCE)
     pixels = upright(pixels, orientation)
-    gray = pixels.shape[2] <= 2
-    profile = fitting_profile(profile, gray=gray)
-    if profile is None and found.extra.cicp is not None:
-        profile = profile_of(found.extra.cicp, gray)
-    elif profile is None and found.extra.png_color is not None:
-        profile = found.extra.png_color.profile(gray)
-    return Picture(pixels, profile, found.exif, found.xmp, found.dpi, found.extra, found.notes)
+    profile, lost = fitted_profile(profile, found.extra, gray=pixels.shape[2] <= 2)
+    notes = (*found.notes, *notes, *lost)
+    return Picture(pixels, profile, found.exif, found.xmp, found.dpi, found.extra, notes)
+
+
+def _without_unnamed_channel(image: Any, facts: TiffFacts | None) -> tuple[Any, tuple[str, ...]]:
+    """The image without a last channel of which a TIFF does not say that it is alpha; and a note."""
+    if facts is None or not facts.has_unnamed_channel or image.bands != _BANDS[image.interpretation][1]:
+        return image, ()
+    return image.extract_band(0, n=image.bands - 1), ("a channel that is not alpha was left out",)

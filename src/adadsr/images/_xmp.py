@@ -1,16 +1,17 @@
-"""XMP packets (ISO 16684-1) brought up to date: orientation, sizes, regions; without gain map and thumbnails.
+"""XMP packets (ISO 16684-1) brought up to date: orientation, sizes, regions; without thumbnails and what is not kept.
 
 A packet is untrusted XML: one with a document type, beyond a size, or damaged is passed on as it is. A packet in which
 nothing is out of date keeps its bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from adadsr.images._turning import TURNS, Size, turned_point
 from adadsr.images._xmpdom import RDF, Node, Property, elements, own_properties, packed, parsed, properties, remove
 
 GAIN_MAP_NOTE = "the HDR gain map was left out; the result is the picture without it"
+MOTION_NOTE = "the video of the motion photo was left out"
 
 _TIFF, _EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
 _XMP = "http://ns.adobe.com/xap/1.0/"
@@ -19,6 +20,7 @@ _REGIONS, _AREA = "http://www.metadataworkinggroup.com/schemas/regions/", "http:
 _DIMENSIONS = "http://ns.adobe.com/xap/1.0/sType/Dimensions#"
 _PANORAMA, _CONTAINER = "http://ns.google.com/photos/1.0/panorama/", "http://ns.google.com/photos/1.0/container/"
 _GAIN_MAPS = ("http://ns.adobe.com/hdr-gain-map/1.0/", "http://ns.apple.com/HDRGainMap/1.0/")
+_CAMERA, _MOTION = "http://ns.google.com/photos/1.0/camera/", ("MotionPhoto", "MicroVideo")
 _WIDTHS = ((_TIFF, "ImageWidth"), (_EXIF, "PixelXDimension"))
 _HEIGHTS = ((_TIFF, "ImageLength"), (_EXIF, "PixelYDimension"))
 _DIMENSION_NAMES = ((_DIMENSIONS, "w"), (_DIMENSIONS, "h"))
@@ -45,11 +47,12 @@ def cleaned(xmp: bytes | None, orientation: int | None, stored: Size) -> Cleaned
     if xmp is None or document is None:
         has_gain_map = xmp is not None and any(name.encode() in xmp for name in _GAIN_MAPS)
         return Cleaned(None, (GAIN_MAP_NOTE, "damaged XMP was left out")) if has_gain_map else Cleaned(xmp)
-    without_map = _without_gain_map(document)
-    changed = without_map | _without_thumbnails(document)
+    without_map = _without(document, lambda space, name: space in _GAIN_MAPS, "GainMap")
+    is_motion = _without(document, lambda space, name: space == _CAMERA and name.startswith(_MOTION), "MotionPhoto")
+    changed = without_map | is_motion | _without_thumbnails(document)
     if orientation is not None:
         changed |= _turned(document, orientation, stored)
-    notes = (GAIN_MAP_NOTE,) if without_map else ()
+    notes = (*((GAIN_MAP_NOTE,) if without_map else ()), *((MOTION_NOTE,) if is_motion else ()))
     if changed and not _says_anything(document):
         return Cleaned(None, notes)
     return Cleaned(packed(document) if changed else xmp, notes)
@@ -82,22 +85,26 @@ def sized(xmp: bytes | None, before: Size, after: Size) -> bytes | None:
     return packed(document) if changed else xmp
 
 
-def _without_gain_map(document: Node) -> bool:
-    """Remove the gain map's properties. Returns whether there were any."""
+def _without(document: Node, is_gone: Callable[[str, str], bool], semantic: str) -> bool:
+    """Remove the properties of something that a file contains beside the picture. Returns whether there were any.
+
+    is_gone: whether a property is one of them, by namespace and name. semantic: its name in Google's list of contents.
+    """
     found, inside = False, set[int]()  # elements of a list; what is nested was searched with the outermost
     for element in list(elements(document)):
         is_list = element.namespaceURI == _CONTAINER and element.localName == "Directory"
         is_nested = id(element.parentNode) in inside
         if is_list or is_nested:
             inside.add(id(element))
-        if element.namespaceURI in _GAIN_MAPS or (is_list and not is_nested and "GainMap" in element.toxml()):
+        is_gone_list = is_list and not is_nested and semantic in element.toxml()
+        if is_gone_list or is_gone(element.namespaceURI or "", element.localName):
             remove(Property(element))
             found = True
             continue
         for index in reversed(range(element.attributes.length)):
             attribute = element.attributes.item(index)
             declares = attribute.namespaceURI == _XMLNS and attribute.value in _GAIN_MAPS
-            if declares or attribute.namespaceURI in _GAIN_MAPS:
+            if declares or is_gone(attribute.namespaceURI or "", attribute.localName):
                 found |= not declares
                 element.removeAttributeNode(attribute)
     return found
