@@ -42,6 +42,7 @@ __all__ = [
     "FORMATS",
     "HEAD_BYTES",
     "INPUT_FORMATS",
+    "PNG_SIGNATURE",
     "READABLE_SUFFIXES",
     "SUPPORTED_SUFFIXES",
     "Encoding",

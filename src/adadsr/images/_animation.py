@@ -10,7 +10,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from adadsr.formats import Encoding, Format
+from adadsr.formats import PNG_SIGNATURE, Encoding, Format
 from adadsr.images._encoding import save
 from adadsr.images._frames import Facts
 from adadsr.images._gifcheck import gif_still
@@ -82,7 +82,7 @@ class _PngWriter:
 
     def _write(self, kind: bytes, data: bytes) -> None:
         if self._file.tell() == 0:
-            self._file.write(b"\x89PNG\r\n\x1a\n")
+            self._file.write(PNG_SIGNATURE)
         self._file.write(chunk(kind, data))
 
 

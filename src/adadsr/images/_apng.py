@@ -11,9 +11,10 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import pyvips
 
+from adadsr.formats import PNG_SIGNATURE
 from adadsr.images._codecs import Undecodable
 from adadsr.images._picture import Pixels
-from adadsr.images._pngchunks import SIGNATURE, chunk, chunk_places
+from adadsr.images._pngchunks import chunk, chunk_places
 
 _WITH_ALPHA = (4, 6)  # colour types
 _CLEARED, _RESTORED, _OVER = 1, 2, 1
@@ -103,7 +104,7 @@ def _decoded(file: BinaryIO, animation: _Animation, frame: _Frame, strictness: s
     """The pixels of a frame alone, (H, W, 3 or 4). Raises Undecodable and pyvips.Error."""
     data = b"".join(_checked(file, *place)[4 if place[0] == b"fdAT" else 0 :] for place in frame.data)
     header = struct.pack(">II", frame.width, frame.height) + animation.header[8:]
-    content = SIGNATURE + chunk(b"IHDR", header) + animation.palette + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    content = PNG_SIGNATURE + chunk(b"IHDR", header) + animation.palette + chunk(b"IDAT", data) + chunk(b"IEND", b"")
     image: Any = pyvips.Image.pngload_buffer(content, access="sequential", fail_on=strictness)
     pixels: Pixels = image.numpy().reshape(frame.height, frame.width, image.bands)
     if pixels.shape[2] <= 2:

@@ -15,6 +15,7 @@ from adadsr.images._picture import Picture, Pixels
 from adadsr.images._profiles import fitting_profile, gray_to_srgb
 from adadsr.images._resolution import Resolution
 from adadsr.images._splice import Splice
+from adadsr.images._tiffdir import EXIF_PREFIX
 from adadsr.images._tiffmetadata import TiffMetadata, append_tiff_metadata, has_comment
 from adadsr.images._vips import image_of, vips_errors, with_fields_of
 from adadsr.images._webpchunks import with_exif
@@ -180,7 +181,7 @@ def _write_png(job: _Job, file: BinaryIO) -> None:
     if (resolution := _resolution_of(picture)) is not None:
         after.append(_pngchunks.resolution_chunk(resolution))
     if picture.exif is not None:
-        after.append(_pngchunks.chunk(b"eXIf", picture.exif.removeprefix(_exif.PREFIX)))
+        after.append(_pngchunks.chunk(b"eXIf", picture.exif.removeprefix(EXIF_PREFIX)))
     after += [_pngchunks.text_chunk(*text) for text in picture.extra.texts]
     if picture.extra.photoshop is not None:
         after.append(_pngchunks.photoshop_chunk(picture.extra.photoshop))
@@ -191,7 +192,7 @@ def _write_png(job: _Job, file: BinaryIO) -> None:
 def _write_webp(job: _Job, file: BinaryIO) -> None:
     content, picture = job.encoded("webp", _KEEP_ICC | _KEEP_XMP), job.picture
     if picture.exif is not None:
-        exif = picture.exif.removeprefix(_exif.PREFIX)
+        exif = picture.exif.removeprefix(EXIF_PREFIX)
         content = with_exif(content, exif, picture.width, picture.height, picture.has_alpha)
     file.write(content)
 
@@ -203,7 +204,7 @@ def _write_heif(job: _Job, file: BinaryIO) -> None:
     keep = _KEEP_ICC | _KEEP_XMP | (_KEEP_EXIF if picture.exif is not None else _KEEP_NONE)
     content = job.encoded("heif", keep)
     if picture.exif is not None:
-        content = _heifwriting.with_exif(content, picture.exif.removeprefix(_exif.PREFIX))
+        content = _heifwriting.with_exif(content, picture.exif.removeprefix(EXIF_PREFIX))
     file.write(content if cicp is None else _heifwriting.with_nclx(content, cicp))
 
 

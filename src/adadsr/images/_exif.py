@@ -8,10 +8,8 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from adadsr.images._tiffdir import DAMAGE, SIZES, read_entries, read_header
+from adadsr.images._tiffdir import DAMAGE, EXIF_PREFIX, SIZES, read_entries, read_header
 from adadsr.images._turning import Size, turned_point
-
-PREFIX = b"Exif\0\0"
 
 _EXIF_IFD, _GPS_IFD, _INTEROPERABILITY_IFD = 0x8769, 0x8825, 0xA005
 _WIDTHS, _HEIGHTS = (0x0100, 0xA002, 0x1001), (0x0101, 0xA003, 0x1002)
@@ -41,7 +39,7 @@ class _Block:
     """The TIFF in an EXIF block, open for changes. Raises one of DAMAGE for a damaged one."""
 
     def __init__(self, exif: bytes) -> None:
-        self.data = bytearray(exif.removeprefix(PREFIX))
+        self.data = bytearray(exif.removeprefix(EXIF_PREFIX))
         self.file = io.BytesIO(self.data)
         # tags: those of whole numbers
         self.layout, first = read_header(self.file)
@@ -110,7 +108,7 @@ class _Block:
             yield from self._directory(parent, pointer).values()
 
     def packed(self) -> bytes:
-        return PREFIX + bytes(self.data)
+        return EXIF_PREFIX + bytes(self.data)
 
 
 def read_exif_facts(exif: bytes | None) -> ExifFacts:

@@ -6,9 +6,9 @@ from typing import BinaryIO, NamedTuple
 
 from adadsr.images._codecs import Codec, Decoded, Header, Undecodable, Unsupported, content_of, decoded, load
 from adadsr.images._deep import full_range
-from adadsr.images._exif import PREFIX
 from adadsr.images._isoboxes import Box, boxes, first_of
 from adadsr.images._resolution import Resolution
+from adadsr.images._tiffdir import EXIF_PREFIX
 
 _HEAD_BYTES = 1 << 22  # boxes before the code stream, such as a profile
 _CODE_STREAM = b"\xff\x4f\xff\x51"
@@ -75,7 +75,7 @@ def _metadata(content: bytes) -> tuple[bytes | None, bytes | None]:
         for box in boxes(content, 0, len(content)):
             if box.kind == b"uuid":
                 kind, data = content[box.start : box.start + 16], content[box.start + 16 : box.end]
-                exif = PREFIX + data if kind in _EXIF_IDS and exif is None else exif
+                exif = EXIF_PREFIX + data if kind in _EXIF_IDS and exif is None else exif
                 xmp = data if kind == _XMP_ID and xmp is None else xmp
     return exif, xmp
 

@@ -17,7 +17,7 @@ _LOST_EXTENSION = "the extended part of the XMP, which is damaged or over 2 MiB,
 _MPF, _MPF_COUNT, _MPF_BYTES = b"MPF\0", 0xB001, 1 << 16
 
 _HEADER_BYTES = 1 << 25  # a profile alone may take 16 MiB
-_JFIF, _EXIF, _ICC = b"JFIF\0", b"Exif\0\0", b"ICC_PROFILE\0"
+_JFIF, _ICC = b"JFIF\0", b"ICC_PROFILE\0"
 _XMP, _XMP_EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 _GUID_BYTES = 32
 _EXTENSION_HEADER = len(_XMP_EXTENSION) + _GUID_BYTES + 8

@@ -7,8 +7,8 @@ import numpy as np
 
 from adadsr.images._codecs import Codec, Decoded, Header, Undecodable, Unsupported, content_of, decoded, load
 from adadsr.images._deep import full_range
-from adadsr.images._exif import PREFIX
 from adadsr.images._isoboxes import boxes, first_of
+from adadsr.images._tiffdir import EXIF_PREFIX
 
 _HEAD_BYTES = 1 << 22  # boxes before the code stream
 _STREAM_BYTES = 64  # of its headers that are read
@@ -151,7 +151,7 @@ def _decode(file: BinaryIO, what: str) -> Decoded:
                 except Undecodable:
                     notes = ("damaged or very long metadata was left out",)
             if kind == b"Exif":
-                exif = PREFIX + data[_tiff_at(data) :]
+                exif = EXIF_PREFIX + data[_tiff_at(data) :]
             elif kind == b"xml ":
                 xmp = data
     return Decoded(pixels, profile, exif, xmp, None, notes)

@@ -4,8 +4,7 @@ from typing import Any
 
 from adadsr.images import _exif, _xmp
 from adadsr.images._picture import Picture
-
-_EXIF_HEADER = b"Exif\0\0"
+from adadsr.images._tiffdir import EXIF_PREFIX
 
 
 def pil_info(picture: Picture) -> dict[str, Any]:
@@ -15,7 +14,7 @@ def pil_info(picture: Picture) -> dict[str, Any]:
     exif = _exif.sized(picture.exif, before, after)
     info = {
         "icc_profile": picture.icc_profile,
-        "exif": None if exif is None else _EXIF_HEADER + exif.removeprefix(_EXIF_HEADER),
+        "exif": None if exif is None else EXIF_PREFIX + exif.removeprefix(EXIF_PREFIX),
         "xmp": _xmp.sized(picture.xmp, before, after),
         "dpi": picture.dpi,
     }

@@ -6,17 +6,18 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
+from adadsr.formats import PNG_SIGNATURE
 from adadsr.images import _photoshop
 from adadsr.images._cicp import Cicp
 from adadsr.images._resolution import Resolution
+from adadsr.images._tiffdir import EXIF_PREFIX
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_CHUNKS = 1 << 16
 _MAX_TEXT = 1 << 23  # bytes of one text, and of all of them
 _XMP_KEYWORD = "XML:com.adobe.xmp"
 _IPTC_PROFILE, _RAW_LINE = "iptc", 72
 _RAW_PROFILE = "raw profile type "  # hexadecimal digits behind a name and a length
-_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _INCHES_PER_METRE = 1 / 0.0254
 _LONG_TEXT = 1024
 Text = tuple[str, str]
@@ -82,7 +83,7 @@ def read_png_facts(file: BinaryIO) -> PngFacts:
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Kind and size of each chunk, with the file at its data."""
-    end, at = file.seek(0, os.SEEK_END), len(SIGNATURE)
+    end, at = file.seek(0, os.SEEK_END), len(PNG_SIGNATURE)
     for _ in range(_MAX_CHUNKS):
         file.seek(at)
         header = file.read(8)
@@ -145,8 +146,8 @@ def _with_raw(found: RawProfiles, text: Text) -> RawProfiles:
         data = bytes.fromhex("".join(words[2:]))[: int(words[1])]
     except (ValueError, IndexError):
         return found
-    if kind in ("exif", "app1") and data.startswith((_EXIF, b"II*\0", b"MM\0*")):
-        return found._replace(exif=_EXIF + data.removeprefix(_EXIF))
+    if kind in ("exif", "app1") and data.startswith((EXIF_PREFIX, b"II*\0", b"MM\0*")):
+        return found._replace(exif=EXIF_PREFIX + data.removeprefix(EXIF_PREFIX))
     if kind in ("xmp", "app1"):
         return found._replace(xmp=data.removeprefix(_XMP))
     if kind in ("8bim", "iptc"):  # resources, or records alone
@@ -169,7 +170,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 def chunks_of(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Kind and data of each chunk of a whole PNG."""
-    at = len(SIGNATURE)
+    at = len(PNG_SIGNATURE)
     while at < len(content):
         size = int.from_bytes(content[at : at + 4], "big")
         yield content[at + 4 : at + 8], content[at + 8 : at + 8 + size]
@@ -207,11 +208,11 @@ def with_chunks(head: bytes, before: Iterable[bytes], after: Iterable[bytes]) ->
 
     before: chunks that go before a palette. after: other chunks. The encoder's pHYs is dropped.
     """
-    at, first, rest = len(SIGNATURE), b"", b""
+    at, first, rest = len(PNG_SIGNATURE), b"", b""
     while len(head) >= at + 8:
         size, kind = int.from_bytes(head[at : at + 4], "big"), head[at + 4 : at + 8]
         if kind == b"IDAT":
-            return SIGNATURE + first + b"".join(before) + rest + b"".join(after) + head[at:]
+            return PNG_SIGNATURE + first + b"".join(before) + rest + b"".join(after) + head[at:]
         whole = head[at : at + 12 + size]
         if kind == b"IHDR":
             first = whole

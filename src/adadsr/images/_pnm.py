@@ -60,7 +60,7 @@ def _decode(file: BinaryIO, what: str) -> Decoded:
         return Decoded(((1 - bits) * 255)[..., None].astype(np.uint8))
     samples = np.frombuffer(data, ">u2" if size == 2 else "u1").reshape(facts.height, facts.width, channels)
     if samples.max(initial=0) > facts.top:
-        raise Unsupported("samples over its largest value")
+        raise Unsupported("samples above the maximum its header gives")
     return Decoded(full_range(samples, facts.top))
 
 

@@ -17,6 +17,8 @@ _WORDS = {**SIZES, 5: 4, 10: 4}
 # Many entries may declare the same bytes of a small file, so their sum is limited, too.
 MAX_ENTRIES = 512
 MAX_BYTES = 1 << 20
+EXIF_PREFIX = b"Exif\0\0"
+"""In front of the TIFF of an EXIF block, except in PNG."""
 DAMAGE = (OSError, OverflowError, ValueError, struct.error)  # OverflowError: an offset that no file can have
 
 

@@ -12,11 +12,11 @@ from fractions import Fraction
 from typing import BinaryIO, NamedTuple
 
 from adadsr.images import _geotiff, _photoshop
-from adadsr.images._exif import PREFIX
 from adadsr.images._resolution import Resolution
 from adadsr.images._tiffdir import (
     BLOCK_LAYOUT,
     DAMAGE,
+    EXIF_PREFIX,
     MAX_BYTES,
     Directory,
     Layout,
@@ -87,7 +87,7 @@ def read_tiff_exif(file: BinaryIO) -> bytes | None:
         return None
     header = 8
     body, first = _laid_out(parts, header, BLOCK_LAYOUT, [])
-    return PREFIX + b"II*\0" + struct.pack("<I", first) + body
+    return EXIF_PREFIX + b"II*\0" + struct.pack("<I", first) + body
 
 
 def append_tiff_metadata(file: BinaryIO, metadata: TiffMetadata, geotiff: Directory, comment: str | None) -> None:
@@ -99,7 +99,7 @@ def append_tiff_metadata(file: BinaryIO, metadata: TiffMetadata, geotiff: Direct
     comment: for the tag of Windows, unless the EXIF has it.
     """
     try:
-        parts = _read_parts(io.BytesIO((metadata.exif or b"").removeprefix(PREFIX)))
+        parts = _read_parts(io.BytesIO((metadata.exif or b"").removeprefix(EXIF_PREFIX)))
     except DAMAGE:
         parts = _Parts({}, {}, {})
     if comment is not None and _COMMENT not in parts.main:
@@ -125,7 +125,7 @@ def append_tiff_metadata(file: BinaryIO, metadata: TiffMetadata, geotiff: Direct
 def has_comment(exif: bytes | None) -> bool:
     """Whether an EXIF block has Windows' tag for a comment."""
     try:
-        return exif is not None and _COMMENT in _read_parts(io.BytesIO(exif.removeprefix(PREFIX))).main
+        return exif is not None and _COMMENT in _read_parts(io.BytesIO(exif.removeprefix(EXIF_PREFIX))).main
     except DAMAGE:
         return False
 

@@ -13,7 +13,6 @@ import pyvips
 
 from adadsr.images._picture import Pixels
 
-MM_PER_INCH = 25.4  # libvips counts pixels per millimetre
 _LOGGERS = tuple(logging.getLogger(name) for name in ("pyvips", "tifffile"))
 
 
