@@ -76,7 +76,10 @@ def _on_disk(source: str, destination: str) -> Sources:
 
 
 def _local_entry(found: Found) -> Entry:
-    file = LocalPlace(str(found.source.parent)).find(found.source.name)
+    try:
+        file = LocalPlace(str(found.source.parent)).find(found.source.name)
+    except StorageError:  # reading it says why, such as links in a circle
+        file = None
     size, tag = (0, "") if file is None else (file.size, file.tag)
     return Entry(str(found.source), found, size, tag)
 
