@@ -304,9 +304,25 @@ def test_a_backend_runs_in_its_precisions_and_no_other(name, precision):
 
 @pytest.mark.skipif("native" not in AVAILABLE, reason="the native engine was not built")
 def test_without_amx_torch_runs_bfloat16(monkeypatch):
-    monkeypatch.setenv("ADADSR_ISA", "plain")
+    from adadsr.backends.native import _native
+
+    monkeypatch.setattr(_native, "bf16_isa", lambda: None)
     assert backends.prepare(build("edsr"), precision="bfloat16").backend == "torch"
     assert backends.prepare(build("edsr"), precision="float32").backend == "native"
+
+
+@pytest.mark.skipif("native" not in AVAILABLE, reason="the native engine was not built")
+def test_who_asks_for_an_instruction_set_gets_it_or_an_error(monkeypatch):
+    network = build("edsr")
+    monkeypatch.setenv("ADADSR_ISA", "plain")
+    assert backends.prepare(network).variant.startswith("plain")
+    for precision, reason in (("bfloat16", "it runs on plain here"), ("float16", "does not support float16")):
+        with pytest.raises(BackendError, match=reason):
+            backends.prepare(network, precision=precision)
+        assert backends.prepare(network, "torch", precision=precision).backend == "torch"
+    monkeypatch.setenv("ADADSR_ISA", "axv2")
+    with pytest.raises(InputError, match=r"ADADSR_ISA=axv2 is not available on this machine; .* plain"):
+        backends.prepare(network)
 
 
 def test_what_cannot_run_is_refused_with_what_can(monkeypatch):

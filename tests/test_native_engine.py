@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from adadsr.backends import DepthMap, to_numpy
-from adadsr.errors import BackendError
+from adadsr.errors import BackendError, InputError
 from adadsr.geometry import Box
 from adadsr.graph import Attention, ConvWeights, GroupWeights, HeadWeights, NetworkWeights
 from adadsr.tensor_ops import OPS, TensorOps
@@ -337,8 +337,10 @@ def test_the_environment_chooses_the_instruction_set(isa: str, monkeypatch: pyte
 
 def test_an_unknown_instruction_set_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADADSR_ISA", "mmx")
-    with pytest.raises(BackendError, match=r"mmx.*plain"):
+    with pytest.raises(InputError, match=r"ADADSR_ISA=mmx .*plain"):
         engine_of("edsr", 4)
+    with pytest.raises(BackendError, match=r"'sse' .*plain"):
+        NativeEngine(build("edsr"), threads=1, isa="sse")
 
 
 def test_the_variant_names_the_threshold_of_pixel_masks() -> None:

@@ -10,6 +10,8 @@ from adadsr.errors import InputError
 
 THREAD_VARIABLES = ("ADADSR_THREADS", "OMP_NUM_THREADS")
 """Environment variables that set the number of threads; the first one with a value wins."""
+ISA_VARIABLE = "ADADSR_ISA"
+"""Environment variable that asks for the native engine on one of its instruction sets."""
 CACHE_VARIABLE = "ADADSR_CACHE_DIR"
 """Environment variable that names the cache folder."""
 _CGROUP = Path("/sys/fs/cgroup")

@@ -9,6 +9,7 @@ gpu           Triton, on CUDA devices; experimental
 
 import ctypes
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,7 @@ from adadsr.backends.engine import (
 )
 from adadsr.errors import BackendError, InputError, MissingDependencyError
 from adadsr.graph import NetworkWeights
-from adadsr.machine import default_threads, processor_name
+from adadsr.machine import ISA_VARIABLE, default_threads, processor_name
 
 __all__ = [
     "BACKENDS",
@@ -136,13 +137,14 @@ def prepare(
 
     Args:
         network: Its weights as float32 numpy arrays.
-        backend: A key of `BACKENDS`; None for the first one that can run the network on the device.
+        backend: A key of `BACKENDS`; None for the first one that can run the network on the device, or for `native`
+            if ADADSR_ISA asks for one of its instruction sets.
         device: `cpu`, or torch's name of a device.
         precision: Type of body and tail, one of `PRECISIONS`.
         threads: Threads of the native engine; None for `machine.default_threads`. torch has its own setting.
 
     Raises:
-        InputError: The device is not available, or the precision is unknown.
+        InputError: The device or the instruction set of ADADSR_ISA is not available, or the precision is unknown.
         BackendError: The backend is unknown, or cannot run here or cannot run this network.
     """
     if precision not in PRECISIONS:
@@ -150,6 +152,8 @@ def prepare(
     if backend not in (None, *BACKENDS):
         raise BackendError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
     check_device(device)
+    if backend is None and device == "cpu" and os.environ.get(ISA_VARIABLE):
+        backend = "native"
     reasons = []
     for name in BACKENDS if backend is None else (backend,):
         try:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 
 from adadsr.backends.native import _native
-from adadsr.errors import BackendError
+from adadsr.errors import BackendError, InputError
+from adadsr.machine import ISA_VARIABLE
 
 TILE = 4
 """Side in pixels of the tiles that the engine computes."""
@@ -22,8 +23,6 @@ HEAD = "head"
 KEPT_LISTS = 8
 """Number of recent runs whose lists are reused: two threads with four parts each."""
 AMX = "amx"
-ISA_VARIABLE = "ADADSR_ISA"
-"""Environment variable that selects an instruction set other than the fastest."""
 
 
 class Size(NamedTuple):
@@ -138,12 +137,17 @@ class Memory:
 
 
 def chosen_isa(isa: str | None) -> str:
-    """`isa`; if None, that of ADADSR_ISA, otherwise the fastest. Raises BackendError."""
-    chosen = isa or os.environ.get(ISA_VARIABLE) or _native.isas()[0]
-    if chosen not in _native.isas():
-        available = ", ".join(_native.isas())
-        raise BackendError(f"instruction set {chosen!r} is not available on this machine; choose from {available}")
-    return chosen
+    """`isa`; if None, that of ADADSR_ISA, otherwise the fastest.
+
+    Raises BackendError for an `isa` that this machine lacks, InputError for such an ADADSR_ISA.
+    """
+    forced, available = os.environ.get(ISA_VARIABLE), ", ".join(_native.isas())
+    chosen = isa or forced or _native.isas()[0]
+    if chosen in _native.isas():
+        return chosen
+    if isa is None:
+        raise InputError(f"{ISA_VARIABLE}={forced} is not available on this machine; unset it, or choose {available}")
+    raise BackendError(f"instruction set {chosen!r} is not available on this machine; choose from {available}")
 
 
 def bf16_isa(isa: str | None = None) -> str:
@@ -155,7 +159,7 @@ def bf16_isa(isa: str | None = None) -> str:
 
 
 def isas_by_precision() -> dict[str, str]:
-    """What the engine chooses for each precision that it has here. Raises BackendError as `chosen_isa`."""
+    """What the engine chooses for each precision that it has here. Raises InputError as `chosen_isa`."""
     chosen = {"float32": chosen_isa(None)}
     try:
         return chosen | {"bfloat16": bf16_isa()}
