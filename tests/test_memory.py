@@ -1,9 +1,13 @@
 """Memory: how an image is cut to fit into a limit, that a process keeps it, and that threads share it."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -201,6 +205,90 @@ def test_a_run_that_wants_more_than_the_limit_runs_alone():
     for thread in threads:
         thread.join(10)
     assert order == ["large", "small"]
+
+
+def wait_until(is_true):
+    deadline = time.monotonic() + 10
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_runs_get_memory_in_the_order_in_which_they_asked():
+    """Otherwise small ones would pass a large one for as long as they come."""
+    memory, order = SharedMemory(4), []
+
+    def work(wanted):
+        with memory.lease(wanted):
+            order.append(wanted)
+
+    threads = [threading.Thread(target=work, args=(wanted,)) for wanted in (3, 2, 1)]
+    with memory.lease(2):
+        for count, thread in enumerate(threads, start=1):
+            thread.start()
+            wait_until(lambda count=count: len(memory._waiting) == count)
+        assert order == []
+    for thread in threads:
+        thread.join(10)
+    assert order == [3, 2, 1] or order == [3, 1, 2]  # the last two fit together
+    assert memory.used == 0
+
+
+def exit_status(child):
+    """Of a child process, which has ten seconds."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return status
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_can_run_whatever_threads_did_at_the_fork():
+    """It has none of them, so nobody gives back their memory or releases their locks."""
+    upscaler = Upscaler(model_of(CONFIGS["adaedsr-tiles"]), Execution(memory=12 * MIB))
+    shared, engine = upscaler.with_threads(2), upscaler.engine
+    prepared = shared.prepare(photo(30, 30), score=False)
+    owners = (upscaler, shared, prepared._color, *([engine._memory] if engine.backend == "native" else []))
+    locked, forked = threading.Event(), threading.Event()
+
+    def others():
+        with ExitStack() as stack:
+            stack.enter_context(upscaler.memory.lease(12 * MIB))
+            for owner in owners:
+                stack.enter_context(owner._lock)
+            locked.set()
+            forked.wait(20)
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    assert locked.wait(10)
+    child = os.fork()
+    if child == 0:
+        prepared.run(prepared.plan(depth=1.0))
+        for each in (upscaler, shared):
+            each.full_precision()
+            each(photo(20, 20))
+        os._exit(0)
+    status = exit_status(child)
+    forked.set()
+    thread.join(10)
+    assert status == 0
+    assert upscaler.memory.used == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_keeps_the_memory_of_the_thread_that_forked():
+    memory = SharedMemory(10)
+    with memory.lease(8):
+        child = os.fork()
+        used = memory.used
+    if child == 0:
+        os._exit(0 if (used, memory.used) == (8, 0) else 1)
+    assert exit_status(child) == 0
 
 
 def test_memory_is_given_back_after_an_error():

@@ -1,12 +1,14 @@
 """How an image is cut so that a run fits into memory, and the memory shared by runs."""
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
+from adadsr import forks
 from adadsr.backends import Engine, band_rows
 from adadsr.errors import InputError
 from adadsr.geometry import Box
@@ -164,15 +166,28 @@ class Keeper(Protocol):
 class SharedMemory:
     """Working memory shared by the runs of one Upscaler, in bytes. Threads may share it.
 
-    used: by what is running. The rest may be taken by keepers, the oldest of which drop their results when a run needs
-    the room.
+    Runs get it in the order in which they asked. The rest may be taken by keepers, the oldest of which drop their
+    results when a run needs the room.
     """
 
     def __init__(self, limit: int) -> None:
-        self.limit, self.used = limit, 0
+        self.limit = limit
         self._kept: WeakKeyDictionary[Keeper, int] = WeakKeyDictionary()
-        self._holders: set[int] = set()
+        self._holders: dict[int, int] = {}  # thread -> bytes
+        self._waiting: deque[int] = deque()  # threads
         self._freed = threading.Condition()
+        forks.register(self)
+
+    def after_fork(self) -> None:
+        """Keep what the thread that forked holds; see `forks`."""
+        thread = threading.get_ident()
+        self._holders = {own: held for own, held in self._holders.items() if own == thread}
+        self._waiting, self._freed = deque(), threading.Condition()
+
+    @property
+    def used(self) -> int:
+        """Bytes of what is running."""
+        return sum(self._holders.values())
 
     @property
     def kept(self) -> int:
@@ -181,7 +196,7 @@ class SharedMemory:
 
     @contextmanager
     def lease(self, wanted: int, keeper: Keeper | None = None) -> Iterator[None]:
-        """Wait until `wanted` bytes are free, and hold them.
+        """Wait until all that asked before have theirs and `wanted` bytes are free, and hold them.
 
         A run that is alone may exceed the limit. A thread that holds a lease gets a second one at once: it would wait
         for itself. keeper: one whose results are part of `wanted`.
@@ -190,21 +205,31 @@ class SharedMemory:
         with self._freed:
             is_first = thread not in self._holders
             if is_first:
-                self._freed.wait_for(lambda: not self.used or self.used + wanted <= self.limit)
-                self._holders.add(thread)
+                self._wait_for(thread, wanted)
             kept = 0 if keeper is None else self._kept.pop(keeper, 0)
-            self.used += wanted
+            self._holders[thread] = self._holders.get(thread, 0) + wanted
             self._make_room()
         try:
             yield
         finally:
             with self._freed:
-                self.used -= wanted
+                self._holders[thread] -= wanted
                 if keeper is not None and kept:
                     self._kept[keeper] = kept
                 if is_first:
-                    self._holders.remove(thread)
+                    del self._holders[thread]
                 self._freed.notify_all()
+
+    def _wait_for(self, thread: int, wanted: int) -> None:
+        """Wait in the queue: where small runs passed a large one, it might wait forever."""
+        self._waiting.append(thread)
+        try:
+            self._freed.wait_for(
+                lambda: self._waiting[0] == thread and (not self.used or self.used + wanted <= self.limit)
+            )
+        finally:
+            self._waiting.remove(thread)
+            self._freed.notify_all()  # the next one may fit, too
 
     def keep(self, keeper: Keeper, size: int) -> None:
         """Count `size` bytes that a keeper holds, as long as it exists or until it has to drop them."""

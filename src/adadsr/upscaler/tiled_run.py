@@ -1,6 +1,5 @@
 """An LR image on an engine, tile by tile: head and adapter once, then a plan, then body and tail."""
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +8,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from adadsr import forks
 from adadsr.backends import DepthMap, Engine, Features, Means, Progress, no_progress, to_numpy
 from adadsr.geometry import Box
 from adadsr.graph import Array
@@ -67,7 +67,7 @@ class TiledRun:
         self._memory = memory
         self._families: dict[float | None, DepthFamily] = {}
         self._z0: Features | None = None
-        self._lock = threading.Lock()
+        self._lock = forks.Lock()
 
     def drop(self) -> None:
         """Free the head's features; a later run computes them again."""

@@ -2,7 +2,6 @@
 
 import copy
 import os
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from adadsr import backends, checkpoints, images
+from adadsr import backends, checkpoints, forks, images
 from adadsr.backends import Engine, to_numpy
 from adadsr.errors import InputError
 from adadsr.graph.calibration import ErrorCurve
@@ -66,14 +65,14 @@ class Upscaler:
         self.engine = self._prepare(self.execution.precision)
         self.memory = memory or SharedMemory(shared_limit(self.engine, self.execution))
         self._full_precision: Engine | None = None
-        self._lock = threading.Lock()
+        self._lock = forks.Lock()
 
     def with_threads(self, threads: int) -> "Upscaler":
         """The same on another number of threads; weights and memory limit are shared."""
         other = copy.copy(self)
         other.execution = replace(self.execution, threads=threads)
         other.engine = backends.with_threads(self.engine, threads)
-        other._full_precision, other._lock = None, threading.Lock()
+        other._full_precision, other._lock = None, forks.Lock()
         return other
 
     @classmethod

@@ -1,7 +1,6 @@
 """Memory that is reused from image to image, and the choice of an instruction set."""
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
+from adadsr import forks
 from adadsr.backends.native import _native
 from adadsr.errors import BackendError, InputError
 from adadsr.machine import ISA_VARIABLE
@@ -93,7 +93,7 @@ class Memory:
         self._canvases: list[tuple[Size, _native.Canvas]] = []
         self._lists: list[tuple[Needs, Lists]] = []
         self._latest: dict[str, Needs] = {}
-        self._lock = threading.Lock()
+        self._lock = forks.Lock()
 
     @contextmanager
     def lease(self, part: str, needs: Needs) -> Iterator[tuple[list[Lease], Lists]]:
