@@ -2,6 +2,7 @@
 
 import io
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from adadsr.errors import BackendError, CheckpointError, ImageFileError, InputEr
 from adadsr.graph.network import FAR_CONTEXT
 from adadsr.images import Picture
 from adadsr.networks import Network, NetworkConfig
+from adadsr.upscaler import Report
 from engine_samples import AVAILABLE
 from upscaler_samples import BLOCKS, CONFIGS, model_of, photo, tensor_photo
 
@@ -306,6 +308,19 @@ def test_a_saved_checkpoint_gives_the_same_upscaler(tmp_path):
     assert loaded.name == "mine"
     np.testing.assert_array_equal(loaded(image, depth=2).image, Upscaler(model)(image, depth=2).image)
     assert Upscaler(model).name == "adaedsr"
+
+
+def test_a_report_of_frames_is_about_all_of_them():
+    upscaler = Upscaler(model_of(CONFIGS["adaedsr-tiles"]))
+    frames = [upscaler(photo(40, 40, seed), depth=depth).report for seed, depth in ((0, 1.0), (1, 3.0))]
+    assert Report.of_frames(frames[:1]) == frames[0]
+    report = Report.of_frames(frames)
+    for name in ("achieved_budget", "mean_depth", "predicted_loss"):
+        values = [getattr(each, name) for each in frames]
+        assert getattr(report, name) == pytest.approx(np.mean(values))
+        assert values[0] != values[1]
+    unknown = replace(frames[1], predicted_loss=None)
+    assert Report.of_frames([frames[0], unknown]).predicted_loss is None
 
 
 def test_files_that_are_damaged_or_have_pages_are_taken_where_asked(upscaler):

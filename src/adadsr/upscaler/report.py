@@ -1,7 +1,7 @@
 """The target of one call, and the report of what it did."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from adadsr.errors import InputError
@@ -77,7 +77,8 @@ class Report:
         scale: Factor of the width.
         networks: Scales of the networks that ran, one after the other.
         reduced_from: Size of the last network's result, if that was reduced to the output's.
-        frames: Number of frames of an animation that ran; costs and depths are of all of them. 1 for an image.
+        frames: Number of frames of an animation that ran. Costs are sums over them, depths and losses means. 1 for an
+            image.
         input_size: Size of the image.
         output_size: Size of the result.
         requested_depth: Requested depth in blocks; None if not given.
@@ -137,16 +138,13 @@ class Report:
     @classmethod
     def of_frames(cls, reports: Sequence["Report"]) -> "Report":
         """One report of the frames of an animation, which all have the same size."""
-        count, first = len(reports), reports[0]
-
-        def mean(values: Iterable[float]) -> float:
-            return sum(values) / count
-
+        first, equal = reports[0], [1.0] * len(reports)
         return replace(
             first,
             precision=first.precision if len({each.precision for each in reports}) == 1 else "float32",
-            achieved_budget=mean(each.achieved_budget for each in reports),
-            mean_depth=mean(each.mean_depth for each in reports),
+            achieved_budget=_mean([each.achieved_budget for each in reports], equal),
+            mean_depth=_mean([each.mean_depth for each in reports], equal),
+            predicted_loss=_mean_loss([each.predicted_loss for each in reports]),
             executed_gmacs=sum(each.executed_gmacs for each in reports),
             dense_gmacs=sum(each.dense_gmacs for each in reports),
             parts={part: sum(each.parts[part] for each in reports) for part in first.parts},
@@ -154,7 +152,7 @@ class Report:
             exact=all(each.exact for each in reports),
             memory_bytes=max(each.memory_bytes for each in reports),
             seconds=sum(each.seconds for each in reports),
-            frames=count,
+            frames=len(reports),
         )
 
 
@@ -187,6 +185,12 @@ def _total(losses: Sequence[float | None]) -> float | None:
     """The sum of losses in dB, None if one is unknown."""
     known = [loss for loss in losses if loss is not None]
     return sum(known) if len(known) == len(losses) else None
+
+
+def _mean_loss(losses: Sequence[float | None]) -> float | None:
+    """The mean of losses in dB, None if one is unknown."""
+    total = _total(losses)
+    return None if total is None else total / len(losses)
 
 
 def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
