@@ -196,12 +196,24 @@ def test_a_plan_s_own_map_gives_the_same_result():
     np.testing.assert_array_equal(prepared.run(plan).image, prepared.run(again).image)
 
 
+def test_a_plan_stays_as_it_is_when_the_users_map_changes():
+    prepared = Upscaler(model_of(CONFIGS["adaedsr-tiles"])).prepare(photo(20, 20))
+    given = np.ones((1, 5, 5), np.float32)
+    plan = prepared.plan(depth_map=given)
+    given += 1
+    assert plan.mean_depth == 1
+    assert (prepared.run(plan).depth_map == 1).all()
+
+
 def test_maps_that_do_not_fit_are_refused():
     prepared = Upscaler(model_of(CONFIGS["adaedsr-tiles"])).prepare(photo(20, 20))
     good = np.ones((1, 5, 5), np.float32)
-    for bad in (good[0], good[:, :4], np.ones((1, 20, 20)), good * np.nan, -good, good > 0, np.full_like(good, np.inf)):
-        with pytest.raises(InputError, match=r"depth_map .*; pass"):
+    for bad in (good[0], good[:, :4], np.ones((1, 20, 20)), good > 0):
+        with pytest.raises(InputError, match=r"depth_map has shape .*; pass"):
             prepared.plan(depth_map=bad)
+    for bad in (np.nan, -1, np.inf, np.float64(1e39)):
+        with pytest.raises(InputError, match=r"depth_map has a depth of (nan|-1|inf); pass"):
+            prepared.plan(depth_map=np.where(np.arange(5) == 2, bad, good))
     with pytest.raises(InputError, match="pass only one of them"):
         prepared.plan(budget=0.5, depth_map=good)
     assert prepared.plan(depth_map=good.astype(np.int64)).mean_depth == 1

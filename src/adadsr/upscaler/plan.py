@@ -234,14 +234,20 @@ def map_for(network: NetworkWeights, frame: Frame, family: DepthFamily, target: 
 
 
 def checked_map(network: NetworkWeights, frame: Frame, depth_map: npt.NDArray[np.floating]) -> DepthMap:
-    """A user's depth map as float32. Raises InputError unless its shape fits and its depths are finite and >= 0."""
+    """A copy of a user's depth map in float32, since a plan must not change with what the user does to theirs.
+
+    Raises InputError unless its shape fits and its depths are finite and >= 0.
+    """
     expected = network.map_shape(frame.height, frame.width)
     given = np.asarray(depth_map)
     if given.shape != expected or given.dtype.kind not in "fiu":
         raise InputError(f"depth_map has shape {given.shape} and type {given.dtype}; pass numbers of shape {expected}")
-    if not np.isfinite(given).all() or given.min() < 0:
-        raise InputError(f"depth_map has a depth of {given.min():g}; pass finite numbers of blocks, at least 0")
-    return np.ascontiguousarray(given, np.float32)
+    with np.errstate(over="ignore"):
+        depths = np.array(given, np.float32, order="C")
+    wrong = depths[~(np.isfinite(depths) & (depths >= 0))]
+    if wrong.size:
+        raise InputError(f"depth_map has a depth of {wrong[0]:g}; pass finite numbers of blocks, at least 0")
+    return depths
 
 
 def window_depths(network: NetworkWeights, layout: Layout, depth_map: DepthMap | None, tile: Tile) -> DepthMap | None:
