@@ -119,6 +119,24 @@ def test_tensors_come_back_as_they_went_in(upscaler, dtype, shape):
     assert (result.image.double().view_as(exact) / 2 - exact).abs().max() <= step
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0, 255.0, -0.2, 255.2])
+def test_a_tensor_may_be_dark_bright_and_as_rough_as_a_computation_leaves_it(upscaler, value):
+    lr = torch.full((3, 8, 8), value)
+    lr[0, 0, 0] = min(max(value, 0), 255) // 2
+    assert upscaler(lr).image.shape == (3, 16, 16)
+
+
+def test_a_result_that_is_not_a_number_is_refused_in_every_form():
+    model = model_of(CONFIGS["adaedsr"])
+    with torch.no_grad():
+        first = next(name for name in model.tensors if name.startswith("tail"))
+        model.tensors[first][...] = np.nan
+    upscaler = Upscaler(model)
+    for image in (photo(9, 8), tensor_photo(9, 8)):
+        with pytest.raises(InputError, match="result contains NaN or infinity; check the weights and the input"):
+            upscaler(image)
+
+
 def test_a_tensor_s_strides_do_not_matter(upscaler):
     whole = tensor_photo(30, 40)
     window = whole[:, 4:16, 7:17]
@@ -253,7 +271,8 @@ def test_values_that_are_not_numbers_are_refused(upscaler, value):
         (np.zeros((0, 8, 3)), "not empty"),
         (np.zeros((8, 8, 3), complex), "complex128"),
         (torch.full((3, 8, 8), 0.5), r"looks like 0\.\.1 .*but 0\.\.255 is expected; multiply by 255"),
-        (torch.full((3, 8, 8), -1.0), r"looks like 0\.\.1"),
+        (torch.full((3, 8, 8), -1.0), r"a tensor holds 0\.\.255, this one -1\.\.-1; scale it, or clamp it"),
+        (torch.linspace(0, 256, 192).view(3, 8, 8), r"this one 0\.\.256"),
         (17, "expected a path, bytes, open file, array, Pillow image or tensor, got int"),
         (None, "got NoneType"),
     ],

@@ -1,5 +1,6 @@
 """What can be upscaled: pictures in any form and torch tensors, each with a sink for its result."""
 
+import math
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -195,16 +196,20 @@ class TensorSource:
     """A floating-point torch tensor, (3, H, W) or (1, 3, H, W), in 0..255."""
 
     def __init__(self, tensor: Any) -> None:
-        """Raises InputError for another shape or type."""
+        """Raises InputError for another shape, type or range."""
         shape = tuple(tensor.shape)
         if len(shape) not in (3, 4) or shape[-3] != 3 or 0 in shape or (len(shape) == 4 and shape[0] != 1):
             raise InputError(f"tensor has shape {shape}; pass (3, height, width) or (1, 3, height, width)")
         if not tensor.is_floating_point():
             raise InputError(f"expected a floating-point tensor in 0..255, got {tensor.dtype}")
-        largest = float(tensor.detach().abs().max())
-        if 0 < largest <= 1:
+        least, largest = map(float, tensor.detach().aminmax())  # NaN and infinity are for others to refuse
+        beyond = 255 * _ROUNDING
+        if math.isfinite(least + largest) and (least < -beyond or largest > 255 + beyond):
+            raise InputError(f"a tensor holds 0..255, this one {least:.4g}..{largest:.4g}; scale it, or clamp it")
+        if 0 < largest <= 1 and bool((tensor.detach().frac() != 0).any()):
             raise InputError(
-                f"tensor looks like 0..1 (no value over {largest:.4g}), but 0..255 is expected; multiply by 255"
+                f"tensor looks like 0..1 (fractions up to {largest:.4g}), but 0..255 is expected; multiply by 255, or "
+                "round if it is that dark"
             )
         self.tensor = tensor
 
@@ -231,8 +236,10 @@ class TensorSink:
     def write(self, box: Box, sr: Array) -> None:
         import torch
 
-        part = box.of(self._sr)
-        part.copy_(torch.as_tensor(sr).permute(2, 0, 1).clamp(0, 255))
+        part, finished = box.of(self._sr), torch.as_tensor(sr)
+        if not torch.isfinite(finished).all():
+            raise InputError("result contains NaN or infinity; check the weights and the input")
+        part.copy_(finished.permute(2, 0, 1).clamp(0, 255))
 
     def write_alpha(self, box: Box, sr: Array) -> None:
         """Tensors have colour only."""
