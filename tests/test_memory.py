@@ -1,6 +1,7 @@
 """Memory: how an image is cut to fit into a limit, that a process keeps it, and that threads share it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from adadsr.backends import BACKENDS
 from adadsr.errors import InputError
 from adadsr.networks import NetworkConfig, assemble
 from adadsr.upscaler.frame import Frame
-from adadsr.upscaler.memory import CHEAP_SIDE, DEFAULT_LIMIT, LOW_LIMIT, SharedMemory, lay_out
+from adadsr.upscaler.memory import CHEAP_SIDE, DEFAULT_LIMIT, LOW_LIMIT, SharedMemory, lay_out, lay_out_picture
 from upscaler_samples import CONFIGS, DEEP, model_of, photo
 
 MIB = 2**20
@@ -83,7 +84,7 @@ def test_a_layout_stays_within_its_limit_and_its_tile(engine, height, width, mem
     try:
         layout = lay_out(engine, frame_of(height, width), held, execution)
     except InputError as error:
-        least = int(str(error).rsplit(" ", 2)[1])
+        least = int(re.search(r"at least (\d+) MiB", str(error))[1])
         assert least > memory
         assert lay_out(engine, frame_of(height, width), held, Execution(memory=least * MIB)).bytes <= least * MIB
         return
@@ -93,9 +94,24 @@ def test_a_layout_stays_within_its_limit_and_its_tile(engine, height, width, mem
         assert sum(each.core.height * each.core.width for each in tiles) == height * width
         for each in tiles:
             assert held + engine.footprint(each.window.height, each.window.width) <= layout.bytes
-            assert tile is None or max(each.core.height, each.core.width) <= -(-tile // 4) * 4
+            assert tile is None or max(each.core.height, each.core.width) <= tile
     assert layout.exact
     assert layout.is_whole == (len(layout.tiles) == 1)
+
+
+@pytest.mark.parametrize(("square", "tile", "side"), [(1, 1, 4), (1, 9, 8), (2, 5, 8), (2, 17, 16), (2, 32, 32)])
+def test_a_tile_is_a_cap_on_pixels_of_the_image(square, tile, side):
+    network = NetworkConfig("esrgan", 2, 8, 1, growth=4, unshuffle=square)
+    layout = lay_out_picture(Sketch(network), 60, 60, 0, Execution(tile=tile))
+    assert max(max(each.core.height, each.core.width) for each in layout.tiles) * square == side
+
+
+@pytest.mark.parametrize("size", [(47_000, 47_000), (1, 2**29), (2**31, 3)])
+@pytest.mark.parametrize("kind", ["adaedsr-tiles", "adarcan"])
+def test_an_image_that_engines_cannot_count_is_cut(kind, size):
+    layout = Upscaler(model_of(CONFIGS[kind]), Execution(memory=2**60)).layout(*size, 0)
+    assert len(layout.tiles) > 1
+    assert max(tile.window.area for tile in layout.tiles) < 2**31
 
 
 def test_more_memory_and_less_that_is_held_make_larger_tiles(engine):
@@ -135,7 +151,7 @@ def test_a_device_is_filled_as_far_as_it_is_free():
 
 def test_a_limit_that_holds_nothing_names_the_least():
     upscaler = Upscaler(model_of(DEEP), Execution(memory=MIB))
-    with pytest.raises(InputError, match=r"1 MiB of memory is too little .* allow at least \d+ MiB"):
+    with pytest.raises(InputError, match=r"60x60 needs at least \d+ MiB .*, the limit is 1; raise it \(--memory"):
         upscaler(photo(60, 60))
 
 

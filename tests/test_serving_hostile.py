@@ -148,7 +148,7 @@ def test_a_full_disk(service: Running, monkeypatch: pytest.MonkeyPatch):
 def test_a_picture_that_never_fits_is_refused_at_once():
     with running(memory=8 * 2**20) as service:
         answer = service.post("/v1/upscale", photo(600, 600))
-        assert (answer.status, "too little for this image" in answer.detail) == (422, True)
+        assert (answer.status, " MiB of memory here, the limit is " in answer.detail) == (422, True)
         kept = service.post("/v1/images", photo(600, 600))
         assert (kept.status, "pass more --memory" in kept.detail) == (422, True)
 

@@ -33,6 +33,9 @@ SCORE_COPIES = 4
 """The same for scores."""
 BYTES_WHILE_STORED = 4 * 3
 """Of an SR pixel that becomes samples: its three channels in float32."""
+MOST_PIXELS = 2**31
+"""Engines may count the pixels of a window, and of `PADDING` around it in each direction, in 32 bits."""
+PADDING = 5
 ALIGNMENT = 4
 """Tiles start at multiples of this, in LR pixels: whole depth tiles, and whole tiles of convs."""
 
@@ -76,9 +79,10 @@ def lay_out(engine: Engine, frame: Frame, held: int, execution: Execution) -> La
 
     Raises InputError if not even the smallest tile fits.
     """
-    network, (height, width) = engine.network, frame.size
-    side = _largest_side(engine, height, width, held, _limit(engine, height, width, held, execution))
-    side = min(side, execution.tile or side)
+    network = engine.network
+    side = _largest_side(engine, frame, held, _limit(engine, frame, held, execution))
+    if execution.tile is not None and execution.tile < network.square * max(frame.height, frame.width):
+        side = min(side, max(ALIGNMENT, execution.tile // network.square // ALIGNMENT * ALIGNMENT))
     tiles = plan_tiles(frame.height, frame.width, side, network.context, ALIGNMENT, frame.border)
     # Scores must equal those of the whole image to the last bit: a budget may separate two that are nearly equal.
     reach = 0 if network.adapter is None else network.adapter.reach + network.head.conv.reach
@@ -87,61 +91,65 @@ def lay_out(engine: Engine, frame: Frame, held: int, execution: Execution) -> La
     # Without context: each pixel counts once, and wrong borders hardly change a mean.
     attends = network.body.attends and len(tiles) > 1
     averaged = plan_tiles(*frame.size, side, 0, ALIGNMENT) if attends else ()
-    return Layout(frame, tiles, scored, averaged, exact, held + _window_bytes(engine, height, width, side))
+    return Layout(frame, tiles, scored, averaged, exact, held + _window_bytes(engine, frame, side))
 
 
-def _limit(engine: Engine, height: int, width: int, held: int, execution: Execution) -> int:
+def _limit(engine: Engine, frame: Frame, held: int, execution: Execution) -> int:
     """Working memory of a run, in bytes."""
     if execution.memory is not None:
         return execution.memory
     free = engine.free_bytes()
     if free is not None:
         return int(free * DEVICE_SHARE)
-    network = engine.network
-    if network.has_exact_tiles or _fits(engine, height, width, held, max(height, width), LOW_LIMIT):
+    network, whole = engine.network, max(frame.size)
+    if network.has_exact_tiles or _fits(engine, frame, held, whole, LOW_LIMIT):
         try:
-            side = _largest_side(engine, height, width, held, LOW_LIMIT)
+            side = _largest_side(engine, frame, held, LOW_LIMIT)
         except InputError:
             return DEFAULT_LIMIT
-        if side >= min(max(height, width), CHEAP_SIDE * network.context):
+        if side >= min(whole, CHEAP_SIDE * network.context):
             return LOW_LIMIT
     return DEFAULT_LIMIT
 
 
-def _largest_side(engine: Engine, height: int, width: int, held: int, limit: int) -> int:
+def _largest_side(engine: Engine, frame: Frame, held: int, limit: int) -> int:
     """The largest side of a core whose window fits into `limit`; that of the whole image if it fits."""
-    whole = max(height, width)
-    if _fits(engine, height, width, held, whole, limit):
+    whole = max(frame.size)
+    if _fits(engine, frame, held, whole, limit):
         return whole
-    if not _fits(engine, height, width, held, SMALLEST_SIDE, limit):
-        least = held + _window_bytes(engine, height, width, SMALLEST_SIDE)
+    if not _fits(engine, frame, held, SMALLEST_SIDE, limit):
+        least = held + _window_bytes(engine, frame, SMALLEST_SIDE)
         raise InputError(
-            f"{limit / 2**20:.3g} MiB of memory is too little for this image and network; "
-            f"allow at least {-(-least // 2**20)} MiB"
+            f"an image of {frame.width * frame.square}x{frame.height * frame.square} needs at least "
+            f"{-(-least // 2**20)} MiB of memory here, the limit is {limit / 2**20:.6g}; raise it (--memory, "
+            "Execution(memory=...))"
         )
     low, high = SMALLEST_SIDE, whole  # fits, does not fit
     while high - low > ALIGNMENT:
         middle = (low + high) // 2
-        low, high = (middle, high) if _fits(engine, height, width, held, middle, limit) else (low, middle)
+        low, high = (middle, high) if _fits(engine, frame, held, middle, limit) else (low, middle)
     return max(SMALLEST_SIDE, low // ALIGNMENT * ALIGNMENT)
 
 
-def _fits(engine: Engine, height: int, width: int, held: int, side: int, limit: int) -> bool:
-    return held + _window_bytes(engine, height, width, side) <= limit
+def _fits(engine: Engine, frame: Frame, held: int, side: int, limit: int) -> bool:
+    window = largest_window(engine.network, frame, side)
+    is_countable = (window.height + PADDING) * (window.width + PADDING) < MOST_PIXELS
+    return is_countable and held + _window_bytes(engine, frame, side) <= limit
 
 
-def _window_bytes(engine: Engine, height: int, width: int, side: int) -> int:
+def _window_bytes(engine: Engine, frame: Frame, side: int) -> int:
     """Memory for the largest window of tiles of `side`: of the engine, and of a band of its result while it is stored.
 
     The engine's own band, in float32, is alive meanwhile.
     """
-    window, scale = largest_window(engine.network, height, width, side), engine.network.scale
+    window, scale = largest_window(engine.network, frame, side), engine.network.scale
     pixels = min(window.height, band_rows(window.width)) * window.width * scale**2
     return engine.footprint(window.height, window.width) + BYTES_WHILE_STORED * pixels
 
 
-def largest_window(network: NetworkWeights, height: int, width: int, side: int) -> Box:
+def largest_window(network: NetworkWeights, frame: Frame, side: int) -> Box:
     """Size of the largest window of tiles whose cores have `side` LR pixels, as a box at (0, 0)."""
+    height, width = frame.size
     if side >= max(height, width):
         return Box(0, 0, height, width)
     reach = -(-side // ALIGNMENT) * ALIGNMENT + 2 * -(-network.context // ALIGNMENT) * ALIGNMENT
