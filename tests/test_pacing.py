@@ -1,14 +1,19 @@
 """Keeping to a time: maps change while a body runs, and the result is that of the map that ran."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adadsr.backends import BACKENDS
 from adadsr.backends.native import wavefront
+from adadsr.graph import Cost
 from adadsr.graph.calibration import ErrorDepths, fit_cost
-from adadsr.upscaler import Execution, Upscaler, pacing
-from adadsr.upscaler.pacing import Pacer
+from adadsr.upscaler import Execution, Prepared, Upscaler, pacing, timing
+from adadsr.upscaler.pacing import Pacer, Schedule
+from adadsr.upscaler.timing import TimeModel
 from image_samples import smooth
 
 BLOCKS, ROWS, COLUMNS = 16, 12, 20
@@ -131,13 +136,71 @@ def test_a_body_whose_map_changes_gives_the_result_of_the_last_map(band_bytes: i
     assert changed.macs == expected.macs
 
 
-def test_a_run_that_had_to_change_reports_what_ran(monkeypatch: pytest.MonkeyPatch):
+def measure(prepared: Prepared, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if this machine had been measured: a run keeps to its time only then."""
+    monkeypatch.setenv("ADADSR_CACHE_DIR", str(folder))
+    timing.store(prepared.outlook.steps[0], TimeModel(0.0, 0.0, 0.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.8, 1.0, 1.3, 1.7])
+def test_tiles_on_a_faster_or_slower_machine_take_the_time(clock: Clock, factor: float):
+    """Whatever their sizes, if the body is what can change."""
+    costs = [Cost(head=50, body=body, tail=100) for body in np.random.default_rng(0).integers(200, 2000, 30).tolist()]
+    end = sum(cost.total for cost in costs) * 1e-3
+    schedule, ran = Schedule(costs, end), []
+    for cost in costs:
+        seconds, expected = schedule.seconds_of_tile()
+        body = round(max(0, cost.total * seconds / expected - 150))
+        clock.now += factor * 1e-3 * (150 + body)
+        schedule.finish_tile(body)
+        ran.append(abs(body / cost.body - 1))
+    assert clock.now == pytest.approx(end, rel=0.05)
+    assert max(ran) < 0.01 if factor == 1 else min(ran[1:]) > 0.1
+
+
+def test_a_pacer_begins_with_what_its_time_allows(clock: Clock):
+    family = family_of(4)
+    depths = fit_cost(family, lambda depth_map: float(depth_map.mean()), 8.0)
+    for share in (0.0, 0.3, 0.97, 1.0, 1.5):
+        pacer = Pacer(family, lambda depth_map: depth_map, depths, share, 1.0)
+        pacer.begin()
+        assert pacer.depth_map.sum() == pytest.approx(depths.sum() * (1 if share == 0.97 else share), rel=0.05)
+        assert pacer.has_changed == (share not in (0.97, 1.0))
+
+
+def test_where_no_block_is_planned_a_pacer_changes_nothing(clock: Clock):
+    none = np.zeros((1, ROWS, COLUMNS), np.float32)
+    pacer = Pacer(family_of(5), lambda depth_map: depth_map, none, 0.0, 0.0)
+    pacer.begin()
+    assert pacer([0] * BLOCKS) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "backend"),
+    [("adaedsr-baseline-x2", "torch"), ("adarcan-small-x4", "native"), ("adarcan-small-x4", "torch")],
+)
+def test_later_tiles_make_up_for_earlier_ones_on_every_engine(
+    model: str, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    if BACKENDS[backend].missing("cpu") is not None:
+        pytest.skip(f"{backend} cannot run here; CI runs this")
+    prepared = Upscaler.from_pretrained(model, Execution(backend=backend, tile=24)).prepare(smooth(24, 60))
+    measure(prepared, tmp_path, monkeypatch)
+    plan = prepared.within(0.6, 1e-9)  # far too short
+    result = prepared.run(plan)
+    assert (result.depth_map[:, :, 24:] == 0).all()
+    assert (result.depth_map[:, :, :24] > 0).any()
+    assert result.report.achieved_budget < plan.budget
+
+
+def test_a_run_that_had_to_change_reports_what_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     upscaler = Upscaler.from_pretrained("adaedsr-baseline-x2", Execution(threads=1))
     image = smooth(60, 83)
     prepared = upscaler.prepare(image)
+    measure(prepared, tmp_path, monkeypatch)
     plan = prepared.within(0.6, 1e-9)  # far too short
     result = prepared.run(plan)
-    assert result.report.achieved_budget <= plan.budget
+    assert result.report.achieved_budget < plan.budget
     again = prepared.run(prepared.plan(depth_map=result.depth_map[:, ::4, ::4]))
     np.testing.assert_array_equal(again.image, result.image)
     assert again.report.parts["body"] == result.report.parts["body"]

@@ -1,16 +1,18 @@
 """Keeping to a time while a body runs: what is left runs where it gains most, as much of it as the time allows."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from adadsr.backends import DepthMap
+from adadsr.graph import Cost
 from adadsr.graph.calibration import DepthFamily, split_equal
 
 LOOKS = 8
-"""A pacer looks at the clock about as often in the time of a tile."""
+"""Approximate number of times that a pacer checks the clock per tile."""
 IGNORED = 0.05
 """Deviations up to this share of what is left change nothing."""
 TRUST = 0.1
@@ -19,10 +21,31 @@ SHIFT_STEPS = 14
 """Bisection steps for a shift of the map."""
 
 
+class Schedule:
+    """Shares the time of a run between its tiles, which run in order."""
+
+    def __init__(self, costs: Sequence[Cost], end: float) -> None:
+        """costs: of the tiles, as planned. end: when the run should be done, by `time.perf_counter`."""
+        self._costs, self._end, self._start = deque(costs), end, time.perf_counter()
+        self._left, self._done = sum(cost.total for cost in costs), 0
+
+    def seconds_of_tile(self) -> tuple[float, float]:
+        """Seconds that the next tile may take, and that it will take by its plan, at the pace of the tiles before."""
+        now, cost = time.perf_counter(), self._costs[0].total
+        seconds = (self._end - now) * cost / self._left
+        return seconds, (now - self._start) * cost / self._done if self._done else seconds
+
+    def finish_tile(self, body_macs: int) -> None:
+        """The next tile has run. body_macs: that its body executed."""
+        cost = self._costs.popleft()
+        self._left -= cost.total
+        self._done += cost.total - cost.body + body_macs
+
+
 class Pacer:
     """Revises the depth map of one tile's window while its body runs; see `backends.Revise`.
 
-    depth_map: the present one, (G, h, w). has_changed: whether it is another than planned.
+    depth_map: the present one, (G, h, w). has_changed: whether it differs from the planned map.
     """
 
     def __init__(
@@ -34,15 +57,23 @@ class Pacer:
         expected: float,
     ) -> None:
         """family, window: the picture's maps, and a map of the picture to that of the window. depth_map: of the window,
-        as planned. seconds: that the body may take from now on. expected: the same by the plan.
+        as planned. seconds: that the body may take from now on. expected: that it will take by this map.
         """
         self._family, self._window, self.depth_map = family, window, depth_map
         self.has_changed = False
         self._start = time.perf_counter()
         self._end, self._pause = self._start + seconds, max(seconds, 0.0) / LOOKS
         self._next = self._start + self._pause
+        self._seconds, self._expected = max(seconds, 0.0), max(expected, 0.0)
         self._trusted = TRUST * float(depth_map.sum())
-        self._trusted_seconds = TRUST * expected
+        self._trusted_seconds = TRUST * self._expected
+
+    def begin(self) -> None:
+        """Change the map before the body runs if that will not take the time that it may."""
+        least = np.zeros((1, self.depth_map.shape[1], 1), np.float32)
+        left = _left(self.depth_map, least)
+        if self._expected:
+            self._fit(least, left, left * self._seconds / self._expected)
 
     def __call__(self, begun: Sequence[int]) -> DepthMap | None:
         now = time.perf_counter()
@@ -51,10 +82,15 @@ class Pacer:
         self._next = now + self._pause
         least = _blocks_begun(begun, self.depth_map.shape[1])
         left = _left(self.depth_map, least)
+        if left == 0:
+            return None
         done = float(self.depth_map.sum()) - left
         pace = (now - self._start + self._trusted_seconds) / (done + self._trusted)
-        affordable = max(self._end - now, 0.0) / pace
-        if left == 0 or abs(affordable - left) <= IGNORED * left:
+        return self._fit(least, left, max(self._end - now, 0.0) / pace)
+
+    def _fit(self, least: npt.NDArray[np.float32], left: float, affordable: float) -> DepthMap | None:
+        """Another map if not about `affordable` blocks are left."""
+        if abs(affordable - left) <= IGNORED * left:
             return None
         self.depth_map, self.has_changed = self._fitted(least, affordable), True
         return self.depth_map

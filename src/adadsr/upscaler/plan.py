@@ -38,7 +38,7 @@ class Plan:
             tell, 0 at full depth.
         alpha: The same for the transparency, which is upscaled as a gray image; None for an opaque one. Costs and
             budget include it.
-        seconds: For body and tail, if a time was requested; the run then keeps to it.
+        seconds: For body and tail, if a time was requested; the run then keeps to it, see `TiledRun.run`.
     """
 
     network: NetworkWeights

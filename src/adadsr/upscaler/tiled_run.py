@@ -1,6 +1,5 @@
 """An LR image on an engine, tile by tile: head and adapter once, then a plan, then body and tail."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple, TypeAlias
@@ -11,11 +10,11 @@ import numpy.typing as npt
 from adadsr import forks
 from adadsr.backends import DepthMap, Engine, Features, Means, Progress, no_progress, to_numpy
 from adadsr.geometry import Box
-from adadsr.graph import Array
+from adadsr.graph import Array, Cost
 from adadsr.graph.calibration import DepthFamily, ErrorCurve, ErrorDepths, Scores, family_of, keep_colors
 from adadsr.tiling import Tile
 from adadsr.upscaler.memory import Layout, SharedMemory
-from adadsr.upscaler.pacing import Pacer
+from adadsr.upscaler.pacing import Pacer, Schedule
 from adadsr.upscaler.plan import Plan, checked_map, desired_depth, map_for, tail_bands, tile_cost, window_depths
 from adadsr.upscaler.report import Target
 
@@ -140,20 +139,23 @@ class TiledRun:
         """Run body and tail by a plan of this image.
 
         write: receives every part of the SR image once. progress: receives non-decreasing fractions. limit: of a plan
-        that must keep to a time; its maps change if the machine is slower or faster than expected.
+        that must keep to a time; its maps change if the machine is slower or faster than expected: before a tile by how
+        long earlier ones took, and within a tile where the engine asks (`backends.Revise`).
         """
         changed, steps = _ChangedMap(plan), len(self.layout.averaged) + len(plan.tiles)
-        costs = [self._cost(plan, tile) for tile in plan.tiles]
         with self._memory.lease(self.layout.bytes, self):
             means, in_precision, body_macs = self._average(plan, lambda done: progress(done / steps))
+            schedule = None if limit is None else Schedule([self._cost(plan, tile) for tile in plan.tiles], limit.end)
             for index, tile in enumerate(plan.tiles):
                 done = len(self.layout.averaged) + index
 
                 def within(share: float, done: int = done) -> None:
                     progress((done + share) / steps)
 
-                pacer = None if limit is None else self._pacer(plan, tile, limit, costs[index] / sum(costs[index:]))
+                pacer = None if limit is None or schedule is None else self._pacer(plan, tile, schedule, limit.after)
                 executed = self._run_tile(plan, tile, means, write, within, pacer)
+                if schedule is not None:
+                    schedule.finish_tile(executed.body_macs)
                 in_precision &= executed.in_precision
                 body_macs += executed.body_macs
                 changed.take(tile, pacer)
@@ -182,11 +184,11 @@ class TiledRun:
         z = self._body(engine, plan, tile)
         return to_numpy(z.means), z.macs
 
-    def _cost(self, plan: Plan, tile: Tile) -> int:
-        return tile_cost(self.network, tile, plan.depths_of(tile), head=not self.layout.is_whole).total
+    def _cost(self, plan: Plan, tile: Tile) -> Cost:
+        return tile_cost(self.network, tile, plan.depths_of(tile), head=not self.layout.is_whole)
 
-    def _pacer(self, plan: Plan, tile: Tile, limit: Time, share: float) -> Pacer | None:
-        """What keeps a tile to its share of the time that is left; None if nothing can change."""
+    def _pacer(self, plan: Plan, tile: Tile, schedule: Schedule, after: float) -> Pacer | None:
+        """What keeps the next tile to its time; None if nothing can change. after: see `Time`."""
         depths = plan.depths_of(tile)
         if plan.depth_map is None or depths is None or not self.network.require_adapter().predicts_errors:
             return None
@@ -197,8 +199,10 @@ class TiledRun:
             assert found is not None
             return found
 
-        seconds = share * (limit.end - time.perf_counter()) - limit.after * tile.core.area
-        return Pacer(family, window, depths, seconds, seconds)
+        seconds, expected = (each - after * tile.core.area for each in schedule.seconds_of_tile())
+        pacer = Pacer(family, window, depths, seconds, expected)
+        pacer.begin()
+        return pacer
 
     def _run_tile(
         self, plan: Plan, tile: Tile, means: Means | None, write: Write, progress: Progress, pacer: Pacer | None
@@ -208,7 +212,7 @@ class TiledRun:
             self._restore(self.engine, tile, z, write, progress)
             return Executed(True, z.macs)
         parts: list[tuple[Box, Array]] = []
-        z = self._body(self.engine, plan, tile, means, progress)
+        z = self._body(self.engine, plan, tile, means, progress, pacer)
         self._restore(self.engine, tile, z, lambda box, part: parts.append((box, part)), progress)
         if all(np.isfinite(to_numpy(part)).all() for _, part in parts):
             for box, part in parts:
@@ -216,7 +220,7 @@ class TiledRun:
             return Executed(True, z.macs)
         macs = z.macs
         del z  # frees its memory
-        z = self._body(self.fallback(), plan, tile, means)
+        z = self._body(self.fallback(), plan, tile, means, no_progress, pacer)
         self._restore(self.fallback(), tile, z, write, no_progress)
         return Executed(False, macs + z.macs)
 
@@ -231,7 +235,7 @@ class TiledRun:
     ) -> Features:
         """Features of a tile after the body, and after the head if its features are not kept."""
         kept = self._z0 if engine is self.engine else None
-        depths = plan.depths_of(tile)
+        depths = plan.depths_of(tile) if pacer is None else pacer.depth_map
         z0 = kept or engine.features(self._window(tile))
         depths = None if depths is None else np.ascontiguousarray(depths[None])
         return engine.body(z0, depths, lambda share: progress(BODY_SHARE * share), pacer, means)

@@ -1,8 +1,8 @@
 """Seconds as a budget: how long this machine takes for a network, and the budget that fits a time.
 
 A network's time is a sum over its parts: a constant, the pixels (head, adapter, tail), and the body's multiply-
-accumulates, which take another time each where all blocks run everywhere. `seconds.json` in the cache folder holds what
-`adadsr backends --measure` found (`measuring`).
+accumulates, each of which has a different cost when every block runs everywhere. `seconds.json` in the cache folder
+holds what `adadsr backends --measure` found (`measuring`).
 """
 
 import json
