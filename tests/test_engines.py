@@ -162,6 +162,17 @@ def test_images_are_read_where_they_lie(name, backbone, tile):
         np.testing.assert_array_equal(run(engine, lr, None), expected)
 
 
+@pytest.mark.parametrize("name", AVAILABLE)
+def test_images_that_may_not_be_written_are_read_without_a_warning(name, recwarn):
+    engine, lr = engine_of(name, *KINDS[0]), np.broadcast_to(lr_images(2, 1, 8, 9)[..., :1], (1, 8, 9, 3))
+    torch.set_warn_always(True)
+    try:
+        engine.features(lr)
+    finally:
+        torch.set_warn_always(False)
+    assert [str(each.message) for each in recwarn] == []
+
+
 def allocated_by_torch(run):
     """The most bytes that torch holds at once while something runs, above what it held before."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:

@@ -67,6 +67,8 @@ class TensorEngine:
     @torch.inference_mode()
     def features(self, lr: Array) -> Features:
         batch, height, width = check_lr(self.network, lr)
+        if isinstance(lr, np.ndarray) and not lr.flags.writeable:
+            lr = lr.copy()  # torch has no tensors that may not be written
         images = torch.as_tensor(lr).to(self.device, torch.float32).permute(0, 3, 1, 2)
         images = images.contiguous(memory_format=torch.channels_last)
         return Features(self.head.run(OPS, images), batch, height, width, images)
