@@ -1,6 +1,8 @@
 """The native engine: what it shares between runs, what decides its last bits, and the networks that it refuses."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -308,6 +310,24 @@ def test_a_forked_process_can_run() -> None:
     if child == 0:
         os._exit(0 if np.array_equal(run(engine, lr, None), before) else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_a_process_ends_while_daemon_threads_run(attempt: int) -> None:
+    script = """
+import threading, time
+import numpy as np
+from adadsr.backends.native import _native
+images, canvas = np.zeros((1, 64, 64, 16), np.float32), _native.Canvas(1, 64, 64, 16)
+def work():
+    while True:
+        canvas.copy_from(images, 1)
+for _ in range(4):
+    threading.Thread(target=work, daemon=True).start()
+time.sleep(0.1)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 @every_kind

@@ -51,7 +51,7 @@ void copy_into(
     }
     const float* scales = scale ? scale->data() : nullptr;
     const auto from = view_images(images);
-    const nb::gil_scoped_release unlocked;
+    const GilReleased unlocked;
     copy_images(canvas, from, scales, at_least_one(threads));
 }
 
@@ -60,7 +60,7 @@ void copy_depths(Depths& depths, const Floats<3>& map) {
         refuse("a depth map has to have fewer than 2^31 values");
     }
     const auto size = [&](int axis) { return static_cast<int>(map.shape(axis)); };
-    const nb::gil_scoped_release unlocked;
+    const GilReleased unlocked;
     depths.copy_from(map.data(), size(0), size(1), size(2));
 }
 
@@ -90,7 +90,7 @@ void bind_canvas(nb::module_& module) {
         .def(
             "round",
             [](Canvas& canvas, int threads) { round_images(canvas, at_least_one(threads)); },
-            "threads"_a, nb::call_guard<nb::gil_scoped_release>())
+            "threads"_a, Unlocked())
         .def("view", &view);
 }
 

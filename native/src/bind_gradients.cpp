@@ -14,7 +14,6 @@ namespace adadsr {
 namespace {
 
 using namespace nb::literals;
-using Unlocked = nb::call_guard<nb::gil_scoped_release>;
 template <int Dimensions>
 using Written = nb::ndarray<float, nb::ndim<Dimensions>, nb::c_contig, nb::device::cpu>;
 
@@ -48,7 +47,7 @@ void replace(
     if (bias) check_bias(*bias, out);
     const float* values = bias ? bias->data() : nullptr;
     const float* taps = weight.data();
-    const nb::gil_scoped_release unlocked;
+    const GilReleased unlocked;
     repack(self, taps, values, adjoint, at_least_one(threads));
 }
 
@@ -59,7 +58,7 @@ void find_weight_gradient(
     check_bias(bias, gradient.channels());
     const Kernels& kernels = kernels_named(isa.c_str());
     float *to_weight = weight.data(), *to_bias = bias.data();
-    const nb::gil_scoped_release unlocked;
+    const GilReleased unlocked;
     weight_gradient(
         kernels, source, gradient, tiles, to_weight, to_bias, scratch, at_least_one(threads));
 }
@@ -93,7 +92,7 @@ void bind_gradients(nb::module_& module) {
         [](const Canvas& update, const Canvas& gradient, const Positions& tiles,
            const Images<float>& out, int threads) {
             const auto to = view_images(out);
-            const nb::gil_scoped_release unlocked;
+            const GilReleased unlocked;
             gate_gradient(update, gradient, tiles, to, at_least_one(threads));
         },
         "update"_a, "gradient"_a, "tiles"_a, nb::arg("out").noconvert(), "threads"_a);

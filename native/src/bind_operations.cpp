@@ -18,7 +18,6 @@ namespace adadsr {
 namespace {
 
 using namespace nb::literals;
-using Unlocked = nb::call_guard<nb::gil_scoped_release>;
 
 void bind_queries(nb::module_& module) {
     module.def("isas", [] {
@@ -108,7 +107,7 @@ void bind_attention(nb::module_& module) {
            const std::optional<nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>>&
                means,
            bool given) {
-            const nb::gil_scoped_release unlocked;
+            const GilReleased unlocked;
             const Means known{means ? means->data() : nullptr, given};
             if (means && (means->shape(0) != static_cast<std::size_t>(out.geometry().batch) ||
                           means->shape(1) != static_cast<std::size_t>(out.channels()))) {
@@ -130,7 +129,7 @@ void bind_ends(nb::module_& module) {
         [](const HeadWeights& weights, const Images<const float>& images, Canvas& out,
            Scratch& scratch, int threads) {
             const auto from = view_images(images);
-            const nb::gil_scoped_release unlocked;
+            const GilReleased unlocked;
             head(weights, from, out, scratch, at_least_one(threads));
         },
         "weights"_a, nb::arg("images").noconvert(), "out"_a, "scratch"_a, "threads"_a);
@@ -148,7 +147,7 @@ void bind_ends(nb::module_& module) {
            int threads, const std::optional<Images<const float>>& images) {
             const auto to = view_images(out);
             const auto from = images ? view_images(*images) : ImageView<const float>{};
-            const nb::gil_scoped_release unlocked;
+            const GilReleased unlocked;
             shuffle_pixels(
                 source, images ? &from : nullptr, to, top, left, factor, at_least_one(threads));
         },
@@ -159,7 +158,7 @@ void bind_ends(nb::module_& module) {
         [](const std::vector<const UpsamplingWeights*>& weights, const Canvas& source,
            const Images<float>& out, int top, int left, int threads) {
             const auto to = view_images(out);
-            const nb::gil_scoped_release unlocked;
+            const GilReleased unlocked;
             upsample(weights, source, to, top, left, at_least_one(threads));
         },
         "weights"_a, "source"_a, nb::arg("out").noconvert(), "top"_a, "left"_a, "threads"_a);

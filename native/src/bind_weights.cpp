@@ -17,7 +17,7 @@ using namespace nb::literals;
 
 using Slopes = std::optional<Floats<1>>;
 
-constexpr std::size_t kMostChannels = 1 << 16, kMostImageChannels = 1 << 10, kMostSide = 16;
+constexpr std::size_t kMostChannels = 1 << 16, kMostImageChannels = 1 << 10;
 
 // The shape of a conv's weight (out, in, side, side), checked against its bias.
 struct Shape {
@@ -71,7 +71,7 @@ void make_tiles(
     const Shape shape(weight, bias, 3);
     check_upscale_factor(upscale_factor, shape.out);
     const Kernels& kernels = kernels_named(isa.c_str());
-    const nb::gil_scoped_release unlocked;
+    const GilReleased unlocked;
     new (self)
         TileWeights(kernels, weight.data(), bias.data(), shape.out, shape.in, upscale_factor);
     add_slopes(*self, slopes);
@@ -81,7 +81,7 @@ void make_pixels(
     PixelWeights* self, const Floats<4>& weight, const Floats<1>& bias, const std::string& isa) {
     const Shape shape(weight, bias, 3);
     const Kernels& kernels = kernels_named(isa.c_str());
-    const nb::gil_scoped_release unlocked;
+    const GilReleased unlocked;
     new (self) PixelWeights(kernels, weight.data(), bias.data(), shape.out, shape.in);
 }
 
@@ -91,7 +91,7 @@ void make_upsampling(
     const Shape shape(weight, bias, 5);
     check_upscale_factor(upscale_factor, shape.out);
     const Kernels& kernels = kernels_named(isa.c_str());
-    const nb::gil_scoped_release unlocked;
+    const GilReleased unlocked;
     new (self) UpsamplingWeights(
         kernels, weight.data(), bias.data(), shape.out, shape.in, upscale_factor, split);
 }
@@ -114,12 +114,12 @@ void make_head(
 void make_patches(
     PatchWeights* self, const Floats<4>& weight, const Floats<1>& bias, const std::string& isa) {
     const std::size_t side = weight.shape(2);
-    if (side < 1 || side > kMostSide) {
-        refuse("a patch has a side of 1 to 16 pixels, not ", side);
+    if (side < 1 || side > static_cast<std::size_t>(kMostPatchSide)) {
+        refuse("a patch has a side of 1 to ", kMostPatchSide, " pixels, not ", side);
     }
     const Shape shape(weight, bias, side);
     const Kernels& kernels = kernels_named(isa.c_str());
-    const nb::gil_scoped_release unlocked;
+    const GilReleased unlocked;
     new (self) PatchWeights(
         kernels, weight.data(), bias.data(), shape.out, shape.in, static_cast<int>(side));
 }

@@ -5,6 +5,8 @@
 #include <nanobind/ndarray.h>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "canvas.h"
 
@@ -31,6 +33,28 @@ ImageView<Value> view_images(const Images<Value>& images) {
     }
     return view;
 }
+
+// Releases the interpreter's lock until the end of its scope. Before Python 3.14 the interpreter
+// ends threads that ask for the lock while it shuts down, by pthread_exit. To unwind the operation
+// then would abort the process, so the thread sleeps until the process ends.
+class GilReleased {
+public:
+    GilReleased() noexcept : state_(PyEval_SaveThread()) {}
+    ~GilReleased() {
+        try {
+            PyEval_RestoreThread(state_);
+        } catch (...) {
+            for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+        }
+    }
+    GilReleased(const GilReleased&) = delete;
+    GilReleased& operator=(const GilReleased&) = delete;
+
+private:
+    PyThreadState* state_;
+};
+
+using Unlocked = nb::call_guard<GilReleased>;
 
 inline int at_least_one(int threads) { return std::max(1, threads); }
 

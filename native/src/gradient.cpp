@@ -59,7 +59,6 @@ public:
         std::copy_n(bias_, out_channels, bias);
         const std::ptrdiff_t point_step =
             static_cast<std::ptrdiff_t>(job_.out_pitch) * job_.in_pitch;
-        // The windows are no longer needed; their memory has room for the taps of each thread.
         std::vector<float> taps(static_cast<std::size_t>(threads_) * kTaps * job_.in_pitch);
         Pool::instance().run(out_channels, threads_, [&](int out, int worker) {
             float* rows = taps.data() + static_cast<std::size_t>(worker) * kTaps * job_.in_pitch;
@@ -215,10 +214,8 @@ void sum_weight_gradient(
 
 // Calls visit(image, row, column, depth) for each pixel of some rows of a canvas.
 template <class Visit>
-void visit_row(const Geometry& g, const Depths& depths, int task, const Visit& visit) {
+void visit_row(const Geometry& g, const Depths& depths, int side, int task, const Visit& visit) {
     const int image = task / g.height, row = task % g.height;
-    const bool per_pixel = depths.rows == g.height && depths.columns == g.width;
-    const int side = per_pixel ? 1 : kTile;
     const float* line =
         depths.values.data() +
         (static_cast<std::ptrdiff_t>(image) * depths.rows + row / side) * depths.columns;
@@ -282,11 +279,10 @@ void multiply_gate(
     }
     source.check_floats("source");
     out.check_floats("out");
-    depth_side(depths, source.geometry());
     const Geometry& g = source.geometry();
-    const int pitch = source.pitch();
+    const int side = depth_side(depths, g), pitch = source.pitch();
     Pool::instance().run(g.batch * g.height, threads, [&](int task, int) {
-        visit_row(g, depths, task, [&](int image, int row, int column, float depth) {
+        visit_row(g, depths, side, task, [&](int image, int row, int column, float depth) {
             const float weight = std::clamp(depth - block, 0.0f, 1.0f);
             const float* from = source.pixel(image, row, column);
             float* to = out.pixel(image, row, column);

@@ -8,8 +8,6 @@
 namespace adadsr {
 namespace {
 
-constexpr int kMostSide = 16;  // of a patch; `PatchWeights` of Python have no larger one
-
 void check_channels(const char* name, int given, int wanted) {
     if (given == wanted) return;
     refuse(name, " has ", given, " channels, the weights have ", wanted);
@@ -98,7 +96,7 @@ void patch_embed(
     const PatchWeights& weights, const Canvas& source, Canvas& out, float slope, Scratch& scratch,
     int threads) {
     check_patches(weights, source, out);
-    assert(weights.side() <= kMostSide);
+    assert(weights.side() <= kMostPatchSide);
     const Geometry &from = source.geometry(), &to = out.geometry();
     const int side = weights.side(), pitch = source.pitch(), whole = from.width / side;
     const std::ptrdiff_t line = static_cast<std::ptrdiff_t>(side) * pitch;
@@ -112,7 +110,7 @@ void patch_embed(
     float* memory = scratch.reserve(floats, threads);
     Pool::instance().run(to.batch * to.height, threads, [&](int task, int worker) {
         const int image = task / to.height, row = task % to.height;
-        const float* runs[kMostSide];
+        const float* runs[kMostPatchSide];
         for (int y = 0; y < side; ++y) {
             runs[y] = source.pixel(image, std::min(row * side + y, from.height - 1), 0);
         }

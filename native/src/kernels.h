@@ -27,6 +27,7 @@ constexpr int kAdjoiningTiles = 4;   // of a row, whose pixels fill a register o
 constexpr int kUpsamplePixels = 12;  // pixels of a row that `upsample` computes together, at most
 constexpr int kMostSplitChannels = 256;  // of pixels that `upsample` splits
 constexpr int kMostSplitOutputs = 64;    // of such a conv
+constexpr int kMostPatchSide = 16;       // of a patch for an adapter, in pixels
 
 // Size of a canvas. An image starts one pixel inside its plane and is surrounded by zeros. Planes
 // hold whole tiles, so every tile has a whole window: its top left pixel lies at

@@ -75,7 +75,7 @@ inline void sum_taps(
 }
 
 // Sums of 32 pixels and up to 32 outputs, as `sum_taps` stores them.
-struct PanelSums {
+struct SplitSums {
     alignas(64) float of[4 * kRegisterFloats];
 };
 
@@ -83,9 +83,9 @@ struct PanelSums {
 template <int Panels>
 inline void add_row(
     const float* pixels, const float* weights, std::ptrdiff_t panel, int channels, bool is_first,
-    PanelSums& totals) {
+    SplitSums& totals) {
     if (is_first) return sum_taps<Panels>(pixels, weights, panel, channels, totals.of);
-    PanelSums sums;
+    SplitSums sums;
     sum_taps<Panels>(pixels, weights, panel, channels, sums.of);
     for (int i = 0; i < 2 * Panels * kRegisterFloats; i += Vec::width) {
         (Vec::load(totals.of + i) + Vec::load(sums.of + i)).store(totals.of + i);
@@ -96,7 +96,7 @@ inline void add_row(
 template <int Panels>
 inline void store_panels(
     const UpsampleJob& job, float* image, int row, int column, int pixels, int panel,
-    const PanelSums& totals) {
+    const SplitSums& totals) {
     const OutputOffsets<Panels> offsets(job, row, column, panel * job.panel);
     const float* from = totals.of;
     for (int p = 0; p < pixels; ++p, image += offsets.step) {
@@ -116,7 +116,7 @@ void upsample_split(const UpsampleJob& job, int image, int row, int first, int l
     assert(job.in_pitch % kSplitStep == 0 && job.in_pitch <= kMostSplitChannels);
     constexpr int window = kSplitPixels + kUpsampleSide - 1;
     alignas(64) float parts[window * kMostSplitChannels / kSplitStep * kSplitPixelFloats];
-    PanelSums totals[kMostSplitOutputs / (2 * Vec::width)];
+    SplitSums totals[kMostSplitOutputs / (2 * Vec::width)];
     const Geometry& g = job.geometry;
     const int channels = job.in_pitch, blocks = channels / kSplitStep;
     const std::ptrdiff_t taps =
