@@ -302,8 +302,11 @@ def test_missing_things_are_named(upscaler, tmp_path):
     ("values", "message"),
     [
         ({"tile": 0}, "tile=0 must be at least 1 LR pixel"),
+        ({"tile": "32"}, "tile='32' must be a whole number"),
         ({"memory": 0}, "memory=0 must be at least 1 byte"),
+        ({"memory": float("nan")}, "memory=nan must be a whole number"),
         ({"threads": -1}, "threads=-1 must be at least 1"),
+        ({"threads": 2.0}, r"threads=2\.0 must be a whole number"),
         ({"precision": "half"}, "precision='half' is not one of float32, float16, bfloat16"),
     ],
 )

@@ -1,6 +1,8 @@
 """How networks run: one object from the command line to the engine."""
 
 from dataclasses import dataclass
+from operator import index
+from typing import SupportsIndex
 
 from adadsr.backends import PRECISIONS
 from adadsr.errors import InputError
@@ -39,7 +41,11 @@ class Execution:
     def __post_init__(self) -> None:
         for name, unit in (("tile", "1 LR pixel"), ("memory", "1 byte"), ("threads", "1")):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value is None:
+                continue
+            if not isinstance(value, SupportsIndex):
+                raise InputError(f"{name}={value!r} must be a whole number")
+            if index(value) < 1:
                 raise InputError(f"{name}={value} must be at least {unit}")
         for name, allowed in (("precision", PRECISIONS), ("border", BORDERS)):
             if getattr(self, name) not in allowed:
