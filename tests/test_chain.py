@@ -83,7 +83,7 @@ def test_sizes_that_cannot_be(values, message):
 def test_sizes_that_do_not_enlarge():
     with pytest.raises(InputError, match="width=20 for an image of 30x20: it is larger already"):
         Size(width=20).of(20, 30)
-    with pytest.raises(InputError, match="width=1000000 for an image of 30x20: is over 64 times as large"):
+    with pytest.raises(InputError, match="width=1000000 for an image of 30x20: more than 64 times as large"):
         Size(width=1_000_000).of(20, 30)
 
 

@@ -116,7 +116,7 @@ def test_a_depth_map_at_full_depth_comes_with_a_note(here):
         (["--megapixels", "inf"], 2, "megapixels=inf must be a finite number above 0"),
         (["--scale", "2", "--width", "9"], 2, "scale=2, width=9: pass one size, or a width with a height"),
         (["--width", "9"], 1, "in/a.png: width=9 for an image of 10x12: it is larger already, and adadsr only"),
-        (["--width", "900"], 1, "width=900 for an image of 10x12: is over 64 times as large; choose a smaller size"),
+        (["--width", "900"], 1, "width=900 for an image of 10x12: more than 64 times as large; choose a smaller size"),
         (["--budget", "1.5"], 2, "budget=1.5 is outside (0, 1]"),
         (["--budget", "nan"], 2, "budget=nan is outside (0, 1]"),
         (["--depth=-1"], 2, "depth=-1 must be a finite number of residual blocks, at least 0"),

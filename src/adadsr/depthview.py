@@ -12,8 +12,9 @@ from adadsr.images import Picture, picture_from_array, read_image
 __all__ = ["LARGEST_SIDE", "SMALLEST_SIDE", "draw"]
 
 LARGEST_SIDE = 1600
+"""Longest side of the map in the picture, in pixels; larger maps are averaged."""
 SMALLEST_SIDE = 800
-"""Longest side of the map in the picture, in pixels: larger maps are averaged, smaller ones repeated."""
+"""Maps with a longest side up to half of this are repeated a whole number of times."""
 
 Bytes = npt.NDArray[np.uint8]
 Depths = npt.NDArray[np.float32]

@@ -47,7 +47,7 @@ class Size:
         if factor < 1:
             raise InputError(f"{asked}: it is larger already, and adadsr only enlarges; leave it out")
         if factor > LARGEST_SCALE:
-            raise InputError(f"{asked}: is over {LARGEST_SCALE} times as large; choose a smaller size")
+            raise InputError(f"{asked}: more than {LARGEST_SCALE} times as large; choose a smaller size")
         sides = [max(1, math.floor(side * factor + 0.5)) for side in (height, width)]
         if self.width is not None and factor == self.width / width:
             sides[1] = self.width

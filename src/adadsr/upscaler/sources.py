@@ -17,7 +17,7 @@ from adadsr.graph import Array
 from adadsr.images import Picture
 
 EVEN_REACH = 2
-"""Alpha that is the same within this many LR pixels of a pixel is kept there as it is."""
+"""A pixel keeps its alpha if all alpha within this many LR pixels is equal."""
 
 _SIXTEEN_BITS = 65535
 _ROUNDING = 1e-3  # how far beyond 0..1 a computation may have gone

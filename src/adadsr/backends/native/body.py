@@ -82,7 +82,8 @@ class BodyRun:
         self.z, self.hidden, self.update, self.start, result = canvases
         # Blocks no longer need hidden features by then.
         self.result = self.hidden if self.hidden.images.dtype == np.float32 else result
-        self.everywhere, self.tiles, self.others = lists.positions
+        # The last: tiles that drop out, or with one depth per pixel, pixels that run alone.
+        self.everywhere, self.tiles, self.dropped_or_alone = lists.positions
         self.nowhere = _native.Positions()
         self.depths, self.reach = lists.depths
         self.scratch = lists.scratch
@@ -163,7 +164,7 @@ class BodyRun:
 
     def _run_step(self, step: _Step, depths: _native.Depths | None, low: int, high: int) -> int:
         """Run one conv at its tiles in `low` .. `high` - 1. Returns their number."""
-        number, tiles, dropped = step.number, self.tiles, self.others
+        number, tiles, dropped = step.number, self.tiles, self.dropped_or_alone
         if depths is None:
             tiles.span(low, high)
         else:
@@ -181,7 +182,7 @@ class BodyRun:
 
     def _pixel_blocks(self, group: PackedGroup, depth_map: DepthMap) -> None:
         """Run the second conv of a block at its active pixels, and the first one also around them."""
-        tiles, pixels, depths, reach = self.tiles, self.others, self.depths, self.reach
+        tiles, pixels, depths, reach = self.tiles, self.dropped_or_alone, self.depths, self.reach
         depths.copy_from(np.ascontiguousarray(depth_map))
         reach.copy_from(np.ascontiguousarray(dilate(depth_map)))
         # A tile that runs whole reads pixels that no conv writes; their features count as zero.

@@ -85,8 +85,8 @@ class Lists:
 class Memory:
     """Memory of one engine that is reused from image to image. Threads may share it.
 
-    Canvases of one size are interchangeable: every operation leaves zeros around the images. What is kept for reuse is
-    at most what the parts of the network needed last, so that images of many sizes take no more than the largest.
+    Canvases of one size are interchangeable: every operation leaves zeros around the images. Keeps at most what the
+    network's parts last needed, so many image sizes take no more memory than the largest one.
     """
 
     def __init__(self) -> None:
