@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 import subprocess
 import sys
 from typing import Any
@@ -15,7 +14,6 @@ from hypothesis import strategies as st
 pytest.importorskip("pyarrow", reason="needs the extra `cluster`; .ci/run installs it")
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from adadsr.batch import LeftOut
 from adadsr.cli import batch_display
@@ -48,60 +46,15 @@ def rows_of(*names: str, status: str = "done", attempt: int = 1, etag: str = "")
     )
 
 
-class TestSources:
-    def test_a_folder_gives_what_upscale_would(self, here):
-        write_pictures(here / "in", 5)
-        (here / "in" / "notes.txt").write_text("x")
-        (here / "in" / ".hidden.png").write_bytes(b"x")
-        found = sources.find("in", "out")
-        assert len(found.entries) == 8
-        assert all(each.size == os.path.getsize(each.address) for each in found.entries)
-        assert "1 other file (.txt), 1 hidden file" in str(found.left_out)
-
-    def test_a_link_that_leads_nowhere_is_an_input_that_will_fail(self, here):
-        write_pictures(here / "in", 1, bad=False)
-        os.symlink("missing.png", here / "in/broken.png")
-        os.symlink("circle.png", here / "in/circle.png")
-        found = {os.path.basename(each.address): each.size for each in sources.find("in", "out").entries}
-        assert (found.pop("broken.png"), found.pop("circle.png")) == (0, 0)
-        assert all(found.values())
-
-    def test_a_list_names_each_once_below_their_common_folder(self, here):
-        write_pictures(here / "a/b", 4, bad=False)
-        names = [f"a/b/{path.relative_to(here / 'a/b')}" for path in sorted((here / "a/b").rglob("*.*"))]
-        (here / "list.txt").write_text("\n".join([*names, "", names[0], f"./{names[1]}"]))
-        (here / "list.csv").write_text("id,source\n" + "\n".join(f"{at},{name}" for at, name in enumerate(names)))
-        pq.write_table(pa.table({"url": names, "id": list(range(4))}), here / "list.parquet")
-        for suffix in (".txt", ".csv", ".parquet"):
-            found = sources.find(f"list{suffix}", "out")
-            assert [each.address for each in found.entries] == names
-            assert str(found.entries[0].found.below) in ("d0/000.png", "000.png")
-            assert found.notes == (["list.txt: left out 2 that are listed twice"] if suffix == ".txt" else [])
-
-    def test_wrong_lists_and_empty_folders_are_refused(self, here):
-        (here / "empty").mkdir()
-        (here / "a.csv").write_text("one,two\n1,2\n")
-        (here / "b.parquet").write_bytes(b"no parquet")
-        for source, said in {
-            "empty": "no images in this folder",
-            "none": "none: no such folder or file; check the path",
-            "a.csv": "columns one, two; name the one of addresses source",
-            "b.parquet": "not a list",
-        }.items():
-            with pytest.raises(InputError, match=said):
-                sources.find(source, "out")
-        with pytest.raises(StorageError, match="no such list"):
-            sources.find("none.txt", "out")
-
-    def test_names_that_collide_after_a_change_of_format_become_distinct(self, here):
-        write_pictures(here / "in", 1, bad=False)
-        (here / "in/d0/000.jpg").write_bytes(b"x")
-        found = sources.find("in", "out")
-        book = Ledger("out")
-        asked = Collection("in", "out", suffix=".webp")
-        plan = _plan(asked, found, book)
-        assert sorted(plan.names) == ["d0/000.jpg.webp", "d0/000.png.webp"]
-        assert "2 outputs would share names" in plan.notes[0]
+def test_names_that_collide_after_a_change_of_format_become_distinct(here):
+    write_pictures(here / "in", 1, bad=False)
+    (here / "in/d0/000.jpg").write_bytes(b"x")
+    found = sources.find("in", "out")
+    book = Ledger("out")
+    asked = Collection("in", "out", suffix=".webp")
+    plan = _plan(asked, found, book)
+    assert sorted(plan.names) == ["d0/000.jpg.webp", "d0/000.png.webp"]
+    assert "2 outputs would share names" in plan.notes[0]
 
 
 class TestUnits:

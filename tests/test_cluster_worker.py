@@ -73,6 +73,17 @@ def test_what_a_cut_unit_left_is_replaced(here):
     assert "has 4 bytes" in verify("out").wrong[0]
 
 
+def test_an_output_that_cannot_be_read_is_one_of_those_that_are_wrong(here):
+    write_pictures(here / "in", 2, bad=False)
+    Worker(order_for("out"))(table_of("in", "out"))
+    (here / "out/d0/000.png").unlink()
+    (here / "out/d0/000.png").mkdir()
+    checked, wrong = verify("out")
+    assert checked == 2
+    assert len(wrong) == 1
+    assert "out/d0/000.png: cannot read" in wrong[0]
+
+
 def test_a_source_that_vanishes_is_a_failure_of_its_own(here):
     write_pictures(here / "in", 3, bad=False)
     table = table_of("in", "out")

@@ -71,6 +71,18 @@ def test_what_is_written_is_there(place: Place) -> None:
     assert place.join("c.bin").startswith(place.address)
 
 
+@pytest.mark.parametrize("name", ["../a", "a/../../b", "/a", ".."])
+def test_no_name_leads_out_of_a_folder(tmp_path: Path, name: str) -> None:
+    place = LocalPlace(str(tmp_path / "in"))
+    for use in (place.find, place.read, place.remove, place.join, lambda name: list(place.files(name))):
+        with pytest.raises(StorageError, match="not a name below this folder"):
+            use(name)
+    for write in (place.create, place.replace):
+        with pytest.raises(StorageError, match="not a name below this folder"):
+            write(name, b"x")
+    assert list(tmp_path.rglob("*")) == []
+
+
 def test_of_several_that_create_a_file_one_succeeds(place: Place) -> None:
     start, won = threading.Barrier(4), []
 

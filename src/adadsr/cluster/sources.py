@@ -1,5 +1,6 @@
 """SRC -> inputs: a folder or pattern of this machine, a prefix of a bucket, or a list of addresses."""
 
+import contextlib
 import csv
 import glob
 import io
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from adadsr.batch import Found, LeftOut, Search
 from adadsr.batch.leftout import EARLIER, HIDDEN
+from adadsr.cluster.ledger import FOLDER
 from adadsr.errors import InputError, StorageError
 from adadsr.formats import READABLE_SUFFIXES, suffix_of
 from adadsr.storage import File, LocalPlace, ObjectPlace, Place, is_url, open_place
@@ -48,12 +50,18 @@ def split(address: str) -> tuple[str, str]:
     return f"{scheme}://{bucket}", name
 
 
+def absolute(address: str) -> str:
+    """The address from anywhere on this machine."""
+    return address if is_url(address) else os.path.abspath(address)
+
+
 def find(source: str, destination: str) -> Sources:
     """All inputs that `source` names.
 
     source: a folder, pattern or image of this machine; a prefix or object of a bucket; or a list, whose suffix is one
-    of `LIST_SUFFIXES`, of images. Files below `destination` are never inputs. Raises InputError if there is no input,
-    StorageError if source cannot be read.
+    of `LIST_SUFFIXES`, of images. Files below `destination` are never inputs, nor is what runs keep for themselves. An
+    address that cannot be an input is a failure of its own. Raises InputError if there is no input, StorageError if
+    source cannot be read.
     """
     if source.lower().endswith(LIST_SUFFIXES) and not os.path.isdir(source):
         sources = _listed(source)
@@ -72,14 +80,19 @@ def _on_disk(source: str, destination: str) -> Sources:
     if not os.path.lexists(source) and not glob.has_magic(source):
         raise InputError(f"{source}: no such folder or file; check the path")
     search = Search([source], None if is_url(destination) else Path(destination))
-    return Sources([_local_entry(each) for each in search.found], search.failures, [], search.left_out)
+    entries = []
+    for found in search.found:
+        if FOLDER in found.below.parts:
+            search.left_out.add(found.source)
+        else:
+            entries.append(_local_entry(found))
+    return Sources(entries, search.failures, [], search.left_out)
 
 
 def _local_entry(found: Found) -> Entry:
-    try:
+    file = None
+    with contextlib.suppress(StorageError, ValueError):  # reading it will say so
         file = LocalPlace(str(found.source.parent)).find(found.source.name)
-    except StorageError:  # reading it says why, such as links in a circle
-        file = None
     size, tag = (0, "") if file is None else (file.size, file.tag)
     return Entry(str(found.source), found, size, tag)
 
@@ -91,24 +104,37 @@ def _in_bucket(source: str, destination: str) -> Sources:
         if file is not None:
             return Sources([_entry(source, Path(name).name, file, named=True)])
     place, left_out = open_place(source), LeftOut()
-    entries = []
+    entries, failures = [], []
     for file in sorted(place.files()):
         address = place.join(file.name)
         if any(part.startswith(".") for part in file.name.split("/")):
             left_out.add(address, HIDDEN)
         elif address.startswith(f"{destination.rstrip('/')}/"):
             left_out.add(address, EARLIER)
-        elif suffix_of(file.name) in READABLE_SUFFIXES:
-            entries.append(_entry(address, file.name, file))
-        else:
+        elif suffix_of(file.name) not in READABLE_SUFFIXES or FOLDER in file.name.split("/"):
             left_out.add(address)
-    if not entries and isinstance(place, ObjectPlace) and not place.has_bucket():
+        elif refusal := _refusal(address, file.name):
+            failures.append((Path(address), refusal))
+        else:
+            entries.append(_entry(address, file.name, file))
+    if not entries and not failures and isinstance(place, ObjectPlace) and not place.has_bucket():
         raise StorageError(f"{source}: no such bucket; check its name")
-    return Sources(entries, left_out=left_out)
+    return Sources(entries, failures, left_out=left_out)
 
 
 def _entry(address: str, below: str, file: File, *, named: bool = False) -> Entry:
     return Entry(address, Found(Path(address), Path(below), named), file.size, file.tag)
+
+
+def _refusal(address: str, name: str) -> str | None:
+    """Why an object cannot be an input; None if it can. name: that its output gets."""
+    try:
+        ObjectPlace(address)
+    except InputError as error:
+        return str(error)
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        return f"{address}: has a folder named '', . or ..; rename the object, or correct the list"
+    return None
 
 
 def _listed(source: str) -> Sources:
@@ -125,12 +151,15 @@ def _listed(source: str) -> Sources:
     distinct = list(dict.fromkeys(whole))
     more = len(whole) - len(distinct)
     notes = [f"{source}: left out {more} that {'is' if more == 1 else 'are'} listed twice"] if more else []
-    root = _common_folder(distinct)
+    refusals = [_refusal(each, split(each)[1]) if is_url(each) else None for each in distinct]
+    failures = [(Path(each), refusal) for each, refusal in zip(distinct, refusals, strict=True) if refusal]
+    usable = [each for each, refusal in zip(distinct, refusals, strict=True) if not refusal]
+    root = _common_folder([absolute(each) for each in usable])
     entries = []
-    for address in distinct:
-        found = Found(Path(address), Path(address[len(root) :].lstrip("/")), True)
+    for address in usable:
+        found = Found(Path(address), Path(absolute(address)[len(root) :].lstrip("/")), True)
         entries.append(Entry(address, found) if is_url(address) else _local_entry(found))
-    return Sources(entries, notes=notes)
+    return Sources(entries, failures, notes)
 
 
 def _addresses(source: str, content: bytes) -> Iterable[str]:

@@ -5,14 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from adadsr.cluster.ledger import Ledger, done_only
-from adadsr.errors import InputError
+from adadsr.errors import InputError, StorageError
 from adadsr.storage import Place, open_place
 
 _READERS = 16
 
 
 class Verified(NamedTuple):
-    """checked: number of outputs. wrong: a sentence about each that is missing or differs."""
+    """checked: number of outputs. wrong: a sentence about each that is missing, unreadable or different."""
 
     checked: int
     wrong: list[str]
@@ -31,7 +31,10 @@ def verify(destination: str) -> Verified:
 
 
 def _check(place: Place, name: str, size: int, digest: str) -> str | None:
-    content = place.read(name)
+    try:
+        content = place.read(name)
+    except StorageError as error:
+        return str(error)
     if content is None:
         return f"{place.join(name)}: is missing; run the same command again to make it"
     if len(content) != size:

@@ -11,7 +11,7 @@ from adadsr.storage.place import File
 
 
 class LocalPlace:
-    """See `Place`."""
+    """See `Place`. A name that leads out of the folder is a StorageError, too."""
 
     def __init__(self, address: str) -> None:
         self.address = os.path.normpath(address)
@@ -71,6 +71,8 @@ class LocalPlace:
         return str(self._path(name))
 
     def _path(self, name: str) -> Path:
+        if os.path.isabs(name) or ".." in name.split("/"):
+            raise StorageError(f"{self.address}: {name} is not a name below this folder; rename the file or object")
         return Path(self.address, name)
 
     def _made(self, name: str) -> Path:
