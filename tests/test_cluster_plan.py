@@ -31,7 +31,7 @@ from adadsr.cluster import (
     verify,
 )
 from adadsr.cluster.ledger import FOLDER, Ledger
-from adadsr.cluster.running import _plan, _still_true
+from adadsr.cluster.planning import plan, still_true
 from adadsr.cluster.sources import Entry
 from adadsr.errors import InputError, StorageError
 from adadsr.storage import open_place
@@ -40,9 +40,13 @@ from cluster_samples import collection, write_pictures
 
 
 def rows_of(*names: str, status: str = "done", attempt: int = 1, etag: str = "") -> pa.Table:
+    """Of inputs with the names of their outputs, below `/in`."""
     empty: dict[str, Any] = dict.fromkeys(manifest.SCHEMA.names)
     return manifest.table_of(
-        [empty | {"name": name, "status": status, "attempt": attempt, "etag": etag} for name in names]
+        [
+            empty | {"name": name, "input": f"/in/{name}", "status": status, "attempt": attempt, "etag": etag}
+            for name in names
+        ]
     )
 
 
@@ -52,9 +56,9 @@ def test_names_that_collide_after_a_change_of_format_become_distinct(here):
     found = sources.find("in", "out")
     book = Ledger("out")
     asked = Collection("in", "out", suffix=".webp")
-    plan = _plan(asked, found, book)
-    assert sorted(plan.names) == ["d0/000.jpg.webp", "d0/000.png.webp"]
-    assert "2 outputs would share names" in plan.notes[0]
+    todo = plan(asked, found, book)
+    assert sorted(todo.names) == ["d0/000.jpg.webp", "d0/000.png.webp"]
+    assert "2 outputs would share names" in todo.notes[0]
 
 
 class TestUnits:
@@ -154,11 +158,11 @@ class TestLedger:
     def test_options_of_a_run_that_wrote_no_output_bind_nobody(self, tmp_path):
         book = Ledger(str(tmp_path))
         book.check_options({"target": "budget=0.5"})
-        book.plan(1, ["a.png"])
+        book.plan(1, {"a.png": "/in/a.png"})
         book.add(1, 0, rows_of("a.png", status="failed"))
         book.check_options({"target": "budget=0.6"})
         assert book.rows().num_rows == 0
-        book.plan(1, ["a.png"])
+        book.plan(1, {"a.png": "/in/a.png"})
         (tmp_path / "a.png").write_bytes(b"of a unit that was cut short")
         with pytest.raises(InputError, match=r"target was budget=0.6, is budget=0.7"):
             book.check_options({"target": "budget=0.7"})
@@ -183,11 +187,14 @@ class TestLedger:
         book.add(3, 0, rows_of("new"))
         assert book.rows().num_rows == 7
 
-    def test_rows_of_lost_outputs_changed_inputs_and_failures_do_not_stay(self, here):
+    def test_rows_of_lost_outputs_changed_inputs_and_failures_do_not_stay(self):
         rows = pa.concat_tables([rows_of("a", "b", "c", etag="1"), rows_of("d", status="failed")])
-        found = write_pictures(here / "in", 4, bad=False)
-        entries = [Entry(str(found), None, 1, tag) for tag in ("1", "1", "2", "1")]
-        assert _still_true(rows, entries, ["a", "b", "c", "d"], {"a", "c", "d"})["name"].to_pylist() == ["a"]
+        entries = [Entry(f"/in/{name}", None, 1, tag) for name, tag in zip("abcd", "1121", strict=True)]
+        assert still_true(rows, entries, list("abcd"), {"a", "c", "d"})["name"].to_pylist() == ["a"]
+
+    def test_a_row_of_another_input_stays(self):
+        entries = [Entry("/elsewhere/a", None, 1, "2")]
+        assert still_true(rows_of("a", etag="1"), entries, ["a"], {"a"}).num_rows == 1
 
 
 def test_outputs_of_others_are_skipped_and_those_of_cut_units_are_not(here):
@@ -198,11 +205,43 @@ def test_outputs_of_others_are_skipped_and_those_of_cut_units_are_not(here):
     (here / "out/d1").mkdir()
     (here / "out/d1/001.jpg").write_bytes(b"cut short")
     book = Ledger("out")
-    book.plan(1, ["d1/001.jpg"])
-    plan = _plan(collection("in", "out", None), found, book)
-    assert (plan.attempt, plan.skipped) == (2, ["out/d0/000.png"])
-    assert sorted(plan.names) == ["d0/003.tif", "d1/001.jpg", "d2/002.webp"]
-    assert len(_plan(collection("in", "out", None, overwrite=True), found, book).names) == 4
+    book.plan(1, {"d1/001.jpg": str(here / "in/d1/001.jpg")})
+    todo = plan(collection("in", "out", None), found, book)
+    assert (todo.attempt, todo.skipped) == (2, ["out/d0/000.png"])
+    assert sorted(todo.names) == ["d0/003.tif", "d1/001.jpg", "d2/002.webp"]
+    assert len(plan(collection("in", "out", None, overwrite=True), found, book).names) == 4
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_an_output_belongs_to_its_input(here, is_done):
+    """Another one of the same name is skipped with a sentence, in folders and in lists, until the output is gone."""
+    for folder in "ab":
+        write_pictures(here / folder, 1, bad=False)
+        (here / f"{folder}.txt").write_text(f"memory://{folder}/d0/000.png")
+    for source, other, first in (("a", "b", str(here / "a/d0/000.png")), ("a.txt", "b.txt", "memory://a/d0/000.png")):
+        out, name = f"out-{source}", "000.png" if source == "a.txt" else "d0/000.png"
+        book = Ledger(out)
+        book.plan(1, {name: first})
+        if is_done:
+            (row,) = rows_of(name).to_pylist()
+            book.add(1, 0, manifest.table_of([row | {"input": first}]))
+        open_place(out).create(name, b"of a")
+        todo = plan(collection(other, out, None), sources.find(other, out), book)
+        assert (todo.names, todo.skipped, todo.kept.num_rows) == ([], [f"{out}/{name}"], is_done)
+        assert f"{out}/{name} was made from {first}, not from " in todo.notes[0]
+        assert plan(collection(source, out, None), sources.find(source, out), book).skipped == []
+        open_place(out).remove(name)
+        assert plan(collection(other, out, None), sources.find(other, out), book).names == [name]
+
+
+def test_a_folder_is_the_same_however_it_is_spelled(here, monkeypatch):
+    write_pictures(here / "in", 1, bad=False)
+    book = Ledger(str(here / "out"))
+    first = plan(collection("in", "out", None), sources.find("in", "out"), book)
+    open_place("out").create(first.names[0], b"cut short")
+    monkeypatch.chdir(here / "in")
+    again = plan(collection("../in", "../out", None), sources.find("../in", "../out"), book)
+    assert (again.names, again.skipped) == (first.names, [])
 
 
 def test_a_destination_that_cannot_be_written_is_refused_before_anything_runs(here):

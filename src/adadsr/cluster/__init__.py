@@ -7,6 +7,7 @@ lease     one run at a time writes to a destination
 ledger    what is kept beside the outputs: options, plans, manifest
 manifest  rows of the manifest and their Parquet files
 fetching  inputs of a unit, fetched ahead
+planning  what an attempt does
 worker    what an actor does with a unit
 metrics   figures of each actor for Prometheus
 sharing   the first pass of a shared budget

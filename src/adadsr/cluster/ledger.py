@@ -4,13 +4,13 @@ options.json              all that decides the outputs; a run with others is ref
 shared.json               what the first pass of a shared budget decided
 shared.parquet            by which factor the gains of each output count
 lease/NNNNNN.json         who writes here
-plans/NNNNNN.parquet      names of the outputs that an attempt was about to write
+plans/NNNNNN.parquet      names of the outputs that an attempt was about to write, and their inputs
 manifest/NNNNNN-UNIT.parquet  rows of a unit of an attempt, written when its outputs are there
 report.md, report.json, report.png  of the last attempt
 manifest/NNNNNN-base.parquet  rows of all attempts before; files with a smaller number do not count
 
 An attempt takes the next number while it holds the lease. Outputs that exist without a row are those of units that were
-cut short, if an earlier plan names them; all others belong to somebody else.
+cut short, if an earlier plan names them for the same input; all others belong to somebody else.
 """
 
 import io
@@ -107,20 +107,22 @@ class Ledger:
         ]
         return max(numbers, default=0) + 1
 
-    def plan(self, attempt: int, names: list[str]) -> None:
-        """Say which outputs an attempt is about to write."""
+    def plan(self, attempt: int, inputs: dict[str, str]) -> None:
+        """Say which outputs an attempt is about to write. inputs: of the outputs, by their names."""
         file = io.BytesIO()
-        pq.write_table(pa.table({"name": pa.array(names, pa.string())}), file, compression="zstd")
+        columns = {"name": pa.array(inputs.keys(), pa.string()), "input": pa.array(inputs.values(), pa.string())}
+        pq.write_table(pa.table(columns), file, compression="zstd")
         self.place.replace(f"plans/{attempt:06}.parquet", file.getvalue())
 
-    def planned(self) -> set[str]:
-        """Names of all outputs that some attempt was about to write."""
-        names: set[str] = set()
-        for file in self.place.files("plans"):
+    def planned(self) -> dict[str, str]:
+        """The input of each output that some attempt was about to write; the last attempt counts."""
+        inputs: dict[str, str] = {}
+        for file in sorted(self.place.files("plans")):
             content = self.place.read(file.name) if _PLAN.match(file.name) else None
             if content is not None:
-                names.update(pq.read_table(io.BytesIO(content))["name"].to_pylist())
-        return names
+                table = pq.read_table(io.BytesIO(content))
+                inputs.update(zip(table["name"].to_pylist(), table["input"].to_pylist(), strict=True))
+        return inputs
 
     def add(self, attempt: int, unit: int, rows: pa.Table) -> pa.Table:
         """Write the rows of a unit. Returns those that count: of another try of the unit, if that came first."""

@@ -4,17 +4,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 
 from adadsr import batch, checkpoints
-from adadsr.cluster import lease, reporting, sources, units
+from adadsr.cluster import lease, planning, reporting, sources, units
 from adadsr.cluster.decision import Decision, Sketches
 from adadsr.cluster.ledger import Ledger
 from adadsr.cluster.order import Collection, Order, Resources
 from adadsr.cluster.outcome import Outcome, Progress
 from adadsr.cluster.pacing import END_SECONDS, Pace
+from adadsr.cluster.planning import Plan
 from adadsr.cluster.session import Pool, connected, pool_of
 from adadsr.cluster.sharing import Sketcher, reference_of
 from adadsr.cluster.sources import Entry
@@ -24,17 +25,6 @@ from adadsr.upscaler import Execution, Target
 
 IN_FLIGHT = 2
 """Units at an actor: one that runs, and one that waits, so that it never waits for the driver."""
-
-
-class _Plan(NamedTuple):
-    """What an attempt does. names: of the outputs, for each entry. kept: rows of earlier attempts that stay."""
-
-    attempt: int
-    entries: list[Entry]
-    names: list[str]
-    kept: pa.Table
-    skipped: list[str]
-    notes: list[str]
 
 
 def run(
@@ -53,7 +43,7 @@ def run(
         if collection.options.overwrite:
             book.clear()
         book.check_options(collection.fingerprint(model))
-        plan, decision = _plan(collection, found, book), _earlier(book)
+        plan, decision = planning.plan(collection, found, book), _earlier(book)
         if plan.entries:
             with connected(resources):
                 pool = pool_of(resources, collection.execution)
@@ -91,48 +81,6 @@ def run(
             interrupted,
         )
         return outcome._replace(report=reporting.write(book, outcome))
-
-
-def _plan(collection: Collection, found: sources.Sources, book: Ledger) -> _Plan:
-    """Decide what is left to do, and write it down."""
-    place = open_place(collection.destination)
-    root = Path(collection.destination if is_url(collection.destination) else place.address)
-    jobs, notes = batch.jobs_below(
-        [each.found for each in found.entries], root, suffix=collection.suffix, naming=collection.naming
-    )
-    names = [job.target.relative_to(root).as_posix() for job in jobs]
-    existing = {file.name for file in place.files()}
-    rows = book.rows()
-    kept = _still_true(rows, found.entries, names, existing)
-    done, ours = set(kept["name"].to_pylist()), book.planned() | set(rows["name"].to_pylist())
-    todo, skipped = [], []
-    for index, name in enumerate(names):
-        if name in done:
-            continue
-        if name in existing and name not in ours and not collection.options.overwrite:
-            skipped.append(place.join(name))
-        else:
-            todo.append(index)
-    attempt = book.next_attempt()
-    if kept.num_rows < rows.num_rows:
-        book.compact(attempt, kept)
-        attempt += 1
-    if todo:
-        book.plan(attempt, [names[index] for index in todo])
-    return _Plan(
-        attempt, [found.entries[index] for index in todo], [names[index] for index in todo], kept, skipped, notes
-    )
-
-
-def _still_true(rows: pa.Table, entries: list[Entry], names: list[str], existing: set[str]) -> pa.Table:
-    """Rows of outputs that are there, and whose inputs did not change since. Failed ones are tried again."""
-    tags = {name: entry.tag for entry, name in zip(entries, names, strict=True)}
-    facts = zip(rows["name"].to_pylist(), rows["status"].to_pylist(), rows["etag"].to_pylist(), strict=True)
-    keep = [
-        status == "done" and name in existing and (not tags.get(name) or tags[name] == etag)
-        for name, status, etag in facts
-    ]
-    return rows.filter(pa.array(keep, pa.bool_()))
 
 
 def _order(collection: Collection, model: Model | None, attempt: int, pool: Pool) -> Order:
@@ -180,7 +128,7 @@ def _check_target(collection: Collection, model: Model | None) -> None:
     batch.check_target(chain, replace(options, target=Target(least_gain=1.0)) if collection.is_shared else options)
 
 
-def _sketched(order: Order, plan: _Plan, pool: Pool, sketches: Sketches) -> Iterator[Progress]:
+def _sketched(order: Order, plan: Plan, pool: Pool, sketches: Sketches) -> Iterator[Progress]:
     """Sketch all inputs; yields after each unit."""
     costs = [units.cost_of(each.size) for each in plan.entries]
     parts = units.cut(costs, pool.most)
@@ -205,7 +153,7 @@ def _decided(collection: Collection, book: Ledger, sketches: Sketches, pool: Poo
 
 def _units_done(
     order: Order,
-    plan: _Plan,
+    plan: Plan,
     pool: Pool,
     sketches: Sketches,
     book: Ledger,

@@ -51,7 +51,7 @@ def split(address: str) -> tuple[str, str]:
 
 
 def absolute(address: str) -> str:
-    """The address from anywhere on this machine."""
+    """The address by which inputs are compared, whatever folder a run starts in."""
     return address if is_url(address) else os.path.abspath(address)
 
 
