@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,13 @@ pytest.importorskip("moto.server", reason="needs moto; .ci/run installs it")
 import ray
 from ray.cluster_utils import Cluster
 
+from adadsr import batch
 from adadsr.batch import Options
-from adadsr.cluster import Collection, Progress, Resources, run, verify
+from adadsr.cluster import Collection, Progress, Resources, run, running, verify
 from adadsr.cluster.ledger import Ledger
+from adadsr.cluster.order import Order
+from adadsr.cluster.tries import DEATHS
+from adadsr.cluster.worker import Worker
 from adadsr.upscaler import Execution, Target
 from cluster_samples import bad_files, collection, outputs, save_tiny, upload, write_pictures
 from s3_samples import ACCESS, serving
@@ -35,6 +40,7 @@ import sys
 from adadsr.cli import main
 main()
 """
+KILLER = "002.webp"
 SOON = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
 """When Ray takes a node for dead: by default after half a minute."""
 MEMORY = 64 if MOST_SIDE < 500 else 512
@@ -121,6 +127,31 @@ def test_a_killed_driver_then_a_killed_node_lose_nothing_and_do_nothing_twice(no
     assert len(names) == len(set(names)) == PICTURES + len(bad_files(PICTURES))
     assert len(list((here / "out/_adadsr/manifest").iterdir())) == 1
     assert verify("out") == (PICTURES, [])
+
+
+class Fragile(Worker):
+    """Dies at some pictures, as of a decoder that crashes."""
+
+    def __init__(self, order: Order) -> None:
+        super().__init__(order)
+        run = batch.run
+
+        def fragile(chain, measured, *rest, **named):
+            if any(pixels and job.source.name == KILLER for job, pixels in measured):
+                os._exit(1)
+            return run(chain, measured, *rest, **named)
+
+        batch.run = fragile  # of a process that runs nothing else
+
+
+def test_a_picture_that_kills_its_workers_does_not_hold_up_the_run(nodes, here, monkeypatch):
+    """On the node that is left."""
+    write_pictures(here / "in", 6, bad=False)
+    monkeypatch.setattr(running, "map_units", partial(running.map_units, worker=Fragile))
+    small = replace(collection("in", "out", save_tiny(here)), execution=SMALL)
+    outcome = run(small, nodes.resources)
+    assert (outcome.done, outcome.failed) == (5, 1)
+    assert f"{KILLER}: {DEATHS} workers died running only this image" in outcome.reasons(1)[0]
 
 
 def test_a_bucket_and_a_shared_budget(nodes, here):

@@ -1,5 +1,6 @@
 """What an actor does with a unit, called here without Ray's scheduling."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,17 +9,19 @@ import pytest
 pytest.importorskip("ray", reason="needs the extra `cluster`; .ci/run installs it")
 pytest.importorskip("moto.server", reason="needs moto; .ci/run installs it")
 
+import pyarrow as pa
 import ray
 
 from adadsr import batch
-from adadsr.cluster import Resources, sources, verify
+from adadsr.cluster import Resources, sharing, sources, verify
 from adadsr.cluster.ledger import Ledger
 from adadsr.cluster.running import unit_tables
 from adadsr.cluster.session import connected
+from adadsr.cluster.tries import DEATHS
 from adadsr.cluster.worker import Worker
 from adadsr.errors import InputError, StorageError
 from adadsr.storage import objects, open_place
-from adadsr.upscaler import Chain, Execution, Upscaler
+from adadsr.upscaler import Chain, Execution, Target, Upscaler
 from batch_samples import tiny_model
 from cluster_samples import BAD, order_for, outputs, upload, write_pictures
 from s3_samples import ACCESS, Faults, serving
@@ -82,6 +85,72 @@ def test_an_output_that_cannot_be_read_is_one_of_those_that_are_wrong(here):
     assert checked == 2
     assert len(wrong) == 1
     assert "out/d0/000.png: cannot read" in wrong[0]
+
+
+class Died(BaseException):
+    """As if the process had ended."""
+
+
+def tries_until_done(worker: Worker, table: pa.Table) -> tuple[pa.Table, int]:
+    """The rows of a unit, and how many tries died before."""
+    for deaths in range(100):
+        with contextlib.suppress(Died):
+            return worker(table), deaths
+    raise AssertionError
+
+
+def test_pictures_that_kill_their_workers_become_failed_rows_and_the_others_are_done(here, monkeypatch):
+    write_pictures(here / "in", 6)
+    killers, run = {"001.jpg", "002.webp"}, batch.run
+
+    def fragile(chain, measured, *rest, **named):
+        if any(pixels and job.source.name in killers for job, pixels in measured):
+            raise Died
+        return run(chain, measured, *rest, **named)
+
+    monkeypatch.setattr(batch, "run", fragile)
+    rows, deaths = tries_until_done(Worker(order_for("out")), table_of("in", "out"))
+    assert deaths == 1 + DEATHS * 2
+    reasons = {row["name"]: row["reason"] for row in rows.to_pylist() if row["status"] == "failed"}
+    assert set(reasons) == {"d1/001.jpg", "d2/002.webp", *BAD}
+    assert reasons["d1/001.jpg"].startswith(f"{here}/in/d1/001.jpg: {DEATHS} workers died running only this image")
+    killers.clear()
+    expected = reference(here / "in", here / "ref")
+    assert outputs(here / "out") == {name: content for name, content in expected.items() if name not in reasons}
+    Ledger("out").compact(2, rows)
+    assert not list((here / "out/_adadsr/tries").iterdir())
+
+
+def test_workers_that_are_lost_by_chance_blame_no_picture(here, monkeypatch):
+    write_pictures(here / "in", 6, bad=False)
+    at, run = ["000.png", "003.tif", "001.jpg", "005.jpg"], batch.run
+
+    def interrupted(chain, measured, *rest, **named):
+        if at and at[0] in [job.source.name for job, _ in measured]:
+            del at[0]
+            raise Died
+        return run(chain, measured, *rest, **named)
+
+    monkeypatch.setattr(batch, "run", interrupted)
+    rows, deaths = tries_until_done(Worker(order_for("out")), table_of("in", "out"))
+    assert (deaths, rows.num_rows, set(rows["status"].to_pylist())) == (4, 6, {"done"})
+    assert outputs(here / "out") == reference(here / "in", here / "ref")
+
+
+def test_a_picture_that_kills_sketches_has_none(here, monkeypatch):
+    write_pictures(here / "in", 4, bad=False)
+
+    def fragile(chain, job, options):
+        if job.source.name == "001.jpg":
+            raise Died
+        return sharing_sketch(chain, job, options)
+
+    sharing_sketch = sharing.sketch
+    monkeypatch.setattr(sharing, "sketch", fragile)
+    order = order_for("out", target=Target(budget=0.5))
+    rows, deaths = tries_until_done(sharing.Sketcher(order), table_of("in", "out"))
+    assert deaths == 1 + DEATHS
+    assert sorted(rows["name"].to_pylist()) == ["d0/000.png", "d0/003.tif", "d2/002.webp"]
 
 
 def test_a_source_that_vanishes_is_a_failure_of_its_own(here):

@@ -8,6 +8,7 @@ ledger    what is kept beside the outputs: options, plans, manifest
 manifest  rows of the manifest and their Parquet files
 fetching  inputs of a unit, fetched ahead
 planning  what an attempt does
+tries     pictures that kill their workers
 worker    what an actor does with a unit
 metrics   figures of each actor for Prometheus
 sharing   the first pass of a shared budget

@@ -5,6 +5,7 @@ shared.json               what the first pass of a shared budget decided
 shared.parquet            by which factor the gains of each output count
 lease/NNNNNN.json         who writes here
 plans/NNNNNN.parquet      names of the outputs that an attempt was about to write, and their inputs
+tries/NNNNNN-UNIT.json    which picture each try of a unit ran, if the first one did not get to its end
 manifest/NNNNNN-UNIT.parquet  rows of a unit of an attempt, written when its outputs are there
 report.md, report.json, report.png  of the last attempt
 manifest/NNNNNN-base.parquet  rows of all attempts before; files with a smaller number do not count
@@ -23,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from adadsr.cluster import manifest
+from adadsr.cluster import manifest, tries
 from adadsr.cluster.decision import Decision
 from adadsr.errors import InputError
 from adadsr.storage import Place, open_place
@@ -142,7 +143,7 @@ class Ledger:
 
     def compact(self, attempt: int, rows: pa.Table) -> None:
         """Make these the rows of all attempts before, in one file."""
-        before = [name for name, _ in self._parts()]
+        before = [name for name, _ in self._parts()] + [file.name for file in self.place.files(tries.FOLDER)]
         base = f"manifest/{attempt:06}-{BASE}.parquet"
         self.place.replace(base, manifest.encode(rows))
         with ThreadPoolExecutor(_READERS) as pool:

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from adadsr import batch
 from adadsr.batch import Job, Options
 from adadsr.batch.animating import facts_of, first_frame
 from adadsr.batch.steps import attempt, read
 from adadsr.cluster.decision import GRID, REFERENCE
 from adadsr.cluster.fetching import Fetched
+from adadsr.cluster.ledger import Ledger
 from adadsr.cluster.order import Order
 from adadsr.cluster.sampling import sampled
+from adadsr.cluster.tries import Tries
 from adadsr.images import Picture
 from adadsr.storage import open_place
 from adadsr.upscaler import Chain, Target
@@ -60,7 +61,7 @@ class Sketcher:
 
     def __init__(self, order: Order) -> None:
         self._order, self._chain = order, order.chain()
-        self._place = open_place(order.destination)
+        self._place, self._ledger = open_place(order.destination), Ledger(order.destination)
 
     def __call__(self, units: pa.Table) -> pa.Table:
         """The sketches of some units."""
@@ -70,15 +71,21 @@ class Sketcher:
     def _sketched(self, unit: dict[str, Any]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         options = self._order.options
+        tries = Tries(self._ledger.place, f"{self._order.attempt:06}-sketch-{unit['unit']:06}")
         with Fetched(self._place, unit, self._chain.size, options) as inputs:
-            for index, (job, _) in enumerate(inputs):
+            for index, files in enumerate(inputs.files):
+                tries.begin(files.name)
+                if files.name in tries.killers:
+                    continue
+                job = inputs[index].job
                 done = attempt(job, lambda job=job: sketch(self._chain, job, options))  # type: ignore[misc]
                 if done.value is not None:
                     picture, row = done.value
-                    row |= {"unit": unit["unit"], "name": inputs.files[index].name}
+                    row |= {"unit": unit["unit"], "name": files.name}
                     row["macs_per_second"] = None if rows else self._speed(picture)
                     rows.append(row)
-                inputs.files[index].close()
+                files.close()
+        tries.begin("")
         return rows
 
     def _speed(self, picture: Picture) -> float:
@@ -102,7 +109,7 @@ def sketch_of(chain: Chain, picture: Picture, reference: float, frames: int = 1)
     """What a picture of so many frames costs and loses, as columns of `SCHEMA`. reference: budget for its parts."""
     prepared = chain.prepare(picture)
     curve, steps = prepared.curve(GRID), prepared.outlook.steps
-    assert curve is not None  # `check` has seen to it
+    assert curve is not None  # a run checks its target before anything starts
     macs = sum(np.array([step.budget_at(share) for share in curve.shares]) * step.dense.total for step in steps)
     network, plan = steps[0].engine.network, prepared.plan(budget=max(reference, prepared.least_budget)).first
     tile_pixels = (network.depth_tile * network.scale) ** 2 * frames
@@ -115,8 +122,3 @@ def sketch_of(chain: Chain, picture: Picture, reference: float, frames: int = 1)
         "dense_macs": float(sum(step.dense.total for step in steps) * frames),
         "pixels": float(picture.height * picture.width * network.scale**2 * frames),
     }
-
-
-def check(chain: Chain) -> None:
-    """Raise InputError if the networks cannot share a budget."""
-    batch.check_target(chain, Options(Target(least_gain=1.0)))

@@ -11,6 +11,7 @@ from adadsr.cluster.fetching import Fetched, Files
 from adadsr.cluster.ledger import Ledger
 from adadsr.cluster.metrics import Meters
 from adadsr.cluster.order import Order
+from adadsr.cluster.tries import DEATHS, Tries
 from adadsr.storage import open_place
 
 
@@ -30,13 +31,27 @@ class Worker:
     def _done(self, unit: dict[str, Any]) -> pa.Table:
         """The rows of a unit, from an earlier try if that got to its end."""
         attempt, number = self._order.attempt, unit["unit"]
-        before = self._ledger.unit(attempt, number) if unit["unit"] >= 0 else None
+        before = self._ledger.unit(attempt, number)
         if before is not None:
             return before
         with Fetched(self._place, unit, self._chain.size, self._order.options, self._least_gain(number)) as inputs:
-            run = batch.run(self._chain, inputs, self._order.options, finished=self._meters.count)
-            rows = [self._row(result, files, number) for result, files in zip(run.results, inputs.files, strict=True)]
+            results = self._results(inputs, Tries(self._ledger.place, f"{attempt:06}-{number:06}"))
+            rows = [self._row(result, files, number) for result, files in zip(results, inputs.files, strict=True)]
         return self._ledger.add(attempt, number, manifest.table_of(rows))
+
+    def _results(self, inputs: Fetched, tries: Tries) -> list[Result]:
+        """Of all inputs; one by one, without those that kill workers, if an earlier try did not get to its end."""
+        options, finished = self._order.options, self._meters.count
+        if tries.is_first:
+            return batch.run(self._chain, inputs, options, finished=finished).results
+        results = []
+        for index, files in enumerate(inputs.files):
+            tries.begin(files.name)
+            if files.name in tries.killers:
+                files.refuse(f"{files.shown}: {DEATHS} workers died running only this image; raise --memory or drop it")
+            results += batch.run(self._chain, inputs[index : index + 1], options, finished=finished).results
+        tries.begin("")
+        return results
 
     def _least_gain(self, unit: int) -> float | None:
         decision = self._ledger.decision() if self._order.is_paced else None
