@@ -16,7 +16,7 @@ from adadsr import batch
 from adadsr.cluster import Resources, sharing, sources, verify
 from adadsr.cluster.ledger import Ledger
 from adadsr.cluster.running import unit_tables
-from adadsr.cluster.session import connected
+from adadsr.cluster.session import connected, pool_of
 from adadsr.cluster.tries import DEATHS
 from adadsr.cluster.worker import Worker
 from adadsr.errors import InputError, StorageError
@@ -192,6 +192,19 @@ def test_ray_that_does_not_start_says_so(monkeypatch):
     with pytest.raises(StorageError, match=r"no Ray cluster at head:1 \(The current .*\); start one with ray"):  # noqa: SIM117
         with connected(Resources("head:1")):
             pass
+
+
+@pytest.mark.parametrize("cores", [0, 3])
+def test_a_number_of_workers_lets_a_cluster_grow_from_what_fits(monkeypatch, cores):
+    node = {"Alive": True, "Resources": {"CPU": cores, "memory": 2**40}}
+    monkeypatch.setattr(ray, "nodes", lambda: [node])
+    assert pool_of(Resources("auto", workers=8), Execution())[:2] == (max(1, cores), 8)
+    for resources, advice in ((Resources("auto"), "or pass --workers if"), (Resources(workers=8), "lower --cores")):
+        if cores:
+            assert pool_of(resources, Execution()).first == cores
+        else:
+            with pytest.raises(InputError, match=advice):
+                pool_of(resources, Execution())
 
 
 def test_a_bucket_that_fails_now_and_then(here, server):

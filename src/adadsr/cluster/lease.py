@@ -72,7 +72,9 @@ class Lease:
     def check(self) -> None:
         """Raise Lost if another run has taken over."""
         if self._lost:
-            raise Lost(f"{self._place.address}: another run took over, as this one was not heard of; it stops")
+            raise Lost(
+                f"{self._place.address}: another run took over because this one stopped renewing its lease; stopping"
+            )
 
     def release(self) -> None:
         """End the lease, so that the next run need not wait."""
@@ -85,7 +87,7 @@ class Lease:
     def _renew(self) -> None:
         while not self._ended.wait(RENEWED):
             with contextlib.suppress(StorageError):  # the next renewal may succeed
-                if self._place.find(_name(self._number + 1)) is not None:
+                if _latest(self._place)[0] > self._number:
                     self._lost = True
                     return
                 self._place.replace(_name(self._number), self._content())

@@ -96,9 +96,10 @@ def _stderr_closed() -> Iterator[None]:
 
 
 def pool_of(resources: Resources, execution: Execution) -> Pool:
-    """As many actors as fit now, or as are asked for. Raises InputError if not even one fits.
+    """As many actors as fit now, or as are asked for.
 
-    execution: its device may be `auto`.
+    execution: its device may be `auto`. Raises InputError if not even one fits, unless a cluster is asked for a number
+    of them: its autoscaler may start from nothing.
     """
     import ray
 
@@ -116,16 +117,17 @@ def pool_of(resources: Resources, execution: Execution) -> Pool:
         return int(min(node.get(name, 0) // amount for name, amount in wanted.items() if amount))
 
     now = sum(fits(node) for node in nodes)
-    if not now:
+    if not now and (resources.address is None or resources.workers is None):
         what = f"{resources.cores} cores and {memory / 2**30:.1f} GiB" + (" and a GPU" if each else "")
-        raise InputError(f"no node of the cluster has {what} for one actor; lower --cores or --memory")
+        grow = "" if resources.address is None else ", or pass --workers if the cluster adds nodes by itself"
+        raise InputError(f"no node of the cluster has {what} for one actor; lower --cores or --memory{grow}")
     most = resources.workers or now
     threads = execution.threads or resources.cores
     run = Execution(
         device, execution.backend, execution.tile, limit if device == "cpu" else execution.memory,
         execution.precision, threads, execution.border,
     )  # fmt: skip
-    return Pool(min(now, most), most, resources.cores, each, memory, run)
+    return Pool(max(1, min(now, most)), most, resources.cores, each, memory, run)
 
 
 @contextlib.contextmanager
