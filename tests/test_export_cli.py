@@ -52,6 +52,8 @@ def test_an_existing_file_is_kept(tiny):
         (("-o", "out.onnx", "--image", "int8"), "not one of uint8, float32"),
         (("-o", "out.onnx", "--size", "8x8"), "size without dense"),
         (("-o", "out.onnx", "--dense", "--size", "8"), "not a size such as"),
+        (("-o", "out.onnx", "--dense", "--int8-loss", "1"), "needs --int8"),
+        (("-o", "out.onnx", "--runtime", "package"), "needs --web"),
         ((), "pass a file with --output, or a folder with --web"),
     ],
 )

@@ -1,5 +1,6 @@
 """The page of `adadsr export --web` in a real browser against the package. `.ci/run` installs what it needs."""
 
+import errno
 import hashlib
 import http.server
 import json
@@ -200,10 +201,46 @@ def test_an_existing_folder_is_kept(tmp_path, runtime):
     result = call(*arguments)
     assert result.exit_code == 2
     assert "--overwrite" in result.output
-    assert (tmp_path / "site" / "mine").read_text() == "mine"
+    result = call(*arguments, "--overwrite")
+    assert result.exit_code == 1
+    assert "no page of adadsr to replace" in result.output
+    assert [path.name for path in (tmp_path / "site").iterdir()] == ["mine"]
+
+
+def test_a_page_is_replaced_and_what_is_not_of_it_stays(tmp_path, runtime):
+    (tmp_path / "site").mkdir()
+    arguments = ["export", MODEL, "--web", str(tmp_path / "site"), "--runtime", str(runtime)]
+    assert call(*arguments).exit_code == 0
+    written = contents(tmp_path / "site")
+    mine = {"CNAME": b"photos.example", ".git/HEAD": b"ref", "model/notes": b"mine"}
+    for name, content in mine.items():
+        (tmp_path / "site" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "site" / name).write_bytes(content)
+    (tmp_path / "site/index.html").write_text("old")
+    assert "--overwrite" in call(*arguments).output
     assert call(*arguments, "--overwrite").exit_code == 0
-    assert not (tmp_path / "site" / "mine").exists()
-    assert (tmp_path / "site" / "index.html").exists()
+    found = contents(tmp_path / "site")
+    assert set(found) == {*written, *mine}
+    assert found["index.html"] == written["index.html"]
+    assert {name: found[name] for name in mine} == mine
+
+
+def test_a_page_that_cannot_be_replaced_stays(tmp_path, runtime, monkeypatch):
+    export.export_site(MODEL, tmp_path / "site", runtime=runtime)
+    written = contents(tmp_path / "site")
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ExportError, match="No space left"):
+        export.export_site(MODEL, tmp_path / "site", runtime=runtime)
+    assert contents(tmp_path / "site") == written
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files of a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(
@@ -213,6 +250,7 @@ def test_an_existing_folder_is_kept(tmp_path, runtime):
         (("--web", "missing/site"), "does not exist"),
         (("--web", "site", "--dense"), "does not apply to --web"),
         (("--web", "site", "--verify"), "does not apply to --web"),
+        (("--web", "site", "--int8-loss", "1"), "needs --int8"),
         (("--web", "site", "--runtime", "missing"), "pass the folder of onnxruntime-web"),
     ],
 )

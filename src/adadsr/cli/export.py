@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from adadsr.export import Exported, Int8
 
 SUFFIX = ".onnx"
+INT8_LOSS = 0.1
 
 
 def export(
@@ -62,14 +63,16 @@ def export(
     ] = None,
     int8_loss: Annotated[
         float, typer.Option(metavar="DB", help="The most PSNR-Y that int8 may lose on the other half of the photos.")
-    ] = 0.1,
+    ] = INT8_LOSS,
     verify: Annotated[
         bool,
         typer.Option(
             "--verify", help="Compare the file with adadsr in ONNX Runtime and OpenVINO; keep it only if it is right."
         ),
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing file, or the page in DIR.")
+    ] = False,
 ) -> None:
     """Write a model as ONNX, for runtimes without Python.
 
@@ -82,10 +85,12 @@ def export(
     """
     if (output is None) == (web is None):
         raise typer.BadParameter("pass a file with --output, or a folder with --web", param_hint="--output")
+    _check_unused({"--int8-loss": int8 is None and int8_loss != INT8_LOSS}, "needs --int8")
+    _check_unused({"--runtime": web is None and runtime is not None}, "needs --web")
     if web is not None:
         _check_folder(web, overwrite)
-        unused = {"--image": image != "uint8", "--dense": dense, "--size": size, "--int8": int8, "--verify": verify}
-        _check_unused([option for option, given in unused.items() if given])
+        no_file = {"--image": image != "uint8", "--dense": dense, "--size": size, "--int8": int8, "--verify": verify}
+        _check_unused(no_file, "does not apply to --web")
         _export_site(model, web, half, runtime)
         return
     assert output is not None
@@ -119,17 +124,18 @@ def _export_site(model: str, folder: Path, half: bool, runtime: Path | None) -> 
     typer.echo(f"  to try it: python -m http.server -d {shlex.quote(str(site.path))} -b 127.0.0.1")
 
 
-def _check_unused(given: list[str]) -> None:
-    """Refuse options that a page does not have."""
-    if given:
-        raise typer.BadParameter("does not apply to --web", param_hint=given[0])
+def _check_unused(given: dict[str, object], reason: str) -> None:
+    """Refuse the first option that has a value, though it has no effect."""
+    for option, value in given.items():
+        if value:
+            raise typer.BadParameter(reason, param_hint=option)
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise typer.BadParameter(f"{folder} is a file; pass a folder", param_hint="--web")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise typer.BadParameter(f"{folder} has files; pass --overwrite to replace them", param_hint="--web")
+        raise typer.BadParameter(f"{folder} has files; pass --overwrite to replace the page in it", param_hint="--web")
     if not folder.absolute().parent.is_dir():
         raise typer.BadParameter(f"folder {folder.parent} does not exist; create it first", param_hint="--web")
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,6 +16,8 @@ from adadsr.export.web_runtime import read_runtime
 from adadsr.graph import NetworkWeights
 
 WEB = Path(__file__).parents[1] / "web"
+DESCRIPTION = "model/model.json"
+"""What the page needs to know of the network. Each site has one."""
 LEFT_OUT = ("http-engine.js", "start.js")
 """Files of the service's page that a site does not need."""
 POLICY = (
@@ -44,19 +45,22 @@ def export_site(
     half: bool = False,
     runtime: str | os.PathLike[str] | None = None,
 ) -> Site:
-    """Write a page that upscales photos in the browser, completely or not at all.
+    """Write a page that upscales photos in the browser. A new folder appears completely or not at all.
 
     Args:
         source: A bundled name, a checkpoint file, or a Hugging Face id.
-        folder: The folder to write; one that exists is replaced.
+        folder: The folder to write. In one that has a page already, its files are replaced and all others stay.
         half: Store weights as float16.
         runtime: Folder of the npm package onnxruntime-web; None to fetch it with npm.
 
     Raises:
-        ExportError: The network cannot be exported or cut into tiles, the runtime is missing, or writing fails.
+        ExportError: The folder has files but no page, the network cannot be exported or cut into tiles, the runtime
+            is missing, or writing fails.
         CheckpointError: The model does not exist, or its file is corrupt.
     """
     folder = Path(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION).is_file():
+        raise ExportError(f"{folder}: has files, but no page of adadsr to replace; choose another folder")
     files = {**_model_files(source, half), **_page_files(), **read_runtime(runtime)}
     try:
         _replace(folder, files)
@@ -79,7 +83,7 @@ def _model_files(source: str | os.PathLike[str], half: bool) -> dict[str, bytes]
         "cutting": {**asdict(Cutting.of(network)), "side": _side(network)},
     }
     files = {f"model/{name}.onnx": piece.SerializeToString() for name, piece in pieces.items()}
-    return {**files, "model/model.json": json.dumps(description, indent=1).encode()}
+    return {**files, DESCRIPTION: json.dumps(description, indent=1).encode()}
 
 
 def _side(network: NetworkWeights) -> int:
@@ -90,7 +94,7 @@ def _side(network: NetworkWeights) -> int:
 
 
 def _page_files() -> dict[str, bytes]:
-    paths = [path for path in sorted(WEB.rglob("*")) if path.is_file() and path.name != "__init__.py"]
+    paths = [path for path in sorted(WEB.rglob("*")) if path.is_file()]
     files = {path.relative_to(WEB).as_posix(): path.read_bytes() for path in paths}
     for name in LEFT_OUT:
         del files[name]
@@ -110,15 +114,17 @@ def _with(page: str, replaced: Mapping[str, str]) -> str:
 
 
 def _replace(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder with these files, in place of one that exists."""
+    """Write these files into a folder, in place of those of their names, once all are on its disk."""
     final = Path(os.path.realpath(folder))
-    with tempfile.TemporaryDirectory(prefix=".adadsr-", dir=final.parent) as hidden:
-        new, old = Path(hidden) / "new", Path(hidden) / "old"
+    with tempfile.TemporaryDirectory(prefix=".adadsr-", dir=final if final.is_dir() else final.parent) as hidden:
+        new = Path(hidden) / "new"
         for name, content in files.items():
             path = new / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        if final.is_dir():
-            shutil.copymode(final, new)
-            final.rename(old)
-        new.rename(final)
+        if not final.is_dir():
+            new.rename(final)
+            return
+        for name in files:
+            (final / name).parent.mkdir(parents=True, exist_ok=True)
+            (new / name).replace(final / name)
