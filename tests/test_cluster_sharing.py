@@ -12,7 +12,7 @@ pytest.importorskip("pyarrow", reason="needs the extra `cluster`; .ci/run instal
 
 from adadsr import images
 from adadsr.cluster import decision, sampling, sharing
-from adadsr.cluster.calibration import Measured
+from adadsr.cluster.calibration import Samples
 from adadsr.cluster.decision import GRID, USED, Sketches
 from adadsr.cluster.sharing import SCHEMA, sketch_of
 from adadsr.errors import BudgetError, InputError
@@ -71,12 +71,12 @@ def test_a_shared_loss_is_kept(seeds, most):
     assert decision.predicted_loss <= most + 1e-6
 
 
-def measured(seed: int, count: int) -> Measured:
+def measured(seed: int, count: int) -> Samples:
     """Of pictures whose loss follows their texture, with parts for half of them."""
     random = np.random.default_rng(seed)
     texture = random.uniform(1, 1000, count)
     change = 0.02 * (texture / 100) ** 0.3 * random.uniform(0.9, 1.1, count)
-    return Measured(
+    return Samples(
         texture, random.integers(0, 2, count) * 4.0, change, random.uniform(1, 10, count), np.full(count, 5.0)
     )
 
@@ -99,7 +99,7 @@ def test_without_parts_predictions_stay(seed, count):
 @given(st.lists(st.floats(0, 1e5), min_size=1, max_size=8))
 def test_factors_are_finite_for_any_picture(values):
     each = np.array(values)
-    factors = Measured(each, each.round(), each / 1e5, each[::-1].copy(), np.ones(len(each))).factors()
+    factors = Samples(each, each.round(), each / 1e5, each[::-1].copy(), np.ones(len(each))).factors()
     assert np.isfinite(factors).all()
     assert (factors > 0).all()
 

@@ -20,7 +20,7 @@ LEAST = 1e-3
 
 
 @dataclass(frozen=True)
-class Measured:
+class Samples:
     """What the first pass knows of each picture; all (N,).
 
     Attributes:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from adadsr.cluster.calibration import Measured
+from adadsr.cluster.calibration import Samples
 from adadsr.errors import BudgetError, InputError
 from adadsr.upscaler import Target
 
@@ -179,7 +179,7 @@ class _Settled:
         full, self._dense, pixels, texture, parts, change = facts.T
         self.curves = curves
         predicted = self._lost_at(reference) / pixels
-        self.factors = Measured(texture, parts, change, predicted, pixels).factors()
+        self.factors = Samples(texture, parts, change, predicted, pixels).factors()
         self.full, self.dense = float(full.sum()), float(self._dense.sum())
         self.macs, self.lost = np.zeros(len(GRID)), np.zeros(len(GRID))
         for start in range(0, len(curves), _CHUNK):

@@ -10,7 +10,7 @@ from adadsr.export.values import DOUBLE, FLOAT, INDEX, INT, Value
 from adadsr.graph import NetworkWeights, calibration
 
 
-class Limits(NamedTuple):
+class LimitValues(NamedTuple):
     """What a run may cost and must keep, scalars of DOUBLE.
 
     budget: share of the dense network's cost; 1 or more is no limit. max_loss: predicted loss in dB at which a run need
@@ -21,7 +21,7 @@ class Limits(NamedTuple):
     max_loss: Value
 
     @classmethod
-    def of(cls, budget: Value, max_loss: Value | None = None) -> "Limits":
+    def of(cls, budget: Value, max_loss: Value | None = None) -> "LimitValues":
         """From scalars of FLOAT."""
         loss = budget.nodes.constant(0, DOUBLE) if max_loss is None else max_loss.cast(DOUBLE)
         return cls(budget.cast(DOUBLE), loss)
@@ -142,7 +142,7 @@ def family_for(network: NetworkWeights, scores: Value) -> Family:
     return PixelFamily(scores, network.n_blocks)
 
 
-def desired_depth(network: NetworkWeights, price: FramePrice, limits: Limits) -> Value:
+def desired_depth(network: NetworkWeights, price: FramePrice, limits: LimitValues) -> Value:
     """The depth for the adapter of one image, (1,) in blocks: the one that roughly spends the budget."""
     share = 1 - (1 - limits.budget) * price.dense / price.body
     known = limits.budget.nodes.where(share > 0, share, 0)  # 0 also where the budget is NaN
@@ -160,7 +160,7 @@ class Calibrated(NamedTuple):
     predicted_loss: Value
 
 
-def fit(family: Family, price: FramePrice, limits: Limits) -> Calibrated:
+def fit(family: Family, price: FramePrice, limits: LimitValues) -> Calibrated:
     """The shallowest map within the loss, or the deepest one within the budget, whichever costs less.
 
     See `calibration.fit_loss` and `calibration.fit_cost`.

@@ -10,7 +10,7 @@ from onnx import helper
 from adadsr import __version__
 from adadsr.errors import ExportError, InputError
 from adadsr.export.body import run_body
-from adadsr.export.calibration import Calibrated, Limits, desired_depth, family_for, fit, with_colors
+from adadsr.export.calibration import Calibrated, LimitValues, desired_depth, family_for, fit, with_colors
 from adadsr.export.framing import IMAGE_TYPES, FrameSize, frame_image
 from adadsr.export.nodes import IR_VERSION, OPSET, Nodes, Port
 from adadsr.export.ops import NodeOps
@@ -76,7 +76,7 @@ def to_onnx(network: NetworkWeights, form: Form, metadata: Mapping[str, str]) ->
         limits = [Port(name, nodes.input(name, FLOAT), (1,)) for name in limits_of(network, form)]
         inputs += limits
         z, outputs = _adaptive_body(
-            network, network.adapter, frame, lr, z0, Limits.of(*(port.value.reshape() for port in limits))
+            network, network.adapter, frame, lr, z0, LimitValues.of(*(port.value.reshape() for port in limits))
         )
     upscaled = restore_image(network, frame, z, network.head.normalise(ops, lr), kind)
     scaled = [side and side * network.scale for side in (height, width)]
@@ -106,7 +106,7 @@ def model_of(
 
 
 def _adaptive_body(
-    network: NetworkWeights, adapter: AdapterWeights, frame: FrameSize, lr: Value, z0: Value, limits: Limits
+    network: NetworkWeights, adapter: AdapterWeights, frame: FrameSize, lr: Value, z0: Value, limits: LimitValues
 ) -> tuple[Value, list[Port]]:
     """Features after the body, and the outputs of the plan."""
     tile = network.depth_tile
@@ -125,7 +125,7 @@ def _adaptive_body(
 
 
 def plan_within(
-    network: NetworkWeights, frame: FrameSize, limits: Limits, calibrated: Callable[[], Calibrated]
+    network: NetworkWeights, frame: FrameSize, limits: LimitValues, calibrated: Callable[[], Calibrated]
 ) -> Calibrated:
     """Full depth if there is no limit, otherwise what `calibrated` gives, which only then is computed."""
     nodes = limits.budget.nodes

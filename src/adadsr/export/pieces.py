@@ -15,7 +15,7 @@ import onnx
 
 from adadsr.errors import ExportError
 from adadsr.export.body import run_body
-from adadsr.export.calibration import Calibrated, Limits, family_for, fit, with_colors
+from adadsr.export.calibration import Calibrated, LimitValues, family_for, fit, with_colors
 from adadsr.export.framing import IMAGE_TYPES, FrameSize, border_of
 from adadsr.export.network import LIMITS, check_head, model_of, plan_ports, plan_within, price_of
 from adadsr.export.nodes import Nodes, Port
@@ -104,7 +104,7 @@ def _plan(network: NetworkWeights, metadata: Mapping[str, str]) -> onnx.ModelPro
     scores, size = nodes.input("scores", FLOAT), nodes.input("size", INT)
     given = [nodes.input(name, FLOAT) for name in LIMITS]
     frame = FrameSize(size[0], size[1], border_of(network))
-    limits, price = Limits.of(*(value.reshape() for value in given)), price_of(network, frame)
+    limits, price = LimitValues.of(*(value.reshape() for value in given)), price_of(network, frame)
 
     def calibrated() -> Calibrated:
         return fit(family_for(network, scores), price, limits)

@@ -38,7 +38,7 @@ Run: TypeAlias = Callable[[Tensors], Tensors]
 
 
 class Limits(NamedTuple):
-    """What a run may cost; see `calibration.Limits`. max_loss: None for a file without this input."""
+    """What a run may cost; see `calibration.LimitValues`. max_loss: None for a file without this input."""
 
     budget: float
     max_loss: float | None = 0.0
