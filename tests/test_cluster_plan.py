@@ -30,7 +30,7 @@ from adadsr.cluster.planning import plan, still_true
 from adadsr.cluster.sources import Entry
 from adadsr.errors import InputError, StorageError
 from adadsr.storage import open_place
-from adadsr.upscaler import Target
+from adadsr.upscaler import Execution, Target
 from cluster_samples import collection, write_pictures
 
 
@@ -177,6 +177,15 @@ def test_a_destination_that_cannot_be_written_is_refused_before_anything_runs(he
     (here / "file").write_text("x")
     with pytest.raises(StorageError, match=r"file/_adadsr/lease/000001.json: cannot write"):
         run(collection("in", "file", None), Resources())
+
+
+def test_a_run_may_resume_with_other_resources_but_not_for_other_outputs():
+    def of(**options: Any) -> dict[str, Any]:
+        return Collection("in", "out", execution=Execution(**options)).fingerprint(None)
+
+    assert of() == of(memory=2**30) == of(device="cpu") == of(backend="portable")
+    assert of() != of(tile=64)
+    assert of() != of(precision="bfloat16")
 
 
 def test_a_depth_that_the_network_lacks_is_refused_before_ray_starts(here):

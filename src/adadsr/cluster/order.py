@@ -79,7 +79,11 @@ class Collection:
         return self.shared or self.hours is not None
 
     def fingerprint(self, model: Model | None) -> dict[str, Any]:
-        """All that decides the bytes of the outputs and their names, as plain values. model: loaded, if named."""
+        """All options that decide what the outputs show and their names, as plain values. model: loaded, if named.
+
+        Device, backend and memory are left out, so that a run may resume elsewhere or with less memory: they decide
+        rounding and, in networks without exact tiles, borders of tiles. The manifest has them for each output.
+        """
         options, execution = self.options, self.execution
         plain = {name: value for name, value in vars(options.target).items() if value is not None}
         named = "bundled"
