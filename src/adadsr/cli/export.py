@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -124,7 +125,7 @@ def _export_site(model: str, folder: Path, half: bool, runtime: Path | None) -> 
     typer.echo(f"  to try it: python -m http.server -d {shlex.quote(str(site.path))} -b 127.0.0.1")
 
 
-def _check_unused(given: dict[str, object], reason: str) -> None:
+def _check_unused(given: Mapping[str, object], reason: str) -> None:
     """Refuse the first option that has a value, though it has no effect."""
     for option, value in given.items():
         if value:

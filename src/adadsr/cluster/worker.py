@@ -48,7 +48,8 @@ class Worker:
         for index, files in enumerate(inputs.files):
             tries.begin(files.name)
             if files.name in tries.killers:
-                files.refuse(f"{files.shown}: {DEATHS} workers died running only this image; raise --memory or drop it")
+                died = f"{DEATHS} workers died running only this image"
+                files.refuse(f"{files.shown}: {died}; try it with adadsr upscale, or leave it out")
             results += batch.run(self._chain, inputs[index : index + 1], options, finished=finished).results
         tries.begin("")
         return results
