@@ -1,5 +1,6 @@
 """What a run decides before any actor starts: inputs, units, who may write, what is left to do."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -217,6 +218,15 @@ def test_a_report_of_full_depth_names_no_loss(tmp_path):
         "- 100.0% of the full network's cost",
         "- 5 s for the last run; 4 s of all workers",
     ]
+
+
+def test_a_report_names_every_failure():
+    row = dict.fromkeys(manifest.SCHEMA.names) | {"status": "failed", "reason": "a.png: is empty", "output_size": []}
+    rows = manifest.table_of([row])
+    outcome = Outcome(rows, [], None, [(Path("ftp:/x"), "ftp://x: unknown scheme")], [], LeftOut(), 5.0)
+    told = reporting.as_markdown(reporting.as_json(outcome), rows, has_plot=False).splitlines()
+    assert "- 2 failed" in told
+    assert told[-2:] == ["- ftp://x: unknown scheme", "- a.png: is empty"]
 
 
 def test_what_cannot_be_asked_for_is_refused():

@@ -35,7 +35,7 @@ def write(book: Ledger, outcome: Outcome) -> list[str]:
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
-    """The whole collection as plain values; keys as of `batch.as_json`, and totals."""
+    """The whole collection as plain values; keys as of `batch.as_json`, totals, and failures of what has no row."""
     counts = {status.value: 0 for status in Status} | {
         "done": outcome.done,
         "failed": outcome.failed + len(outcome.failures),
@@ -47,6 +47,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "counts": counts,
         "left_out": outcome.left_out.counts(),
         "notes": outcome.notes,
+        "failures": [reason for _, reason in outcome.failures],
         "shared": None if outcome.decision is None else outcome.decision.as_json(),
         "totals": totals(outcome.rows) | {"run_seconds": round(outcome.seconds, 3)},
     }
@@ -87,12 +88,12 @@ def as_markdown(content: dict[str, Any], rows: pa.Table, *, has_plot: bool) -> s
     lines += [f"- {note}" for note in content["notes"]]
     if has_plot:
         lines += ["", f"![Cost of each image against its predicted loss]({PLOT})"]
-    failed = rows.filter(pc.equal(rows["status"], "failed"))
-    if failed.num_rows:
+    reasons = content["failures"] + rows.filter(pc.equal(rows["status"], "failed"))["reason"].to_pylist()
+    if reasons:
         lines += ["", "## Failed", ""]
-        lines += [f"- {reason}" for reason in failed["reason"].to_pylist()[:MOST_FAILURES]]
-        if failed.num_rows > MOST_FAILURES:
-            lines.append(f"- and {failed.num_rows - MOST_FAILURES} more, in the manifest")
+        lines += [f"- {reason}" for reason in reasons[:MOST_FAILURES]]
+        if len(reasons) > MOST_FAILURES:
+            lines.append(f"- and {len(reasons) - MOST_FAILURES} more, in the manifest")
     return "\n".join(lines) + "\n"
 
 
