@@ -28,6 +28,15 @@ def test_a_folder_gives_what_upscale_would(here):
     assert "1 other file (.txt), 1 hidden file" in str(found.left_out)
 
 
+def test_a_link_that_leads_nowhere_is_an_input_that_will_fail(here):
+    write_pictures(here / "in", 1, bad=False)
+    os.symlink("missing.png", here / "in/broken.png")
+    os.symlink("circle.png", here / "in/circle.png")
+    found = {os.path.basename(each.address): each.size for each in sources.find("in", "out").entries}
+    assert (found.pop("broken.png"), found.pop("circle.png")) == (0, 0)
+    assert all(found.values())
+
+
 def test_a_list_names_each_once_below_their_common_folder(here):
     write_pictures(here / "a/b", 4, bad=False)
     names = [f"a/b/{path.relative_to(here / 'a/b')}" for path in sorted((here / "a/b").rglob("*.*"))]
