@@ -22,7 +22,8 @@ from evaluation_samples import ADAPTIVE, PLAIN, pixels, random_model, save_netwo
 
 PIXELS = NetworkConfig("edsr", 2, n_feats=4, n_resblocks=4, adaptive=True)
 RCAN = NetworkConfig("rcan", 2, n_feats=16, n_resblocks=2, n_groups=2, adaptive=True)
-CONFIGS = (ADAPTIVE, PLAIN, PIXELS, RCAN)
+SQUARES = NetworkConfig("esrgan", 2, 4, 2, adaptive=True, depth_tile=4, growth=2, unshuffle=2, exits=True)
+CONFIGS = (ADAPTIVE, PLAIN, PIXELS, RCAN, SQUARES)
 TARGETS = (Target(budget=1), Target(budget=0.9), Target(depth=1), Target(budget=0.8), Target())
 LR = pixels(13, 18)
 
@@ -104,16 +105,18 @@ def test_every_target_is_charged_for_the_shared_head_and_adapter(monkeypatch):
     assert seconds == [0, 2, 2, 2, 0]
 
 
-def test_self_ensemble_averages_eight_orientations_in_floating_point():
-    upscaler, expected = Upscaler(random_model()), np.zeros((26, 36, 3))
+@pytest.mark.parametrize("config", CONFIGS, ids=name_of)
+def test_self_ensemble_averages_eight_orientations_in_floating_point(config):
+    upscaler, expected = Upscaler(random_model(config)), np.zeros((26, 36, 3))
     for turns in range(4):
         for mirror in (False, True):
             turned = np.rot90(LR[:, ::-1] if mirror else LR, turns)
             planes = torch.from_numpy(turned.copy()).permute(2, 0, 1).float()  # a tensor's result is not rounded
             sr = np.rot90(upscaler(planes).image.permute(1, 2, 0).numpy(), -turns)
             expected += (sr[:, ::-1] if mirror else sr) / 8
-    (result,) = runner_of(ADAPTIVE, self_ensemble=True).run(pair_of(LR), [Target()])
+    (result,) = runner_of(config, self_ensemble=True).run(pair_of(LR), [Target()])
     assert np.abs(result.sr - expected.clip(0, 255)).max() <= 0.5 + 1e-4
+    assert result.depth_map.shape[1:] == LR.shape[:2]
 
 
 @pytest.mark.parametrize("budget", [1, 0.8])

@@ -107,10 +107,10 @@ class NetworkRunner:
 
         Orientations are the outer loop: their features are large, whereas the sums stored for each target are not.
         """
-        network = self.engine.network
-        height, width = (side * network.scale for side in lr.shape[:2])
-        sr = np.zeros((len(targets), height, width, 3), np.float32)
-        depths = np.zeros((len(targets), network.n_groups, *lr.shape[:2]), np.float32)
+        scale, n_groups = self._upscaler.config.scale, self.engine.network.n_groups
+        height, width = lr.shape[:2]
+        sr = np.zeros((len(targets), scale * height, scale * width, 3), np.float32)
+        depths = np.zeros((len(targets), n_groups, height, width), np.float32)
         efforts: list[list[Effort]] = [[] for _ in targets]
         for orientation in ORIENTATIONS:
             source = _FloatSource(np.ascontiguousarray(orientation.apply(lr), np.float32))
