@@ -16,10 +16,10 @@ import numpy as np
 
 from adadsr import checkpoints
 from adadsr.checkpoints import sources
-from adadsr.datasets import Pair, load_pairs
+from adadsr.datasets import Pair
 from adadsr.networks import Model
 from adadsr.training import Recipe, default_cache, validate
-from adadsr.training.validation import as_jpeg
+from adadsr.training.validation import as_jpeg, load_valid
 
 LICENCE = "Apache-2.0"
 LONGEST_SUMMARY = 34
@@ -41,7 +41,7 @@ def main() -> None:
     given = parser.parse_args()
     recipe, trained = Recipe.from_yaml(given.recipe), checkpoints.load(given.model)
     model = Model(trained.config, {name: _rounded(value) for name, value in trained.tensors.items()})
-    pairs = load_pairs(given.valid, recipe.scale, default_cache())
+    pairs = load_valid(given.valid, trained.config, default_cache())
     name = f"{given.family or recipe.network}-x{recipe.scale}"
     start = given.start or recipe.start_from
     hours = checkpoints.read_header(given.model).metadata.get("hours of training", "")

@@ -7,13 +7,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from adadsr.backends import Engine, prepare
 from adadsr.datasets import Pair, load_pairs
+from adadsr.errors import DatasetError
 from adadsr.graph.price import body_macs
 from adadsr.metrics import psnr_y
+from adadsr.networks import Network, NetworkConfig
 from adadsr.training import validate, validation
-from adadsr.training.validation import SHARES, depth_map_at, in_words
+from adadsr.training.validation import SHARES, depth_map_at, in_words, load_valid
 from training_samples import build, write_photos
 
 
@@ -78,3 +81,22 @@ def test_a_map_spends_its_share_of_the_body(seed: int, share: float) -> None:
 def test_figures_in_words() -> None:
     assert in_words({1.0: 30.12345, 0.5: 29.0}) == {"full": 30.123, "50%": 29.0}
     assert in_words({1.0: 30.0}, reduction=2) == {"1/2: full": 30.0}
+
+
+@pytest.mark.parametrize("square", [1, 2, 4])
+@pytest.mark.parametrize("reductions", [(1,), (1, 2)])
+def test_every_photo_that_is_loaded_can_be_measured(square: int, reductions: tuple[int, ...], tmp_path: Path) -> None:
+    """From the smallest ones on, of odd sizes too; others are named before a run begins."""
+    config = NetworkConfig("esrgan", 2, 4, 2, growth=2, unshuffle=square)
+    least = 2 * {1: 3, 2: 4, 4: 4}[square]
+    for height, width in ((least, least), (least + 1, least + 3), (33, 2 * least + 1)):
+        Image.new("RGB", (width, height), (9, 99, 199)).save(tmp_path / f"{height}x{width}.png")
+    pairs = load_valid(tmp_path, config, None, reductions)
+    assert all(side % square == 0 for pair in pairs for side in pair.lr.shape[-2:])
+    assert all(torch.equal(torch.tensor(pair.hr.shape[-2:]), 2 * torch.tensor(pair.lr.shape[-2:])) for pair in pairs)
+    assert np.isfinite(list(validate(Network(config).model(), pairs).values())).all()
+    Image.new("RGB", (99, least - 1)).save(tmp_path / "flat.png")
+    with pytest.raises(
+        DatasetError, match=rf"flat\.png: 99x{least - 1} is too small for x2, which needs {least}x{least}"
+    ):
+        load_valid(tmp_path, config, None, reductions)

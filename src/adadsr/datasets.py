@@ -37,12 +37,14 @@ class Pair(NamedTuple):
     reduction: int = 1
 
 
-def load_pairs(folder: Path, scale: int, cache: Path | None = None, reductions: tuple[int, ...] = (1,)) -> list[Pair]:
+def load_pairs(
+    folder: Path, scale: int, cache: Path | None = None, reductions: tuple[int, ...] = (1,), least: int = 1
+) -> list[Pair]:
     """Every image below `folder`, cropped to a multiple of `scale`, with its bicubic LR made from the whole image.
 
     Hidden files and folders are left out. cache: folder for resized images, keyed by a hash of the file, so that later
     starts only decode. reductions: in ascending order; each image is used at 1/r of its size (bicubic) for every r that
-    leaves it enough pixels. Raises DatasetError if the folder has no images, if none is large enough for a reduction,
+    leaves it enough pixels. least: side in LR pixels that an image needs. Raises DatasetError if the folder has no images, if none is large enough for a reduction,
     or if files cannot be used; the message lists all of these.
     """
     paths = sorted(p for p in folder.rglob("*") if is_image_file(p) and not _is_hidden(p.relative_to(folder)))
@@ -54,7 +56,7 @@ def load_pairs(folder: Path, scale: int, cache: Path | None = None, reductions: 
         except OSError as error:
             raise _cache_error(cache, error) from error
     with ThreadPoolExecutor(default_threads()) as pool:
-        load = partial(_load_or_reason, scale=scale, cache=cache, reductions=reductions)
+        load = partial(_load_or_reason, scale=scale, cache=cache, reductions=reductions, least=least)
         loaded = list(pool.map(load, paths))
     reasons = [reason for reason in loaded if isinstance(reason, str)]
     if reasons:
@@ -74,7 +76,9 @@ def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _load_or_reason(path: Path, scale: int, cache: Path | None, reductions: tuple[int, ...]) -> list[Pair] | str:
+def _load_or_reason(
+    path: Path, scale: int, cache: Path | None, reductions: tuple[int, ...], least: int
+) -> list[Pair] | str:
     """The pairs of a file, one per reduction that it is large enough for, or the reason if there are none."""
     from PIL import Image
 
@@ -87,10 +91,13 @@ def _load_or_reason(path: Path, scale: int, cache: Path | None, reductions: tupl
     except Exception as error:  # corrupt bytes can fail anywhere inside a decoder
         return f"{path}: cannot be decoded ({error})"
     name = hashlib.sha256(content).hexdigest()
-    pairs = [_pair(photo, scale, r, cache, name) for r in reductions if min(photo.shape[:2]) // r >= scale]
+    pairs = [_pair(photo, scale, r, cache, name) for r in reductions if min(photo.shape[:2]) // r >= scale * least]
     if not pairs:
         reduced = "" if reductions[0] == 1 else f" at 1/{reductions[0]} of its size"
-        return f"{path}: {photo.shape[1]}x{photo.shape[0]} is too small for x{scale}{reduced}"
+        side = scale * least * reductions[0]
+        return (
+            f"{path}: {photo.shape[1]}x{photo.shape[0]} is too small for x{scale}{reduced}, which needs {side}x{side}"
+        )
     return pairs
 
 

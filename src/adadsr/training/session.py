@@ -14,6 +14,7 @@ from adadsr.training.log import Board, Observer
 from adadsr.training.loop import Pace, Run
 from adadsr.training.recipe import Recipe
 from adadsr.training.trainer import Trainer
+from adadsr.training.validation import load_valid
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,12 @@ def train(session: Session, observers: Sequence[Observer] = ()) -> Path | None:
     recipe = Recipe.from_yaml(session.recipe)
     world = join(session.device)
     try:
+        valid: list[Pair] = []
+        if world.writes:  # first, since these are few
+            valid = load_valid(session.valid, recipe.config, session.cache, recipe.valid_reductions)
         pairs = load_pairs(session.train, recipe.scale, session.cache, recipe.photo_reductions)
         images = TrainingImages(pairs, recipe.scale, world.device)
         del pairs
-        valid: list[Pair] = []
-        if world.writes:
-            valid = load_pairs(session.valid, recipe.scale, session.cache, recipe.valid_reductions)
         trainer = Trainer(recipe, images, world, session.cache, session.convs)
         everybody = [*observers, *_boards(session, recipe, world)]
         return Run(trainer, valid, _made(session.out), session.pace, everybody).go()

@@ -1,24 +1,42 @@
 """Mean PSNR on whole images at shares of the body's cost, the way inference runs them: whole blocks, an exact cost."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from adadsr.backends import DepthMap, Engine, as_squares, prepare, to_numpy
-from adadsr.datasets import Pair
+from adadsr.datasets import Pair, load_pairs
 from adadsr.degradation import compress
 from adadsr.geometry import Box
 from adadsr.graph import Array, NetworkWeights
 from adadsr.graph.calibration import Scores, family_of, fit_cost, keep_colors
 from adadsr.graph.price import body_macs
 from adadsr.metrics import psnr_y
-from adadsr.networks import Model
+from adadsr.networks import Model, NetworkConfig
 
 SHARES = (1.0, 0.75, 0.5, 0.25)
 """Shares of the body's multiply-accumulates at which an adaptive network is measured."""
+LEAST_SIDE = 3
+"""Side in LR pixels of which PSNR leaves something when it cuts off a border of one."""
 HIGHEST = 60.0
 """PSNR in dB that counts at most: equal pictures would have an infinite one, rounding to 8 bits alone makes 58.9."""
+
+
+def load_valid(
+    folder: Path, config: NetworkConfig, cache: Path | None = None, reductions: tuple[int, ...] = (1,)
+) -> list[Pair]:
+    """`load_pairs` of photos to measure a network on, cropped to the squares of pixels that it sees."""
+    scale, square = config.scale, config.unshuffle
+    least = -(-LEAST_SIDE // square) * square
+    return [_cropped(pair, scale, square) for pair in load_pairs(folder, scale, cache, reductions, least)]
+
+
+def _cropped(pair: Pair, scale: int, square: int) -> Pair:
+    """A pair whose LR sides are multiples of `square`."""
+    height, width = (side // square * square for side in pair.lr.shape[-2:])
+    return pair._replace(lr=pair.lr[:, :height, :width], hr=pair.hr[:, : scale * height, : scale * width])
 
 
 def validate(
