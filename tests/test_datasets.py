@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from adadsr import datasets
+from adadsr import datasets, images
 from adadsr.datasets import Pair, PatchSampler, TrainingImages, load_pairs
 from adadsr.errors import DatasetError
 from adadsr.formats import SUPPORTED_SUFFIXES
@@ -169,8 +169,12 @@ def test_hidden_files_are_not_images(folder: Path) -> None:
 
 def test_unusable_folders_are_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DatasetError, match="no images"):
+    with pytest.raises(DatasetError, match=r"no images \(\.png, .*\.jp2, .*\) found; pass a folder"):
         load_pairs(tmp_path / "empty", 2)
+    with pytest.raises(DatasetError, match="nowhere: does not exist; pass a folder"):
+        load_pairs(tmp_path / "nowhere", 2)
+    with pytest.raises(DatasetError, match=r"a\.png: is not a folder; pass a folder"):
+        load_pairs(folder / "a.png", 2)
     with pytest.raises(DatasetError, match="smaller than patch=99"):
         sampler_of(load_pairs(folder, 2), 2, 99)
 
@@ -178,5 +182,26 @@ def test_unusable_folders_are_refused(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("mode", "value"), [("I;16", 4000), ("F", 0.5)])
 def test_samples_that_are_not_of_8_bits_are_refused(tmp_path: Path, mode: str, value: float) -> None:
     Image.new(mode, (16, 16), value).save(tmp_path / "deep.tif")
-    with pytest.raises(DatasetError, match=r"deep\.tif: has .* samples; training needs 8 bits"):
+    with pytest.raises(DatasetError, match=r"deep\.tif: has more than 8 bits a sample; training needs 8"):
+        load_pairs(tmp_path, 2)
+
+
+@pytest.mark.parametrize("name", ["deep.png", "deep.tif", "deep.ppm"])
+def test_color_of_16_bits_is_refused(tmp_path: Path, name: str) -> None:
+    """Pillow would open it, as 8 bits."""
+    images.write_image(tmp_path / "deep.png", images.picture_from_array(np.full((16, 16, 3), 4000, np.uint16)))
+    images.write_image(tmp_path / "deep.tif", images.picture_from_array(np.full((16, 16, 3), 4000, np.uint16)))
+    (tmp_path / "deep.ppm").write_bytes(b"P6 16 16 65535\n" + bytes(6 * 16 * 16))
+    with pytest.raises(DatasetError, match=rf"{name}: has more than 8 bits a sample"):
+        load_pairs(tmp_path, 2)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.gif"])
+def test_only_opaque_images_are_used(tmp_path: Path, name: str) -> None:
+    image = Image.new("RGBA", (16, 16), (9, 99, 199, 255))
+    image.save(tmp_path / name, lossless=True)
+    assert len(load_pairs(tmp_path, 2)) == 1
+    image.putpixel((3, 4), (0, 0, 0, 0))
+    image.save(tmp_path / name, lossless=True)
+    with pytest.raises(DatasetError, match=rf"{name}: is transparent in places"):
         load_pairs(tmp_path, 2)

@@ -207,7 +207,9 @@ def test_the_bicubic_of_the_literature_needs_a_bicubic_lr(data):
 def test_bad_data_sets(data):
     refused(options(data, "bicubic", datasets=("Three",)), DatasetError, "Three: unknown data set")
     same = ("One", str(data / "One"))
-    refused(options(data, "bicubic", datasets=same), DatasetError, "duplicate data set One")
+    refused(options(data, "bicubic", datasets=same), DatasetError, "duplicate data set One; pass it once")
+    other = make_dataset(data / "more" / "One")
+    refused(options(data, "bicubic", datasets=("One", str(other))), DatasetError, "has the name of .*; rename one")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,12 @@ from torch import Tensor
 from adadsr import atomic
 from adadsr.degradation import degrade_as_photo
 from adadsr.errors import DatasetError
-from adadsr.formats import SUPPORTED_SUFFIXES, is_image_file
+from adadsr.formats import READABLE_SUFFIXES, is_image_file
 from adadsr.machine import default_threads
 from adadsr.resize import bicubic_downscale
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
 
 REDUCTION_REMEDY = "drop that reduction from the recipe or use larger images"
 Pixels = npt.NDArray[np.uint8]
@@ -44,12 +47,16 @@ def load_pairs(
 
     Hidden files and folders are left out. cache: folder for resized images, keyed by a hash of the file, so that later
     starts only decode. reductions: in ascending order; each image is used at 1/r of its size (bicubic) for every r that
-    leaves it enough pixels. least: side in LR pixels that an image needs. Raises DatasetError if the folder has no images, if none is large enough for a reduction,
-    or if files cannot be used; the message lists all of these.
+    leaves it enough pixels. least: side in LR pixels that an image needs. Raises DatasetError if the folder does not
+    exist or has no images, if none is large enough for a reduction, or if files cannot be used; the message lists all
+    of these.
     """
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise DatasetError(f"{folder}: {what}; pass a folder of HR images")
     paths = sorted(p for p in folder.rglob("*") if is_image_file(p) and not _is_hidden(p.relative_to(folder)))
     if not paths:
-        raise DatasetError(f"{folder}: no images ({', '.join(SUPPORTED_SUFFIXES)}) found; pass a folder of HR images")
+        raise DatasetError(f"{folder}: no images ({', '.join(READABLE_SUFFIXES)}) found; pass a folder of HR images")
     if cache is not None:
         try:
             atomic.make_folder(cache)
@@ -85,8 +92,10 @@ def _load_or_reason(
     try:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content)) as file:
-            if file.mode.startswith(("I", "F")):
-                return f"{path}: has {file.mode} samples; training needs 8 bits"
+            if file.mode.startswith(("I", "F")) or _is_deep(file):
+                return f"{path}: has more than 8 bits a sample; training needs 8"
+            if file.has_transparency_data and file.convert("RGBA").getextrema()[3] != (255, 255):
+                return f"{path}: is transparent in places; training needs opaque images"
             photo = np.asarray(file.convert("RGB"))
     except Exception as error:  # corrupt bytes can fail anywhere inside a decoder
         return f"{path}: cannot be decoded ({error})"
@@ -99,6 +108,15 @@ def _load_or_reason(
             f"{path}: {photo.shape[1]}x{photo.shape[0]} is too small for x{scale}{reduced}, which needs {side}x{side}"
         )
     return pairs
+
+
+def _is_deep(file: "ImageFile") -> bool:
+    """Whether Pillow reads 16-bit samples of an open file as their upper 8 bits."""
+    for *_, given in file.tile:  # what Pillow tells its decoder: the samples' form, and of a PPM their largest value
+        form, *rest = given if isinstance(given, tuple) else (given,)
+        if ";16" in str(form) or (file.format == "PPM" and rest and int(rest[0]) > 255):
+            return True
+    return False
 
 
 def _pair(photo: Pixels, scale: int, reduction: int, cache: Path | None, name: str) -> Pair:

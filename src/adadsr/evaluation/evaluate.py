@@ -160,9 +160,12 @@ def _save(path: Path, result: Result) -> None:
 def _open_benchmarks(options: EvaluationOptions, progress: Progress) -> list[Benchmark]:
     folders = [find_folder(name, options.data_root) for name in options.datasets]
     names = [folder.resolve().name for folder in folders]
-    twice = next((index for index, name in enumerate(names) if name in names[:index]), None)
-    if twice is not None:
-        raise DatasetError(f"{folders[twice]}: duplicate data set {names[twice]}; pass it once")
+    for index, name in enumerate(names):
+        first = folders[names.index(name)]
+        if folders[index].resolve() != first.resolve():
+            raise DatasetError(f"{folders[index]}: has the name of {first}, which tables would mix up; rename one")
+        if index > names.index(name):
+            raise DatasetError(f"{folders[index]}: duplicate data set {name}; pass it once")
     benchmarks = []
     for index, folder in enumerate(folders):
         progress("checking", folder.name, index / len(folders))
