@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from adadsr import checkpoints
 from adadsr.datasets import load_pairs
@@ -22,10 +23,38 @@ def test_the_shipped_recipes_can_be_read() -> None:
         assert Recipe.from_yaml(path).stages
 
 
-@pytest.mark.parametrize("text", ["stages: []\nnetwork: edsr\nspeed: 9", "network: edsr", "[]", "- 1"])
-def test_an_unknown_or_missing_key_is_named(text: str, tmp_path: Path) -> None:
+WHOLE = "{network: adatiny, scale: 2, depth_tile: 4, stages: [{steps: 1, batch: 1, patch: 8, learning_rate: 1e-3}]}"
+
+
+def test_numbers_without_a_point_are_numbers(tmp_path: Path) -> None:
+    """YAML 1.1 takes them for text."""
+    for number in ("1e-3", "1E-3", "1.e-3", "1.0e-3", "0.001", "10e-4"):
+        (tmp_path / "r.yaml").write_text(WHOLE.replace("1e-3", number))
+        assert Recipe.from_yaml(tmp_path / "r.yaml").stages[0].learning_rate == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "None is not a list of keys and values"),
+        ("- 1", "[1] is not a list of keys and values"),
+        ("network: edsr", "scale, depth_tile, stages missing"),
+        (WHOLE.replace("scale", "scales"), "unknown key 'scales'; did you mean 'scale'?"),
+        (WHOLE.replace("scale", "lr: 9, scale"), "unknown key 'lr'; docs/training.md lists the keys"),
+        (WHOLE.replace("scale", "3: 9, scale"), "unknown key 3; docs/training.md lists the keys"),
+        (WHOLE.replace("[{", "[{step: 1, "), "stage 1: unknown key 'step'; did you mean 'steps'?"),
+        (WHOLE.replace("}]", "}, {steps: 1}]"), "stage 2: batch, patch, learning_rate missing"),
+        (WHOLE.replace("}]", "}, 3]"), "stage 2: 3 is not a list of keys and values"),
+        (WHOLE.replace("[{", "{").replace("}]", "}"), "stages={'steps': 1, "),
+        (WHOLE.replace("scale", "sizes: 3, scale"), "sizes: 3 is not a list of keys and values"),
+        (WHOLE.replace("scale", "sizes: {backbone: edsr}, scale"), "sizes: scale missing"),
+        (WHOLE.replace("adatiny", "tiny"), "network 'tiny' has no depths; use adatiny or depth_tile: 1"),
+        (WHOLE.replace("adatiny", "esrgan"), "network 'esrgan' has no depths; use depth_tile: 1"),
+    ],
+)
+def test_an_error_names_the_part_and_the_key(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(text)
-    with pytest.raises(InputError, match=r"r\.yaml"):
+    with pytest.raises(InputError, match=re.escape(f"r.yaml: {said}")):
         Recipe.from_yaml(tmp_path / "r.yaml")
 
 
@@ -36,7 +65,6 @@ def test_an_unknown_or_missing_key_is_named(text: str, tmp_path: Path) -> None:
         ("batch: -1", "batch=-1 is not a whole number"),
         ("patch: 8.0", "patch=8.0 is not a whole number"),
         ("learning_rate: x", "learning_rate='x' is not a number above 0"),
-        ("learning_rate: 1e-3", "learning_rate='1e-3' is not a number"),  # YAML wants 1.0e-3
         ("learning_rate: .nan", "learning_rate=nan is not"),
         ("adaptive: 1", "adaptive=1 is not true or false"),
         ("augment: 0", "augment=0 is not true or false"),
@@ -64,7 +92,7 @@ def test_a_stage_checks_itself(text: str, what: str, tmp_path: Path) -> None:
     stage = {"steps": "1", "batch": "1", "patch": "8", "learning_rate": "1.0"} | dict([text.split(": ")])
     stages = ", ".join(f"{name}: {value}" for name, value in stage.items())
     (tmp_path / "r.yaml").write_text(f"{{network: adatiny, scale: 2, depth_tile: 4, stages: [{{{stages}}}]}}")
-    with pytest.raises(InputError, match=rf"r\.yaml: {re.escape(what)}"):
+    with pytest.raises(InputError, match=rf"r\.yaml: stage 1: {re.escape(what)}"):
         Recipe.from_yaml(tmp_path / "r.yaml")
 
 
@@ -110,6 +138,8 @@ def test_reductions_are_read_and_survive_a_state(tmp_path: Path) -> None:
 def test_a_contradictory_recipe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="network='tiny' has no adapter, which adaptive stages need; use adatiny"):
         Recipe("tiny", 2, 1, STAGES)
+    with pytest.raises(InputError, match=r"stage 2: .*adaptive stages need; drop adaptive: true, or run adadsr adapt"):
+        Recipe("esrgan", 2, 1, STAGES)
     with pytest.raises(InputError, match="cuda_graphs requires compile: true"):
         replace(RECIPE, cuda_graphs=True)
     checkpoints.save(build("tiny", 3).model(), tmp_path / "teacher.safetensors")
@@ -134,6 +164,8 @@ def test_what_only_one_kind_of_adapter_can_is_refused_for_the_other() -> None:
         replace(alone, teacher="x")
     with pytest.raises(InputError, match="depth_weight needs depth_tile: 1"):
         Recipe("adatiny", 2, 4, (replace(alone, depth_weight=0.1),))
+    with pytest.raises(InputError, match="teach an adapter of depth_tile: 1 nothing; drop uniform_share"):
+        Recipe("adatiny", 2, 1, (replace(alone, uniform_share=0.5, exits=4),))
     with pytest.raises(InputError, match="train: exits needs a network that has exits"):
         Recipe("adatiny", 2, 4, (replace(alone, train="exits"),))
 
@@ -160,3 +192,31 @@ def test_sizes_are_checked(changes: dict[str, object], said: str, tmp_path: Path
     (tmp_path / "r.yaml").write_text(json.dumps(given))
     with pytest.raises(InputError, match=re.escape(said)):
         Recipe.from_yaml(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize("square", [1, 2, 4])
+@pytest.mark.parametrize("tile", [1, 4])
+@pytest.mark.parametrize("patch", range(1, 21))
+def test_a_patch_trains_or_is_refused_at_once(square: int, tile: int, patch: int, tmp_path: Path) -> None:
+    sizes = NetworkConfig("esrgan", 2, 4, 2, adaptive=tile > 1, depth_tile=tile, growth=2, unshuffle=square)
+    stage = replace(STAGES[tile > 1], patch=patch, loss="texture")
+    given = asdict(replace(RECIPE, network=sizes.kind, depth_tile=tile, stages=(STAGES[0],), sizes=sizes))
+    given |= {"stages": [asdict(stage)]}
+    if patch % square or patch < max(2, tile * square):
+        with pytest.raises(InputError, match=f"stage 1: patch={patch} does not suit this network; use "):
+            Recipe.from_dict(given)
+    else:
+        trainer = trainer_of(Recipe.from_dict(given), load_pairs(write_photos(tmp_path / "photos"), 2))
+        assert torch.isfinite(trainer.advance().norm)
+
+
+@pytest.mark.parametrize("n_feats", [2, 3])
+def test_the_narrowest_networks_train(n_feats: int, tmp_path: Path) -> None:
+    sizes = NetworkConfig("edsr", 3, n_feats, 1)
+    recipe = Recipe("edsr", 3, 1, (STAGES[0],), sizes=sizes)
+    assert torch.isfinite(trainer_of(recipe, load_pairs(write_photos(tmp_path / "photos"), 3)).advance().norm)
+
+
+def test_photos_cannot_teach_a_network_that_does_not_enlarge(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="scale=1: LR would equal HR"):
+        load_pairs(write_photos(tmp_path / "photos"), 1)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from adadsr import atomic
 from adadsr.degradation import degrade_as_photo
-from adadsr.errors import DatasetError
+from adadsr.errors import DatasetError, InputError
 from adadsr.formats import READABLE_SUFFIXES, is_image_file
 from adadsr.machine import default_threads
 from adadsr.resize import bicubic_downscale
@@ -49,8 +49,10 @@ def load_pairs(
     starts only decode. reductions: in ascending order; each image is used at 1/r of its size (bicubic) for every r that
     leaves it enough pixels. least: side in LR pixels that an image needs. Raises DatasetError if the folder does not
     exist or has no images, if none is large enough for a reduction, or if files cannot be used; the message lists all
-    of these.
+    of these. Raises InputError for a scale of 1.
     """
+    if scale == 1:
+        raise InputError("scale=1: LR would equal HR, so photos have nothing to teach; train a scale of 2 or more")
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise DatasetError(f"{folder}: {what}; pass a folder of HR images")

@@ -8,13 +8,16 @@ from typing import Any
 
 from adadsr.errors import InputError
 from adadsr.losses import LOSSES
-from adadsr.networks import NetworkConfig, named_config
+from adadsr.networks import CONFIGS, NetworkConfig, named_config
+from adadsr.training.reading import check_keys, read_part, read_yaml
 
 PRECISIONS = ("float32", "bfloat16")
 OPTIMIZERS = ("adam", "muon")
 SCHEDULES = ("cosine", "step")
 TRAINED = ("all", "adapter", "exits", "predicted_loss")
 LARGEST_REDUCTION = 16
+SMALLEST_PATCH = 2
+"""Side in LR pixels of which the border that no loss counts leaves something."""
 ADAPTIVE_ONLY = ("depth_weight", "full_share", "least_share", "shared_depth", "uniform_share", "exits")
 """Options of a stage that mean nothing if every block runs."""
 NOT_COMPARED = ("loss", "depth_weight", "full_share", "shared_depth", "uniform_share", "flat_share", "flat_weight")
@@ -196,18 +199,31 @@ class Recipe:
             _check(name, getattr(self, name), "true or false", lambda value: True, bool)
         if self.cuda_graphs and not self.compile:
             raise InputError("cuda_graphs requires compile: true")
-        if not self.config.adaptive and any(stage.adaptive for stage in self.stages):
-            raise InputError(
-                f"network={self.network!r} has no adapter, which adaptive stages need; use ada{self.network}"
-            )
-        if any(stage.train == "predicted_loss" for stage in self.stages) and self.config.depth_tile == 1:
-            raise InputError("train: predicted_loss needs an adapter that predicts errors; use depth_tile: 4")
-        if not self.config.exits and any(stage.train == "exits" for stage in self.stages):
-            raise InputError("train: exits needs a network that has exits, as adadsr adapt makes it of an ESRGAN")
-        if self.depth_tile > 1 and any(stage.depth_weight for stage in self.stages):
-            raise InputError("depth_weight needs depth_tile: 1; other adapters learn from errors, not from depths")
-        if self.depth_tile == 1 and any(stage.shared_depth > 1 for stage in self.stages):
-            raise InputError("shared_depth needs an adapter that meets the depth; use depth_tile: 4")
+        for number, stage in enumerate(self.stages, 1):
+            if reason := self._misfit(stage):
+                raise InputError(f"stage {number}: {reason}")
+
+    def _misfit(self, stage: Stage) -> str | None:
+        """Why the network cannot train a stage; None if it can."""
+        config, name = self.config, f"ada{self.network}"
+        if stage.adaptive and not config.adaptive:
+            remedy = f"use {name}" if name in CONFIGS else "drop adaptive: true, or run adadsr adapt"
+            return f"network={self.network!r} has no adapter, which adaptive stages need; {remedy}"
+        if stage.train == "exits" and not config.exits:
+            return "train: exits needs a network that has exits, as adadsr adapt makes it of an ESRGAN"
+        if config.depth_tile > 1 and stage.depth_weight:
+            return "depth_weight needs depth_tile: 1; other adapters learn from errors, not from depths"
+        if config.depth_tile == 1 and stage.train == "predicted_loss":
+            return "train: predicted_loss needs an adapter that predicts errors; use depth_tile: 4"
+        if config.depth_tile == 1 and stage.shared_depth > 1:
+            return "shared_depth needs an adapter that meets the depth; use depth_tile: 4"
+        if config.depth_tile == 1 and stage.train == "adapter" and stage.uniform_share:
+            return "steps at one depth everywhere teach an adapter of depth_tile: 1 nothing; drop uniform_share"
+        unit = config.unshuffle * (config.depth_tile if stage.adaptive else 1)
+        if stage.patch % config.unshuffle or stage.patch < max(SMALLEST_PATCH, unit):
+            multiple = f"a multiple of {config.unshuffle} of " if config.unshuffle > 1 else ""
+            return f"patch={stage.patch} does not suit this network; use {multiple}at least {max(SMALLEST_PATCH, unit)}"
+        return None
 
     @property
     def config(self) -> NetworkConfig:
@@ -217,28 +233,23 @@ class Recipe:
     @classmethod
     def from_yaml(cls, path: Path) -> "Recipe":
         """Read a recipe. Unknown or missing keys, values that are not allowed and invalid YAML raise InputError."""
-        import yaml
-
+        content = read_yaml(path)
         try:
-            return cls.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise InputError(f"{path}: cannot read ({error.strerror}); pass the path of a recipe") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path}: not valid YAML ({reason}); see recipes/ for examples") from error
+            return cls.from_dict(content)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> "Recipe":
+    def from_dict(cls, content: object) -> "Recipe":
         """The recipe in a YAML file or in the state of a run. Errors as for `from_yaml`."""
-        try:
-            stages = tuple(Stage(**stage) for stage in content["stages"])
-            lists = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
-            sizes = None if content.get("sizes") is None else NetworkConfig(**content["sizes"])
-            return cls(**content | lists | {"stages": stages, "sizes": sizes})
-        except (TypeError, KeyError) as error:
-            raise InputError(f"{error}; docs/training.md lists the keys") from error
+        check_keys(cls, content)
+        assert isinstance(content, dict)
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+        if isinstance(given["stages"], tuple):
+            given["stages"] = tuple(read_part(Stage, each, f"stage {n}") for n, each in enumerate(given["stages"], 1))
+        if given.get("sizes") is not None:
+            given["sizes"] = read_part(NetworkConfig, given["sizes"], "sizes")
+        return cls(**given)
 
 
 def _are_reductions(values: tuple[object, ...]) -> bool:

@@ -103,11 +103,12 @@ def _resample_tail(theirs: ShuffleTail, ours: ShuffleTail) -> None:
 def interpolating_init(network: Network) -> None:
     """Make a fresh EDSR or RCAN a bilinear upsampling, so that only the detail is left to learn.
 
-    RGB passes through the first three features, and residual branches start small. Other networks stay as they are:
-    their tails have no PixelShuffle that could do so, or add the image themselves.
+    RGB passes through the first three features, if there are as many, and residual branches start small. Other networks
+    stay as they are: their tails have no PixelShuffle that could do so, or add the image themselves.
     """
     weights = network.weights()
     tail, body = weights.tail, weights.body
+    passed = min(RGB, network.config.n_feats)
     if not isinstance(tail, ShuffleTail):
         return
     for block in body.blocks:
@@ -115,11 +116,11 @@ def interpolating_init(network: Network) -> None:
             block.conv2.weight.mul_(BRANCH_SCALE)
     if body.conv is not None:
         body.conv.weight.mul_(BRANCH_SCALE)
-    _pass_through(weights.head.conv, 1, RGB)
+    _pass_through(weights.head.conv, 1, passed)
     for conv, factor in zip(tail.convs, tail.factors, strict=True):
-        _pass_through(conv, factor, RGB)
+        _pass_through(conv, factor, passed)
     tail.last.weight.mul_(LAST_SCALE)
-    _pass_through(tail.last, 1, RGB, add=True)
+    _pass_through(tail.last, 1, passed, add=True)
 
 
 def _pass_through(conv: ConvWeights, factor: int, channels: int, *, add: bool = False) -> None:
