@@ -11,6 +11,7 @@ from torch import Tensor
 from adadsr.backends import native
 from adadsr.datasets import load_pairs
 from adadsr.errors import BackendError
+from adadsr.graph import BodyWeights, ConvWeights, GroupWeights, ResidualBlock
 from adadsr.networks import Network, NetworkConfig
 from adadsr.tensor_ops import OPS
 from adadsr.training import Pace, Recipe, Run
@@ -132,3 +133,27 @@ def test_exits_are_the_bodies_cut_off_there(network: str) -> None:
     z0, exits = torch.randn(2, 8, 8, 12, generator=torch.Generator().manual_seed(1)), (3, 0, 4, 1)
     expected = torch.cat([body.shallow(n_blocks).run(OPS, z0) for n_blocks in exits])
     assert torch.equal(TorchConvs().run_exits(body, z0, exits), expected)
+
+
+@needs_native
+@pytest.mark.parametrize("sides", [(3, 3), (5, 5), (3, 1), (1, 3), (5, 3)], ids=str)
+@pytest.mark.parametrize("hidden", [16, 32, 8])
+def test_blocks_of_any_two_convs_train(hidden: int, sides: tuple[int, int]) -> None:
+    """The engine runs those of equal 3x3 convs as one operation, and of others what it can."""
+    random = torch.Generator().manual_seed(1)
+
+    def conv(inputs: int, outputs: int, side: int) -> ConvWeights:
+        weight = torch.randn(outputs, inputs, side, side, generator=random) / (inputs * side**2) ** 0.5
+        return ConvWeights(weight, torch.randn(outputs, generator=random))
+
+    blocks = tuple(ResidualBlock(conv(16, hidden, sides[0]), conv(hidden, 16, sides[1])) for _ in range(2))
+    body = BodyWeights((GroupWeights(blocks),), conv(16, 16, 3), 4)
+    z0 = torch.randn(2, 16, 8, 12, generator=random, requires_grad=True)
+    for run in (
+        lambda convs: convs.run_body(body, z0),
+        lambda convs: convs.run_body(body, z0, torch.tensor([[0.0, 1, 2], [2, 2, 0]]).expand(2, 1, 2, 3)),
+        lambda convs: convs.run_exits(body, z0, (2, 0, 1)),
+    ):
+        results = [run(convs) for convs in (NativeConvs(), TorchConvs())]
+        torch.testing.assert_close(*results, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(*(torch.autograd.grad(z.square().mean(), z0)[0] for z in results))

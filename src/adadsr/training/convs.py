@@ -9,6 +9,7 @@ from torch.autograd.function import once_differentiable
 from adadsr.backends import native
 from adadsr.errors import BackendError
 from adadsr.graph import Block, BodyWeights, ConvWeights, ResidualBlock
+from adadsr.networks import Network
 from adadsr.tensor_ops import OPS, TensorOps
 from adadsr.training.recipe import Recipe
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 CONVS = ("auto", "native", "torch")
 """Values of the option; auto is native where it can run."""
-BFLOAT16_BACKBONES = ("edsr", "rcan")
-"""Their convs lie in residual blocks."""
 FEWEST_CHANNELS = 16
 """Convs with fewer channels stay in torch: the kernels pad channels to a multiple of this."""
 
@@ -117,6 +116,9 @@ class _Run(NamedTuple):
         if closing is None or len(residual) < len(blocks) or len(attentions) not in (0, len(blocks)):
             return None
         convs = [conv for block in residual for conv in (block.conv1, block.conv2)] + [closing]
+        channels = len(closing.bias)
+        if any(conv.weight.shape != (channels, channels, 3, 3) for conv in convs):
+            return None
         attending = [part for attention in attentions for conv in attention for part in conv]
         return cls([part for conv in convs for part in conv] + attending, len(convs))
 
@@ -161,7 +163,9 @@ def why_not(recipe: Recipe, device: torch.device) -> str | None:
 def _why_not_bfloat16(recipe: Recipe) -> str | None:
     from adadsr.backends.native.workspaces import bf16_isa
 
-    if recipe.config.backbone not in BFLOAT16_BACKBONES:
+    with torch.device("meta"):
+        body = Network(recipe.config).weights().body
+    if _runs_of(body) is None:
         return f"it trains {recipe.config.backbone} in float32 only"
     try:
         bf16_isa()
