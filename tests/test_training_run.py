@@ -16,10 +16,12 @@ import pytest
 import torch
 
 from adadsr import atomic, checkpoints
-from adadsr.datasets import load_pairs
-from adadsr.errors import CheckpointError, MissingDependencyError, TrainingError
+from adadsr.datasets import TrainingImages, load_pairs
+from adadsr.errors import AdaDSRError, CheckpointError, InputError, MissingDependencyError, TrainingError
 from adadsr.training import Pace, Run, Trainer, validate
 from adadsr.training import __main__ as command
+from adadsr.training.checks import check_stages
+from adadsr.training.distributed import World
 from adadsr.training.log import Board, Validation
 from adadsr.training.loop import MOST_ROLLBACKS
 from adadsr.training.optimizers import learning_rate
@@ -109,6 +111,48 @@ def test_a_killed_run_resumes_with_the_same_losses(folder: Path, tmp_path: Path)
     assert len(expected) == sum(stage.steps for stage in STAGES)
     tensors = [checkpoints.load(tmp_path / name / "model.safetensors").tensors for name in ("whole", "killed")]
     assert all(np.array_equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"patch": 99}, "all LR images are smaller than patch=99"),
+        ({"batch": 5}, "batch=5 does not divide evenly among 2 processes"),
+        ({"teacher": "nowhere.safetensors"}, "nowhere.safetensors: "),
+        ({"teacher": "edsr-baseline-x3"}, "teacher=edsr-baseline-x3 is x3, the recipe x2"),
+        ({"teacher": "edsr-baseline-x2", "teacher_megapixels": 1, "patch": 23}, "smaller than patch=23"),
+    ],
+)
+def test_later_stages_are_checked_before_the_first_step(changes: dict[str, object], said: str, folder: Path) -> None:
+    images = TrainingImages(load_pairs(folder, 2), 2, torch.device("cpu"))
+    recipe = replace(RECIPE, stages=(STAGES[0], replace(STAGES[1], **changes)))
+    two = World(0, 2, torch.device("cpu"))
+    with pytest.raises(AdaDSRError, match=f"^stage 2: .*{said}"):
+        check_stages(recipe, 0, images, two)
+    check_stages(recipe, 2, images, two)
+
+
+def test_a_stage_that_has_not_begun_may_be_changed(folder: Path, tmp_path: Path) -> None:
+    """So a recipe whose second stage cannot run is repaired without losing the first."""
+    out = tmp_path / "out"
+    run = run_of(RECIPE, folder, out)
+    run.pace = Pace(every=6, look=6, minutes=9)
+    run.observers.append(lambda entry: (_ for _ in ()).throw(KeyboardInterrupt) if run.trainer.stage else None)
+    with pytest.raises(KeyboardInterrupt):
+        run.go()
+    first, second = STAGES
+    changed = replace(RECIPE, stages=(first, replace(second, steps=3, batch=1)))
+    assert run_of(changed, folder, out).go()
+    assert [line["step"] for line in entries(out, "progress")][-3:] == [1, 2, 3]
+    for other, said in (
+        (replace(changed, stages=(first,)), "stage 2"),
+        (replace(changed, stages=(first, replace(second, steps=4, batch=1)), seed=3), "seed, steps of stage 2"),
+        (replace(changed, stages=(replace(first, patch=7), second)), "patch of stage 1, steps of stage 2, batch of"),
+    ):
+        with pytest.raises(InputError, match=f"belongs to a recipe that differs in {said}"):
+            run_of(other, folder, out).go()
+    longer = replace(changed, stages=(*changed.stages, replace(first, steps=2)))
+    assert run_of(longer, folder, out).go()
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, times: int, loss: float) -> None:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from adadsr import checkpoints
 from adadsr.datasets import PatchSampler, TrainingImages, load_pairs
-from adadsr.errors import DatasetError
+from adadsr.errors import DatasetError, InputError
 from adadsr.geometry import Box
+from adadsr.networks import Network, NetworkConfig
 from adadsr.training import Stage
 from adadsr.training.targets import LARGEST, TargetMaker, choose_parts, split
 from adadsr.training.teacher import Teacher
@@ -22,13 +23,19 @@ from training_samples import ALONE, RECIPE, build, trainer_of, write_photos
 STAGE = Stage(1, 2, 8, 1e-3, teacher="t", teacher_megapixels=0.002)
 
 
-@given(st.integers(1, 400), st.integers(1, 400))
-def test_parts_cover_an_image_once(height: int, width: int) -> None:
-    seen = np.zeros((height, width))
-    for box in split(height, width):
+@given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 300))
+def test_parts_cover_an_image_once(height: int, width: int, least: int) -> None:
+    """They hold a patch where the image does, and are those of small patches wherever these hold it."""
+    seen, boxes = np.zeros((height, width)), split(height, width, least)
+    for box in boxes:
         box.of(seen)[...] += 1
-        assert max(box.height, box.width) <= LARGEST
+        assert max(box.height, box.width) < max(LARGEST + 1, 2 * least)
+        assert box.height >= min(least, height)
+        assert box.width >= min(least, width)
     assert (seen == 1).all()
+    small = split(height, width, 1)
+    if all(min(box.height, box.width) >= least for box in small):
+        assert boxes == small
 
 
 @given(st.integers(0, 9), st.integers(1, 200_000), st.integers(1, 200_000))
@@ -107,3 +114,16 @@ def test_a_network_can_make_targets_too(tmp_path: Path) -> None:
         with torch.no_grad():
             expected = network(lr[None].float()).sr[0]
         torch.testing.assert_close(parts.targets.image(index, 2 * lr.shape[1]).float(), expected, rtol=1e-3, atol=0.1)
+
+
+def test_a_teacher_of_squares_of_pixels_serves_photos_of_any_size(tmp_path: Path) -> None:
+    """In every step its patches are whole squares."""
+    network = Network(NetworkConfig("esrgan", 2, 4, 1, growth=2, unshuffle=2))
+    checkpoints.save(network.model(), tmp_path / "teacher.safetensors")
+    stage = replace(STAGE, teacher=str(tmp_path / "teacher.safetensors"), teacher_megapixels=1.0, patch=9)
+    pairs = load_pairs(write_photos(tmp_path / "photos"), 2)
+    assert any(side % 2 for pair in pairs for side in pair.lr.shape[1:])
+    trainer = trainer_of(replace(RECIPE, stages=(stage,)), pairs)
+    assert trainer.sampler.batch(2).target is not None
+    with pytest.raises(InputError, match="sees squares of 2 pixels; use a patch of a multiple of 2"):
+        trainer_of(replace(RECIPE, stages=(replace(stage, teacher_megapixels=0.0),)), pairs)

@@ -12,6 +12,7 @@ import torch
 from adadsr import checkpoints
 from adadsr.datasets import Pair
 from adadsr.errors import CheckpointError, TrainingError
+from adadsr.training.checks import check_stages
 from adadsr.training.log import Entry, JsonLog, Observer, Progress, Rollback, Validation
 from adadsr.training.recipe import Stage
 from adadsr.training.state import State, has_state, read_state, write_state
@@ -72,6 +73,7 @@ class Run:
             self._restore()
             if trainer.world.writes:
                 self.log.cut(self.log_size)
+        check_stages(trainer.recipe, trainer.stage, trainer.images, trainer.world)
         while trainer.stage < len(stages):
             trainer.begin()
             if trainer.step == 0:

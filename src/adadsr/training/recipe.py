@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from itertools import zip_longest
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,17 @@ class Recipe:
         if given.get("sizes") is not None:
             given["sizes"] = read_part(NetworkConfig, given["sizes"], "sizes")
         return cls(**given)
+
+
+def differences(ours: Recipe, theirs: Recipe, begun: int) -> list[str]:
+    """Keys in which two recipes differ, apart from stages after the first `begun`."""
+    keys = [key for key, value in vars(ours).items() if key != "stages" and value != getattr(theirs, key)]
+    for number, pair in enumerate(zip_longest(ours.stages[:begun], theirs.stages[:begun]), 1):
+        if None in pair:
+            return [*keys, f"stage {number}"]
+        one, other = map(vars, pair)
+        keys += [f"{key} of stage {number}" for key in one if one[key] != other[key]]
+    return keys
 
 
 def _are_reductions(values: tuple[object, ...]) -> bool:

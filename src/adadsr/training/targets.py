@@ -18,7 +18,7 @@ from adadsr.training.recipe import Stage
 from adadsr.training.teacher import Teacher
 
 LARGEST = 128
-"""Maximum side of a part in LR pixels; the teacher's work on it fits a processor's cache."""
+"""Maximum side of a part in LR pixels, unless patches are larger; the teacher's work on it fits a processor's cache."""
 CONTEXT = 12
 """LR pixels around a part that the teacher sees, up to the border of the image."""
 
@@ -50,10 +50,6 @@ class TargetMaker:
         """
         pixels, world = stage.teacher_megapixels * 1e6, self.world
         parts = choose_parts(images.sizes, images.reductions, pixels, stage.patch, self.seed)
-        if not parts:
-            raise DatasetError(
-                f"all LR images are smaller than patch={stage.patch}; use a smaller patch or larger images"
-            )
         if self.cache is not None and world.size > 1:
             for part in parts[world.rank :: world.size]:
                 self._pair(images, part)
@@ -87,27 +83,32 @@ def choose_parts(sizes: Tensor, reductions: Tensor, pixels: float, least: int, s
     """Random parts of images, the same share of `pixels` LR pixels for each reduction, as far as there are enough.
 
     sizes: (images, 2), LR height and width. reductions: (images,). least: side in LR pixels that a part needs. With
-    the same seed and `least`, more pixels add parts to those of fewer.
+    the same seed and `least`, more pixels add parts to those of fewer. Raises DatasetError if all are smaller.
     """
     chosen, values = [], sorted(set(reductions.tolist()))
     for reduction in values:
         images = torch.nonzero(reductions == reduction).flatten().tolist()
-        parts = [Part(image, box) for image in images for box in split(*sizes[image].tolist())]
+        parts = [Part(image, box) for image in images for box in split(*sizes[image].tolist(), least)]
         order = torch.randperm(len(parts), generator=torch.Generator().manual_seed(seed + reduction)).tolist()
         left = pixels / len(values)
         for part in (parts[index] for index in order):
             if left > 0 and min(part.box.height, part.box.width) >= least:
                 chosen.append(part)
                 left -= part.box.height * part.box.width
+    if not chosen:
+        raise DatasetError(f"all LR images are smaller than patch={least}; use a smaller patch or larger images")
     return chosen
 
 
-def split(height: int, width: int) -> list[Box]:
-    """Rectangles of nearly equal size, with sides of at most LARGEST, that cover an image once."""
-    rows, columns = _edges(height), _edges(width)
+def split(height: int, width: int, least: int) -> list[Box]:
+    """Rectangles of nearly equal size that cover an image once.
+
+    Their sides are at most LARGEST, unless they would be less than `least`; see `choose_parts`.
+    """
+    rows, columns = _edges(height, least), _edges(width, least)
     return [Box(top, left, bottom, right) for top, bottom in pairwise(rows) for left, right in pairwise(columns)]
 
 
-def _edges(size: int) -> list[int]:
-    count = -(-size // LARGEST)
+def _edges(size: int, least: int) -> list[int]:
+    count = max(1, min(-(-size // LARGEST), size // least))
     return [index * size // count for index in range(count + 1)]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from adadsr import checkpoints
 from adadsr.errors import InputError
@@ -57,6 +58,9 @@ def load_teacher(recipe: Recipe, stage: Stage, device: torch.device, convs: Torc
     model = checkpoints.load_model(stage.teacher)
     if model.config.scale != recipe.scale:
         raise InputError(f"teacher={stage.teacher} is x{model.config.scale}, the recipe x{recipe.scale}")
+    if stage.patch % model.config.unshuffle and not stage.teacher_megapixels:
+        unit = model.config.unshuffle
+        raise InputError(f"teacher={stage.teacher} sees squares of {unit} pixels; use a patch of a multiple of {unit}")
     network = Network.of(model).requires_grad_(False)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     forward = make_forward(network, recipe, convs)
@@ -65,8 +69,9 @@ def load_teacher(recipe: Recipe, stage: Stage, device: torch.device, convs: Torc
 
 @torch.inference_mode()
 def _upscale(network: Network, lr: Tensor, box: Box) -> Tensor:
-    """`Teacher.upscale` of a network at full depth."""
-    sr: Tensor = network(lr[None].float()).sr[0]
+    """`Teacher.upscale` of a network at full depth. The last squares of pixels that it sees are completed."""
+    down, right = (-side % network.config.unshuffle for side in lr.shape[1:])
+    sr: Tensor = network(F.pad(lr[None].float(), (0, right, 0, down), mode="replicate")).sr[0]
     part: Tensor = box.scaled(network.config.scale).of(sr)
     return part
 

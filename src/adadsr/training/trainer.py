@@ -30,7 +30,7 @@ from adadsr.training.forward import Trained, crop_border, cropped_tile_errors, m
 from adadsr.training.log import Clock
 from adadsr.training.optimizers import Optimizers, learning_rate
 from adadsr.training.predicted_loss import PredictedLossForward
-from adadsr.training.recipe import Recipe, Stage
+from adadsr.training.recipe import Recipe, Stage, differences
 from adadsr.training.sensitivity import rate_factors
 from adadsr.training.start import expect_typical_errors, interpolating_init, start_from
 from adadsr.training.state import State
@@ -121,12 +121,15 @@ class Trainer:
         return State({"weights": weights, "optimizer": self.optimizers.tensors() | random}, about)
 
     def restore(self, state: State) -> None:
-        """Continue from a state. Raises InputError for one of another recipe, which names the keys that differ."""
-        theirs = Recipe.from_dict(state.about["recipe"])
-        if theirs != self.recipe:
-            ours, other = asdict(self.recipe), asdict(theirs)
-            keys = ", ".join(key for key in ours if ours[key] != other[key])
-            raise InputError(f"the state belongs to another recipe ({keys} differ); choose another --out or delete it")
+        """Continue from a state. Stages that it has not begun may be others than in its recipe.
+
+        Raises InputError for another recipe, which names the keys that differ.
+        """
+        begun = state.about["stage"] + (state.about["step"] > 0)
+        if keys := differences(self.recipe, Recipe.from_dict(state.about["recipe"]), begun):
+            raise InputError(
+                f"the state belongs to a recipe that differs in {', '.join(keys)}; choose another --out or delete it"
+            )
         weights, optimizer = state.parts["weights"], dict(state.parts["optimizer"])
         for prefix, module in (("network.", self.network), ("average.", self.average)):
             module.load_state_dict({k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)})
