@@ -55,6 +55,18 @@ def test_the_deviance_is_least_at_the_mean() -> None:
     assert at[9] > at[1] + 1  # far too large a prediction costs much
 
 
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("exits", [False, True])
+def test_what_learns_in_a_stage_has_a_gradient_in_every_step(exits: bool, adaptive: bool, folder: Path) -> None:
+    """Several processes would wait for those that are missing."""
+    sizes = NetworkConfig("esrgan", 2, 8, 2, adaptive=True, depth_tile=4, growth=4, exits=exits)
+    stage = replace(STAGES[adaptive], full_share=0.0) if adaptive else STAGES[0]
+    trainer = trainer_of(replace(RECIPE, network="adaesrgan", stages=(stage,), sizes=sizes), load_pairs(folder, 2))
+    trainer.advance()
+    learning = {name: each for name, each in trainer.network.named_parameters() if each.requires_grad}
+    assert [name for name, parameter in learning.items() if parameter.grad is None] == []
+
+
 @pytest.mark.parametrize(("train", "moving"), [("adapter", ("adapter.",)), ("exits", ("adapter.", "body.exits."))])
 def test_only_what_is_trained_moves(train: str, moving: tuple[str, ...], folder: Path) -> None:
     sizes = NetworkConfig("esrgan", 2, 8, 2, adaptive=True, depth_tile=4, growth=4, exits=True)
@@ -156,7 +168,7 @@ def test_bfloat16_steps_keep_float32_weights_and_nearly_the_loss(folder: Path) -
 
 def test_a_state_of_another_recipe_is_refused_and_the_difference_named(folder: Path) -> None:
     state = trainer_of(RECIPE, load_pairs(folder, 2)).state()
-    with pytest.raises(InputError, match=r"the state belongs to another recipe \(seed, warmup differ\)"):
+    with pytest.raises(InputError, match="the state belongs to a recipe that differs in seed, warmup;"):
         trainer_of(replace(RECIPE, seed=9, warmup=5), load_pairs(folder, 2)).restore(state)
 
 

@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from adadsr.errors import InputError
+from adadsr.losses import LOSSES, decibels
 from adadsr.training.distributed import World, join
 from training_samples import write_photos
 
@@ -25,7 +27,8 @@ from training_samples import RECIPE
 folder, out = map(Path, sys.argv[1:])
 dense, adaptive = (replace(stage, steps=4, batch=4) for stage in RECIPE.stages)
 taught = replace(adaptive, train="predicted_loss", exits=2)
-recipe = replace(RECIPE, stages=(dense, replace(adaptive, uniform_share=0.5), taught))
+decibels = replace(adaptive, uniform_share=0.5, exits=2, loss="decibels")
+recipe = replace(RECIPE, stages=(dense, replace(adaptive, uniform_share=0.5), decibels, taught))
 world, pairs = join("cpu"), load_pairs(folder, 2)
 out.mkdir(exist_ok=True)
 path = Run(Trainer(recipe, TrainingImages(pairs, 2, world.device), world), pairs, out, Pace(4, 1, 0.0)).go()
@@ -53,7 +56,7 @@ def test_two_processes_have_the_losses_of_one_with_their_batches_together(tmp_pa
     two = start(folder, tmp_path / "two", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     assert [line["kind"] for line in one] == [line["kind"] for line in two]
     losses = [[line["loss"] for line in log if line["kind"] == "progress"] for log in (one, two)]
-    assert len(losses[0]) == 12
+    assert len(losses[0]) == 16
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     scores = [[line["psnr_y"]["full"] for line in log if line["kind"] == "validation"] for log in (one, two)]
     assert scores[1] == pytest.approx(scores[0], abs=0.01)
@@ -85,3 +88,20 @@ def test_alone_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_device_that_cannot_be_used_is_refused(device: str) -> None:
     with pytest.raises(InputError, match=f"device '{device}'"):
         join(device)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_mean_of_the_parts_gradients_is_that_of_the_batch(name: str) -> None:
+    """With very different errors in the parts."""
+    random = torch.Generator().manual_seed(0)
+    hr, noise = (torch.randn(4, 3, 8, 8, generator=random, dtype=torch.float64) for _ in range(2))
+    sr = (hr + noise * torch.tensor([0.1, 0.5, 20, 90]).view(-1, 1, 1, 1)).requires_grad_()
+    (whole,) = torch.autograd.grad(LOSSES[name](sr, hr), sr)
+    parts, loss_of = [slice(0, 2), slice(2, 4)], LOSSES[name]
+    if loss_of is decibels:
+        errors = []
+        for part in parts:
+            decibels(sr[part], hr[part], lambda error: errors.append(error) or error)
+        loss_of = partial(decibels, mean=lambda error: torch.stack(errors).mean())
+    own = [torch.autograd.grad(loss_of(sr[part], hr[part]), sr)[0] / 2 for part in parts]
+    torch.testing.assert_close(sum(own), whole)

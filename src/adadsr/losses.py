@@ -1,5 +1,8 @@
 """Training losses."""
 
+import math
+from collections.abc import Callable
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -29,13 +32,16 @@ def l2(sr: Tensor, hr: Tensor) -> Tensor:
     return (sr - hr).square().mean()
 
 
-def decibels(sr: Tensor, hr: Tensor) -> Tensor:
+def decibels(sr: Tensor, hr: Tensor, mean: Callable[[Tensor], Tensor] = lambda value: value) -> Tensor:
     """Mean squared difference of all images together, in decibels; both (N, 3, H, W) in 0..255.
 
     An error half as large counts as much where the error is small already as where it is large, as in PSNR. With `l2`
     the first blocks, whose errors are several times those of the last, decide nearly all of a step at several depths.
+    mean: over all processes that share a batch. The mean of their gradients is then that of the whole batch.
     """
-    return 10 * (l2(sr, hr) + INVISIBLE_ERROR).log10()
+    error = l2(sr, hr) + INVISIBLE_ERROR
+    common = mean(error.detach().clone())
+    return 10 * (common.log10() + (error - error.detach()) / (common * math.log(10)))
 
 
 def image_decibels(sr: Tensor, hr: Tensor) -> Tensor:

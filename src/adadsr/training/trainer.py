@@ -1,6 +1,7 @@
 """One run in memory: network, moving average, optimizer, position, random numbers; and its step."""
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from adadsr.datasets import Pair, PatchSampler, TrainingImages
 from adadsr.errors import CheckpointError, InputError
 from adadsr.graph import BodyWeights, map_arrays
-from adadsr.losses import LOSSES, depth_excess, error_deviance, l1
+from adadsr.losses import LOSSES, decibels, depth_excess, error_deviance, l1
 from adadsr.networks import Network
 from adadsr.training.convs import choose_convs
 from adadsr.training.depths import (
@@ -156,7 +157,7 @@ class Trainer:
             images = TargetMaker(self.teacher, self.recipe.seed, self.world, self.cache).cut(images, stage)
         self.sampler = PatchSampler(images, stage.patch, self.generator, augment=stage.augment)
         self.network.requires_grad_(stage.train == "all")
-        learns_exits = stage.train in ("all", "exits")
+        learns_exits = stage.adaptive and stage.train in ("all", "exits")
         map_arrays(self.weights.adapter, lambda parameter: parameter.requires_grad_(stage.adaptive))
         map_arrays(self.weights.body.exits, lambda parameter: parameter.requires_grad_(learns_exits))
         self._keep_reference(stage)
@@ -212,6 +213,8 @@ class Trainer:
     def _losses(self, stage: Stage, batch: Pair, seen: Tensor, depths: StepDepths) -> tuple[Tensor, Tensor]:
         """What is minimised, and the L1 distance to the HR patches. seen: the LR patches as the network gets them."""
         loss_of, scale = LOSSES[stage.loss], self.recipe.scale
+        if loss_of is decibels:
+            loss_of = partial(decibels, mean=self.world.mean)
         hr = crop_border(batch.hr, scale)
         if isinstance(depths, ComparedDepths):
             loss, sr = self.forward(seen, hr, depths)
