@@ -101,6 +101,18 @@ def test_another_preset_does_not_resume(options: Adaptation) -> None:
         adapt(replace(options, steps=9), quiet)
 
 
+def test_only_the_same_photos_resume_a_run(options: Adaptation) -> None:
+    """With others, some that it learned from could be held out."""
+    adapt(options, quiet)
+    (photos,) = options.images
+    moved = photos.rename(photos.with_name("moved"))
+    (moved / "0.png").rename(moved / "z.png")
+    assert adapt(replace(options, images=(moved,)), quiet)
+    (moved / "1.png").unlink()
+    with pytest.raises(InputError, match="out: this run began with other photos; pass the same --images"):
+        adapt(replace(options, images=(moved,)), quiet)
+
+
 def test_targets_are_the_own_output_and_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of(ESRGAN)
     engine, split = prepare(model.weights(), device="cpu"), find_photos((write_photos(tmp_path / "p"),), 16, 2, 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 from adadsr import atomic, checkpoints
 from adadsr.adaptation.exits import fit_exits
 from adadsr.adaptation.fidelity import measure
-from adadsr.adaptation.photos import find_photos
+from adadsr.adaptation.photos import Split, find_photos
 from adadsr.adaptation.presets import PRESETS, Preset, choose_precision
 from adadsr.adaptation.report import write_report
 from adadsr.adaptation.targets import SEED, Told, held_pairs, learned_pairs
@@ -18,7 +18,7 @@ from adadsr.networks import Model
 from adadsr.training import Pace, Run, Trainer
 from adadsr.training.distributed import join, leave
 from adadsr.training.log import Observer
-from adadsr.training.state import has_state
+from adadsr.training.state import has_state, read_state
 
 BACKBONES = ("edsr", "rcan", "esrgan")
 """Those whose blocks add to their input, so that one can be left out."""
@@ -66,6 +66,7 @@ def adapt(options: Adaptation, tell: Told, observers: Sequence[Observer] = ()) -
     split = find_photos(options.images, preset.patch, preset.held, SEED)
     for small in split.left_out:
         tell(f"left out {small}: smaller than {preset.patch}x{preset.patch}", 1.0)
+    _check_photos(options.out, split)
     _make(options.out, "--out")
     if options.cache is not None:
         _make(options.cache, "--cache")
@@ -82,7 +83,8 @@ def adapt(options: Adaptation, tell: Told, observers: Sequence[Observer] = ()) -
         if recipe.config.exits and not has_state(options.out / "state"):
             fit_exits(trainer.network, pairs, recipe.precision, tell)
         del pairs, engine
-        path = Run(trainer, held, options.out, Pace(preset.every), observers, _kept(options.model)).go()
+        about = {"photos": split.digest}
+        path = Run(trainer, held, options.out, Pace(preset.every), observers, _kept(options.model), about).go()
     finally:
         leave(world)
     assert path is not None  # the only process is the one that writes
@@ -107,6 +109,13 @@ def load_dense(source: str) -> Model:
             f"{', '.join(BACKBONES)}"
         )
     return model
+
+
+def _check_photos(out: Path, split: Split) -> None:
+    """Raise InputError if a run to resume began with other photos: it may have learned from some now held out."""
+    state = out / "state"
+    if has_state(state) and read_state(state).about.get("photos", split.digest) != split.digest:
+        raise InputError(f"{out}: this run began with other photos; pass the same --images, or choose another --out")
 
 
 def _kept(source: str) -> dict[str, str]:

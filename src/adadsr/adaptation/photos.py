@@ -46,6 +46,12 @@ class Split:
     held: tuple[Photo, ...]
     left_out: tuple[Path, ...]
 
+    @property
+    def digest(self) -> str:
+        """A hash of which photos are learned from and which are held out, whatever they are called."""
+        parts = [sorted(photo.digest for photo in part) for part in (self.learned, self.held)]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
 
 class Corner(NamedTuple):
     """Where a crop lies: its upper left corner in the photo at 1/reduction of its size."""

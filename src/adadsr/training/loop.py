@@ -53,10 +53,14 @@ class Run:
         pace: Pace,
         observers: Sequence[Observer] = (),
         metadata: Mapping[str, str] | None = None,
+        about: Mapping[str, str] | None = None,
     ) -> None:
-        """observers: only those of the process that writes are called. metadata: for the header of the result, too."""
+        """observers: only those of the process that writes are called.
+
+        metadata: for the header of the result, too. about: for states, too.
+        """
         self.trainer, self.valid, self.out, self.pace = trainer, valid, out, pace
-        self.metadata = metadata or {}
+        self.metadata, self.about = metadata or {}, about or {}
         self.log = JsonLog(out / "log.jsonl")
         self.observers: list[Observer] = [self.log, *observers] if trainer.world.writes else []
         self.usual: float | None = None
@@ -137,7 +141,7 @@ class Run:
         self.saved_at = time.monotonic()
         if self.trainer.world.writes:
             state = self.trainer.state()
-            run = {"usual": self.usual, "log_size": self.log.size(), "seconds": self.seconds}
+            run = {**self.about, "usual": self.usual, "log_size": self.log.size(), "seconds": self.seconds}
             write_state(self.out / "state", State(state.parts, state.about | run))
 
     def _restore(self) -> None:
