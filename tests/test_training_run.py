@@ -155,6 +155,21 @@ def test_a_stage_that_has_not_begun_may_be_changed(folder: Path, tmp_path: Path)
     assert run_of(longer, folder, out).go()
 
 
+def test_a_folder_belongs_to_one_run_at_a_time(folder: Path, tmp_path: Path) -> None:
+    first, second = (run_of(RECIPE, folder, tmp_path / "out") for _ in range(2))
+    refused: list[object] = []
+
+    def start_second(entry: object) -> None:
+        with pytest.raises(TrainingError, match="out: another run writes here; wait for its end"):
+            second.go()
+        refused.append(entry)
+
+    first.observers.append(start_second)
+    assert first.go()
+    assert refused
+    assert second.go()
+
+
 def spoil(monkeypatch: pytest.MonkeyPatch, times: int, loss: float) -> None:
     """Multiply the loss of step 5 of the first stage, this many times."""
     advance, left = Trainer.advance, [times]

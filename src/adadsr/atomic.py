@@ -18,6 +18,7 @@ __all__ = [
     "check_folder",
     "create",
     "folders_synced_at_end",
+    "locked",
     "make_folder",
     "remove_abandoned",
     "replacing",
@@ -107,6 +108,27 @@ def check_folder(folder: str | os.PathLike[str]) -> None:
     with _hidden_file(folder, 0o666):
         pass
     remove_abandoned(folder)
+
+
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike[str]) -> Iterator[bool]:
+    """Hold a folder for the block; False if another holder has it. The system releases it when the process dies.
+
+    Holds nothing, and is True, on Windows and on file systems without locks.
+    """
+    if sys.platform == "win32":
+        yield True
+        return
+    descriptor, is_free = os.open(folder, os.O_RDONLY), True
+    try:
+        with contextlib.suppress(OSError):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                is_free = False
+        yield is_free
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from adadsr import checkpoints
+from adadsr import atomic, checkpoints
 from adadsr.datasets import Pair
 from adadsr.errors import CheckpointError, TrainingError
 from adadsr.training.checks import check_stages
@@ -69,7 +69,18 @@ class Run:
         self.seconds, self.trained = 0.0, 0
 
     def go(self) -> Path | None:
-        """Train to the end. Returns the finished checkpoint, or None in processes that do not write."""
+        """Train to the end. Returns the finished checkpoint, or None in processes that do not write.
+
+        Raises TrainingError while another run writes to the same folder.
+        """
+        if not self.trainer.world.writes:
+            return self._go()
+        with atomic.locked(self.out) as is_ours:
+            if not is_ours:
+                raise TrainingError(f"{self.out}: another run writes here; wait for its end or choose another --out")
+            return self._go()
+
+    def _go(self) -> Path | None:
         trainer, stages = self.trainer, self.trainer.recipe.stages
         found = has_state(self.out / "state")
         trainer.world.wait()
