@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -81,6 +82,15 @@ def test_alone_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (world.rank, world.size) == (0, 1)
     with pytest.raises(InputError, match="device 'nowhere'"):
         join("nowhere")
+
+
+def test_processes_wait_for_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the one that validates; the defaults of torch are 10 and 30 minutes."""
+    given: dict[str, object] = {}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend, **options: given.update(options))
+    join("cpu")
+    assert given["timeout"] >= timedelta(hours=6)
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "meta-physics"])

@@ -18,7 +18,7 @@ import torch
 from adadsr import atomic, checkpoints
 from adadsr.datasets import TrainingImages, load_pairs
 from adadsr.errors import AdaDSRError, CheckpointError, InputError, MissingDependencyError, TrainingError
-from adadsr.training import Pace, Run, Trainer, validate
+from adadsr.training import Pace, Run, Trainer, loop, validate
 from adadsr.training import __main__ as command
 from adadsr.training.checks import check_stages
 from adadsr.training.distributed import World
@@ -153,6 +153,32 @@ def test_a_stage_that_has_not_begun_may_be_changed(folder: Path, tmp_path: Path)
             run_of(other, folder, out).go()
     longer = replace(changed, stages=(*changed.stages, replace(first, steps=2)))
     assert run_of(longer, folder, out).go()
+
+
+@pytest.mark.parametrize("interrupted", range(4))
+def test_a_validation_that_was_interrupted_is_made_up_for(
+    interrupted: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_of(RECIPE, folder, tmp_path / "whole").go()
+    left = [interrupted]
+
+    def interrupt(*given: object) -> dict[float, float]:
+        left[0] -= 1
+        if left[0] == -1:
+            raise KeyboardInterrupt
+        return validate(*given)
+
+    monkeypatch.setattr(loop, "validate", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_of(RECIPE, folder, tmp_path / "out").go()
+    run_of(RECIPE, folder, tmp_path / "out").go()
+    whole, resumed = (
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").open()] for name in ("whole", "out")
+    )
+    for line in (*whole, *resumed):
+        for name in ("seconds", "seconds_left", "seconds_per_step", "images_per_second", "data_share"):
+            line.pop(name, None)
+    assert resumed == whole
 
 
 def test_a_folder_belongs_to_one_run_at_a_time(folder: Path, tmp_path: Path) -> None:

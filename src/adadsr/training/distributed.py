@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed
@@ -10,6 +11,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from adadsr.backends import check_device
 from adadsr.errors import InputError
+
+LONGEST_WAIT = timedelta(hours=12)
+"""For the others: meanwhile they wait for the one that validates, or that computes the most targets of a teacher."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def join(device: str = "auto") -> World:
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if size > 1 and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        torch.distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     return World(rank, size, chosen)
 
 

@@ -65,6 +65,7 @@ class Run:
         self.observers: list[Observer] = [self.log, *observers] if trainer.world.writes else []
         self.usual: float | None = None
         self.reached: dict[str, float] = {}
+        self.validated = [0, 0]
         self.began = self.since = self.saved_at = time.monotonic()
         self.seconds, self.trained = 0.0, 0
 
@@ -94,8 +95,11 @@ class Run:
             if trainer.step == 0:
                 self.usual = None
                 self._save()
-            while trainer.step < stages[trainer.stage].steps:
-                self._advance(stages[trainer.stage])
+            stage = stages[trainer.stage]
+            if self._is_due(stage) and self.validated != [trainer.stage, trainer.step]:
+                self._validate(stage)  # which the run before did not end
+            while trainer.step < stage.steps:
+                self._advance(stage)
             trainer.stage, trainer.step = trainer.stage + 1, 0
         return self._finish() if trainer.world.writes else None
 
@@ -113,12 +117,16 @@ class Run:
             return
         self.usual = loss if self.usual is None else DECAY * self.usual + (1 - DECAY) * loss
         self._report_progress(stage, count, loss, rate, spent)
-        due = trainer.step % pace.every == 0 or trainer.step == stage.steps
+        due = self._is_due(stage)
         if due or time.monotonic() - self.saved_at > 60 * pace.minutes:
             self._save()
         if due:
             self._validate(stage)
-            self._save()  # again, so that a resumed run keeps the line that this wrote into the log
+
+    def _is_due(self, stage: Stage) -> bool:
+        """Whether the run is at a step of a stage after which it validates."""
+        step = self.trainer.step
+        return step > 0 and (step % self.pace.every == 0 or step == stage.steps)
 
     def _is_sound(self, loss: float, norm: float) -> bool:
         usual = math.inf if self.usual is None else self.usual
@@ -153,6 +161,7 @@ class Run:
         if self.trainer.world.writes:
             state = self.trainer.state()
             run = {**self.about, "usual": self.usual, "log_size": self.log.size(), "seconds": self.seconds}
+            run["validated"] = self.validated
             write_state(self.out / "state", State(state.parts, state.about | run))
 
     def _restore(self) -> None:
@@ -164,6 +173,8 @@ class Run:
             raise CheckpointError(
                 f"{self.out / 'state'}: {error} is missing; restore it or choose another --out"
             ) from error
+        # Earlier versions did not tell.
+        self.validated = state.about.get("validated", [self.trainer.stage, self.trainer.step])
         self.saved_at = time.monotonic()
         self.trainer.world.wait()  # before the one that writes replaces what others are reading
 
@@ -184,11 +195,14 @@ class Run:
         self._save()
 
     def _validate(self, stage: Stage) -> None:
+        """Measure, and save again, so that a resumed run keeps the line that this writes into the log."""
         if not self.trainer.world.writes:
             return
         start, trainer = time.monotonic(), self.trainer
         self.reached = self._measured(SHARES if stage.adaptive else (1.0,))
         self._tell(Validation(trainer.stage, trainer.step, self.reached, round(time.monotonic() - start, 2)))
+        self.validated = [trainer.stage, trainer.step]
+        self._save()
 
     def _measured(self, shares: Iterable[float]) -> dict[str, float]:
         """What the moving average reaches on the validation photos at each of their reductions, for people."""
