@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adadsr import atomic, checkpoints
 from adadsr.datasets import TrainingImages, load_pairs
@@ -22,6 +24,7 @@ from adadsr.training import Pace, Run, Trainer, loop, validate
 from adadsr.training import __main__ as command
 from adadsr.training.checks import check_stages
 from adadsr.training.distributed import World
+from adadsr.training.divergence import is_spike, next_usual
 from adadsr.training.log import Board, Validation
 from adadsr.training.loop import MOST_ROLLBACKS
 from adadsr.training.optimizers import learning_rate
@@ -217,12 +220,30 @@ def test_a_diverging_loss_rolls_back_to_a_smaller_rate(
     loss: float, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil(monkeypatch, 2, loss)
-    run = run_of(RECIPE, folder, tmp_path / "out")
+    run = run_of(replace(RECIPE, stages=(replace(STAGES[0], batch=8), STAGES[1])), folder, tmp_path / "out")
     checkpoints.load(run.go())  # which refuses tensors that are not finite
     rollbacks = entries(tmp_path / "out", "rollback")
     assert [(line["step"], line["seen_at"], line["rollbacks"]) for line in rollbacks] == [(4, 5, 1), (4, 5, 2)]
     rates = [line["learning_rate"] for line in entries(tmp_path / "out", "progress")]
     assert rates[4] == pytest.approx(learning_rate(STAGES[0], 4, RECIPE.warmup) / 4)
+    assert rates[-12:] == pytest.approx([learning_rate(STAGES[1], step, RECIPE.warmup) for step in range(12)])
+
+
+@given(st.sampled_from([1, 2, 8, 32, 160]), st.integers(0, 99))
+def test_single_patches_are_no_spikes(patches: int, seed: int) -> None:
+    """Losses of patches differ a hundredfold, and those of one colour far more; their means do not."""
+    random, usual, seen = np.random.default_rng(seed), None, 0
+
+    def report() -> float:
+        return float((0.1 * 100 ** random.random(patches) * (random.random(patches) > 0.1)).mean())
+
+    while seen < 4000:
+        loss = report()
+        assert not is_spike(loss, usual, patches, seen)
+        seen += patches
+        usual = next_usual(usual, loss, patches, seen)
+    assert usual == pytest.approx(0.9 * (10 - 0.1) / math.log(100), rel=0.5)
+    assert any(is_spike(100 * report(), usual, patches, seen) for _ in range(8))
 
 
 def test_a_loss_that_keeps_diverging_is_an_error(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

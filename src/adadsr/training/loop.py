@@ -13,16 +13,13 @@ from adadsr import atomic, checkpoints
 from adadsr.datasets import Pair
 from adadsr.errors import CheckpointError, TrainingError
 from adadsr.training.checks import check_stages
+from adadsr.training.divergence import is_spike, next_usual
 from adadsr.training.log import Entry, JsonLog, Observer, Progress, Rollback, Validation
 from adadsr.training.recipe import Stage
 from adadsr.training.state import State, has_state, read_state, write_state
 from adadsr.training.trainer import Trainer
 from adadsr.training.validation import SHARES, as_jpeg, in_words, validate
 
-SPIKE = 5.0
-"""A mean loss this many times the usual one is a spike."""
-DECAY = 0.9
-"""Decay of the running loss that spikes are compared with."""
 MOST_ROLLBACKS = 5
 
 
@@ -100,7 +97,7 @@ class Run:
                 self._validate(stage)  # which the run before did not end
             while trainer.step < stage.steps:
                 self._advance(stage)
-            trainer.stage, trainer.step = trainer.stage + 1, 0
+            trainer.stage, trainer.step, trainer.rollbacks = trainer.stage + 1, 0, 0
         return self._finish() if trainer.world.writes else None
 
     def _advance(self, stage: Stage) -> None:
@@ -112,10 +109,12 @@ class Run:
         norms = torch.stack([step.norm for step in steps])
         loss = float(trainer.world.mean(losses.mean()))
         spent = trainer.clock.collect()
-        if not self._is_sound(loss, float(norms.sum())):
+        patches, seen = count * stage.batch, trainer.step * stage.batch
+        diverges = is_spike(loss, self.usual, patches, seen - patches)
+        if diverges or not math.isfinite(loss + float(norms.sum())):
             self._roll_back(loss)
             return
-        self.usual = loss if self.usual is None else DECAY * self.usual + (1 - DECAY) * loss
+        self.usual = next_usual(self.usual, loss, patches, seen)
         self._report_progress(stage, count, loss, rate, spent)
         due = self._is_due(stage)
         if due or time.monotonic() - self.saved_at > 60 * pace.minutes:
@@ -127,10 +126,6 @@ class Run:
         """Whether the run is at a step of a stage after which it validates."""
         step = self.trainer.step
         return step > 0 and (step % self.pace.every == 0 or step == stage.steps)
-
-    def _is_sound(self, loss: float, norm: float) -> bool:
-        usual = math.inf if self.usual is None else self.usual
-        return math.isfinite(loss) and math.isfinite(norm) and loss <= SPIKE * usual
 
     def _report_progress(self, stage: Stage, count: int, loss: float, rate: float, spent: dict[str, float]) -> None:
         trainer, total, now = self.trainer, sum(spent.values()), time.monotonic()

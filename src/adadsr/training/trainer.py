@@ -52,7 +52,7 @@ class Step(NamedTuple):
 class Trainer:
     """One run in memory. `begin` enters the stage that is next, `advance` makes its next step.
 
-    stage, step: the next ones, from 0. rollbacks: how often the run returned to an earlier state; each time the
+    stage, step: the next ones, from 0. rollbacks: how often the stage returned to an earlier state; each time its
     learning rate was halved. reference: the adapter at the start of a stage that keeps its proportions
     (`PredictedLossForward`), by name; empty in others.
     """
