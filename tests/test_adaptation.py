@@ -19,7 +19,7 @@ from adadsr.adaptation.presets import choose_precision
 from adadsr.adaptation.targets import held_pairs, learned_pairs, upscaled
 from adadsr.backends import prepare
 from adadsr.errors import AdaDSRError, DatasetError, InputError, TrainingError
-from adadsr.networks import Model, Network, NetworkConfig
+from adadsr.networks import Model, Network, NetworkConfig, layouts
 from adadsr.training.log import Entry, Progress
 from adadsr.training.validation import HIGHEST
 from adaptation_samples import ESRGAN, TINY, tiny, write_network, write_photos
@@ -69,6 +69,15 @@ def test_other_networks_adapt(config: NetworkConfig, options: Adaptation, tmp_pa
     path, *_ = adapt(replace(options, steps=2), quiet)
     exits = config.backbone == "esrgan"
     assert checkpoints.load(path).config == replace(config, adaptive=True, depth_tile=4, exits=exits)
+
+
+def test_a_new_backbone_of_residual_blocks_adapts(
+    options: Adaptation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(layouts.BACKBONES, "mine", layouts.BACKBONES["edsr"])
+    write_network(tmp_path / "dense.safetensors", NetworkConfig("mine", 2, 8, 2))
+    path, *_ = adapt(replace(options, steps=1), quiet)
+    assert checkpoints.load(path).config.kind == "adamine"
 
 
 def test_an_interrupted_adaptation_ends_as_an_undisturbed_one(options: Adaptation) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from adadsr.errors import InputError
-from adadsr.graph import ResidualBlock
-from adadsr.networks import BACKBONES, CONFIGS, NetworkConfig, assemble, named_config, tensor_shapes
+from adadsr.graph import NetworkWeights, ResidualBlock
+from adadsr.networks import BACKBONES, CONFIGS, Network, NetworkConfig, assemble, layouts, named_config, tensor_shapes
 from graph_samples import KINDS, OTHER_KINDS, config_of, network_of
 
 PARAMETERS = {
@@ -135,3 +135,15 @@ def test_names_that_do_not_exist_are_refused() -> None:
         named_config("edsr-huge", 2)
     with pytest.raises(InputError, match="depth_tile=4 needs an adaptive network"):
         named_config("edsr", 2, depth_tile=4)
+
+
+def test_a_tensor_without_initial_values_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new backbone may have one that is neither of a conv nor a slope."""
+
+    def scaled(config: NetworkConfig, take: layouts.Take) -> NetworkWeights:
+        take("body.scale", (config.n_feats,))
+        return BACKBONES["edsr"].assemble(config, take)
+
+    monkeypatch.setitem(BACKBONES, "scaled", layouts.Backbone(scaled, lambda config: None))
+    with pytest.raises(NotImplementedError, match=r"body\.scale: fresh values of shape \(8,\)"):
+        Network(NetworkConfig("scaled", 2, 8, 2))

@@ -48,8 +48,8 @@ def test_numbers_without_a_point_are_numbers(tmp_path: Path) -> None:
         (WHOLE.replace("[{", "{").replace("}]", "}"), "stages={'steps': 1, "),
         (WHOLE.replace("scale", "sizes: 3, scale"), "sizes: 3 is not a list of keys and values"),
         (WHOLE.replace("scale", "sizes: {backbone: edsr}, scale"), "sizes: scale missing"),
-        (WHOLE.replace("adatiny", "tiny"), "network 'tiny' has no depths; use adatiny or depth_tile: 1"),
-        (WHOLE.replace("adatiny", "esrgan"), "network 'esrgan' has no depths; use depth_tile: 1"),
+        (WHOLE.replace("adatiny", "tiny"), "depth_tile=4 needs an adaptive network; use adatiny or depth_tile: 1"),
+        (WHOLE.replace("adatiny", "esrgan"), "depth_tile=4 needs an adaptive network; use depth_tile: 1"),
     ],
 )
 def test_an_error_names_the_part_and_the_key(text: str, said: str, tmp_path: Path) -> None:

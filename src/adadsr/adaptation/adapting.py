@@ -14,14 +14,13 @@ from adadsr.adaptation.targets import SEED, Told, held_pairs, learned_pairs
 from adadsr.backends import prepare
 from adadsr.datasets import TrainingImages
 from adadsr.errors import InputError, TrainingError
+from adadsr.graph import PlainBlock
 from adadsr.networks import Model
 from adadsr.training import Pace, Run, Trainer
 from adadsr.training.distributed import join, leave
 from adadsr.training.log import Observer
 from adadsr.training.state import has_state, read_state
 
-BACKBONES = ("edsr", "rcan", "esrgan")
-"""Those whose blocks add to their input, so that one can be left out."""
 NOT_CARRIED = ("recipe", "PSNR-Y on validation", "hours of training")
 """Keys of a checkpoint's header that an adapted one has anew. It keeps all others, such as the licence."""
 
@@ -103,10 +102,10 @@ def load_dense(source: str) -> Model:
     kind = checkpoints.describe(model.config)
     if model.config.adaptive:
         raise InputError(f"{source} ({kind}) is adaptive already; pass the dense network, or `adadsr train` this one")
-    if model.config.backbone not in BACKBONES:
+    if any(isinstance(block, PlainBlock) for block in model.weights().body.blocks):
         raise InputError(
-            f"{source} ({kind}): its blocks add nothing to their input, so none can be left out; adapt takes "
-            f"{', '.join(BACKBONES)}"
+            f"{source} ({kind}): its blocks add nothing to their input, so none can be left out; pass a network of "
+            "residual blocks"
         )
     return model
 

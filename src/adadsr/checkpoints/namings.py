@@ -6,14 +6,6 @@ number of groups and {B} the number of blocks per group. A new naming is one row
 
 from typing import NamedTuple
 
-EDSR_BLOCK = ("body.blocks.{b}.conv1", "body.blocks.{b}.conv2")
-RCAN_BLOCK = (
-    "body.groups.{g}.blocks.{b}.conv1",
-    "body.groups.{g}.blocks.{b}.conv2",
-    "body.groups.{g}.blocks.{b}.attention.squeeze",
-    "body.groups.{g}.blocks.{b}.attention.excite",
-)
-
 
 class MeanShift(NamedTuple):
     """The frozen 1x1 convs that subtract the mean colour before the head and add it after the tail.
@@ -40,6 +32,11 @@ class Layout(NamedTuple):
     upsample: dict[int, tuple[str, ...]]
     mean_shift: MeanShift | None
     large_res_scale: float
+
+    @property
+    def block_layers(self) -> tuple[str, ...]:
+        """Our layers of a residual block; first its two convs."""
+        return tuple(layer for layer in self.layers if "{b}" in layer)
 
 
 _REFERENCE_ENDS = {

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from adadsr.checkpoints.community import COMPACT, ESRGAN_NAMINGS, Community, recognise
 from adadsr.checkpoints.folding import fold_mean_shift, fold_res_scale
 from adadsr.checkpoints.format import checked_model, describe, expected_shapes, save
-from adadsr.checkpoints.namings import EDSR_BLOCK, LAYOUTS, RCAN_BLOCK, Layout
+from adadsr.checkpoints.namings import LAYOUTS, Layout
 from adadsr.checkpoints.tensors import (
     Tensors,
     check_finite,
@@ -34,7 +34,6 @@ WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dic
 """Keys under which training programs store the weights, in order of preference."""
 PREFIXES = ("module.", "netG.", "model.")
 """Prefixes that wrapper modules add to every name."""
-BLOCKS = {"edsr": EDSR_BLOCK, "rcan": RCAN_BLOCK}
 
 
 class Conversion(NamedTuple):
@@ -141,7 +140,7 @@ def _recognise(path: Path, tensors: Mapping[str, npt.NDArray[np.float32]]) -> La
 
 def _block_matches(layout: Layout, tensors: Mapping[str, npt.NDArray[np.float32]]) -> Iterator[tuple[str, int, int]]:
     """(name, group, block) of every tensor whose name belongs to a residual block."""
-    for layer in BLOCKS[layout.backbone]:
+    for layer in layout.block_layers:
         # Six digits are far more than any network has, and keep int() cheap.
         pattern = re.escape(layout.layers[layer])
         pattern = pattern.replace(r"\{g\}", "(?P<g>[0-9]{1,6})").replace(r"\{b\}", "(?P<b>[0-9]{1,6})")
@@ -157,7 +156,7 @@ def _read_config(path: Path, layout: Layout, tensors: Mapping[str, npt.NDArray[n
     if not found:
         raise CheckpointError(f"{path}: blocks are not numbered from 0; the file is incomplete")
     # By majority, so that one misshapen tensor is reported as such.
-    convs = [layout.layers[layer] for layer in BLOCKS[layout.backbone][:2]]
+    convs = [layout.layers[layer] for layer in layout.block_layers[:2]]
     names = {f"{conv.format(g=g, b=b)}.bias" for conv in convs for _, g, b in found}
     sizes = [value.size for name, value in tensors.items() if name in names]
     n_feats = mode(sizes) if sizes else 0

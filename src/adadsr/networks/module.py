@@ -86,18 +86,20 @@ class Network(nn.Module):
                 module.add_module(part, nn.Module())
             module = module.get_submodule(part)
         parameter = nn.Parameter(torch.empty(shape))
-        _initialise(parameter, last, module, generator)
+        _initialise(parameter, name, module, generator)
         module.register_parameter(last, parameter)
         return parameter
 
 
 def _initialise(parameter: nn.Parameter, name: str, module: nn.Module, generator: torch.Generator | None) -> None:
-    """Initialise as torch's own layers do; PReLU slopes are 0.25."""
+    """Initialise as torch's own layers do; PReLU slopes are 0.25. name: dotted, in the network."""
     with torch.no_grad():
         if parameter.ndim == 4:
             nn.init.kaiming_uniform_(parameter, a=math.sqrt(5), generator=generator)
-        elif name == "bias":
+        elif name.endswith(".bias"):
             fan_in = module.get_parameter("weight")[0].numel()
             nn.init.uniform_(parameter, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in), generator)
-        else:
+        elif name.endswith((".slope", ".activation.weight")):
             nn.init.constant_(parameter, 0.25)
+        else:
+            raise NotImplementedError(f"{name}: fresh values of shape {tuple(parameter.shape)} are not defined here")

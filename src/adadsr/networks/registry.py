@@ -32,5 +32,5 @@ def named_config(name: str, scale: int, depth_tile: int = 1) -> NetworkConfig:
         raise InputError(f"network {name!r} is not one of {', '.join(CONFIGS)}")
     if depth_tile != 1 and not CONFIGS[name].adaptive:
         adaptive = f"ada{name} or " if f"ada{name}" in CONFIGS else ""
-        raise InputError(f"network {name!r} has no depths; use {adaptive}depth_tile: 1")
+        raise InputError(f"depth_tile={depth_tile} needs an adaptive network; use {adaptive}depth_tile: 1")
     return replace(CONFIGS[name], scale=scale, depth_tile=depth_tile)

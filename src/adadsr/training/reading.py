@@ -19,7 +19,7 @@ def read_yaml(path: Path) -> object:
         pass
 
     number = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")  # YAML 1.1 wants 1.0e-4 or 1.0e+4
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))  # type: ignore[no-untyped-call]
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader)
     except OSError as error:
