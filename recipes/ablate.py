@@ -15,14 +15,15 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from adadsr import atomic, checkpoints
 from adadsr.datasets import Pair, TrainingImages, load_pairs
 from adadsr.errors import AdaDSRError, InputError
 from adadsr.training import Pace, Recipe, Run, Stage, Trainer, default_cache
 from adadsr.training.distributed import join
 from adadsr.training.log import Entry, Progress
+from adadsr.training.reading import read_yaml
+from adadsr.training.session import writable
+from adadsr.training.validation import load_valid
 
 
 def main() -> None:
@@ -36,17 +37,16 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         recipes = read_variants(arguments.variants, arguments.only)
-        first, world, lr_cache = next(iter(recipes.values())), join(), default_cache()
-        valid = load_pairs(arguments.valid, first.scale, lr_cache, first.valid_reductions)
+        world, lr_cache = join(), default_cache()
 
         @cache
-        def images(reductions: tuple[int, ...]) -> TrainingImages:
-            pairs = load_pairs(arguments.train, first.scale, lr_cache, reductions)
-            return TrainingImages(pairs, first.scale, world.device)
+        def images(scale: int, reductions: tuple[int, ...]) -> TrainingImages:
+            return TrainingImages(load_pairs(arguments.train, scale, lr_cache, reductions), scale, world.device)
 
         results = {}
         for name, recipe in recipes.items():
-            trainer = partial(Trainer, recipe, images(recipe.photo_reductions), world, lr_cache)
+            valid = load_valid(arguments.valid, recipe.config, lr_cache, recipe.valid_reductions)
+            trainer = partial(Trainer, recipe, images(recipe.scale, recipe.photo_reductions), world, lr_cache)
             results[name] = _result(trainer, recipe, valid, arguments.out / name)
             print(f"{name}: {results[name]}", flush=True)
     except AdaDSRError as error:
@@ -57,7 +57,9 @@ def main() -> None:
 
 def read_variants(path: Path, only: list[str] | None) -> dict[str, Recipe]:
     """Name -> recipe. Raises InputError for unknown variants and unknown keys."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = read_yaml(path)
+    if not isinstance(content, dict) or not {"base", "variants"} <= set(content):
+        raise InputError(f"{path}: base or variants missing; see recipes/ablations/ for an example")
     base, variants = Recipe.from_dict(content["base"]), content["variants"]
     missing = set(only or ()) - set(variants)
     if missing:
@@ -80,7 +82,9 @@ def _result(trainer: Callable[[], Trainer], recipe: Recipe, valid: list[Pair], o
     """Mean PSNR-Y in dB of a variant, trained unless it has a result."""
     result, written = out / "result.json", json.dumps(asdict(recipe))
     if not result.exists():
-        model = Run(trainer(), valid, out, Pace(every=max(stage.steps for stage in recipe.stages)), [_print]).go()
+        model = Run(
+            trainer(), valid, writable(out, "--out"), Pace(every=max(stage.steps for stage in recipe.stages)), [_print]
+        ).go()
         reached = json.loads(checkpoints.read_header(model).metadata["PSNR-Y on validation"])
         atomic.write_text(result, json.dumps({"recipe": written, "psnr_y": reached}))
     done = json.loads(result.read_text(encoding="utf-8"))
@@ -96,10 +100,14 @@ def _print(entry: Entry) -> None:
 
 
 def _print_table(results: dict[str, dict[str, float]]) -> None:
-    columns = list(next(iter(results.values())))
+    columns = list(dict.fromkeys(column for scores in results.values() for column in scores))
     print("| | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))
     for name, scores in results.items():
-        print(f"| {name} | " + " | ".join(f"{scores[column]:.3f}" for column in columns) + " |")
+        print(
+            f"| {name} | "
+            + " | ".join(f"{scores[column]:.3f}" if column in scores else "" for column in columns)
+            + " |"
+        )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from adadsr import checkpoints
-from adadsr.errors import InputError
+from adadsr.errors import AdaDSRError, InputError
 from adadsr.networks import Model
 
 HEAD, UPSAMPLE = 0.08, 0.02
@@ -26,13 +26,16 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("out", type=Path)
     given = parser.parse_args()
-    checkpoints.save(balanced(checkpoints.load_model(given.model)), given.out)
+    try:
+        checkpoints.save(balanced(checkpoints.load_model(given.model)), given.out)
+    except AdaDSRError as error:
+        parser.exit(1, f"adadsr: {error}\n")
 
 
 def balanced(model: Model) -> Model:
     """The same function by other weights. Raises InputError for another network than a dense EDSR."""
     if model.config.backbone != "edsr" or model.config.adaptive:
-        raise InputError(f"{model.config.kind} is no dense EDSR")
+        raise InputError(f"{model.config.kind} is not a dense EDSR; pass one")
     tensors = {name: np.array(value, np.float32) for name, value in model.tensors.items()}
     factor = HEAD / _size(tensors["head.conv.weight"])
     for name in tensors:

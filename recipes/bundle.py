@@ -17,6 +17,7 @@ import numpy as np
 from adadsr import checkpoints
 from adadsr.checkpoints import sources
 from adadsr.datasets import Pair
+from adadsr.errors import AdaDSRError
 from adadsr.networks import Model
 from adadsr.training import Recipe, default_cache, validate
 from adadsr.training.validation import as_jpeg, load_valid
@@ -39,6 +40,13 @@ def main() -> None:
     add("--notice", metavar="TEXT", action="append", default=[], help="licence notice to pass on; repeatable")
     add("--family", metavar="NAME", help="the name without its scale [default: network of the recipe]")
     given = parser.parse_args()
+    try:
+        _bundle(given)
+    except AdaDSRError as error:
+        parser.exit(1, f"adadsr: {error}\n")
+
+
+def _bundle(given: argparse.Namespace) -> None:
     recipe, trained = Recipe.from_yaml(given.recipe), checkpoints.load(given.model)
     model = Model(trained.config, {name: _rounded(value) for name, value in trained.tensors.items()})
     pairs = load_valid(given.valid, trained.config, default_cache())

@@ -11,7 +11,7 @@ from adadsr.adaptation import PRESETS, Preset, adapting
 from adadsr.networks import NetworkConfig
 from upscaler_samples import model_of
 
-TINY = Preset("tests", 6, 2, 16, 12, 3, 2, warmup=2)
+TINY = Preset(6, 2, 16, 12, 3, 2, warmup=2)
 ESRGAN = NetworkConfig("esrgan", 2, 8, 3, growth=4)
 
 

@@ -48,6 +48,30 @@ def test_variants_are_compared_and_not_trained_twice(
     assert (tmp_path / "out" / "base" / "model.safetensors").stat().st_mtime_ns == trained
 
 
+def test_variants_have_photos_of_their_own_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_photos(tmp_path / "photos")
+    (tmp_path / "v.yaml").write_text(
+        VARIANTS.replace("{full_share: 0.5, seed: 2}", "{scale: 3, valid_reductions: [1, 2]}")
+    )
+    ablate(monkeypatch, tmp_path)
+    *_, first, second, last = capsys.readouterr().out.splitlines()
+    results = json.loads(last)
+    assert list(results["hard"]) == [*results["base"], *(f"1/2: {share}" for share in results["base"])]
+    assert first.endswith("|  |  |  |  |")
+    assert second.count(".") == 8
+
+
+def test_only_dense_edsr_is_balanced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["balance.py", "adaedsr-baseline-x2", str(tmp_path / "out.safetensors")])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ABLATE.parent / "balance.py"), run_name="__main__")
+    assert capsys.readouterr().err == "adadsr: adaedsr is not a dense EDSR; pass one\n"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -148,7 +172,11 @@ def test_a_balanced_network_is_the_same_function(scale: int, tmp_path: Path, mon
     assert np.abs(balanced.tensors["head.conv.weight"]).mean() == pytest.approx(0.08)
 
 
-def test_only_dense_edsr_is_balanced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["balance.py", "adaedsr-baseline-x2", str(tmp_path / "out.safetensors")])
-    with pytest.raises(InputError, match="adaedsr is no dense EDSR"):
-        runpy.run_path(str(ABLATE.parent / "balance.py"), run_name="__main__")
+def test_bundling_ends_bad_input_in_a_line(
+    bundle: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "r.yaml").unlink()
+    with pytest.raises(SystemExit):
+        bundle("--summary", "none")
+    assert "adadsr: " in (error := capsys.readouterr().err)
+    assert "r.yaml: cannot read" in error

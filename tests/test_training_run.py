@@ -25,7 +25,7 @@ from adadsr.training import __main__ as command
 from adadsr.training.checks import check_stages
 from adadsr.training.distributed import World
 from adadsr.training.divergence import is_spike, next_usual
-from adadsr.training.log import Board, Validation
+from adadsr.training.log import Board, Progress, Validation
 from adadsr.training.loop import MOST_ROLLBACKS
 from adadsr.training.optimizers import learning_rate
 from adadsr.training.state import FORMAT, read_state
@@ -328,6 +328,13 @@ def test_curves_for_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     pytest.importorskip("tensorboard")
     Board(tmp_path / "board", [0, 10])(Validation(1, 5, {"full": 30.0}, 1.0))
     assert list((tmp_path / "board").iterdir())
+    made: list[int] = []
+    for first, purged in ((Progress(1, 5, 1.0, 1.0, 1.0, 1.0, 0.1, 1.0), 15), (Validation(1, 5, {}, 1.0), 16)):
+        board = Board(tmp_path / "board", [0, 10])
+        make = board.make
+        board.make = lambda purge_step, make=make: made.append(purge_step) or make(purge_step=purge_step)
+        board(first)
+        assert made[-1] == purged, "a resumed run drops what it logs again"
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'adadsr\[train\]'"):
         Board(tmp_path / "other", [0])

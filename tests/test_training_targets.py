@@ -26,14 +26,14 @@ STAGE = Stage(1, 2, 8, 1e-3, teacher="t", teacher_megapixels=0.002)
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 300))
 def test_parts_cover_an_image_once(height: int, width: int, least: int) -> None:
     """They hold a patch where the image does, and are those of small patches wherever these hold it."""
-    seen, boxes = np.zeros((height, width)), split(height, width, least)
+    seen, boxes = np.zeros((height, width)), split((height, width), least)
     for box in boxes:
         box.of(seen)[...] += 1
         assert max(box.height, box.width) < max(LARGEST + 1, 2 * least)
         assert box.height >= min(least, height)
         assert box.width >= min(least, width)
     assert (seen == 1).all()
-    small = split(height, width, 1)
+    small = split((height, width), 1)
     if all(min(box.height, box.width) >= least for box in small):
         assert boxes == small
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adadsr import atomic, checkpoints
+from adadsr import checkpoints
 from adadsr.adaptation.exits import fit_exits
 from adadsr.adaptation.fidelity import measure
 from adadsr.adaptation.photos import Split, find_photos
@@ -13,12 +13,13 @@ from adadsr.adaptation.report import write_report
 from adadsr.adaptation.targets import SEED, Told, held_pairs, learned_pairs
 from adadsr.backends import prepare
 from adadsr.datasets import TrainingImages
-from adadsr.errors import InputError, TrainingError
+from adadsr.errors import InputError
 from adadsr.graph import PlainBlock
 from adadsr.networks import Model
 from adadsr.training import Pace, Run, Trainer
 from adadsr.training.distributed import join, leave
 from adadsr.training.log import Observer
+from adadsr.training.session import writable
 from adadsr.training.state import has_state, read_state
 
 NOT_CARRIED = ("recipe", "PSNR-Y on validation", "hours of training")
@@ -66,9 +67,9 @@ def adapt(options: Adaptation, tell: Told, observers: Sequence[Observer] = ()) -
     for small in split.left_out:
         tell(f"left out {small}: smaller than {preset.patch}x{preset.patch}", 1.0)
     _check_photos(options.out, split)
-    _make(options.out, "--out")
+    writable(options.out, "--out")
     if options.cache is not None:
-        _make(options.cache, "--cache")
+        writable(options.cache, "--cache")
     world = join(options.device)
     try:
         if world.size > 1:
@@ -121,10 +122,3 @@ def _kept(source: str) -> dict[str, str]:
     """What the header of the adapted network says besides its training."""
     kept = {key: value for key, value in checkpoints.model_metadata(source).items() if key not in NOT_CARRIED}
     return kept | {"adapted_from": checkpoints.model_name(source), "validation": "PSNR to its own full output before"}
-
-
-def _make(folder: Path, option: str) -> None:
-    try:
-        atomic.make_folder(folder)
-    except OSError as error:
-        raise TrainingError(f"{folder}: folder is not writable ({error.strerror}); choose another {option}") from error

@@ -96,7 +96,7 @@ def mixed_depths(height: int, width: int, n_blocks: int, generator: torch.Genera
 
 
 def _spread(pairs: Sequence[Pair], pixels: int) -> list[Pair]:
-    """Pairs from all over the list that together have so many LR pixels."""
+    """Pairs spread evenly over the list, with about `pixels` LR pixels in all."""
     mean = sum(pair.lr[0].numel() for pair in pairs) / len(pairs)
     count = min(len(pairs), max(1, round(pixels / mean)))
     return [pairs[int(index)] for index in np.linspace(0, len(pairs) - 1, count)]

@@ -13,7 +13,7 @@ from adadsr.training.precision import fastest_precision
 
 DEPTH_TILE = 4
 AVERAGES = 20
-"""The moving average of the weights reaches back over one in so many of the steps."""
+"""The moving average of the weights spans 1/AVERAGES of the steps."""
 WITH_EXITS = ("esrgan",)
 """Backbones whose exits get closing convs of their own."""
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -24,11 +24,10 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 class Preset:
     """How an adaptation trains.
 
-    about: in words, for the help. steps: of all stages. batch, patch (side in LR pixels), warmup: as in a recipe.
+    steps: of all stages. batch, patch (side in LR pixels), warmup: as in a recipe.
     crops: of that side, to learn from. every: steps between validations. held: photos to measure on, at most.
     """
 
-    about: str
     steps: int
     batch: int
     patch: int
@@ -97,9 +96,9 @@ class Preset:
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
-        "cpu": Preset("two hours on two cores for a network of 6 blocks", 8000, 2, 48, 3000, 1000, 10),
-        "accelerator": Preset("a GPU", 60_000, 16, 64, 20_000, 5000, 20),
-        "quick": Preset("minutes, to see it work", 200, 2, 32, 200, 100, 3, warmup=20),
+        "cpu": Preset(8000, 2, 48, 3000, 1000, 10),
+        "accelerator": Preset(60_000, 16, 64, 20_000, 5000, 20),
+        "quick": Preset(200, 2, 32, 200, 100, 3, warmup=20),
     }
 )
 """Name -> preset; the first one is the default."""

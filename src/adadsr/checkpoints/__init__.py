@@ -1,4 +1,4 @@
-"""Checkpoints: our own format, published files in four namings, bundled models and the Hugging Face hub.
+"""Checkpoints: our own format, published files in eight namings, bundled models and the Hugging Face hub.
 
 `adadsr.checkpoints.hub` is imported separately because it needs an optional package.
 """

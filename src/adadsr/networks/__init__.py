@@ -4,7 +4,8 @@ config   the configuration of a network
 layouts  from named arrays to the weights of each part, for every backbone
 registry named configurations
 model    configuration and tensors of a network
-module   `Network`, a torch module of the parameters, for training; nothing else here needs torch
+module   `Network`, a torch module of the parameters, for training
+depth_maps  from scores to depth maps in torch; nothing but these two needs torch
 """
 
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use, since only `module` needs torch.
+    # Imported on first use, since only `module` and what it uses need torch.
     if name in ("Network", "Restoration"):
         from adadsr.networks import module
 

@@ -116,7 +116,7 @@ def random_maps(n_images: int, side: int, n_blocks: int, generator: torch.Genera
 def one_color(lr: Tensor) -> Tensor:
     """Which LR patches, (N, C, H, W), are of one colour as the network gets them: (N,).
 
-    One colour under noise is none: the weight of such patches would teach to smooth.
+    A noisy single colour does not count: weighting such patches would teach smoothing.
     """
     return (lr == lr[..., :1, :1]).flatten(1).all(dim=1)
 

@@ -7,8 +7,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
@@ -110,16 +111,21 @@ class Board:
             raise MissingDependencyError(
                 "tensorboard is not installed; run pip install 'adadsr[train]' or drop --tensorboard"
             ) from error
-        self.writer = SummaryWriter(str(folder))
+        # A resumed run makes it at its first entry, which tells from where on it logs again.
+        self.make = partial(SummaryWriter, str(folder))
+        self.writer: Any = None
         self.steps_before = steps_before
 
     def __call__(self, entry: Entry) -> None:
         """Add an entry's figures to the curves."""
+        step = self.steps_before[entry.stage] + entry.step
+        if self.writer is None:  # other entries follow the progress of their step
+            self.writer = self.make(purge_step=step if isinstance(entry, Progress) else step + 1)
         values = entry.psnr_y if isinstance(entry, Validation) else asdict(entry)
         group = type(entry).__name__.lower()
         for name, value in values.items():
             if name not in ("stage", "step", "convs") and value is not None:
-                self.writer.add_scalar(f"{group}/{name}", value, self.steps_before[entry.stage] + entry.step)
+                self.writer.add_scalar(f"{group}/{name}", value, step)
         self.writer.flush()
 
 

@@ -155,9 +155,9 @@ class Run:
         self.saved_at = time.monotonic()
         if self.trainer.world.writes:
             state = self.trainer.state()
-            run = {**self.about, "usual": self.usual, "log_size": self.log.size(), "seconds": self.seconds}
-            run["validated"] = self.validated
-            write_state(self.out / "state", State(state.parts, state.about | run))
+            run = {"usual": self.usual, "log_size": self.log.size(), "seconds": self.seconds}
+            about = state.about | self.about | run | {"validated": self.validated}
+            write_state(self.out / "state", State(state.parts, about))
 
     def _restore(self) -> None:
         state = read_state(self.out / "state")

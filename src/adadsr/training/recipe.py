@@ -55,7 +55,7 @@ class Stage:
         see clean ones.
     augment: flip and rotate patches. False where HR is a network's output, which turns differently than the image.
     flat_share: fraction of the patches that are replaced by a single colour, which the network has to keep.
-    flat_weight: factor of the errors on patches of one colour without noise: small ones that everybody sees.
+    flat_weight: factor of the errors on patches of one colour without noise, where even small errors are visible.
     """
 
     steps: int
@@ -245,7 +245,9 @@ class Recipe:
         """The recipe in a YAML file or in the state of a run. Errors as for `from_yaml`."""
         check_keys(cls, content)
         assert isinstance(content, dict)
-        given = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+        }
         if isinstance(given["stages"], tuple):
             given["stages"] = tuple(read_part(Stage, each, f"stage {n}") for n, each in enumerate(given["stages"], 1))
         if given.get("sizes") is not None:

@@ -61,7 +61,7 @@ def train(session: Session, observers: Sequence[Observer] = ()) -> Path | None:
         del pairs
         trainer = Trainer(recipe, images, world, session.cache, session.convs)
         everybody = [*observers, *_boards(session, recipe, world)]
-        return Run(trainer, valid, _made(session.out), session.pace, everybody).go()
+        return Run(trainer, valid, writable(session.out, "--out"), session.pace, everybody).go()
     finally:
         leave(world)
 
@@ -72,9 +72,10 @@ def _boards(session: Session, recipe: Recipe, world: World) -> list[Observer]:
     return [Board(session.out / "board", [0, *accumulate(stage.steps for stage in recipe.stages)])]
 
 
-def _made(out: Path) -> Path:
+def writable(folder: Path, option: str) -> Path:
+    """A folder, made if it is missing. option: that chose it. Raises TrainingError if files cannot be written to it."""
     try:
-        atomic.make_folder(out)
+        atomic.make_folder(folder)
     except OSError as error:
-        raise TrainingError(f"{out}: folder is not writable ({error.strerror}); choose another --out") from error
-    return out
+        raise TrainingError(f"{folder}: folder is not writable ({error.strerror}); choose another {option}") from error
+    return folder

@@ -1,6 +1,7 @@
 """A teacher's SR of parts of the training photos, computed before a stage and cached."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -88,7 +89,7 @@ def choose_parts(sizes: Tensor, reductions: Tensor, pixels: float, least: int, s
     chosen, values = [], sorted(set(reductions.tolist()))
     for reduction in values:
         images = torch.nonzero(reductions == reduction).flatten().tolist()
-        parts = [Part(image, box) for image in images for box in split(*sizes[image].tolist(), least)]
+        parts = [Part(image, box) for image in images for box in split(sizes[image].tolist(), least)]
         order = torch.randperm(len(parts), generator=torch.Generator().manual_seed(seed + reduction)).tolist()
         left = pixels / len(values)
         for part in (parts[index] for index in order):
@@ -100,12 +101,12 @@ def choose_parts(sizes: Tensor, reductions: Tensor, pixels: float, least: int, s
     return chosen
 
 
-def split(height: int, width: int, least: int) -> list[Box]:
-    """Rectangles of nearly equal size that cover an image once.
+def split(size: Sequence[int], least: int) -> list[Box]:
+    """Rectangles of nearly equal size that cover an image once. size: (height, width).
 
     Their sides are at most LARGEST, unless they would be less than `least`; see `choose_parts`.
     """
-    rows, columns = _edges(height, least), _edges(width, least)
+    rows, columns = (_edges(side, least) for side in size)
     return [Box(top, left, bottom, right) for top, bottom in pairwise(rows) for left, right in pairwise(columns)]
 
 
