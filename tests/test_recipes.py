@@ -12,7 +12,6 @@ import pytest
 from adadsr import Upscaler, checkpoints
 from adadsr.checkpoints import sources
 from adadsr.datasets import load_pairs
-from adadsr.errors import InputError
 from adadsr.training import validate
 from training_samples import RECIPE, build, write_photos
 

@@ -30,7 +30,7 @@ from adadsr.training.loop import MOST_ROLLBACKS
 from adadsr.training.optimizers import learning_rate
 from adadsr.training.state import FORMAT, read_state
 from adadsr.training.trainer import Step
-from training_samples import RECIPE, STAGES, trainer_of, write_photos
+from training_samples import ALONE, RECIPE, STAGES, build, trainer_of, write_photos
 
 PACE = Pace(every=6, look=1, minutes=0.0)
 
@@ -182,6 +182,20 @@ def test_a_validation_that_was_interrupted_is_made_up_for(
         for name in ("seconds", "seconds_left", "seconds_per_step", "images_per_second", "data_share"):
             line.pop(name, None)
     assert resumed == whole
+
+
+def test_a_run_tells_how_far_the_targets_of_a_teacher_are(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "QUIET", 0.0)
+    checkpoints.save(build("tiny", 2).model(), tmp_path / "teacher.safetensors")
+    taught = replace(STAGES[0], steps=1, teacher=str(tmp_path / "teacher.safetensors"), teacher_megapixels=1.0)
+    pairs, out = load_pairs(folder, 2), tmp_path / "out"
+    out.mkdir()
+    trainer = Trainer(replace(RECIPE, stages=(taught,)), TrainingImages(pairs, 2, ALONE.device), ALONE)
+    Run(trainer, pairs, out, PACE).go()
+    assert [line["share"] for line in entries(out, "targets")] == [0.5, 1.0]
+    assert [line["kind"] for line in map(json.loads, (out / "log.jsonl").open())][-2:] == ["progress", "validation"]
 
 
 def test_a_folder_belongs_to_one_run_at_a_time(folder: Path, tmp_path: Path) -> None:

@@ -59,11 +59,13 @@ class Display:
 
     def __call__(self, entry: "Entry") -> None:
         """Show an entry."""
-        from adadsr.training.log import Progress, Validation
+        from adadsr.training.log import Progress, Targets, Validation
 
         done = sum(self.steps[: entry.stage]) + entry.step
         if isinstance(entry, Progress):
             self.bar.update(self.task, completed=done, what=progress_line(entry))
+        elif isinstance(entry, Targets):
+            self.bar.update(self.task, what=f"teacher's targets: {entry.share:.0%}")
         elif isinstance(entry, Validation):
             self.bar.console.print(validation_line(entry, len(self.steps)))
         else:

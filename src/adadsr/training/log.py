@@ -64,13 +64,22 @@ class Rollback:
     rollbacks: int
 
 
-Entry: TypeAlias = Progress | Validation | Rollback
+@dataclass(frozen=True)
+class Targets:
+    """A teacher computes the targets of a stage; share: of them that is done."""
+
+    stage: int
+    step: int
+    share: float
+
+
+Entry: TypeAlias = Progress | Validation | Rollback | Targets
 Observer: TypeAlias = Callable[[Entry], None]
 """Is called with every entry as it happens."""
 
 
 def as_line(entry: Entry) -> str:
-    """An entry as a JSON object; `kind` is progress, validation or rollback."""
+    """An entry as a JSON object; `kind` is progress, validation, rollback or targets."""
     return json.dumps({"kind": type(entry).__name__.lower(), **asdict(entry)})
 
 
@@ -118,6 +127,8 @@ class Board:
 
     def __call__(self, entry: Entry) -> None:
         """Add an entry's figures to the curves."""
+        if isinstance(entry, Targets):
+            return
         step = self.steps_before[entry.stage] + entry.step
         if self.writer is None:  # other entries follow the progress of their step
             self.writer = self.make(purge_step=step if isinstance(entry, Progress) else step + 1)

@@ -14,13 +14,15 @@ from adadsr.datasets import Pair
 from adadsr.errors import CheckpointError, TrainingError
 from adadsr.training.checks import check_stages
 from adadsr.training.divergence import is_spike, next_usual
-from adadsr.training.log import Entry, JsonLog, Observer, Progress, Rollback, Validation
+from adadsr.training.log import Entry, JsonLog, Observer, Progress, Rollback, Targets, Validation
 from adadsr.training.recipe import Stage
 from adadsr.training.state import State, has_state, read_state, write_state
 from adadsr.training.trainer import Trainer
 from adadsr.training.validation import SHARES, as_jpeg, in_words, validate
 
 MOST_ROLLBACKS = 5
+QUIET = 10.0
+"""Seconds between reports of a teacher's targets, at least."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,13 @@ class Run:
         metadata: for the header of the result, too. about: for states, too.
         """
         self.trainer, self.valid, self.out, self.pace = trainer, valid, out, pace
-        self.metadata, self.about = metadata or {}, about or {}
+        self.metadata, self.about = metadata or {}, dict(about or {})
         self.log = JsonLog(out / "log.jsonl")
         self.observers: list[Observer] = [self.log, *observers] if trainer.world.writes else []
         self.usual: float | None = None
         self.reached: dict[str, float] = {}
         self.validated = [0, 0]
-        self.began = self.since = self.saved_at = time.monotonic()
+        self.began = self.since = self.saved_at = self.told_at = time.monotonic()
         self.seconds, self.trained = 0.0, 0
 
     def go(self) -> Path | None:
@@ -88,7 +90,7 @@ class Run:
                 self.log.cut(self.log_size)
         check_stages(trainer.recipe, trainer.stage, trainer.images, trainer.world)
         while trainer.stage < len(stages):
-            trainer.begin()
+            trainer.begin(self._report_targets)
             if trainer.step == 0:
                 self.usual = None
                 self._save()
@@ -126,6 +128,11 @@ class Run:
         """Whether the run is at a step of a stage after which it validates."""
         step = self.trainer.step
         return step > 0 and (step % self.pace.every == 0 or step == stage.steps)
+
+    def _report_targets(self, share: float) -> None:
+        if time.monotonic() - self.told_at > QUIET:
+            self.told_at = time.monotonic()
+            self._tell(Targets(self.trainer.stage, self.trainer.step, round(share, 3)))
 
     def _report_progress(self, stage: Stage, count: int, loss: float, rate: float, spent: dict[str, float]) -> None:
         trainer, total, now = self.trainer, sum(spent.values()), time.monotonic()

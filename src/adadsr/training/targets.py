@@ -1,7 +1,7 @@
 """A teacher's SR of parts of the training photos, computed before a stage and cached."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -44,18 +44,26 @@ class TargetMaker:
     world: World
     cache: Path | None
 
-    def cut(self, images: TrainingImages, stage: Stage) -> TrainingImages:
+    def cut(
+        self, images: TrainingImages, stage: Stage, tell: Callable[[float], None] = lambda share: None
+    ) -> TrainingImages:
         """Parts of the images, `stage.teacher_megapixels` in all, with the teacher's SR of each.
 
-        Raises DatasetError if no part holds a patch of the stage.
+        tell: is told the share of this process's targets that is done. Raises DatasetError if no part holds a patch of
+        the stage.
         """
         pixels, world = stage.teacher_megapixels * 1e6, self.world
         parts = choose_parts(images.sizes, images.reductions, pixels, stage.patch, self.seed)
         if self.cache is not None and world.size > 1:
-            for part in parts[world.rank :: world.size]:
+            own = parts[world.rank :: world.size]
+            for done, part in enumerate(own, 1):
                 self._pair(images, part)
+                tell(done / len(own))
             world.wait()
-        pairs = [self._pair(images, part) for part in parts]
+        pairs = []
+        for done, part in enumerate(parts, 1):
+            pairs.append(self._pair(images, part))
+            tell(done / len(parts))
         return TrainingImages(pairs, images.scale, images.device)
 
     def _pair(self, images: TrainingImages, part: Part) -> Pair:

@@ -1,5 +1,6 @@
 """One run in memory: network, moving average, optimizer, position, random numbers; and its step."""
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -146,15 +147,18 @@ class Trainer:
         self.rollbacks = rollbacks
         self.generator.manual_seed(hash((self.recipe.seed, self.stage, self.step, rollbacks)) % 2**62)
 
-    def begin(self) -> None:
-        """Prepare the steps of the current stage. Raises AdaDSRError if its images or teacher do not fit."""
+    def begin(self, tell: Callable[[float], None] = lambda share: None) -> None:
+        """Prepare the steps of the current stage. Raises AdaDSRError if its images or teacher do not fit.
+
+        tell: see `TargetMaker.cut`.
+        """
         stage, images = self.recipe.stages[self.stage], self.images
         self.part = self.world.part(stage.batch, stage.shared_depth)
         # Anew, without the memory that an earlier stage needed.
         self.convs = choose_convs(self.chosen, self.recipe, self.world.device)
         self.teacher = load_teacher(self.recipe, stage, self.world.device, self.convs)
         if self.teacher is not None and stage.teacher_megapixels:
-            images = TargetMaker(self.teacher, self.recipe.seed, self.world, self.cache).cut(images, stage)
+            images = TargetMaker(self.teacher, self.recipe.seed, self.world, self.cache).cut(images, stage, tell)
         self.sampler = PatchSampler(images, stage.patch, self.generator, augment=stage.augment)
         self.network.requires_grad_(stage.train == "all")
         learns_exits = stage.adaptive and stage.train in ("all", "exits")
