@@ -12,14 +12,14 @@ from adadsr.training.teacher import load_teacher
 
 def check_stages(recipe: Recipe, first: int, images: TrainingImages, world: World) -> None:
     """Raise AdaDSRError, which names the stage, if images, processes or a teacher do not suit one from `first` on."""
-    teachers: set[tuple[str, bool]] = set()
+    loaded: set[tuple[str, bool, int]] = set()
     for index, stage in enumerate(recipe.stages[first:], first):
         try:
             _check_stage(recipe, stage, images, world)
-            given = (stage.teacher, stage.teacher_megapixels > 0)
-            if given not in teachers:
+            teacher = (stage.teacher, stage.teacher_megapixels > 0, stage.patch)
+            if teacher not in loaded:
                 load_teacher(recipe, stage, torch.device("cpu"))
-                teachers.add(given)
+                loaded.add(teacher)
         except AdaDSRError as error:
             raise type(error)(f"stage {index + 1}: {error}") from error
 
