@@ -105,7 +105,7 @@ def test_a_depth_map_at_full_depth_comes_with_a_note(here):
         (["--depth", "3"], 1, "depth=3 is outside 0..2"),
         (["--backend", "none"], 1, "backend 'none' is not one of"),
         (["--device", "none"], 1, "device 'none' is not available"),
-        (["--memory", "64K"], 1, "of memory here, the limit is 0.0625; raise it (--memory"),
+        (["--memory", "64K"], 1, "of memory here, the limit is 0.0625 MiB; raise it (--memory"),
         (["--max-pixels", "50"], 1, "pass --max-pixels to allow it"),
         (["--report", "in/a.png"], 1, "would overwrite an image"),
         (["--report", "tiny.safetensors", "--overwrite"], 1, "exists and is not an adadsr report"),

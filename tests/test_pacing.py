@@ -12,7 +12,7 @@ from adadsr.backends.native import wavefront
 from adadsr.graph import Cost
 from adadsr.graph.calibration import ErrorDepths, fit_cost
 from adadsr.upscaler import Execution, Prepared, Upscaler, pacing, timing
-from adadsr.upscaler.pacing import Pacer, Schedule
+from adadsr.upscaler.pacing import Pacer, Schedule, Time
 from adadsr.upscaler.timing import TimeModel
 from image_samples import smooth
 
@@ -147,9 +147,9 @@ def test_tiles_on_a_faster_or_slower_machine_take_the_time(clock: Clock, factor:
     """Whatever their sizes, if the body is what can change."""
     costs = [Cost(head=50, body=body, tail=100) for body in np.random.default_rng(0).integers(200, 2000, 30).tolist()]
     end = sum(cost.total for cost in costs) * 1e-3
-    schedule, ran = Schedule(costs, end), []
+    schedule, ran = Schedule(costs, Time(end, 0.0)), []
     for cost in costs:
-        seconds, expected = schedule.seconds_of_tile()
+        seconds, expected = schedule.seconds_of_body(64)
         body = round(max(0, cost.total * seconds / expected - 150))
         clock.now += factor * 1e-3 * (150 + body)
         schedule.finish_tile(body)

@@ -271,7 +271,7 @@ def test_values_that_are_not_numbers_are_refused(upscaler, value):
         (np.zeros((0, 8, 3)), "not empty"),
         (np.zeros((8, 8, 3), complex), "complex128"),
         (torch.full((3, 8, 8), 0.5), r"looks like 0\.\.1 .*but 0\.\.255 is expected; multiply by 255"),
-        (torch.full((3, 8, 8), -1.0), r"a tensor holds 0\.\.255, this one -1\.\.-1; scale it, or clamp it"),
+        (torch.full((3, 8, 8), -1.0), r"tensor has values in -1\.\.-1, but 0\.\.255 is expected; scale or clamp it"),
         (torch.linspace(0, 256, 192).view(3, 8, 8), r"this one 0\.\.256"),
         (17, "expected a path, bytes, open file, array, Pillow image or tensor, got int"),
         (None, "got NoneType"),

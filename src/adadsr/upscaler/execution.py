@@ -16,8 +16,8 @@ class Execution:
     Attributes:
         device: `cpu`, or torch's name of a device.
         backend: A key of `backends.BACKENDS`; None for the fastest that can run the network on the device.
-        tile: Maximum side of a tile in LR pixels, at least 4, or 8 where a network sees squares of 2x2 pixels as one;
-            None for as large as memory allows.
+        tile: Maximum side of a tile in LR pixels; None for as large as memory allows. Values below 4 count as 4 (below
+            8 as 8 where a network sees squares of 2x2 pixels as one).
         memory: Working memory of all simultaneous runs of an Upscaler, in bytes: features, images, depth maps. None for
             1 GiB if tiles are exact and cost little, otherwise 4 GiB; on a GPU, for the free memory.
         precision: Type of body and tail, one of `backends.PRECISIONS`. A tile that overflows in half precision runs

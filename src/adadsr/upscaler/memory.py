@@ -121,7 +121,7 @@ def _largest_side(engine: Engine, frame: Frame, held: int, limit: int) -> int:
         least = held + _window_bytes(engine, frame, SMALLEST_SIDE)
         raise InputError(
             f"an image of {frame.width * frame.square}x{frame.height * frame.square} needs at least "
-            f"{-(-least // 2**20)} MiB of memory here, the limit is {limit / 2**20:.6g}; raise it (--memory, "
+            f"{-(-least // 2**20)} MiB of memory here, the limit is {limit / 2**20:.6g} MiB; raise it (--memory, "
             "Execution(memory=...))"
         )
     low, high = SMALLEST_SIDE, whole  # fits, does not fit

@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,19 +22,30 @@ SHIFT_STEPS = 14
 """Bisection steps for a shift of the map."""
 
 
+class Time(NamedTuple):
+    """Of a run. end: when it should be done, by `time.perf_counter`. after: seconds of an LR pixel after the body."""
+
+    end: float
+    after: float
+
+
 class Schedule:
     """Shares the time of a run between its tiles, which run in order."""
 
-    def __init__(self, costs: Sequence[Cost], end: float) -> None:
-        """costs: of the tiles, as planned. end: when the run should be done, by `time.perf_counter`."""
-        self._costs, self._end, self._start = deque(costs), end, time.perf_counter()
+    def __init__(self, costs: Sequence[Cost], limit: Time) -> None:
+        """costs: of the tiles, as planned."""
+        self._costs, self._limit, self._start = deque(costs), limit, time.perf_counter()
         self._left, self._done = sum(cost.total for cost in costs), 0
 
-    def seconds_of_tile(self) -> tuple[float, float]:
-        """Seconds that the next tile may take, and that it will take by its plan, at the pace of the tiles before."""
-        now, cost = time.perf_counter(), self._costs[0].total
-        seconds = (self._end - now) * cost / self._left
-        return seconds, (now - self._start) * cost / self._done if self._done else seconds
+    def seconds_of_body(self, pixels: int) -> tuple[float, float]:
+        """Seconds that the next tile has until its body ends, and that it will take at the pace of the tiles before.
+
+        pixels: of its core, in LR.
+        """
+        now, cost, after = time.perf_counter(), self._costs[0].total, self._limit.after * pixels
+        seconds = (self._limit.end - now) * cost / self._left
+        expected = (now - self._start) * cost / self._done if self._done else seconds
+        return seconds - after, expected - after
 
     def finish_tile(self, body_macs: int) -> None:
         """The next tile has run. body_macs: that its body executed."""

@@ -205,7 +205,9 @@ class TensorSource:
         least, largest = map(float, tensor.detach().aminmax())  # NaN and infinity are for others to refuse
         beyond = 255 * _ROUNDING
         if math.isfinite(least + largest) and (least < -beyond or largest > 255 + beyond):
-            raise InputError(f"a tensor holds 0..255, this one {least:.4g}..{largest:.4g}; scale it, or clamp it")
+            raise InputError(
+                f"tensor has values in {least:.4g}..{largest:.4g}, but 0..255 is expected; scale or clamp it"
+            )
         if 0 < largest <= 1 and bool((tensor.detach().frac() != 0).any()):
             raise InputError(
                 f"tensor looks like 0..1 (fractions up to {largest:.4g}), but 0..255 is expected; multiply by 255, or "

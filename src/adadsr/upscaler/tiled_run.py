@@ -14,7 +14,7 @@ from adadsr.graph import Array, Cost
 from adadsr.graph.calibration import DepthFamily, ErrorCurve, ErrorDepths, Scores, family_of, keep_colors
 from adadsr.tiling import Tile
 from adadsr.upscaler.memory import Layout, SharedMemory
-from adadsr.upscaler.pacing import Pacer, Schedule
+from adadsr.upscaler.pacing import Pacer, Schedule, Time
 from adadsr.upscaler.plan import Plan, checked_map, desired_depth, map_for, tail_bands, tile_cost, window_depths
 from adadsr.upscaler.report import Target
 
@@ -43,13 +43,6 @@ class _Average(NamedTuple):
     means: Means | None
     in_precision: bool
     body_macs: int
-
-
-class Time(NamedTuple):
-    """Of a run. end: when it should be done, by `time.perf_counter`. after: seconds of an LR pixel after the body."""
-
-    end: float
-    after: float
 
 
 class TiledRun:
@@ -145,14 +138,14 @@ class TiledRun:
         changed, steps = _ChangedMap(plan), len(self.layout.averaged) + len(plan.tiles)
         with self._memory.lease(self.layout.bytes, self):
             means, in_precision, body_macs = self._average(plan, lambda done: progress(done / steps))
-            schedule = None if limit is None else Schedule([self._cost(plan, tile) for tile in plan.tiles], limit.end)
+            schedule = None if limit is None else Schedule([self._cost(plan, tile) for tile in plan.tiles], limit)
             for index, tile in enumerate(plan.tiles):
                 done = len(self.layout.averaged) + index
 
                 def within(share: float, done: int = done) -> None:
                     progress((done + share) / steps)
 
-                pacer = None if limit is None or schedule is None else self._pacer(plan, tile, schedule, limit.after)
+                pacer = None if schedule is None else self._pacer(plan, tile, schedule)
                 executed = self._run_tile(plan, tile, means, write, within, pacer)
                 if schedule is not None:
                     schedule.finish_tile(executed.body_macs)
@@ -187,8 +180,8 @@ class TiledRun:
     def _cost(self, plan: Plan, tile: Tile) -> Cost:
         return tile_cost(self.network, tile, plan.depths_of(tile), head=not self.layout.is_whole)
 
-    def _pacer(self, plan: Plan, tile: Tile, schedule: Schedule, after: float) -> Pacer | None:
-        """What keeps the next tile to its time; None if nothing can change. after: see `Time`."""
+    def _pacer(self, plan: Plan, tile: Tile, schedule: Schedule) -> Pacer | None:
+        """What keeps the next tile to its time; None if nothing can change."""
         depths = plan.depths_of(tile)
         if plan.depth_map is None or depths is None or not self.network.require_adapter().predicts_errors:
             return None
@@ -199,8 +192,7 @@ class TiledRun:
             assert found is not None
             return found
 
-        seconds, expected = (each - after * tile.core.area for each in schedule.seconds_of_tile())
-        pacer = Pacer(family, window, depths, seconds, expected)
+        pacer = Pacer(family, window, depths, *schedule.seconds_of_body(tile.core.area))
         pacer.begin()
         return pacer
 

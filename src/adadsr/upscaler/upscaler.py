@@ -21,11 +21,12 @@ from adadsr.upscaler import timing
 from adadsr.upscaler.execution import Execution
 from adadsr.upscaler.memory import Layout, SharedMemory, lay_out_picture, shared_limit
 from adadsr.upscaler.outlook import Outlook, Step
+from adadsr.upscaler.pacing import Time
 from adadsr.upscaler.plan import Plan
 from adadsr.upscaler.report import Target
 from adadsr.upscaler.reporting import report_of
 from adadsr.upscaler.sources import Sink, Source, open_source
-from adadsr.upscaler.tiled_run import Executed, TiledRun, Time
+from adadsr.upscaler.tiled_run import Executed, TiledRun
 from adadsr.upscaler.upscaled import Upscaled
 
 
