@@ -3,9 +3,10 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from adadsr import batch
+from adadsr import batch, images
 from adadsr.batch import Status
 from adadsr.errors import InputError
 from batch_samples import write
@@ -151,6 +152,16 @@ def test_a_link_to_an_input_is_no_output(here):
     os.symlink("a.png", here / "b.png")
     with pytest.raises(InputError, match=r"would overwrite the input a\.png"):
         batch.find_jobs(["a.png"], "b.png", overwrite=True)
+
+
+def test_a_hard_link_to_an_input_is_another_file(here):
+    """As `cp -al` and programs that remove duplicates make them."""
+    write(here / "in/a.png")
+    (here / "out").mkdir()
+    os.link("in/a.png", "out/a.png")
+    assert pairs(batch.find_jobs(["in"], "out", overwrite=True)) == {"in/a.png": "out/a.png"}
+    images.write_image("out/a.png", images.picture_from_array(np.zeros((3, 3, 3), np.uint8)))
+    assert images.read_size("in/a.png") == (12, 10)
 
 
 def test_an_input_under_another_name_is_not_overwritten(here, monkeypatch):

@@ -33,6 +33,25 @@ def test_outputs_beside_the_inputs_are_not_enlarged_again(here):
     assert pairs(jobs) == {"in/a_x2.png": "in/a_x2_x2.png"}  # the user named it
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "naming", "suffix"),
+    [
+        ("a.jpg", "a.png", Naming(), ".png"),
+        ("a.png", "a_x2.png", Naming.of_suffix("_x2"), None),
+        ("a.png", "a_x2.depth.png", Naming.of_suffix("_x2"), None),
+    ],
+)
+def test_a_named_input_is_not_overwritten_and_not_left_out_in_silence(here, first, second, naming, suffix):
+    for name in (first, second):
+        write(here / name)
+    jobs = batch.find_jobs([first, second], None, naming=naming, suffix=suffix)
+    assert second not in pairs(jobs)
+    assert jobs.notes == [f"named like outputs of other inputs and therefore not upscaled: {second}"]
+    with pytest.raises(InputError, match=f"would overwrite the input {second}; name only the originals, or"):
+        batch.find_jobs([first, second], None, naming=naming, suffix=suffix, depth_views=True, overwrite=True)
+    assert pairs(batch.find_jobs([first], None, naming=naming, suffix=suffix, overwrite=True))
+
+
 @pytest.mark.parametrize("depth_views", [True, False])
 @pytest.mark.parametrize("inputs", ["t", "t/*", "t/**", "the shell"])
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def find_jobs(
         wildcard. Searches skip `out` inside an input folder.
     out: the output file if a single file is named and `out` has an image suffix, otherwise a folder; None for the
         folder of each input. The outputs of other inputs are then left out, so that a repeated command finds nothing
-        new to do.
+        new to do; a note names those that the user named, and no output overwrites them.
     suffix: of all outputs in a folder, such as `.png`; None keeps that of each input. An output file may have another
         suffix of the same format, such as `.jpeg` if `.jpg` is given.
     naming: of the files in a folder; None for the names of the inputs.
@@ -94,11 +94,14 @@ def find_jobs(
     failure of its own, like a bad file. Raises InputError if `out` is unsuitable, or if an output is also an input.
     """
     search = Search(inputs, None if out is None else Path(out))
-    found = search.found if out is not None else _without_outputs(search, suffix, naming)
+    found, unused = (search.found, []) if out is not None else _without_outputs(search, suffix, naming)
     jobs, notes = _distinct_jobs(found, _targets(found, out, suffix, naming), naming, beside=out is None)
     if depth_views:
         jobs = _with_depth_views(jobs)
-    _check_outputs(jobs)
+    _check_outputs(jobs, protected=unused if overwrite else ())
+    if unused:
+        more = f" and {len(unused) - 1} more" if len(unused) > 1 else ""
+        notes.append(f"named like outputs of other inputs and therefore not upscaled: {unused[0]}{more}")
     # A run writes the image last, so if it exists, nothing is left to do.
     existing = {job: None for job in jobs if not overwrite and os.path.exists(job.target)}
     to_run = [job for job in jobs if job not in existing]
@@ -114,20 +117,21 @@ def jobs_below(
     """
     targets = [place / _named(each.below, suffix, naming) for each in found]
     jobs, notes = _distinct_jobs(found, targets, naming)
-    _check_outputs(jobs, lambda path: (os.path.abspath(path),))
+    _check_outputs(jobs, keys=lambda path: (os.path.abspath(path),))
     return jobs, notes
 
 
-def _without_outputs(search: Search, suffix: str | None, naming: Naming | None) -> list[Found]:
-    """What a search found, without the outputs that these inputs get beside them."""
-    found = search.found
+def _without_outputs(search: Search, suffix: str | None, naming: Naming | None) -> tuple[list[Found], list[Path]]:
+    """What a search found without the outputs that these inputs get beside them; and those of them that are named."""
+    found, named = search.found, list[Path]()
     while True:
         written = _written_beside(found, suffix, naming)
         earlier = [each for each in found if os.path.abspath(each.source) in written]
         if not earlier:
-            return found
+            return found, named
         for each in earlier:
             search.left_out.add(each.source, EARLIER)
+        named += [each.source for each in earlier if each.named]
         found = [each for each in found if os.path.abspath(each.source) not in written]
 
 
@@ -222,25 +226,34 @@ def _view_names(target: Path) -> tuple[Path, Path]:
 
 
 def _keys(path: Path) -> tuple[Any, ...]:
-    """What two paths share if they are the same file, the real path first; bind mounts and case need the identity."""
+    """What two paths share if they are the same file, the real path first; bind mounts and case need the identity.
+
+    Hard links share an identity, too, but are distinct files: replacing one leaves the others as they are.
+    """
     real = os.path.realpath(path)
     try:
         found = os.stat(real)
     except OSError:
         return (real,)
-    return (real, (found.st_dev, found.st_ino)) if found.st_ino else (real,)
+    return (real, (found.st_dev, found.st_ino)) if found.st_ino and found.st_nlink == 1 else (real,)
 
 
-def _check_outputs(jobs: Sequence[Job], keys: Callable[[Path], tuple[Any, ...]] = _keys) -> None:
-    """Refuse two jobs that write the same file, and a job that overwrites an input. keys: see `_keys`."""
-    sources = {key: job.source for job in jobs for key in keys(job.source)}
+def _check_outputs(
+    jobs: Sequence[Job], *, protected: Sequence[Path] = (), keys: Callable[[Path], tuple[Any, ...]] = _keys
+) -> None:
+    """Refuse two jobs that write the same file, and a job that overwrites an input.
+
+    protected: inputs without a job. keys: see `_keys`.
+    """
+    sources = {key: source for source in (*protected, *(job.source for job in jobs)) for key in keys(source)}
     writers: dict[Any, Job] = {}
     for job in jobs:
         for output in job.outputs:
             final = keys(output)
             source = next((sources[key] for key in final if key in sources), None)
             if source is not None:
-                raise InputError(f"{output}: would overwrite the input {source}; choose another output")
+                advice = "name only the originals, or " if source in protected else ""
+                raise InputError(f"{output}: would overwrite the input {source}; {advice}choose another output")
             other = writers.setdefault(final[0], job)
             if other is not job:
                 raise InputError(
