@@ -5,6 +5,7 @@ import os
 import pytest
 
 from adadsr import batch
+from adadsr.batch.search import Search
 from adadsr.upscaler import Size
 from batch_samples import write
 
@@ -22,6 +23,39 @@ def test_links_in_circles_end_and_each_file_is_visited_once(here):
     for pattern in ("loop/**", "loop/**/*", "loop/**/*.png", "loop", "loop/*"):
         assert sources(batch.find_jobs([pattern], "out")) == expected, pattern
     assert sources(batch.find_jobs(["loop/**/c.png"], "out")) == expected[2:]
+
+
+def test_a_pattern_asks_little_of_each_file(here, monkeypatch):
+    """On a network drive each question is a round trip."""
+    stat, asked = os.stat, []
+
+    def counted(path, *arguments, **options):
+        asked.append(path)
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", counted)
+    monkeypatch.setattr(os, "lstat", counted)
+    counts = []
+    for number in (10, 20):
+        for index in range(number):
+            path = here / f"in/deep/er/{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        asked.clear()
+        Search(["in/**/*.png"], here / "in/out")
+        counts.append(len(asked))
+    assert counts[1] - counts[0] <= 10 * 4
+
+
+@pytest.mark.parametrize("link", ["in/deep", "in/b.png", "in/here"])
+def test_links_into_the_output_folder_are_not_followed(here, link):
+    for name in ("in/a.png", "in/out/b.png", "in/out/deep/c.png"):
+        write(here / name)
+    target = {"in/deep": "out/deep", "in/b.png": "out/b.png", "in/here": "out"}[link]
+    os.symlink(target, here / link)
+    for pattern in ("in/*", "in/**", "in/**/*.png", "in/*/*.png", "in/*/*/*.png"):
+        found = {str(each.source) for each in Search([pattern], here / "in/out").found}
+        assert found <= {"in/a.png"}, pattern
 
 
 def test_links_out_of_the_folder_are_followed_by_patterns_and_named_for_folders(here):

@@ -41,6 +41,7 @@ class Search:
         self.failures: list[tuple[Path, str]] = []
         self.left_out = LeftOut()
         self._out = None if out is None else _real(out)
+        self._in_out: dict[tuple[Path, Path], bool] = {}
         found: dict[str, Found] = {}
         for text in inputs:
             for each in self._images_of(text):
@@ -107,9 +108,10 @@ class Search:
         base, ends_anywhere = Path(*parts[:fixed]), parts[-1] == "**"
         wanted = (*parts[fixed:], "*") if ends_anywhere else parts[fixed:]
         for path in sorted(_matches(base, wanted, self._unreadable)):
-            if self._is_in_out(path, base):
+            is_folder = os.path.isdir(path)
+            if self._is_in_out(path if is_folder or path.is_symlink() else path.parent, base):
                 continue
-            if not os.path.isdir(path):
+            if not is_folder:
                 yield from self._in_file(path, base)
             elif path.is_symlink() and _overlap(_real(path), _real(base)):
                 self.left_out.add(path, LINKED)
@@ -117,13 +119,16 @@ class Search:
                 yield from self._in_folder(path, base)
 
     def _is_in_out(self, path: Path, base: Path) -> bool:
-        """Whether a path is `out` or lies in it, where `out` lies below `base`."""
-        if self._out is None:
+        """Whether a folder or link is `out` or lies in it, where `out` lies below `base`. Asks once for each."""
+        if self._out is None or path == base:
             return False
-        if _real(base) in self._out.parents and self._out in (_real(path), *_real(path).parents):
-            return True
-        below = path.relative_to(base)
-        return any(self._is_out(base / each) for each in (below, *below.parents) if each.parts)
+        if (path, base) not in self._in_out:
+            self._in_out[path, base] = (
+                self._is_out(path)
+                or (_real(base) in self._out.parents and self._out in _real(path).parents)
+                or self._is_in_out(path.parent, base)
+            )
+        return self._in_out[path, base]
 
     def _unreadable(self, error: OSError) -> None:
         folder = Path(error.filename)
