@@ -67,6 +67,18 @@ def test_a_file_that_appears_meanwhile_is_left_alone(tmp_path, monkeypatch, appe
     assert atomic.create(tmp_path / "b.txt", b"new")
 
 
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_name_that_was_reserved_in_vain_is_free_again(tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("no hard links here")))
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(error):
+        atomic.create(tmp_path / "a.txt", b"new")
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_link_stays_a_link(tmp_path):
     (tmp_path / "link").symlink_to("a.txt")
     atomic.write_text(tmp_path / "link", "ä")

@@ -84,14 +84,21 @@ def create(path: str | os.PathLike[str], content: bytes) -> bool:
 
 
 def _take_free_name(hidden: Path, final: str) -> None:
-    """Give a hidden file a name that nothing has. Raises FileExistsError."""
+    """Give a hidden file a name that nothing has. Raises FileExistsError.
+
+    Where there are no hard links, a process that is killed at this moment leaves an empty file.
+    """
     try:
         os.link(hidden, final)
     except FileExistsError:
         raise
     except OSError:  # a file system without hard links: reserve the name, then replace what reserves it
         os.close(os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-        os.replace(hidden, final)
+        try:
+            os.replace(hidden, final)
+        except BaseException:
+            os.unlink(final)
+            raise
 
 
 def make_folder(folder: str | os.PathLike[str]) -> None:
