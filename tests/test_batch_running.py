@@ -51,7 +51,7 @@ def test_measuring_reads_sizes_makes_folders_and_refuses_what_no_file_can_hold(h
     _, failed = batch.measure(jobs.to_run, TWICE, Options(max_pixels=34))
     assert "pass --max-pixels" in failed[0].reason
     with pytest.raises(InputError, match="quality=101 must be"):
-        batch.measure(jobs.to_run, TWICE, Options(quality=101))
+        batch.measure([], TWICE, Options(quality=101))
 
 
 def test_a_folder_is_proven_writable_once(here, chain, monkeypatch):
@@ -152,24 +152,27 @@ def test_an_output_that_appears_during_the_run_is_not_replaced(here, chain, over
 def test_a_depth_map_replaces_no_file_but_its_own(here, chain, name, overwrite):
     animation(here / "in/a.webp")
     write(here / "in/a.png")
-    options = Options(Target(budget=0.7), overwrite=overwrite)
 
-    def run():
+    def measured(budget):
+        options = Options(Target(budget=budget), overwrite=overwrite)
         jobs = batch.find_jobs([f"in/{name}"], "out", depth_views=True, overwrite=overwrite).to_run
-        measured, _ = batch.measure(jobs, TWICE, options)
-        return batch.run(chain, measured, options).results
+        return *batch.measure(jobs, TWICE, options), options
 
-    assert [result.status for result in run()] == [Status.DONE]
+    def run(budget):
+        jobs, _, options = measured(budget)
+        return [result.status for result in batch.run(chain, jobs, options).results]
+
+    assert run(0.7) == [Status.DONE]
+    first = (here / "out/a.depth.png").read_bytes()
     (here / "out" / name).unlink()  # as if the run had been killed between the two
-    assert [result.status for result in run()] == [Status.DONE]
+    assert run(0.9) == [Status.DONE]
+    assert (here / "out/a.depth.png").read_bytes() != first
     (here / "out" / name).unlink()
-    (here / "out/a.depth.png").write_text("theirs")
-    (result,) = run()
-    assert result.status is (Status.DONE if overwrite else Status.FAILED)
-    assert (here / "out" / name).exists() == overwrite
-    if not overwrite:
-        assert result.reason == "out/a.depth.png: already exists; pass --overwrite to replace it"
-        assert (here / "out/a.depth.png").read_text() == "theirs"
+    write(here / "out/a.depth.png")
+    jobs, failed, _ = measured(0.7)
+    assert len(jobs) == overwrite
+    if not overwrite:  # before the network runs
+        assert failed[0].reason == "out/a.depth.png: already exists; pass --overwrite to replace it"
 
 
 def test_an_interruption_keeps_what_is_done_and_leaves_no_half_file(here, chain):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from matplotlib import colormaps
 
-from adadsr import depthview
+from adadsr import depthview, images
 from adadsr.errors import InputError
 
 
@@ -28,6 +28,15 @@ def test_each_position_is_a_square_of_its_colour():
         square = area[row * factor : (row + 1) * factor, column * factor : (column + 1) * factor]
         assert (square == square[0, 0]).all()
         assert abs(square[0, 0].astype(int) - color(depth / 16)).max() <= 2
+
+
+def test_its_file_is_recognised(tmp_path):
+    path, other = tmp_path / "a.png", tmp_path / "b.png"
+    picture = depthview.draw(np.ones((1, 4, 4), np.float32), 16)
+    images.write_image(path, picture)
+    images.write_image(other, images.picture_from_array(picture.pixels))
+    assert depthview.is_drawn(path)
+    assert not any(map(depthview.is_drawn, (other, tmp_path, tmp_path / "none")))
 
 
 def test_the_scale_does_not_depend_on_the_content():

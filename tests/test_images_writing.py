@@ -108,7 +108,7 @@ def test_a_file_that_appears_while_frames_are_encoded_is_left_alone(tmp_path):
 
 
 def test_a_name_that_is_too_long_is_refused_before_anything_runs(tmp_path):
-    with pytest.raises(ImageFileError, match="the name is too long; shorten it"):
+    with pytest.raises(ImageFileError, match="the file name is too long; shorten it or the --suffix"):
         check_writable(tmp_path / f"{'a' * 252}.png")
 
 

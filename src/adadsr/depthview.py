@@ -1,5 +1,6 @@
 """A depth map as a colour picture with a scale bar."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -7,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from adadsr.errors import InputError
-from adadsr.images import Picture, picture_from_array, read_image
+from adadsr.images import Extra, Picture, picture_from_array, read_image
 
-__all__ = ["LARGEST_SIDE", "SMALLEST_SIDE", "draw"]
+__all__ = ["LARGEST_SIDE", "SMALLEST_SIDE", "draw", "is_drawn"]
 
 LARGEST_SIDE = 1600
 """Longest side of the map in the picture, in pixels; larger maps are averaged."""
@@ -31,6 +32,8 @@ _FONT = Path(__file__).with_name("depthview_font.png")  # characters 32 to 126 o
 _FIRST, _LAST = 32, 126
 _MARGIN = 24
 _BAR_WIDTH = 640
+_KEYWORD, _TEXT = "Software", "adadsr depth map"
+_HEAD_BYTES = 4096  # of a file, with its texts
 # Rows below the map
 _BAR_TOP, _BAR_BOTTOM, _TICK_BOTTOM, _NUMBERS_TOP, _LABEL_TOP, _FOOT = 12, 30, 35, 37, 60, 88
 
@@ -44,7 +47,7 @@ def draw(depth_map: Depths, n_resblocks: int) -> Picture:
         n_resblocks: blocks per group.
 
     Returns:
-        An RGB picture.
+        An RGB picture, with a text by which `is_drawn` recognises its PNG.
 
     Raises:
         InputError: another shape, NaN, infinity, or values outside 0..n_resblocks.
@@ -59,7 +62,19 @@ def draw(depth_map: Depths, n_resblocks: int) -> Picture:
     blocks = groups * n_resblocks
     where = f", all {groups} groups" if groups > 1 else ""
     label = f"residual blocks per pixel{where} (mean {depths.mean(dtype=np.float64):.1f} of {blocks})"
-    return picture_from_array(_compose(_colors(_fit(depths) / blocks), blocks, label))
+    picture = picture_from_array(_compose(_colors(_fit(depths) / blocks), blocks, label))
+    return replace(picture, extra=Extra(texts=((_KEYWORD, _TEXT),)))
+
+
+def is_drawn(path: Path) -> bool:
+    """Whether a file is a PNG from `draw`."""
+    try:
+        if not path.is_file():  # opening a pipe would block forever
+            return False
+        with path.open("rb") as file:
+            return f"tEXt{_KEYWORD}\0{_TEXT}".encode() in file.read(_HEAD_BYTES)
+    except OSError:
+        return False
 
 
 def _fit(depths: Depths) -> Depths:

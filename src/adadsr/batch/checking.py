@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from adadsr.batch.animating import facts_of
 from adadsr.batch.jobs import Job, Jobs
 from adadsr.batch.pipes import readable
 from adadsr.batch.results import Measured, Options, Result, Status, result_of
-from adadsr.batch.steps import attempt
+from adadsr.batch.steps import attempt, may_replace_view
 from adadsr.errors import ImageFileError
 from adadsr.upscaler import Chain, Size
 
@@ -41,26 +41,30 @@ def measure(
     size: of the outputs. dry_run: check the folders without writing anything.
     Returns the jobs that can run and a FAILED result for each of the others. Raises InputError for an invalid quality.
     """
+    images.check_quality(options.quality)
     measured, failed = [], []
-    folder_error = cache(_check_folder if dry_run else _make_folder)
+    folder_error = cache(_check_folder if dry_run else make_folder)
     for job in jobs:
-        sizes = attempt(job, partial(_sizes, job, size, options))
-        reason = sizes.reason
-        if reason is None and job.writes_file:
-            reason = folder_error(job.target.parent)
-        if sizes.value is not None and reason is None:
-            pixels, (height, width), is_animated = sizes.value
-            try:
-                images.check_fits(job.target, height, width, quality=options.quality, animated=is_animated)
-                for output in job.outputs if job.writes_file else ():
-                    if output.parent.exists():  # in a dry run it may not
-                        images.check_writable(output)
-                measured.append(Measured(job, pixels))
-            except ImageFileError as error:
-                reason = str(error)
-        if reason is not None:
-            failed.append(result_of(job, Status.FAILED, reason))
+        checked = attempt(job, partial(_checked, job, size, options, folder_error))
+        if checked.value is None:
+            failed.append(result_of(job, Status.FAILED, checked.reason))
+        else:
+            measured.append(checked.value)
     return measured, failed
+
+
+def _checked(job: Job, size: Size, options: Options, folder_error: Callable[[Path], str | None]) -> Measured:
+    """A job that can run. folder_error: what is wrong with a folder. Raises ImageFileError."""
+    pixels, (height, width), is_animated = _sizes(job, size, options)
+    images.check_fits(job.target, height, width, animated=is_animated)
+    if job.writes_file:
+        if reason := folder_error(job.target.parent):
+            raise ImageFileError(reason)
+        if job.target.parent.exists():  # in a dry run it may not
+            images.check_writable(job.target)
+            if job.depth_view is not None:
+                images.check_writable(job.depth_view, overwrite=may_replace_view(job.depth_view, options))
+    return Measured(job, pixels)
 
 
 def _sizes(job: Job, size: Size, options: Options) -> tuple[int, tuple[int, int], bool]:
@@ -72,7 +76,7 @@ def _sizes(job: Job, size: Size, options: Options) -> tuple[int, tuple[int, int]
     return facts.height * facts.width * len(facts.delays), size.of(facts.height, facts.width), True
 
 
-def _make_folder(folder: Path) -> str | None:
+def make_folder(folder: Path) -> str | None:
     """Make a folder and prove that it is writable. Returns what is wrong with it."""
     try:
         atomic.make_folder(folder)
@@ -82,7 +86,7 @@ def _make_folder(folder: Path) -> str | None:
 
 
 def _check_folder(folder: Path) -> str | None:
-    """What `_make_folder` would return, as far as that shows without writing."""
+    """What `make_folder` would return, as far as that shows without writing."""
     first = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
     if not first.is_dir():
         return _unwritable(folder, f"{first} is not a folder")
@@ -93,10 +97,3 @@ def _check_folder(folder: Path) -> str | None:
 
 def _unwritable(folder: Path, cause: str) -> str:
     return f"{folder}: folder is not writable ({cause}); choose another"
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and its parents, and prove that it is writable; otherwise raise ImageFileError."""
-    reason = _make_folder(folder)
-    if reason is not None:
-        raise ImageFileError(reason)

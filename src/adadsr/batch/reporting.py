@@ -72,7 +72,8 @@ def prepare_json(path: Path, jobs: Jobs) -> None:
         raise InputError(f"{path}: the report would overwrite an image; choose another name")
     if os.path.exists(path) and not _is_report(path):
         raise InputError(f"{path}: exists and is not an adadsr report; choose another name")
-    make_folder(path.parent)
+    if reason := make_folder(path.parent):
+        raise ImageFileError(reason)
 
 
 def _is_report(path: Path) -> bool:

@@ -86,8 +86,8 @@ class Run(NamedTuple):
 
 
 def named(job: Job, reason: str) -> str:
-    """The reason, beginning with the file it is about."""
-    about = (str(job.source), *map(str, job.outputs))
+    """The reason, beginning with the file or folder it is about."""
+    about = (str(job.source), *map(str, job.outputs), f"{job.target.parent}: ")
     return reason if reason.startswith(about) else f"{job.source}: {reason}"
 
 

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -104,12 +105,15 @@ def write(job: Job, result: Upscaled, n_blocks: int, options: Options) -> tuple[
 
 
 def write_depth_view(job: Job, depth_map: npt.NDArray[np.float32], n_blocks: int, options: Options) -> None:
-    """Write the picture of a depth map, if the job has one. An interrupted run may have written the same before."""
-    if job.depth_view is None:
-        return
-    view = depthview.draw(depth_map, n_blocks)
-    if options.overwrite or not job.depth_view.is_file() or job.depth_view.read_bytes() != images.encode(view, "png"):
-        images.write_image(job.depth_view, view, overwrite=options.overwrite)
+    """Write the picture of a depth map, if the job has one."""
+    if job.depth_view is not None:
+        view = depthview.draw(depth_map, n_blocks)
+        images.write_image(job.depth_view, view, overwrite=may_replace_view(job.depth_view, options))
+
+
+def may_replace_view(path: Path, options: Options) -> bool:
+    """Whether the picture of a depth map may replace a file: an interrupted run may have left one."""
+    return options.overwrite or depthview.is_drawn(path)
 
 
 def keep_time(job: Job) -> None:

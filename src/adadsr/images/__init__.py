@@ -10,13 +10,14 @@ from adadsr.formats import SUPPORTED_SUFFIXES, is_image_file
 from adadsr.images._arrays import picture_from_array, picture_from_pil
 from adadsr.images._flatten import Color, flatten, parse_color
 from adadsr.images._frames import Facts, Frames
-from adadsr.images._picture import Picture, Pixels
+from adadsr.images._picture import Extra, Picture, Pixels
 from adadsr.images._pilinfo import pil_info
 from adadsr.images._planes import Planes, alpha_plane, bleed_color, from_planes, quantize, to_planes
 from adadsr.images._reading import DEFAULT_MAX_PIXELS, ImageSource, open_frames, read_image, read_size
 from adadsr.images._writing import (
     can_animate,
     check_fits,
+    check_quality,
     check_writable,
     encode,
     encode_frames,
@@ -29,6 +30,7 @@ __all__ = [
     "DEFAULT_MAX_PIXELS",
     "SUPPORTED_SUFFIXES",
     "Color",
+    "Extra",
     "Facts",
     "Frames",
     "ImageSource",
@@ -39,6 +41,7 @@ __all__ = [
     "bleed_color",
     "can_animate",
     "check_fits",
+    "check_quality",
     "check_writable",
     "encode",
     "encode_frames",

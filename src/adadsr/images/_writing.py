@@ -189,6 +189,12 @@ def check_fits(
     _check_fits(f"{name}: ", target, height, width, transparent=transparent, quality=quality, animated=animated)
 
 
+def check_quality(quality: int | None) -> None:
+    """Check a quality. Raises InputError outside 1..100; None is the format's default."""
+    if quality is not None and not 1 <= quality <= _BEST_QUALITY:
+        raise InputError(f"quality={quality} must be from 1 (smallest file) to {_BEST_QUALITY} (best)")
+
+
 def check_writable(path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
     """Check whether a file may be named `path`. Writes nothing; `atomic.check_folder` proves that a folder is writable.
 
@@ -206,7 +212,7 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = True) -> N
         os.lstat(final)
     except OSError as error:  # what else is wrong shows below, or in writing
         if error.errno == errno.ENAMETOOLONG:
-            raise ImageFileError(f"{name}: the name is too long; shorten it, or --suffix") from error
+            raise ImageFileError(f"{name}: the file name is too long; shorten it or the --suffix") from error
     if os.path.isdir(final):
         raise ImageFileError(f"{name}: is a folder; pass a file name")
     if not overwrite and os.path.exists(final):
@@ -233,8 +239,7 @@ def _check_fits(
     animated: bool = False,
 ) -> None:
     """prefix: start of every message about the picture."""
-    if quality is not None and not 1 <= quality <= _BEST_QUALITY:
-        raise InputError(f"quality={quality} must be from 1 (smallest file) to {_BEST_QUALITY} (best)")
+    check_quality(quality)
     if target.has_palette and not animated:
         raise ImageFileError(f"{prefix}{target.name} has 256 colors, so only animations are written; write PNG or WebP")
     if (longest := max(height, width)) > target.max_side:
