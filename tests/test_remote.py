@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adadsr import images
+from adadsr import depthview, images
 from adadsr.batch import Job, Status
 from adadsr.errors import InputError
-from adadsr.remote import Answer, Server, run
+from adadsr.remote import Answer, RemoteError, Server, run
 from batch_samples import tiny_chain
 from cli_samples import call, start
 from serving_samples import Running, photo, running
@@ -159,17 +159,19 @@ def problem(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("content", [b"", problem("overloaded"), problem("out-of-memory"), problem("shutting-down")])
-def test_a_busy_service_is_asked_again_after_the_time_it_names(tmp_path: Path, content: bytes):
+def test_a_busy_service_is_asked_again_after_the_time_it_names(content: bytes):
     stop = Impatient()
-    with answering((*BUSY, content), (*BUSY, content), (418, {}, b"")) as (address, _):
-        (result,) = run(Server(address), [job_of(tmp_path)], {}, stop=stop).results
+    with (
+        answering((*BUSY, content), (*BUSY, content), (418, {}, b"")) as (address, _),
+        pytest.raises(RemoteError, match="the server answered 418"),
+    ):
+        Server(address).post("/v1/upscale", {}, photo(), stop)
     assert stop.waits == [7, 7]
-    assert "the server answered 418" in result.reason
 
 
 def test_what_does_not_pass_is_not_asked_again(tmp_path: Path):
     with answering((*BUSY, problem("timed-out"))) as (address, seen):
-        (result,) = run(Server(address), [job_of(tmp_path)], {}, stop=Impatient()).results
+        (result,) = run(Server(address), [job_of(tmp_path)], {}).results
     assert (len(seen), result.reason) == (1, f"{tmp_path}/a.png: it is timed-out")
 
 
@@ -187,9 +189,13 @@ def test_only_an_image_of_a_service_is_stored_and_others_fail_alone(tmp_path: Pa
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_key_does_not_follow_a_redirect(tmp_path: Path, status: int):
-    with answering((200, {}, b"")) as (other, stolen), answering((status, {"Location": other}, b"")) as (address, _):
-        (result,) = run(Server(address, KEY), [job_of(tmp_path)], {}).results
-    assert f"redirects to {other}; pass that address" in result.reason
+    with answering((200, {}, b"")) as (other, stolen):
+        for location in (f"{other}/login?token=secret#secret", "/login?token=secret"):
+            with answering((status, {"Location": location}, b"")) as (address, seen):
+                (result,) = run(Server(address, KEY), [job_of(tmp_path)], {}).results
+            place = f"{other if location.startswith(other) else address}/login"
+            assert result.reason.endswith(f"redirects to {place}; pass the address of the service itself")
+            assert len(seen) == 1
     assert not stolen
 
 
@@ -219,6 +225,16 @@ def test_no_file_is_replaced_unless_asked_for(tmp_path: Path, report, overwrite:
         output.unlink()
 
 
+def test_a_depth_map_of_an_interrupted_run_is_replaced(tmp_path: Path, report):
+    job = replace(job_of(tmp_path), depth_view=tmp_path / "out/a.depth.png")
+    maps = [images.encode(depthview.draw(np.full((1, 8, 8), depth, np.float32), 4), "png") for depth in (1, 2)]
+    job.depth_view.parent.mkdir()
+    job.depth_view.write_bytes(maps[0])
+    with answering((200, {"AdaDSR-Report": report}, photo()), (200, {}, maps[1])) as (address, _):
+        (result,) = run(Server(address), [job], {}).results
+    assert (result.status, job.depth_view.read_bytes()) == (Status.DONE, maps[1])
+
+
 def test_an_interruption_keeps_what_is_done_and_writes_nothing_more(tmp_path: Path, report):
     """Even of what is on its way: one answers late, one would be asked again after a minute."""
     jobs = [job_of(tmp_path, name) for name in ("a.png", "b.png", "c.png", "d.png", "e.png", "f.png")]
@@ -241,6 +257,55 @@ def test_an_interruption_keeps_what_is_done_and_writes_nothing_more(tmp_path: Pa
     assert outcome.interrupted
     assert [result.status.value for result in outcome.results] == ["done", *["not run"] * 5]
     assert os.listdir(tmp_path / "out") == ["a.png"]
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, SystemExit])
+def test_nothing_more_is_sent_where_the_caller_fails(tmp_path: Path, report, error):
+    jobs = [job_of(tmp_path, f"{index}.png") for index in range(20)]
+    done, sent = threading.Event(), []
+
+    class Service(Server):
+        def post(self, path, query, content, stop):
+            sent.append(query["name"])
+            if len(sent) > 1:
+                assert done.wait(20)
+            return Answer(photo(), {"AdaDSR-Report": report})
+
+    def fail(result):
+        raise error
+
+    with pytest.raises(error):
+        run(Service("http://here"), jobs, {}, finished=fail)
+    done.set()
+    time.sleep(0.2)
+    assert len(sent) < 10
+    assert len(os.listdir(tmp_path / "out")) == 1
+
+
+@pytest.mark.parametrize("started", range(3))
+def test_an_interruption_while_threads_start_ends_the_run(tmp_path: Path, report, monkeypatch, started: int):
+    jobs, original, threads = [job_of(tmp_path, f"{index}.png") for index in range(20)], threading.Thread.start, []
+    interrupted = threading.Event()
+
+    class Service(Server):
+        def post(self, path, query, content, stop):
+            assert interrupted.wait(20)
+            return Answer(photo(), {"AdaDSR-Report": report})
+
+    def start_thread(thread):
+        if len(threads) == started:
+            raise KeyboardInterrupt
+        threads.append(thread)
+        original(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_thread)
+    outcome = run(Service("http://here"), jobs, {})
+    interrupted.set()
+    for thread in threads:
+        thread.join(20)
+    assert outcome.interrupted
+    assert {result.status for result in outcome.results} == {Status.NOT_RUN}
+    assert not (tmp_path / "out").exists()
 
 
 def test_ctrl_c_ends_the_command_with_a_report(here: Path):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
-from adadsr import atomic
+from adadsr import atomic, depthview
 from adadsr.batch import Job, Outcome, Result, Run, Status, attempt, result_of
 from adadsr.errors import AdaDSRError, ImageFileError, InputError
 from adadsr.formats import HEAD_BYTES, find_format, recognise
@@ -33,7 +33,7 @@ LONGEST_PAUSE = 60.0
 TIMEOUT = 600.0
 BUSY = 503
 PASSING = ("overloaded", "out-of-memory", "shutting-down")
-"""Kinds of problems that pass by themselves."""
+"""Problem types for which a retry may succeed."""
 READ_BYTES = 2**20
 
 
@@ -63,8 +63,8 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        parts = urlsplit(newurl)
-        raise RemoteError(f"{req.host} redirects to {parts.scheme}://{parts.netloc}; pass that address")
+        place = urlsplit(newurl)._replace(query="", fragment="").geturl()  # a query may hold secrets
+        raise RemoteError(f"{req.host} redirects to {place}; pass the address of the service itself")
 
 
 @dataclass(frozen=True)
@@ -122,20 +122,23 @@ def run(
     *,
     overwrite: bool = False,
     finished: Callable[[Result], None] = lambda result: None,
-    stop: threading.Event | None = None,
 ) -> Run:
     """Send the files of jobs, and write what comes back; one result for each, in order.
 
-    query: parameters of `POST /v1/upscale`. stop: set to end the run, as a KeyboardInterrupt does: no further file is
-    written. A bad file does not stop the others.
+    query: parameters of `POST /v1/upscale`. A KeyboardInterrupt ends the run, and so does what `finished` raises: no
+    further file is written. A bad file does not stop the others.
     """
     start = time.perf_counter()
-    sender = _Sender(server, jobs, query, overwrite, stop or threading.Event())
+    sender = _Sender(server, jobs, query, overwrite)
     try:
+        sender.start()
         for result in sender.results:
             finished(result.result())
     except KeyboardInterrupt:
         sender.end()
+    except BaseException:
+        sender.end()
+        raise
     results = [
         result.result() if result.done() else _not_run(job) for job, result in zip(jobs, sender.results, strict=True)
     ]
@@ -145,14 +148,14 @@ def run(
 class _Sender:
     """Threads that send the files of jobs. results: of each job. stop: ends them."""
 
-    def __init__(
-        self, server: Server, jobs: Sequence[Job], query: Mapping[str, str], overwrite: bool, stop: threading.Event
-    ) -> None:
-        self._server, self._query, self._overwrite, self.stop = server, query, overwrite, stop
+    def __init__(self, server: Server, jobs: Sequence[Job], query: Mapping[str, str], overwrite: bool) -> None:
+        self._server, self._query, self._overwrite, self.stop = server, query, overwrite, threading.Event()
         self.results: list[Future[Result]] = [Future() for _ in jobs]
         self._waiting = deque(zip(jobs, self.results, strict=True))
         self._writing = threading.Lock()
-        for _ in range(min(AT_ONCE, len(jobs))):  # one that waits for an answer must not hold up the end
+
+    def start(self) -> None:
+        for _ in range(min(AT_ONCE, len(self.results))):  # one that waits for an answer must not hold up the end
             threading.Thread(target=self._work, daemon=True).start()
 
     def end(self) -> None:
@@ -209,7 +212,7 @@ def _deliver(server: Server, job: Job, query: Mapping[str, str], stop: threading
 def _store(job: Job, delivery: Delivery, overwrite: bool) -> None:
     """Write the outputs of a job, the image last: if it exists, everything else does."""
     if job.depth_view is not None and delivery.depth_view is not None:
-        _write(job.depth_view, delivery.depth_view, overwrite)
+        _write(job.depth_view, delivery.depth_view, overwrite or depthview.is_drawn(job.depth_view))
     _write(job.target, delivery.content, overwrite)
 
 
@@ -237,8 +240,6 @@ def _write(path: Path, content: bytes, overwrite: bool) -> None:
             hidden.write_bytes(content)
     except OSError as error:
         if isinstance(error, FileExistsError) and path.exists():
-            if path.read_bytes() == content:  # a depth map that an interrupted run left
-                return
             raise ImageFileError(f"{path}: already exists; pass --overwrite to replace it") from None
         raise ImageFileError(f"{path}: cannot write ({error.strerror}); check the folder and the free space") from error
 
