@@ -45,6 +45,13 @@ MOTION = [
 ]
 
 
+ITEM = GAIN_MAPS[2].partition("<rdf:Seq>")[2].partition("</rdf:Seq>")[0]
+BOTH = (
+    '<C:Directory xmlns:C="http://ns.google.com/photos/1.0/container/"><rdf:Seq>'
+    f"{ITEM}{ITEM.replace('GainMap', 'MotionPhoto')}</rdf:Seq></C:Directory>"
+)
+
+
 @pytest.mark.parametrize("form", MOTION)
 def test_a_video_that_is_not_kept_is_not_promised(form):
     camera = ' xmlns:G="http://ns.google.com/photos/1.0/camera/" G:BurstID="b"'
@@ -53,6 +60,23 @@ def test_a_video_that_is_not_kept_is_not_promised(form):
     assert b'BurstID="b"' in xmp
     assert not [word for word in (b"Motion", b"MicroVideo") if word in xmp]
     assert notes == ("the video of the motion photo was left out",)
+
+
+@pytest.mark.parametrize(
+    ("form", "names"),
+    [
+        (' G:MotionPhoto="0" G:MotionPhotoVersion="1"/>', ()),
+        ("><G:MicroVideo>0</G:MicroVideo></rdf:Description>", ()),
+        (' G:MotionPhoto="1" G:MicroVideo="0"/>', ("video",)),
+        (f">{BOTH}</rdf:Description>", ("gain map", "video")),
+    ],
+)
+def test_the_notes_name_what_the_file_had(form, names):
+    camera = ' xmp:Rating="5" xmlns:G="http://ns.google.com/photos/1.0/camera/"'
+    xmp, notes = cleaned(xmp_packet(camera + form), None, (WIDE, HIGH))
+    assert not [word for word in (b"Motion", b"MicroVideo", b"Directory") if word in xmp]
+    assert len(notes) == len(names)
+    assert all(name in note for name, note in zip(names, notes, strict=True))
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e400", "1e300"])

@@ -21,6 +21,7 @@ _DIMENSIONS = "http://ns.adobe.com/xap/1.0/sType/Dimensions#"
 _PANORAMA, _CONTAINER = "http://ns.google.com/photos/1.0/panorama/", "http://ns.google.com/photos/1.0/container/"
 _GAIN_MAPS = ("http://ns.adobe.com/hdr-gain-map/1.0/", "http://ns.apple.com/HDRGainMap/1.0/")
 _CAMERA, _MOTION = "http://ns.google.com/photos/1.0/camera/", ("MotionPhoto", "MicroVideo")
+_LISTED = ("GainMap", "MotionPhoto")
 _WIDTHS = ((_TIFF, "ImageWidth"), (_EXIF, "PixelXDimension"))
 _HEIGHTS = ((_TIFF, "ImageLength"), (_EXIF, "PixelYDimension"))
 _DIMENSION_NAMES = ((_DIMENSIONS, "w"), (_DIMENSIONS, "h"))
@@ -47,12 +48,14 @@ def cleaned(xmp: bytes | None, orientation: int | None, stored: Size) -> Cleaned
     if xmp is None or document is None:
         has_gain_map = xmp is not None and any(name.encode() in xmp for name in _GAIN_MAPS)
         return Cleaned(None, (GAIN_MAP_NOTE, "damaged XMP was left out")) if has_gain_map else Cleaned(xmp)
-    without_map = _without(document, lambda space, name: space in _GAIN_MAPS, "GainMap")
-    is_motion = _without(document, lambda space, name: space == _CAMERA and name.startswith(_MOTION), "MotionPhoto")
-    changed = without_map | is_motion | _without_thumbnails(document)
+    listed, promises_video = _without_lists(document), _promises_video(document)
+    without_map = _without(document, lambda space, name: space in _GAIN_MAPS)
+    without_motion = _without(document, lambda space, name: space == _CAMERA and name.startswith(_MOTION))
+    changed = bool(listed) | without_map | without_motion | _without_thumbnails(document)
     if orientation is not None:
         changed |= _turned(document, orientation, stored)
-    notes = (*((GAIN_MAP_NOTE,) if without_map else ()), *((MOTION_NOTE,) if is_motion else ()))
+    had_map, had_video = without_map or "GainMap" in listed, promises_video or "MotionPhoto" in listed
+    notes = (*((GAIN_MAP_NOTE,) if had_map else ()), *((MOTION_NOTE,) if had_video else ()))
     if changed and not _says_anything(document):
         return Cleaned(None, notes)
     return Cleaned(packed(document) if changed else xmp, notes)
@@ -85,19 +88,14 @@ def sized(xmp: bytes | None, before: Size, after: Size) -> bytes | None:
     return packed(document) if changed else xmp
 
 
-def _without(document: Node, is_gone: Callable[[str, str], bool], semantic: str) -> bool:
+def _without(document: Node, is_gone: Callable[[str, str], bool]) -> bool:
     """Remove the properties of something that a file contains beside the picture. Returns whether there were any.
 
-    is_gone: whether a property is one of them, by namespace and name. semantic: its name in Google's list of contents.
+    is_gone: whether a property is one of them, by namespace and name.
     """
-    found, inside = False, set[int]()  # elements of a list; what is nested was searched with the outermost
+    found = False
     for element in list(elements(document)):
-        is_list = element.namespaceURI == _CONTAINER and element.localName == "Directory"
-        is_nested = id(element.parentNode) in inside
-        if is_list or is_nested:
-            inside.add(id(element))
-        is_gone_list = is_list and not is_nested and semantic in element.toxml()
-        if is_gone_list or is_gone(element.namespaceURI or "", element.localName):
+        if is_gone(element.namespaceURI or "", element.localName):
             remove(Property(element))
             found = True
             continue
@@ -108,6 +106,29 @@ def _without(document: Node, is_gone: Callable[[str, str], bool], semantic: str)
                 found |= not declares
                 element.removeAttributeNode(attribute)
     return found
+
+
+def _without_lists(document: Node) -> set[str]:
+    """Remove Google's lists of contents that name something that is not kept. Returns what they name."""
+    found, inside = set[str](), set[int]()  # elements of a list; what is nested was searched with the outermost
+    for element in list(elements(document)):
+        is_list = element.namespaceURI == _CONTAINER and element.localName == "Directory"
+        is_nested = id(element.parentNode) in inside
+        if is_list or is_nested:
+            inside.add(id(element))
+        if is_list and not is_nested:
+            text = element.toxml()
+            named = {each for each in _LISTED if each in text}
+            found |= named
+            if named:
+                remove(Property(element))
+    return found
+
+
+def _promises_video(document: Node) -> bool:
+    """Whether a packet says that a video is in the file."""
+    names = [(_CAMERA, name) for name in _MOTION]
+    return any(each.name in names and each.number() != 0 for each in properties(document))
 
 
 def _without_thumbnails(document: Node) -> bool:
