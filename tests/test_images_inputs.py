@@ -398,7 +398,7 @@ def test_other_pictures_of_a_heic_are_named():
     images = pillow_heif.from_pillow(Image.fromarray(smooth(HIGH, WIDE)))
     images.add_from_pillow(Image.fromarray(smooth(HIGH, WIDE)))
     images.save(file)
-    assert read_image(file.getvalue()).notes == ("1 other picture of the file left out",)
+    assert read_image(file.getvalue()).notes == ("1 other picture in the file was left out",)
 
 
 def test_colour_codes_of_heic():

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from adadsr.images import Picture, encode, read_image
+from adadsr.images import Picture, encode, picture_from_pil, read_image
 from adadsr.images._isoboxes import AUXILIARY_NOTE, read_heif_facts
 from adadsr.images._profiles import LOST_PROFILE
 from adadsr.images._xmp import GAIN_MAP_NOTE
@@ -59,6 +59,14 @@ def test_a_profile_that_cannot_be_kept_is_named(format, channels):
     picture = read_image(file.getvalue())
     assert picture.icc_profile is None
     assert picture.notes == (LOST_PROFILE,)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK"])
+@pytest.mark.parametrize("profile", [broken(SRGB), b"", None])
+def test_a_profile_that_a_pillow_image_cannot_keep_is_named(mode, profile):
+    image = Image.new(mode, (8, 8))
+    image.info["icc_profile"] = SRGB if mode == "CMYK" and profile else profile
+    assert picture_from_pil(image).notes == (() if profile is None else (LOST_PROFILE,))
 
 
 def test_a_profile_with_a_missing_part_is_named():

@@ -9,7 +9,7 @@ import pyvips
 from adadsr.errors import InputError
 from adadsr.images import _exif, _xmp
 from adadsr.images._picture import Extra, Picture, Pixels
-from adadsr.images._profiles import cmyk_to_srgb, fitting_profile, profile_notes
+from adadsr.images._profiles import cmyk_profile, cmyk_to_srgb, fitting_profile, profile_notes
 from adadsr.images._turning import upright
 from adadsr.images._vips import image_of, no_warnings
 
@@ -62,8 +62,10 @@ def picture_from_pil(image: Any) -> Picture:
     info, exif = image.info, image.getexif()
     pixels, profile = _pil_pixels(image), info.get("icc_profile")
     if image.mode == "CMYK":
-        pixels, profile = _srgb_from_cmyk(pixels, profile), None
-    fitting = fitting_profile(profile, gray=pixels.shape[2] <= 2)
+        fitting, used = None, cmyk_profile(profile)
+        pixels = _srgb_from_cmyk(pixels, used)
+    else:
+        fitting = used = fitting_profile(profile, gray=pixels.shape[2] <= 2)
     pixels = upright(pixels, exif.get(_ORIENTATION_TAG, 1))
     xmp, dpi = info.get("xmp"), info.get("dpi")
     block = info.get("exif") or (exif.tobytes() if len(exif) else None)
@@ -75,7 +77,7 @@ def picture_from_pil(image: Any) -> Picture:
         packet.xmp,
         (float(dpi[0]), float(dpi[1])) if dpi else None,
         Extra(described_size=(pixels.shape[1], pixels.shape[0])),
-        (*packet.notes, *profile_notes(profile, fitting)),
+        (*packet.notes, *profile_notes(profile, used)),
     )
 
 

@@ -41,7 +41,8 @@ def _decode(file: BinaryIO, what: str) -> Decoded:
     names = ("color_primaries", "transfer_characteristics", "matrix_coefficients")
     profile = image.info.get("icc_profile")
     cicp = Cicp(*(int(codes[name]) for name in names)) if codes and not profile else None
-    notes = (f"{number - 1} other picture{'s' * (number > 2)} of the file left out",) if number > 1 else ()
+    others = "1 other picture in the file was" if number == 2 else f"{number - 1} other pictures in the file were"
+    notes = (f"{others} left out",) if number > 1 else ()
     return Decoded(pixels, profile, image.info.get("exif"), image.info.get("xmp"), cicp, (*notes, *facts.notes))
 
 

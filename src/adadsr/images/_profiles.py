@@ -6,7 +6,7 @@ import pyvips
 
 from adadsr.images._vips import field
 
-LOST_PROFILE = "an ICC profile that is damaged or for other channels was left out"
+LOST_PROFILE = "an ICC profile that is damaged or does not match the channels was left out"
 _HEADER_BYTES = 128  # of an ICC profile
 
 
