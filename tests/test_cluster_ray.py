@@ -25,6 +25,7 @@ from adadsr.cluster.ledger import Ledger
 from adadsr.cluster.order import Order
 from adadsr.cluster.tries import DEATHS
 from adadsr.cluster.worker import Worker
+from adadsr.errors import InputError
 from adadsr.upscaler import Execution, Target
 from cluster_samples import bad_files, collection, outputs, save_tiny, upload, write_pictures
 from s3_samples import ACCESS, serving
@@ -152,6 +153,14 @@ def test_a_picture_that_kills_its_workers_does_not_hold_up_the_run(nodes, here, 
     outcome = run(small, nodes.resources)
     assert (outcome.done, outcome.failed) == (5, 1)
     assert f"{KILLER}: {DEATHS} workers died running only this image" in outcome.reasons(1)[0]
+
+
+def test_a_cluster_that_adds_no_node_in_time_is_refused(nodes, here, monkeypatch):
+    write_pictures(here / "in", 2, bad=False)
+    monkeypatch.setattr(running, "START_SECONDS", 1)
+    large = replace(collection("in", "out", save_tiny(here)), execution=Execution(memory=2**42))
+    with pytest.raises(InputError, match=r"no node of the cluster has 1 core and 4096\.4 GiB for one actor, and none"):
+        run(large, replace(nodes.resources, workers=4))
 
 
 def test_a_bucket_and_a_shared_budget(nodes, here):

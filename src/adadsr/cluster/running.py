@@ -19,12 +19,15 @@ from adadsr.cluster.planning import Plan
 from adadsr.cluster.session import Pool, connected, pool_of
 from adadsr.cluster.sharing import Sketcher, reference_of
 from adadsr.cluster.sources import Entry
+from adadsr.errors import InputError
 from adadsr.networks import Model
 from adadsr.storage import LocalPlace, is_url, open_place
 from adadsr.upscaler import Execution, Target
 
 IN_FLIGHT = 2
 """Units at an actor: one that runs, and one that waits, so that it never waits for the driver."""
+START_SECONDS = 600
+"""Within which a cluster that has no room for an actor must have added a node."""
 
 
 def run(
@@ -192,16 +195,21 @@ def _pace(decision: Decision, sketches: Sketches, names: list[list[str]], pool: 
 
 
 def map_units(tables: list[pa.Table], order: Order, pool: Pool, worker: type | None = None) -> Iterator[pa.Table]:
-    """What actors make of each table, in the order in which they end. worker: the class of the actors."""
+    """What actors make of each table, in the order in which they end. worker: the class of the actors.
+
+    Raises InputError if no node had room for an actor, and none was added.
+    """
     import ray.data
+    from ray.exceptions import GetTimeoutError
 
     from adadsr.cluster.worker import Worker
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.wait_for_min_actors_s = -1 if pool.first else START_SECONDS
     compute = ray.data.ActorPoolStrategy(
-        min_size=min(pool.first, len(tables)), max_size=min(pool.most, len(tables)),
+        min_size=max(1, min(pool.first, len(tables))), max_size=min(pool.most, len(tables)),
         max_tasks_in_flight_per_actor=IN_FLIGHT,
     )  # fmt: skip
     data = ray.data.from_blocks(tables).map_batches(
@@ -214,4 +222,12 @@ def map_units(tables: list[pa.Table], order: Order, pool: Pool, worker: type | N
         num_gpus=pool.gpus or None,
         memory=pool.memory,
     )
-    yield from data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    try:
+        yield from data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    except GetTimeoutError as error:
+        if pool.first:
+            raise
+        raise InputError(
+            f"no node of the cluster has {pool.needs} for one actor, and none was added within "
+            f"{START_SECONDS // 60} minutes; lower --cores or --memory"
+        ) from error

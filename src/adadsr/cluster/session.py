@@ -22,7 +22,10 @@ _SETTINGS = {
 
 
 class Pool(NamedTuple):
-    """Actors of a run: how many at first and at most, and what each needs. execution: how their networks run."""
+    """Actors of a run, and what each needs. execution: how their networks run.
+
+    first: that fit now; 0 if a cluster must add a node. most: that may run.
+    """
 
     first: int
     most: int
@@ -30,6 +33,12 @@ class Pool(NamedTuple):
     gpus: int
     memory: int
     execution: Execution
+
+    @property
+    def needs(self) -> str:
+        """What an actor needs of a node, for messages."""
+        cores = f"{self.cpus} core{'' if self.cpus == 1 else 's'}"
+        return f"{cores} and {self.memory / 2**30:.1f} GiB" + (" and a GPU" if self.gpus else "")
 
 
 @contextlib.contextmanager
@@ -117,17 +126,17 @@ def pool_of(resources: Resources, execution: Execution) -> Pool:
         return int(min(node.get(name, 0) // amount for name, amount in wanted.items() if amount))
 
     now = sum(fits(node) for node in nodes)
-    if not now and (resources.address is None or resources.workers is None):
-        what = f"{resources.cores} cores and {memory / 2**30:.1f} GiB" + (" and a GPU" if each else "")
-        grow = "" if resources.address is None else ", or pass --workers if the cluster adds nodes by itself"
-        raise InputError(f"no node of the cluster has {what} for one actor; lower --cores or --memory{grow}")
     most = resources.workers or now
     threads = execution.threads or resources.cores
     run = Execution(
         device, execution.backend, execution.tile, limit if device == "cpu" else execution.memory,
         execution.precision, threads, execution.border,
     )  # fmt: skip
-    return Pool(max(1, min(now, most)), most, resources.cores, each, memory, run)
+    pool = Pool(min(now, most), most, resources.cores, each, memory, run)
+    if not now and (resources.address is None or resources.workers is None):
+        grow = "" if resources.address is None else ", or pass --workers if the cluster adds nodes by itself"
+        raise InputError(f"no node of the cluster has {pool.needs} for one actor; lower --cores or --memory{grow}")
+    return pool
 
 
 @contextlib.contextmanager
