@@ -10,7 +10,7 @@ import pytest
 
 from adadsr.atomic import HIDDEN
 from adadsr.errors import InputError, StorageError
-from adadsr.storage import LocalPlace, ObjectPlace, Place, fetched, objects, open_place
+from adadsr.storage import LocalPlace, ObjectPlace, Place, fetched, fetching, objects, open_place
 
 pytest.importorskip("s3fs", reason="needs the extra `cluster`; .ci/run installs it")
 pytest.importorskip("moto.server", reason="needs moto; .ci/run installs it")
@@ -258,3 +258,26 @@ def test_a_prefix_becomes_a_folder_once(server: Faults, tmp_path: Path) -> None:
     assert fetched("photos", tmp_path) == Path("photos")
     with pytest.raises(StorageError, match="no files here"):
         fetched("s3://bucket/empty", tmp_path)
+
+
+def test_a_read_that_fails_costs_only_what_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"memory://{uuid.uuid4().hex}"
+    place, names = open_place(address), [f"{number:03}.png" for number in range(100)]
+    for name in names:
+        place.replace(name, b"x")
+    fetched(address, tmp_path)
+    place.replace(names[0], b"other")
+    read, asked = ObjectPlace.read, []
+
+    def fail(self: ObjectPlace, name: str, size: int = 0) -> bytes | None:
+        asked.append(name)
+        if len(asked) == 1:
+            raise StorageError("no answer")
+        return read(self, name, size)
+
+    monkeypatch.setattr(ObjectPlace, "read", fail)
+    monkeypatch.setattr(fetching, "_READERS", 1)
+    with pytest.raises(StorageError, match="no answer"):
+        fetched(address, tmp_path)
+    assert (fetched(address, tmp_path) / names[0]).read_bytes() == b"other"
+    assert asked == [names[0]] * 2

@@ -29,13 +29,14 @@ def fetched(address: str, cache: Path) -> Path:
     if not files:
         raise StorageError(f"{address}: no files here; check the prefix")
     before, present = _recorded(folders.read(record)), {file.name: file.size for file in target.files()}
-    tags: dict[str, str] = {}
+    tags = {file.name: before[file.name] for file in files if file.name in before}
 
     def fetch(file: File) -> None:
         if present.get(file.name) != file.size or before.get(file.name) != file.tag:
             content = source.read(file.name, file.size)
             if content is None:  # removed since it was listed
                 return
+            tags.pop(file.name, None)
             target.replace(file.name, content)
         tags[file.name] = file.tag
 
