@@ -1,5 +1,7 @@
 """What a run decides before any actor starts: inputs, units, who may write, what is left to do."""
 
+import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 pytest.importorskip("pyarrow", reason="needs the extra `cluster`; .ci/run installs it")
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from adadsr.batch import LeftOut
 from adadsr.cli import batch_display
@@ -125,6 +128,22 @@ class TestLedger:
         entries = [Entry("/elsewhere/a", None, 1, "2")]
         assert still_true(rows_of("a", etag="1"), entries, ["a"], {"a"}).num_rows == 1
 
+    @pytest.mark.parametrize(
+        ("name", "use"),
+        [
+            ("plans/000001.parquet", Ledger.planned),
+            ("manifest/000001-000000.parquet", Ledger.rows),
+            ("shared.parquet", Ledger.factors),
+            ("shared.json", Ledger.decision),
+        ],
+    )
+    def test_what_another_version_left_is_refused(self, tmp_path, name, use):
+        book, file = Ledger(str(tmp_path)), io.BytesIO()
+        pq.write_table(pa.table({"name": ["a.png"]}), file)
+        book.place.replace(name, b'{"name": 1}' if name.endswith(".json") else file.getvalue())
+        with pytest.raises(InputError, match="another version of adadsr; pass --overwrite to begin anew"):
+            use(book)
+
 
 def test_outputs_of_others_are_skipped_and_those_of_cut_units_are_not(here):
     write_pictures(here / "in", 4, bad=False)
@@ -156,8 +175,9 @@ def test_an_output_belongs_to_its_input(here, is_done):
             book.add(1, 0, manifest.table_of([row | {"input": first}]))
         open_place(out).create(name, b"of a")
         todo = plan(collection(other, out, None), sources.find(other, out), book)
-        assert (todo.names, todo.skipped, todo.kept.num_rows) == ([], [f"{out}/{name}"], is_done)
-        assert f"{out}/{name} was made from {first}, not from " in todo.notes[0]
+        assert (todo.names, todo.kept.num_rows) == ([], is_done)
+        assert todo.skipped == ([] if is_done else [f"{out}/{name}"])  # one with a row counts as done
+        assert f"{out}/{name} belongs to {first}, not to {first.replace('/a/', '/b/')}, and was left" in todo.notes[0]
         assert plan(collection(source, out, None), sources.find(source, out), book).skipped == []
         open_place(out).remove(name)
         assert plan(collection(other, out, None), sources.find(other, out), book).names == [name]
@@ -168,9 +188,11 @@ def test_a_folder_is_the_same_however_it_is_spelled(here, monkeypatch):
     book = Ledger(str(here / "out"))
     first = plan(collection("in", "out", None), sources.find("in", "out"), book)
     open_place("out").create(first.names[0], b"cut short")
-    monkeypatch.chdir(here / "in")
-    again = plan(collection("../in", "../out", None), sources.find("../in", "../out"), book)
-    assert (again.names, again.skipped) == (first.names, [])
+    os.symlink("in", here / "link")
+    for spelled in ("link", "../in"):
+        again = plan(collection(spelled, str(here / "out"), None), sources.find(spelled, str(here / "out")), book)
+        assert (again.names, again.skipped) == (first.names, [])
+        monkeypatch.chdir(here / "in")
 
 
 def test_a_destination_that_cannot_be_written_is_refused_before_anything_runs(here):
@@ -227,6 +249,16 @@ def test_a_report_names_every_failure():
     told = reporting.as_markdown(reporting.as_json(outcome), rows, has_plot=False).splitlines()
     assert "- 2 failed" in told
     assert told[-2:] == ["- ftp://x: unknown scheme", "- a.png: is empty"]
+
+
+def test_a_report_of_many_failures_counts_those_that_it_does_not_list(monkeypatch):
+    monkeypatch.setattr(reporting, "MOST_IMAGES", 300)
+    failures = [(Path(f"{number}"), f"ftp://{number}: unknown scheme") for number in range(305)]
+    rows = manifest.table_of([])
+    content = reporting.as_json(Outcome(rows, [], None, failures, [], LeftOut(), 5.0))
+    assert (len(content["failures"]), content["more_failures"], content["counts"]["failed"]) == (300, 5, 305)
+    told = reporting.as_markdown(content, rows, has_plot=False).splitlines()
+    assert told[-1] == "- and 105 more, in report.json and the manifest"
 
 
 def test_what_cannot_be_asked_for_is_refused():

@@ -13,7 +13,8 @@ import pyarrow as pa
 import ray
 
 from adadsr import batch
-from adadsr.cluster import Resources, sharing, sources, verify
+from adadsr.cluster import Resources, fetching, sharing, sources, verify
+from adadsr.cluster.fetching import Files
 from adadsr.cluster.ledger import Ledger
 from adadsr.cluster.running import unit_tables
 from adadsr.cluster.session import connected, pool_of
@@ -141,16 +142,26 @@ def test_a_picture_that_kills_sketches_has_none(here, monkeypatch):
     write_pictures(here / "in", 4, bad=False)
 
     def fragile(chain, job, options):
+        job.store.open()
         if job.source.name == "001.jpg":
             raise Died
         return sharing_sketch(chain, job, options)
 
+    class Watched(Files):
+        def __init__(self, *given):
+            super().__init__(*given)
+            watched.append(self)
+
+    watched: list[Files] = []
     sharing_sketch = sharing.sketch
     monkeypatch.setattr(sharing, "sketch", fragile)
+    monkeypatch.setattr(fetching, "Files", Watched)
     order = order_for("out", target=Target(budget=0.5))
-    rows, deaths = tries_until_done(sharing.Sketcher(order), table_of("in", "out"))
+    upload(here / "in", "memory://sketched")
+    rows, deaths = tries_until_done(sharing.Sketcher(order), table_of("memory://sketched", "out"))
     assert deaths == 1 + DEATHS
     assert sorted(rows["name"].to_pylist()) == ["d0/000.png", "d0/003.tif", "d2/002.webp"]
+    assert not [files.name for files in watched[-4:] if files._content is not None]
 
 
 def test_a_source_that_vanishes_is_a_failure_of_its_own(here):
@@ -198,7 +209,7 @@ def test_ray_that_does_not_start_says_so(monkeypatch):
 def test_a_number_of_workers_lets_a_cluster_grow_from_what_fits(monkeypatch, cores):
     node = {"Alive": True, "Resources": {"CPU": cores, "memory": 2**40}}
     monkeypatch.setattr(ray, "nodes", lambda: [node])
-    assert pool_of(Resources("auto", workers=8), Execution())[:2] == (max(1, cores), 8)
+    assert pool_of(Resources("auto", workers=8), Execution())[:2] == (cores, 8)
     for resources, advice in ((Resources("auto"), "or pass --workers if"), (Resources(workers=8), "lower --cores")):
         if cores:
             assert pool_of(resources, Execution()).first == cores

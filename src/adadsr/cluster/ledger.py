@@ -17,7 +17,9 @@ cut short, if an earlier plan names them for the same input; all others belong t
 import io
 import json
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -73,7 +75,10 @@ class Ledger:
     def decision(self) -> Decision | None:
         """What the first pass of a shared budget decided; None if it did not end."""
         content = self.place.read("shared.json")
-        return None if content is None else Decision(**json.loads(content))
+        if content is None:
+            return None
+        with self._of_this_version():
+            return Decision(**json.loads(content))
 
     def factors(self) -> dict[str, float]:
         """What the least gain of all is divided by for each output; empty without a decision."""
@@ -81,7 +86,8 @@ class Ledger:
         if content is None:
             return {}
         table = pq.read_table(io.BytesIO(content))
-        return dict(zip(table["name"].to_pylist(), table["factor"].to_pylist(), strict=True))
+        with self._of_this_version():
+            return dict(zip(table["name"].to_pylist(), table["factor"].to_pylist(), strict=True))
 
     def decide(self, decision: Decision, factors: dict[str, float] | None = None) -> None:
         """Keep it for all attempts. factors: None for a revision, which leaves them as they are."""
@@ -122,7 +128,8 @@ class Ledger:
             content = self.place.read(file.name) if _PLAN.match(file.name) else None
             if content is not None:
                 table = pq.read_table(io.BytesIO(content))
-                inputs.update(zip(table["name"].to_pylist(), table["input"].to_pylist(), strict=True))
+                with self._of_this_version():
+                    inputs.update(zip(table["name"].to_pylist(), table["input"].to_pylist(), strict=True))
         return inputs
 
     def add(self, attempt: int, unit: int, rows: pa.Table) -> pa.Table:
@@ -149,6 +156,16 @@ class Ledger:
         with ThreadPoolExecutor(_READERS) as pool:
             list(pool.map(self.place.remove, (name for name in before if name != base)))
 
+    @contextmanager
+    def _of_this_version(self) -> Iterator[None]:
+        """Raise InputError if what the block reads has other columns or fields."""
+        try:
+            yield
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.place.address}: was written by another version of adadsr; pass --overwrite to begin anew"
+            ) from error
+
     def _parts(self) -> list[tuple[str, int]]:
         """Name and number of each file of the manifest."""
         found = [(file.name, _PART.fullmatch(file.name)) for file in self.place.files("manifest")]
@@ -163,7 +180,8 @@ class Ledger:
     def _read(self, names: list[str]) -> pa.Table:
         with ThreadPoolExecutor(_READERS) as pool:
             contents = list(pool.map(self.place.read, names))
-        tables = [manifest.decode(content) for content in contents if content is not None]
+        with self._of_this_version():
+            tables = [manifest.decode(content) for content in contents if content is not None]
         return pa.concat_tables(tables) if tables else manifest.table_of([])
 
 

@@ -62,9 +62,9 @@ class Progress:
 class Outcome(NamedTuple):
     """What became of a collection.
 
-    rows: the manifest, of all attempts. skipped: addresses of outputs that were there before. decision: of a shared
-    budget. failures: what SRC named but has no image. earlier: rows that earlier runs wrote. interrupted: whether the
-    user stopped the run. report: addresses of its files.
+    rows: the manifest, of all attempts. skipped: addresses of outputs that were there before and have no row. decision:
+    of a shared budget. failures: what SRC named but has no image. earlier: rows that earlier runs wrote. interrupted:
+    whether the user stopped the run. report: addresses of its files.
     """
 
     rows: pa.Table

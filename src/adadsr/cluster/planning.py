@@ -8,7 +8,7 @@ import pyarrow as pa
 from adadsr import batch
 from adadsr.cluster.ledger import Ledger
 from adadsr.cluster.order import Collection
-from adadsr.cluster.sources import Entry, Sources, absolute
+from adadsr.cluster.sources import Entry, Sources, absolute, resolved
 from adadsr.storage import is_url, open_place
 
 
@@ -37,16 +37,17 @@ def plan(collection: Collection, found: Sources, book: Ledger) -> Plan:
     done = set(kept["name"].to_pylist())
     todo, skipped, others = [], [], []
     for index, (entry, name) in enumerate(zip(found.entries, names, strict=True)):
-        is_ours = inputs.get(name) == absolute(entry.address) or collection.options.overwrite
-        if name in existing and not is_ours:
-            skipped.append(place.join(name))
+        if name in existing and not collection.options.overwrite and not _is_same(inputs.get(name), entry.address):
             if name in inputs:
-                others.append(f"{skipped[-1]} was made from {inputs[name]}, not from {entry.address}")
+                others.append(f"{place.join(name)} belongs to {inputs[name]}, not to {absolute(entry.address)}")
+            if name not in done:
+                skipped.append(place.join(name))
         elif name not in done:
             todo.append(index)
     if others:
-        more = f", and so do {len(others) - 1} more" if len(others) > 1 else ""
-        notes.append(f"{others[0]}; it stays{more}; choose another destination, or pass --overwrite to begin anew")
+        more = f", as were {len(others) - 1} more" if len(others) > 1 else ""
+        advice = "choose another destination, or pass --overwrite to redo the whole collection"
+        notes.append(f"{others[0]}, and was left as it is{more}; {advice}")
     attempt = book.next_attempt()
     if kept.num_rows < rows.num_rows:
         book.compact(attempt, kept)
@@ -57,15 +58,27 @@ def plan(collection: Collection, found: Sources, book: Ledger) -> Plan:
     return Plan(attempt, entries, names, kept, skipped, notes)
 
 
+def _is_same(planned: str | None, address: str) -> bool:
+    """Whether an input is the one that an output was planned for; None if it was planned for none."""
+    if planned is None or absolute(planned) == absolute(address):  # resolving takes 30 times as long
+        return planned is not None
+    return resolved(planned) == resolved(address)
+
+
 def still_true(rows: pa.Table, entries: list[Entry], names: list[str], existing: set[str]) -> pa.Table:
     """Rows of outputs that are there, and whose inputs did not change since. Failed ones are tried again.
 
     Nothing is known of inputs that this run does not have, so their rows stay.
     """
-    tags = {(name, absolute(entry.address)): entry.tag for entry, name in zip(entries, names, strict=True)}
+    inputs = dict(zip(names, entries, strict=True))
+
+    def is_unchanged(name: str, address: str, tag: str) -> bool:
+        entry = inputs.get(name)
+        return entry is None or not _is_same(address, entry.address) or entry.tag in ("", tag)
+
     facts = zip(*(rows[column].to_pylist() for column in ("name", "input", "status", "etag")), strict=True)
     keep = [
-        status == "done" and name in existing and tags.get((name, absolute(address))) in (None, "", etag)
-        for name, address, status, etag in facts
+        status == "done" and name in existing and is_unchanged(name, address, tag)
+        for name, address, status, tag in facts
     ]
     return rows.filter(pa.array(keep, pa.bool_()))

@@ -14,7 +14,7 @@ from adadsr.cluster.ledger import Ledger
 from adadsr.cluster.outcome import Outcome
 
 MOST_IMAGES = 10_000
-"""Images that the JSON lists; of larger collections it refers to the manifest."""
+"""Images that the JSON lists; of larger collections it refers to the manifest. And failures without a row."""
 MOST_FAILURES = 200
 """Failures that the Markdown lists."""
 MOST_POINTS = 20_000
@@ -47,7 +47,8 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "counts": counts,
         "left_out": outcome.left_out.counts(),
         "notes": outcome.notes,
-        "failures": [reason for _, reason in outcome.failures],
+        "failures": [reason for _, reason in outcome.failures[:MOST_IMAGES]],
+        "more_failures": max(0, len(outcome.failures) - MOST_IMAGES),
         "shared": None if outcome.decision is None else outcome.decision.as_json(),
         "totals": totals(outcome.rows) | {"run_seconds": round(outcome.seconds, 3)},
     }
@@ -92,8 +93,9 @@ def as_markdown(content: dict[str, Any], rows: pa.Table, *, has_plot: bool) -> s
     if reasons:
         lines += ["", "## Failed", ""]
         lines += [f"- {reason}" for reason in reasons[:MOST_FAILURES]]
-        if len(reasons) > MOST_FAILURES:
-            lines.append(f"- and {len(reasons) - MOST_FAILURES} more, in the manifest")
+        more = content["counts"]["failed"] - MOST_FAILURES
+        if more > 0:
+            lines.append(f"- and {more} more, in report.json and the manifest")
     return "\n".join(lines) + "\n"
 
 

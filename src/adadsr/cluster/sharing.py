@@ -76,7 +76,7 @@ class Sketcher:
             for index, files in enumerate(inputs.files):
                 tries.begin(files.name)
                 if files.name in tries.killers:
-                    continue
+                    files.refuse(f"{files.shown}: kills its workers")
                 job = inputs[index].job
                 done = attempt(job, lambda job=job: sketch(self._chain, job, options))  # type: ignore[misc]
                 if done.value is not None:

@@ -51,8 +51,16 @@ def split(address: str) -> tuple[str, str]:
 
 
 def absolute(address: str) -> str:
-    """The address by which inputs are compared, whatever folder a run starts in."""
+    """The address, whatever folder a run starts in."""
     return address if is_url(address) else os.path.abspath(address)
+
+
+def resolved(address: str) -> str:
+    """The address by which inputs are compared: the same through whatever links it is reached."""
+    try:
+        return address if is_url(address) else os.path.realpath(address)
+    except ValueError:  # a null character; reading it will say so
+        return address
 
 
 def find(source: str, destination: str) -> Sources:
@@ -113,7 +121,7 @@ def _in_bucket(source: str, destination: str) -> Sources:
             left_out.add(address, EARLIER)
         elif suffix_of(file.name) not in READABLE_SUFFIXES or FOLDER in file.name.split("/"):
             left_out.add(address)
-        elif refusal := _refusal(address, file.name):
+        elif refusal := _misnamed(address, file.name):
             failures.append((Path(address), refusal))
         else:
             entries.append(_entry(address, file.name, file))
@@ -126,15 +134,20 @@ def _entry(address: str, below: str, file: File, *, named: bool = False) -> Entr
     return Entry(address, Found(Path(address), Path(below), named), file.size, file.tag)
 
 
-def _refusal(address: str, name: str) -> str | None:
-    """Why an object cannot be an input; None if it can. name: that its output gets."""
+def _misnamed(address: str, name: str) -> str | None:
+    """Why no output can be named after an object; None if one can. name: of the object, as far as outputs get it."""
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        return f"{address}: has a folder named '', . or ..; rename the object, or correct the list"
+    return None
+
+
+def _refusal(address: str) -> str | None:
+    """Why an object of a list cannot be an input; None if it can."""
     try:
         ObjectPlace(address)
     except InputError as error:
         return str(error)
-    if any(part in ("", ".", "..") for part in name.split("/")):
-        return f"{address}: has a folder named '', . or ..; rename the object, or correct the list"
-    return None
+    return _misnamed(address, split(address)[1])
 
 
 def _listed(source: str) -> Sources:
@@ -151,7 +164,7 @@ def _listed(source: str) -> Sources:
     distinct = list(dict.fromkeys(whole))
     more = len(whole) - len(distinct)
     notes = [f"{source}: left out {more} that {'is' if more == 1 else 'are'} listed twice"] if more else []
-    refusals = [_refusal(each, split(each)[1]) if is_url(each) else None for each in distinct]
+    refusals = [_refusal(each) if is_url(each) else None for each in distinct]
     failures = [(Path(each), refusal) for each, refusal in zip(distinct, refusals, strict=True) if refusal]
     usable = [each for each, refusal in zip(distinct, refusals, strict=True) if not refusal]
     root = _common_folder([absolute(each) for each in usable])
