@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
 from adadsr import images
+from adadsr.checkpoints import bundled_models
 from adadsr.errors import InputError
 from adadsr.serving import Settings, create_app
 from adadsr.serving.guard import Guard
@@ -192,8 +193,9 @@ def test_a_model_may_have_any_name_but_one_that_is_taken(tmp_path):
         assert answer.body == service.post(f"/v1/upscale?budget=0.5&model={MODEL}", photo()).body
         assert unquote(answer.headers["adadsr-model"]) == "модель"
     for models in ((str(file), str(file)), (str(BUNDLED / f"{MODEL}.safetensors"),)):
-        with pytest.raises(InputError, match="is already offered"):
+        with pytest.raises(InputError, match=r"a model named \S+ is already offered; rename the file"):
             create_app(Settings(models=models))
+    assert len(create_app(Settings(models=(MODEL,))).state.service.models.offers) == len(bundled_models())
 
 
 def test_metrics_count(service: Running):

@@ -1,12 +1,14 @@
 """Pictures that are uploaded once, and their results: shown, kept within limits, forgotten."""
 
 import concurrent.futures
+import threading
 import time
 
 import numpy as np
 import pytest
 
 from adadsr import images
+from adadsr.serving.problems import Problem
 from adadsr.serving.queue import Ticket
 from serving_samples import Running, photo, running, wait_until
 
@@ -65,21 +67,46 @@ def test_pictures_for_the_page_wait_for_their_turn(service: Running):
         assert shown.result().status == 200
 
 
+def test_forgetting_a_result_waits_for_no_reader(service: Running, monkeypatch: pytest.MonkeyPatch):
+    name = service.post("/v1/images", photo()).json()["id"]
+    file = service.post(f"/v1/upscale?budget=0.5&image={name}").body
+    result = service.service.kept.find(name).result
+    read, reads, may_end = result._file.read, threading.Event(), threading.Event()
+
+    def slow() -> bytes:
+        reads.set()
+        assert may_end.wait(30)
+        return read()
+
+    monkeypatch.setattr(result._file, "read", slow)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        found = pool.submit(result.content)
+        assert reads.wait(30)
+        try:
+            assert service.call("DELETE", f"/v1/images/{name}", timeout=10).status == 204
+        finally:
+            may_end.set()
+        assert found.result() == file
+    assert result._file.closed
+    with pytest.raises(Problem, match="was forgotten"):
+        result.content()
+
+
 def test_kept_pictures_make_room_and_are_forgotten():
-    with running(memory=2**26, kept_for=0.3) as service:
+    with running(memory=2**26, kept_for=3) as service:
         names = [service.post("/v1/images", photo(300, 400, seed=index)).json()["id"] for index in range(8)]
         assert service.service.kept.bytes <= service.service.settings.prepared_memory
         assert service.get(f"/v1/images/{names[0]}").status == 404
         assert service.get(f"/v1/images/{names[-1]}").status == 200
-        time.sleep(0.4)
+        time.sleep(3.1)
         assert service.get(f"/v1/images/{names[-1]}").status == 404
 
 
 def test_kept_pictures_are_forgotten_though_nobody_calls():
-    with running(kept_for=0.3) as service:
+    with running(kept_for=3) as service:
         service.post("/v1/images", photo())
         assert len(service.service.kept) == 1
-        wait_until(lambda: not len(service.service.kept), 5)
+        wait_until(lambda: not len(service.service.kept), 15)
 
 
 def test_results_that_are_kept_stay_within_a_limit():

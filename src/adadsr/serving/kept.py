@@ -37,6 +37,7 @@ class Result:
         self.bytes, self.pixels = len(encoded.content), picture.height * picture.width
         self.decoded_bytes = picture.pixels.nbytes
         self._lock, self._file = threading.Lock(), tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115
+        self._is_closed = False
         try:
             self._file.write(encoded.content)
         except OSError:
@@ -45,16 +46,24 @@ class Result:
 
     def content(self) -> bytes:
         """The file. Raises Problem if a newer result has taken its place."""
-        with self._lock:
-            if self._file.closed:
-                raise Problem(UNKNOWN_IMAGE, "the result was forgotten; post to /v1/upscale again")
-            self._file.seek(0)
-            return self._file.read()
+        try:
+            with self._lock:
+                if self._is_closed:
+                    raise Problem(UNKNOWN_IMAGE, "the result was forgotten; post to /v1/upscale again")
+                self._file.seek(0)
+                return self._file.read()
+        finally:
+            if self._is_closed:
+                self.close()
 
     def close(self) -> None:
-        """Forget it."""
-        with self._lock:
-            self._file.close()
+        """Forget it. Does not wait: if a thread reads the file, that thread closes it afterwards."""
+        self._is_closed = True
+        if self._lock.acquire(blocking=False):
+            try:
+                self._file.close()
+            finally:
+                self._lock.release()
 
 
 @dataclass(eq=False)

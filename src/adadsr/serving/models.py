@@ -56,9 +56,11 @@ class Models:
                 each.name, each.name, each.config.scale, adaptive, each.config.n_resblocks, each.metadata
             )
         for source in settings.models:
+            if source in self.offers:
+                continue
             upscaler = self._load(source)
             if upscaler.name in self.offers:
-                raise InputError(f"{source}: {upscaler.name} is already offered; rename the file")
+                raise InputError(f"{source}: a model named {upscaler.name} is already offered; rename the file")
             adaptive, blocks = upscaler.engine.network.adapter is not None, upscaler.config.n_resblocks
             self.offers[upscaler.name] = Offer(upscaler.name, source, upscaler.scale, adaptive, blocks, {})
         self._loaded: dict[tuple[str, int | None], Upscaler] = {}
