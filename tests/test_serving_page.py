@@ -154,6 +154,16 @@ def test_a_result_that_cannot_be_shown_can_be_downloaded(visit: Visit):
     visit.errors.clear()  # the browser notes the status
 
 
+def test_a_run_can_be_cancelled_while_its_result_is_converted(visit: Visit):
+    visit.page.route("**/result", lambda route: None)
+    visit.add(("scan.tif", photo(format="tif")))
+    with visit.page.expect_request("**/result"):
+        visit.page.click("#run")
+    visit.page.click("#cancel")
+    visit.page.locator("#run:enabled").wait_for()
+    assert not visit.page.locator("#download").is_visible()
+
+
 def test_a_run_can_be_cancelled(visit: Visit, service: Running):
     visit.add(("large.png", photo(800, 800)))
     visit.budget(100)

@@ -81,7 +81,10 @@ export class HttpEngine {
         ? file
         : await this.#call("GET", `v1/images/${prepared.id}/result`, { signal })
             .then((converted) => converted.blob())
-            .catch(() => file);
+            .catch((error) => {
+              if (error.name === "AbortError") throw error;
+              return file;
+            });
       return { file, shown, name: nameIn(answer.headers.get("content-disposition")), notes: notesIn(answer.headers) };
     } finally {
       clearInterval(poll);

@@ -67,7 +67,7 @@ export class Item {
       const watch = { signal: this.#abort.signal, progress: (share) => this.#set({ share }) };
       const { file, shown, name, notes } = await this.engine.run(this.prepared, choice, watch);
       const image = await this.#decode(shown).catch(() => null);
-      if (!image) notes.push("The result is too large to be shown here, but not to be downloaded.");
+      if (!image) notes.push("The result cannot be shown here; it can still be downloaded.");
       this.#set({ state: "done", result: { file, name, image, choice }, notes });
     } catch (error) {
       if (error.name === "AbortError") this.#set({ state: this.result ? "done" : "ready" });
