@@ -44,12 +44,13 @@ class Answer(NamedTuple):
 
 
 class Running(NamedTuple):
-    """A service that runs in a thread of this process. connections: those that are open."""
+    """A service that runs in a thread of this process. connections: those that are open. server: None elsewhere."""
 
     port: int
     service: Service
     loop: asyncio.AbstractEventLoop
     connections: Collection[object] = ()
+    server: Server | None = None
 
     @property
     def address(self) -> str:
@@ -102,7 +103,7 @@ def running(**settings: Any) -> Iterator[Running]:
     thread.start()
     try:
         assert ready.wait(30)
-        yield Running(ports[0], app.state.service, loops[0], server.server_state.connections)
+        yield Running(ports[0], app.state.service, loops[0], server.server_state.connections, server)
     finally:
         server.should_exit = True
         thread.join(60)

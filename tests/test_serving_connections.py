@@ -69,16 +69,19 @@ def test_a_client_that_does_not_read_is_cut_off(
     assert caplog.records == []
 
 
-def test_a_client_that_reads_slowly_but_steadily_gets_all(impatient: Running):
-    name = impatient.post("/v1/images", photo(1000, 1000)).json()["id"]
-    with socket.socket() as client:
+def test_a_client_that_reads_slowly_but_steadily_gets_all(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(serving_samples, "listening", narrow)
+    limit = 3.0
+    with running(upload_limit=limit) as service, socket.socket() as client:
+        name = service.post("/v1/images", photo(1000, 1000)).json()["id"]
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
-        client.connect(("127.0.0.1", impatient.port))
+        client.connect(("127.0.0.1", service.port))
         client.sendall(f"GET /v1/images/{name}/picture HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode())
-        found = b""
+        found, start = b"", time.monotonic()
         while piece := client.recv(2**16):
             found += piece
-            time.sleep(0.05)
+            time.sleep(0.12)
+    assert time.monotonic() - start > limit
     head, _, body = found.partition(b"\r\n\r\n")
     assert f"content-length: {len(body)}".encode() in head.lower()
 
