@@ -56,7 +56,7 @@ def test_one_of_another_machine_ends_after_a_while(tmp_path):
         held.check()
 
 
-def test_who_was_taken_over_stops(tmp_path, monkeypatch):
+def test_a_run_that_lost_its_lease_stops(tmp_path, monkeypatch):
     monkeypatch.setattr(lease, "RENEWED", 0.01)
     place = open_place(str(tmp_path))
     with lease.held(place) as held:
@@ -67,7 +67,7 @@ def test_who_was_taken_over_stops(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("others", [1, 2, 3])
-def test_who_was_paused_while_others_came_and_went_stops(tmp_path, monkeypatch, others):
+def test_a_paused_run_stops_after_later_runs(tmp_path, monkeypatch, others):
     monkeypatch.setattr(lease, "RENEWED", 0.05)
     place = open_place(str(tmp_path))
     paused = lease.Lease(place, 1, lambda: 0.0)

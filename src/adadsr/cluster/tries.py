@@ -11,7 +11,7 @@ DEATHS = 2
 
 
 class Tries:
-    """The tries of a unit. To make one is to begin the next try.
+    """The tries of a unit. Creating one starts the next try.
 
     The first try runs several pictures at once and notes nothing, as most units need no other. Later ones run one at a
     time and note which.

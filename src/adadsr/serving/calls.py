@@ -23,7 +23,7 @@ async def answered(
     cancel: Cancel,
 ) -> T:
     """Receive the upload, and work until the client leaves or the time is up. Raises Problem."""
-    if "expect" in request.headers:  # others would send all the same, and not read the refusal
+    if "expect" in request.headers:  # clients without Expect send the body anyway and would not read the refusal
         service.queue.check()
     start = time.perf_counter()
     async with receive(request) as upload:

@@ -24,23 +24,23 @@ class PatientProtocol(H11Protocol):
         self._timer = self.loop.call_later(CHECK_SECONDS, self._check)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop it."""
+        """Stop the clock."""
         self._timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Start it anew with the first bytes of a request, not with later ones."""
+        """Restart the clock with the first bytes of a request, not with later ones."""
         if self._is_idle and not self.conn.trailing_data[0]:
             self._since = self.loop.time()
         super().data_received(data)
 
     def resume_writing(self) -> None:
-        """Start it anew: a piece was read."""
+        """Restart the clock: a piece was read."""
         self._since = self.loop.time()
         super().resume_writing()
 
     def on_response_complete(self) -> None:
-        """Start it anew."""
+        """Restart the clock: the answer ended."""
         self._since = self.loop.time()
         super().on_response_complete()
 

@@ -110,7 +110,7 @@ class Problem(Exception):
 
 
 def install(app: FastAPI) -> None:
-    """Let every error of an application end in a problem document; the guard does it for those that nobody expected."""
+    """Let every error of an application end in a problem document; the guard answers unexpected errors."""
     app.add_exception_handler(Problem, _answer)
     app.add_exception_handler(AdaDSRError, _answer)
     app.add_exception_handler(OSError, _answer)
