@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -186,14 +188,27 @@ def test_samples_that_are_not_of_8_bits_are_refused(tmp_path: Path, mode: str, v
         load_pairs(tmp_path, 2)
 
 
-@pytest.mark.parametrize("name", ["deep.png", "deep.tif", "deep.ppm"])
-def test_color_of_16_bits_is_refused(tmp_path: Path, name: str) -> None:
-    """Pillow would open it, as 8 bits."""
-    images.write_image(tmp_path / "deep.png", images.picture_from_array(np.full((16, 16, 3), 4000, np.uint16)))
-    images.write_image(tmp_path / "deep.tif", images.picture_from_array(np.full((16, 16, 3), 4000, np.uint16)))
-    (tmp_path / "deep.ppm").write_bytes(b"P6 16 16 65535\n" + bytes(6 * 16 * 16))
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "planes.tif", "a.ppm", "a.jp2", "a.j2k", "a.avif"])
+def test_only_color_of_8_bits_is_used(tmp_path: Path, name: str) -> None:
+    """Pillow would open deeper samples, as 8 bits."""
+    write_color(tmp_path / name, np.full((16, 16, 3), 40, np.uint8))
+    assert len(load_pairs(tmp_path, 2)) == 1
+    write_color(tmp_path / name, np.full((16, 16, 3), 4000, np.uint16))
     with pytest.raises(DatasetError, match=rf"{name}: has more than 8 bits a sample"):
         load_pairs(tmp_path, 2)
+
+
+def write_color(path: Path, pixels: np.ndarray) -> None:
+    """Colour (H, W, 3) in a file that has as many bits a sample; in AVIF 12 instead of 16."""
+    if path.suffix == ".ppm":
+        top = np.iinfo(pixels.dtype).max
+        path.write_bytes(f"P6 {pixels.shape[1]} {pixels.shape[0]} {top}\n".encode() + pixels.byteswap().tobytes())
+    elif path.suffix in (".jp2", ".j2k"):
+        path.write_bytes(imagecodecs.jpeg2k_encode(pixels, level=0, codecformat=path.suffix[1:]))
+    elif path.name == "planes.tif":
+        tifffile.imwrite(path, pixels.transpose(2, 0, 1).copy(), photometric="rgb", planarconfig="separate")
+    else:
+        images.write_image(path, images.picture_from_array(pixels))
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.webp", "a.gif"])

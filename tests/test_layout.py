@@ -21,6 +21,7 @@ RANKS = {
     "errors": -1,
     "geometry": 0,
     "atomic": 0,
+    "bit_depth": 0,
     "forks": 0,
     "machine": 0,
     "formats": 0,

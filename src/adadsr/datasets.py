@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +14,12 @@ import torch
 from torch import Tensor
 
 from adadsr import atomic
+from adadsr.bit_depth import is_deep
 from adadsr.degradation import degrade_as_photo
 from adadsr.errors import DatasetError, InputError
 from adadsr.formats import READABLE_SUFFIXES, is_image_file
 from adadsr.machine import default_threads
 from adadsr.resize import bicubic_downscale
-
-if TYPE_CHECKING:
-    from PIL.ImageFile import ImageFile
 
 REDUCTION_REMEDY = "drop that reduction from the recipe or use larger images"
 Pixels = npt.NDArray[np.uint8]
@@ -94,7 +92,7 @@ def _load_or_reason(
     try:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content)) as file:
-            if file.mode.startswith(("I", "F")) or _is_deep(file):
+            if is_deep(file, content):
                 return f"{path}: has more than 8 bits a sample; training needs 8"
             if file.has_transparency_data and file.convert("RGBA").getextrema()[3] != (255, 255):
                 return f"{path}: is transparent in places; training needs opaque images"
@@ -110,15 +108,6 @@ def _load_or_reason(
             f"{path}: {photo.shape[1]}x{photo.shape[0]} is too small for x{scale}{reduced}, which needs {side}x{side}"
         )
     return pairs
-
-
-def _is_deep(file: "ImageFile") -> bool:
-    """Whether Pillow reads 16-bit samples of an open file as their upper 8 bits."""
-    for *_, given in file.tile:  # what Pillow tells its decoder: the samples' form, and of a PPM their largest value
-        form, *rest = given if isinstance(given, tuple) else (given,)
-        if ";16" in str(form) or (file.format == "PPM" and rest and int(rest[0]) > 255):
-            return True
-    return False
 
 
 def _pair(photo: Pixels, scale: int, reduction: int, cache: Path | None, name: str) -> Pair:
