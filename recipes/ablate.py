@@ -18,11 +18,12 @@ from typing import Any
 from adadsr import atomic, checkpoints
 from adadsr.datasets import Pair, TrainingImages, load_pairs
 from adadsr.errors import AdaDSRError, InputError
+from adadsr.networks import NetworkConfig
 from adadsr.training import Pace, Recipe, Run, Stage, Trainer, default_cache
 from adadsr.training.distributed import join
 from adadsr.training.log import Entry, Progress
 from adadsr.training.reading import read_yaml
-from adadsr.training.session import writable
+from adadsr.training.session import owned
 from adadsr.training.validation import load_valid
 
 
@@ -43,11 +44,18 @@ def main() -> None:
         def images(scale: int, reductions: tuple[int, ...]) -> TrainingImages:
             return TrainingImages(load_pairs(arguments.train, scale, lr_cache, reductions), scale, world.device)
 
+        @cache
+        def valid(config: NetworkConfig, reductions: tuple[int, ...]) -> list[Pair]:
+            return load_valid(arguments.valid, config, lr_cache, reductions)
+
+        def run(recipe: Recipe, out: Path) -> Run:
+            trainer = Trainer(recipe, images(recipe.scale, recipe.photo_reductions), world, lr_cache)
+            pace = Pace(every=max(stage.steps for stage in recipe.stages))
+            return Run(trainer, valid(recipe.config, recipe.valid_reductions), out, pace, [_print])
+
         results = {}
         for name, recipe in recipes.items():
-            valid = load_valid(arguments.valid, recipe.config, lr_cache, recipe.valid_reductions)
-            trainer = partial(Trainer, recipe, images(recipe.scale, recipe.photo_reductions), world, lr_cache)
-            results[name] = _result(trainer, recipe, valid, arguments.out / name)
+            results[name] = _result(partial(run, recipe), recipe, arguments.out / name)
             print(f"{name}: {results[name]}", flush=True)
     except AdaDSRError as error:
         parser.exit(1, f"adadsr: {error}\n")
@@ -78,13 +86,12 @@ def _changed(base: Recipe, name: str, changes: dict[str, Any]) -> Recipe:
     return replace(base, stages=(*base.stages[:-1], last), **rest)
 
 
-def _result(trainer: Callable[[], Trainer], recipe: Recipe, valid: list[Pair], out: Path) -> dict[str, float]:
-    """Mean PSNR-Y in dB of a variant, trained unless it has a result."""
+def _result(run: Callable[[Path], Run], recipe: Recipe, out: Path) -> dict[str, float]:
+    """Mean PSNR-Y in dB of a variant, trained unless it has a result. run: a training to a folder."""
     result, written = out / "result.json", json.dumps(asdict(recipe))
     if not result.exists():
-        model = Run(
-            trainer(), valid, writable(out, "--out"), Pace(every=max(stage.steps for stage in recipe.stages)), [_print]
-        ).go()
+        with owned(out, "--out"):
+            model = run(out).go()
         reached = json.loads(checkpoints.read_header(model).metadata["PSNR-Y on validation"])
         atomic.write_text(result, json.dumps({"recipe": written, "psnr_y": reached}))
     done = json.loads(result.read_text(encoding="utf-8"))

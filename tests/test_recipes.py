@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adadsr import Upscaler, checkpoints
+from adadsr import Upscaler, checkpoints, datasets
 from adadsr.checkpoints import sources
 from adadsr.datasets import load_pairs
-from adadsr.training import validate
+from adadsr.training import validate, validation
 from training_samples import RECIPE, build, write_photos
 
 ABLATE = Path(__file__).parents[1] / "recipes" / "ablate.py"
@@ -45,6 +45,17 @@ def test_variants_are_compared_and_not_trained_twice(
     assert first == "| base | " + " | ".join(f"{value:.3f}" for value in results["base"].values()) + " |"
     assert second.startswith("| hard |")
     assert (tmp_path / "out" / "base" / "model.safetensors").stat().st_mtime_ns == trained
+
+
+def test_photos_are_decoded_once_and_only_to_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_photos(tmp_path / "photos")
+    (tmp_path / "v.yaml").write_text(VARIANTS)
+    decoded = []
+    monkeypatch.setattr(validation, "load_pairs", lambda *given: decoded.append("valid") or load_pairs(*given))
+    monkeypatch.setattr(datasets, "load_pairs", lambda *given: decoded.append("train") or load_pairs(*given))
+    for _ in range(2):
+        ablate(monkeypatch, tmp_path)
+        assert sorted(decoded) == ["train", "valid"]
 
 
 def test_variants_have_photos_of_their_own_sizes(
