@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from adadsr.errors import InputError
-from adadsr.networks.config import NetworkConfig
+from adadsr.networks.config import DEPTH_TILES, NetworkConfig
 
 _EDSR = NetworkConfig(backbone="edsr", scale=2, n_feats=256, n_resblocks=32)
 _EDSR_BASELINE = NetworkConfig(backbone="edsr", scale=2, n_feats=64, n_resblocks=16)
@@ -30,7 +30,7 @@ def named_config(name: str, scale: int, depth_tile: int = 1) -> NetworkConfig:
     """The configuration `name` of CONFIGS at `scale`; depth_tile is for adaptive ones. Raises InputError."""
     if name not in CONFIGS:
         raise InputError(f"network {name!r} is not one of {', '.join(CONFIGS)}")
-    if depth_tile != 1 and not CONFIGS[name].adaptive:
+    if depth_tile in DEPTH_TILES[1:] and not CONFIGS[name].adaptive:
         adaptive = f"ada{name} or " if f"ada{name}" in CONFIGS else ""
         raise InputError(f"depth_tile={depth_tile} needs an adaptive network; use {adaptive}depth_tile: 1")
     return replace(CONFIGS[name], scale=scale, depth_tile=depth_tile)
