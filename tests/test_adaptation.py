@@ -110,6 +110,29 @@ def test_another_preset_does_not_resume(options: Adaptation) -> None:
         adapt(replace(options, steps=9), quiet)
 
 
+def test_a_preset_that_holds_out_more_photos_does_not_resume(
+    options: Adaptation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = replace(options, images=(write_photos(tmp_path / "many", 12),))
+    adapt(options, quiet)
+    monkeypatch.setattr("adadsr.adaptation.adapting.PRESETS", {"quick": replace(TINY, held=1)})
+    with pytest.raises(InputError, match="out: this run began with other photos or another --preset; repeat the"):
+        adapt(options, quiet)
+
+
+def test_a_folder_belongs_to_one_adaptation_at_a_time(options: Adaptation) -> None:
+    """From the photos to the report."""
+    told: list[str] = []
+
+    def start_second(what: str, share: float) -> None:
+        with pytest.raises(TrainingError, match="out: another run is writing here"):
+            adapt(options, quiet)
+        told.append(what)
+
+    adapt(options, start_second)
+    assert {"own output of the photos", "fidelity"} <= set(told)
+
+
 def test_only_the_same_photos_resume_a_run(options: Adaptation) -> None:
     """With others, some that it learned from could be held out."""
     adapt(options, quiet)
@@ -118,7 +141,9 @@ def test_only_the_same_photos_resume_a_run(options: Adaptation) -> None:
     (moved / "0.png").rename(moved / "z.png")
     assert adapt(replace(options, images=(moved,)), quiet)
     (moved / "1.png").unlink()
-    with pytest.raises(InputError, match="out: this run began with other photos; pass the same --images"):
+    for file in (options.out / "state").glob("*.safetensors"):
+        file.unlink()  # which says nothing of the photos
+    with pytest.raises(InputError, match="out: this run began with other photos or another --preset"):
         adapt(replace(options, images=(moved,)), quiet)
 
 

@@ -20,15 +20,17 @@ from hypothesis import strategies as st
 from adadsr import atomic, checkpoints
 from adadsr.datasets import TrainingImages, load_pairs
 from adadsr.errors import AdaDSRError, CheckpointError, InputError, MissingDependencyError, TrainingError
-from adadsr.training import Pace, Run, Trainer, loop, validate
+from adadsr.networks import Network, NetworkConfig
+from adadsr.training import Pace, Run, Session, Trainer, checks, loop, session, train, validate
 from adadsr.training import __main__ as command
 from adadsr.training.checks import check_stages
 from adadsr.training.distributed import World
 from adadsr.training.divergence import is_spike, next_usual
-from adadsr.training.log import Board, Progress, Validation
+from adadsr.training.log import Board, Entry, Progress, Targets, Validation
 from adadsr.training.loop import MOST_ROLLBACKS
 from adadsr.training.optimizers import learning_rate
 from adadsr.training.state import FORMAT, read_state
+from adadsr.training.teacher import load_teacher
 from adadsr.training.trainer import Step
 from training_samples import ALONE, RECIPE, STAGES, build, trainer_of, write_photos
 
@@ -135,6 +137,21 @@ def test_later_stages_are_checked_before_the_first_step(changes: dict[str, objec
     check_stages(recipe, 2, images, two)
 
 
+def test_a_teacher_is_loaded_once_to_check_all_its_stages(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of which each patch has to suit it."""
+    teacher, loaded = str(tmp_path / "teacher.safetensors"), []
+    checkpoints.save(Network(NetworkConfig("esrgan", 2, 4, 1, growth=2, unshuffle=2)).model(), teacher)
+    monkeypatch.setattr(checks, "load_teacher", lambda *given: loaded.append(given) or load_teacher(*given))
+    images = TrainingImages(load_pairs(folder, 2), 2, torch.device("cpu"))
+    stages = [replace(STAGES[0], teacher=teacher, patch=patch) for patch in (6, 8, 10, 9)]
+    check_stages(replace(RECIPE, stages=tuple(stages[:3])), 0, images, ALONE)
+    assert len(loaded) == 1
+    with pytest.raises(InputError, match=r"^stage 4: teacher=.* works on 2x2 squares of pixels"):
+        check_stages(replace(RECIPE, stages=tuple(stages)), 0, images, ALONE)
+
+
 def test_a_stage_that_has_not_begun_may_be_changed(folder: Path, tmp_path: Path) -> None:
     """So a recipe whose second stage cannot run is repaired without losing the first."""
     out = tmp_path / "out"
@@ -154,6 +171,12 @@ def test_a_stage_that_has_not_begun_may_be_changed(folder: Path, tmp_path: Path)
     ):
         with pytest.raises(InputError, match=f"belongs to a recipe that differs in {said}"):
             run_of(other, folder, out).go()
+    manifest = out / "state" / "state.json"
+    content = json.loads(manifest.read_text())
+    content["about"] |= {"stage": 1, "step": 0}
+    content["about"]["recipe"]["stages"][1]["patch"] = 3
+    manifest.write_text(json.dumps(content))
+    assert run_of(changed, folder, out).go(), "although the saved recipe has a stage that is refused now"
     longer = replace(changed, stages=(*changed.stages, replace(first, steps=2)))
     assert run_of(longer, folder, out).go()
 
@@ -193,24 +216,36 @@ def test_a_run_tells_how_far_the_targets_of_a_teacher_are(
     pairs, out = load_pairs(folder, 2), tmp_path / "out"
     out.mkdir()
     trainer = Trainer(replace(RECIPE, stages=(taught,)), TrainingImages(pairs, 2, ALONE.device), ALONE)
+
+    def interrupt(entry: Entry) -> None:
+        if isinstance(entry, Targets) and entry.share == 1.0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Run(trainer, pairs, out, PACE, [interrupt]).go()
     Run(trainer, pairs, out, PACE).go()
     assert [line["share"] for line in entries(out, "targets")] == [0.5, 1.0]
     assert [line["kind"] for line in map(json.loads, (out / "log.jsonl").open())][-2:] == ["progress", "validation"]
 
 
-def test_a_folder_belongs_to_one_run_at_a_time(folder: Path, tmp_path: Path) -> None:
-    first, second = (run_of(RECIPE, folder, tmp_path / "out") for _ in range(2))
+def test_a_folder_belongs_to_one_run_at_a_time(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second one ends before it decodes a photo."""
+    (tmp_path / "r.yaml").write_text(
+        "{network: adatiny, scale: 2, depth_tile: 4, stages: [{steps: 2, batch: 1, patch: 8, learning_rate: 1.0e-3}]}"
+    )
+    given = Session(tmp_path / "r.yaml", folder, folder, tmp_path / "out", PACE, device="cpu")
     refused: list[object] = []
 
     def start_second(entry: object) -> None:
-        with pytest.raises(TrainingError, match="out: another run writes here; wait for its end"):
-            second.go()
+        monkeypatch.setattr(session, "load_valid", None)
+        with pytest.raises(TrainingError, match="out: another run is writing here; wait until it ends"):
+            train(given)
+        monkeypatch.undo()
         refused.append(entry)
 
-    first.observers.append(start_second)
-    assert first.go()
+    assert train(given, [start_second])
     assert refused
-    assert second.go()
+    assert train(given)
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, times: int, loss: float) -> None:

@@ -16,6 +16,7 @@ from adadsr.errors import DatasetError, InputError
 from adadsr.geometry import Box
 from adadsr.networks import Network, NetworkConfig
 from adadsr.training import Stage
+from adadsr.training.distributed import World
 from adadsr.training.targets import LARGEST, TargetMaker, choose_parts, split
 from adadsr.training.teacher import Teacher
 from training_samples import ALONE, RECIPE, build, trainer_of, write_photos
@@ -94,6 +95,15 @@ def test_targets_are_cached_and_only_new_ones_are_computed(tmp_path: Path) -> No
     assert counts == [2, 2, 4, 4, 8]
 
 
+def test_processes_that_share_the_work_tell_of_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, cache, told = images_of(write_photos(tmp_path / "photos")), tmp_path / "cache", []
+    cache.mkdir()
+    monkeypatch.setattr(World, "wait", lambda world: None)
+    maker = TargetMaker(Teacher(Counting(), None, "digest"), 0, World(0, 2, ALONE.device), cache)
+    assert len(maker.cut(images, replace(STAGE, teacher_megapixels=1.0), told.append).sizes) == 4
+    assert told == [0.5, 1.0]
+
+
 def test_no_part_that_holds_a_patch_is_an_error(tmp_path: Path) -> None:
     images = images_of(write_photos(tmp_path / "photos"))
     with pytest.raises(DatasetError, match="all LR images are smaller than patch=30"):
@@ -125,5 +135,5 @@ def test_a_teacher_of_squares_of_pixels_serves_photos_of_any_size(tmp_path: Path
     assert any(side % 2 for pair in pairs for side in pair.lr.shape[1:])
     trainer = trainer_of(replace(RECIPE, stages=(stage,)), pairs)
     assert trainer.sampler.batch(2).target is not None
-    with pytest.raises(InputError, match="sees squares of 2 pixels; use a patch of a multiple of 2"):
+    with pytest.raises(InputError, match="works on 2x2 squares of pixels; use a patch that is a multiple of 2"):
         trainer_of(replace(RECIPE, stages=(replace(stage, teacher_megapixels=0.0),)), pairs)

@@ -17,10 +17,10 @@ from adadsr.errors import InputError
 from adadsr.graph import PlainBlock
 from adadsr.networks import Model
 from adadsr.training import Pace, Run, Trainer
-from adadsr.training.distributed import join, leave
+from adadsr.training.distributed import World, join, leave
 from adadsr.training.log import Observer
-from adadsr.training.session import writable
-from adadsr.training.state import has_state, read_state
+from adadsr.training.session import owned, writable
+from adadsr.training.state import has_state, read_about
 
 NOT_CARRIED = ("recipe", "PSNR-Y on validation", "hours of training")
 """Keys of a checkpoint's header that an adapted one has anew. It keeps all others, such as the licence."""
@@ -62,31 +62,37 @@ def adapt(options: Adaptation, tell: Told, observers: Sequence[Observer] = ()) -
 
     tell: is told what happens before and after training. observers: of training. Raises AdaDSRError.
     """
-    original, preset = load_dense(options.model), options.plan
+    original, world = load_dense(options.model), join(options.device)
+    try:
+        if world.size > 1:
+            raise InputError(f"an adaptation runs in one process, not in {world.size}; start it without torchrun")
+        with owned(options.out, "--out"):
+            return _adapted(options, original, world, tell, observers)
+    finally:
+        leave(world)
+
+
+def _adapted(
+    options: Adaptation, original: Model, world: World, tell: Told, observers: Sequence[Observer]
+) -> list[Path]:
+    """`adapt` while no other run writes to the folder."""
+    preset, device = options.plan, world.device
     split = find_photos(options.images, preset.patch, preset.held, SEED)
     for small in split.left_out:
         tell(f"left out {small}: smaller than {preset.patch}x{preset.patch}", 1.0)
     _check_photos(options.out, split)
-    writable(options.out, "--out")
     if options.cache is not None:
         writable(options.cache, "--cache")
-    world = join(options.device)
-    try:
-        if world.size > 1:
-            raise InputError(f"an adaptation runs in one process, not in {world.size}; start it without torchrun")
-        device = world.device
-        recipe = preset.recipe(options.model, original.config, choose_precision(options.precision, device))
-        engine = prepare(original.weights(), device=str(device))
-        held = held_pairs(engine, split)
-        pairs = learned_pairs(engine, original.digest(), split, preset.patch, preset.crops, options.cache, tell)
-        trainer = Trainer(recipe, TrainingImages(pairs, recipe.scale, device), world)
-        if recipe.config.exits and not has_state(options.out / "state"):
-            fit_exits(trainer.network, pairs, recipe.precision, tell)
-        del pairs, engine
-        about = {"photos": split.digest}
-        path = Run(trainer, held, options.out, Pace(preset.every), observers, _kept(options.model), about).go()
-    finally:
-        leave(world)
+    recipe = preset.recipe(options.model, original.config, choose_precision(options.precision, device))
+    engine = prepare(original.weights(), device=str(device))
+    held = held_pairs(engine, split)
+    pairs = learned_pairs(engine, original.digest(), split, preset.patch, preset.crops, options.cache, tell)
+    trainer = Trainer(recipe, TrainingImages(pairs, recipe.scale, device), world)
+    if recipe.config.exits and not has_state(options.out / "state"):
+        fit_exits(trainer.network, pairs, recipe.precision, tell)
+    del pairs, engine
+    about = {"photos": split.digest}
+    path = Run(trainer, held, options.out, Pace(preset.every), observers, _kept(options.model), about).go()
     assert path is not None  # the only process is the one that writes
     figures = measure(original, checkpoints.load(path), held, str(device), tell)
     return [path, *write_report(options.out / "report", figures, checkpoints.model_name(options.model))]
@@ -114,8 +120,11 @@ def load_dense(source: str) -> Model:
 def _check_photos(out: Path, split: Split) -> None:
     """Raise InputError if a run to resume began with other photos: it may have learned from some now held out."""
     state = out / "state"
-    if has_state(state) and read_state(state).about.get("photos", split.digest) != split.digest:
-        raise InputError(f"{out}: this run began with other photos; pass the same --images, or choose another --out")
+    if has_state(state) and read_about(state).get("photos", split.digest) != split.digest:
+        raise InputError(
+            f"{out}: this run began with other photos or another --preset; repeat the first command, "
+            "or choose another --out"
+        )
 
 
 def _kept(source: str) -> dict[str, str]:

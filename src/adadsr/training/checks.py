@@ -7,19 +7,20 @@ from adadsr.errors import AdaDSRError
 from adadsr.training.distributed import World
 from adadsr.training.recipe import Recipe, Stage
 from adadsr.training.targets import choose_parts
-from adadsr.training.teacher import load_teacher
+from adadsr.training.teacher import check_patch, load_teacher
 
 
 def check_stages(recipe: Recipe, first: int, images: TrainingImages, world: World) -> None:
     """Raise AdaDSRError, which names the stage, if images, processes or a teacher do not suit one from `first` on."""
-    loaded: set[tuple[str, bool, int]] = set()
+    squares: dict[tuple[str, bool], int] = {}
     for index, stage in enumerate(recipe.stages[first:], first):
         try:
             _check_stage(recipe, stage, images, world)
-            teacher = (stage.teacher, stage.teacher_megapixels > 0, stage.patch)
-            if teacher not in loaded:
-                load_teacher(recipe, stage, torch.device("cpu"))
-                loaded.add(teacher)
+            used = (stage.teacher, stage.teacher_megapixels > 0)
+            if used not in squares:
+                teacher = load_teacher(recipe, stage, torch.device("cpu"))
+                squares[used] = teacher.square if teacher is not None else 1
+            check_patch(stage, squares[used])
         except AdaDSRError as error:
             raise type(error)(f"stage {index + 1}: {error}") from error
 

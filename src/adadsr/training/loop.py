@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from adadsr import atomic, checkpoints
+from adadsr import checkpoints
 from adadsr.datasets import Pair
 from adadsr.errors import CheckpointError, TrainingError
 from adadsr.training.checks import check_stages
@@ -41,7 +41,8 @@ class Pace:
 class Run:
     """A trainer on its way through the stages, and its folder.
 
-    The folder gets state/, which a later process resumes from, log.jsonl, and at the end model.safetensors.
+    The folder gets state/, which a later process resumes from, log.jsonl, and at the end model.safetensors. No other
+    run may write to it (`session.owned`).
     """
 
     def __init__(
@@ -56,38 +57,28 @@ class Run:
     ) -> None:
         """observers: only those of the process that writes are called.
 
-        metadata: for the header of the result, too. about: for states, too.
+        metadata: added to the result's header. about: added to each state's manifest.
         """
         self.trainer, self.valid, self.out, self.pace = trainer, valid, out, pace
         self.metadata, self.about = metadata or {}, dict(about or {})
         self.log = JsonLog(out / "log.jsonl")
         self.observers: list[Observer] = [self.log, *observers] if trainer.world.writes else []
         self.usual: float | None = None
+        self.log_size = 0
         self.reached: dict[str, float] = {}
         self.validated = [0, 0]
         self.began = self.since = self.saved_at = self.told_at = time.monotonic()
         self.seconds, self.trained = 0.0, 0
 
     def go(self) -> Path | None:
-        """Train to the end. Returns the finished checkpoint, or None in processes that do not write.
-
-        Raises TrainingError while another run writes to the same folder.
-        """
-        if not self.trainer.world.writes:
-            return self._go()
-        with atomic.locked(self.out) as is_ours:
-            if not is_ours:
-                raise TrainingError(f"{self.out}: another run writes here; wait for its end or choose another --out")
-            return self._go()
-
-    def _go(self) -> Path | None:
+        """Train to the end. Returns the finished checkpoint, or None in processes that do not write."""
         trainer, stages = self.trainer, self.trainer.recipe.stages
         found = has_state(self.out / "state")
         trainer.world.wait()
         if found:
             self._restore()
-            if trainer.world.writes:
-                self.log.cut(self.log_size)
+        if trainer.world.writes:
+            self.log.cut(self.log_size)
         check_stages(trainer.recipe, trainer.stage, trainer.images, trainer.world)
         while trainer.stage < len(stages):
             trainer.begin(self._report_targets)
@@ -96,7 +87,7 @@ class Run:
                 self._save()
             stage = stages[trainer.stage]
             if self._is_due(stage) and self.validated != [trainer.stage, trainer.step]:
-                self._validate(stage)  # which the run before did not end
+                self._validate(stage)  # the previous run was interrupted in it
             while trainer.step < stage.steps:
                 self._advance(stage)
             trainer.stage, trainer.step, trainer.rollbacks = trainer.stage + 1, 0, 0
@@ -175,7 +166,7 @@ class Run:
             raise CheckpointError(
                 f"{self.out / 'state'}: {error} is missing; restore it or choose another --out"
             ) from error
-        # Earlier versions did not tell.
+        # States of earlier versions lack it.
         self.validated = state.about.get("validated", [self.trainer.stage, self.trainer.step])
         self.saved_at = time.monotonic()
         self.trainer.world.wait()  # before the one that writes replaces what others are reading

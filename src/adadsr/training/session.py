@@ -1,6 +1,7 @@
 """A training from its options: what both commands run."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -53,17 +54,23 @@ def train(session: Session, observers: Sequence[Observer] = ()) -> Path | None:
     recipe = Recipe.from_yaml(session.recipe)
     world = join(session.device)
     try:
-        valid: list[Pair] = []
-        if world.writes:  # first, since these are few
-            valid = load_valid(session.valid, recipe.config, session.cache, recipe.valid_reductions)
-        pairs = load_pairs(session.train, recipe.scale, session.cache, recipe.photo_reductions)
-        images = TrainingImages(pairs, recipe.scale, world.device)
-        del pairs
-        trainer = Trainer(recipe, images, world, session.cache, session.convs)
-        everybody = [*observers, *_boards(session, recipe, world)]
-        return Run(trainer, valid, writable(session.out, "--out"), session.pace, everybody).go()
+        with owned(session.out, "--out") if world.writes else contextlib.nullcontext():
+            return _trained(session, recipe, world, observers)
     finally:
         leave(world)
+
+
+def _trained(session: Session, recipe: Recipe, world: World, observers: Sequence[Observer]) -> Path | None:
+    """`train` while no other run writes to the folder."""
+    valid: list[Pair] = []
+    if world.writes:  # first, since these are few
+        valid = load_valid(session.valid, recipe.config, session.cache, recipe.valid_reductions)
+    pairs = load_pairs(session.train, recipe.scale, session.cache, recipe.photo_reductions)
+    images = TrainingImages(pairs, recipe.scale, world.device)
+    del pairs
+    trainer = Trainer(recipe, images, world, session.cache, session.convs)
+    everybody = [*observers, *_boards(session, recipe, world)]
+    return Run(trainer, valid, session.out, session.pace, everybody).go()
 
 
 def _boards(session: Session, recipe: Recipe, world: World) -> list[Observer]:
@@ -79,3 +86,15 @@ def writable(folder: Path, option: str) -> Path:
     except OSError as error:
         raise TrainingError(f"{folder}: folder is not writable ({error.strerror}); choose another {option}") from error
     return folder
+
+
+@contextlib.contextmanager
+def owned(folder: Path, option: str) -> Iterator[None]:
+    """Hold a folder for the block, made if it is missing. option: that chose it.
+
+    Raises TrainingError if files cannot be written to it, or while another run holds it.
+    """
+    with atomic.locked(writable(folder, option)) as is_ours:
+        if not is_ours:
+            raise TrainingError(f"{folder}: another run is writing here; wait until it ends or choose another {option}")
+        yield

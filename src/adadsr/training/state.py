@@ -3,9 +3,11 @@
 The manifest is replaced last, so it always names complete files; files that it no longer names are removed.
 """
 
+import contextlib
 import hashlib
 import json
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,11 +63,7 @@ def has_state(folder: Path) -> bool:
 
 def read_state(folder: Path) -> State:
     """The set in `folder`. Raises CheckpointError if a file is missing or differs from the one that was written."""
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            raise CheckpointError(f"{path}: format {manifest['format']!r} is not {FORMAT!r}; choose another --out")
+    with _manifest(folder) as manifest:
         parts = {}
         for part, entry in manifest["files"].items():
             file = folder / Path(entry["name"]).name
@@ -74,5 +72,23 @@ def read_state(folder: Path) -> State:
                 raise CheckpointError(f"{file}: was modified; restore it or choose another --out")
             parts[part] = from_bytes(content)
         return State(parts, manifest["about"])
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """`State.about` of the set in `folder`, without its tensors. Raises CheckpointError if the manifest is corrupt."""
+    with _manifest(folder) as manifest:
+        about: dict[str, Any] = manifest["about"]
+    return about
+
+
+@contextlib.contextmanager
+def _manifest(folder: Path) -> Iterator[dict[str, Any]]:
+    """The manifest of a set. Raises CheckpointError if it is corrupt, or what the block reads by it."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            raise CheckpointError(f"{path}: format {manifest['format']!r} is not {FORMAT!r}; choose another --out")
+        yield manifest
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise CheckpointError(f"{path}: is corrupt ({error}); restore it or choose another --out") from error

@@ -54,17 +54,22 @@ class TargetMaker:
         """
         pixels, world = stage.teacher_megapixels * 1e6, self.world
         parts = choose_parts(images.sizes, images.reductions, pixels, stage.patch, self.seed)
-        if self.cache is not None and world.size > 1:
-            own = parts[world.rank :: world.size]
-            for done, part in enumerate(own, 1):
-                self._pair(images, part)
-                tell(done / len(own))
+        if self.cache is None or world.size == 1:
+            pairs = self._pairs(images, parts, tell)
+        else:
+            self._pairs(images, parts[world.rank :: world.size], tell)
             world.wait()
+            pairs = self._pairs(images, parts)  # from the cache
+        return TrainingImages(pairs, images.scale, images.device)
+
+    def _pairs(
+        self, images: TrainingImages, parts: list[Part], tell: Callable[[float], None] = lambda share: None
+    ) -> list[Pair]:
         pairs = []
         for done, part in enumerate(parts, 1):
             pairs.append(self._pair(images, part))
             tell(done / len(parts))
-        return TrainingImages(pairs, images.scale, images.device)
+        return pairs
 
     def _pair(self, images: TrainingImages, part: Part) -> Pair:
         """A part of an image, with the teacher's SR of it as float16, which rounds to 1/16 of a gray level at most.

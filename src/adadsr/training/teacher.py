@@ -26,12 +26,14 @@ class Teacher:
     """A teacher on a device.
 
     upscale: LR image (3, H, W) in 0..255 and a box in it -> SR of the box, (3, s*h, s*w) float32. forward: runs it on
-    patches in every step, at full depth; None if it is too slow for that. digest: hash of its weights.
+    patches in every step, at full depth; None if it is too slow for that. digest: hash of its weights. square: side of
+    the squares of LR pixels that it works on.
     """
 
     upscale: Callable[[Tensor, Box], Tensor]
     forward: TrainingForward | None
     digest: str
+    square: int = 1
 
     @torch.no_grad()
     def target(self, lr: Tensor) -> Tensor:
@@ -58,18 +60,25 @@ def load_teacher(recipe: Recipe, stage: Stage, device: torch.device, convs: Torc
     model = checkpoints.load_model(stage.teacher)
     if model.config.scale != recipe.scale:
         raise InputError(f"teacher={stage.teacher} is x{model.config.scale}, the recipe x{recipe.scale}")
-    if stage.patch % model.config.unshuffle and not stage.teacher_megapixels:
-        unit = model.config.unshuffle
-        raise InputError(f"teacher={stage.teacher} sees squares of {unit} pixels; use a patch of a multiple of {unit}")
+    check_patch(stage, model.config.unshuffle)
     network = Network.of(model).requires_grad_(False)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     forward = make_forward(network, recipe, convs)
-    return Teacher(partial(_upscale, network), forward, _digest(network.state_dict()))
+    return Teacher(partial(_upscale, network), forward, _digest(network.state_dict()), model.config.unshuffle)
+
+
+def check_patch(stage: Stage, square: int) -> None:
+    """Raise InputError if a teacher, which works on squares of LR pixels, cannot run on a stage's patches."""
+    if stage.patch % square and not stage.teacher_megapixels:
+        raise InputError(
+            f"teacher={stage.teacher} works on {square}x{square} squares of pixels; "
+            f"use a patch that is a multiple of {square}"
+        )
 
 
 @torch.inference_mode()
 def _upscale(network: Network, lr: Tensor, box: Box) -> Tensor:
-    """`Teacher.upscale` of a network at full depth. The last squares of pixels that it sees are completed."""
+    """`Teacher.upscale` of a network at full depth. LR is padded to whole squares of `unshuffle` pixels."""
     down, right = (-side % network.config.unshuffle for side in lr.shape[1:])
     sr: Tensor = network(F.pad(lr[None].float(), (0, right, 0, down), mode="replicate")).sr[0]
     part: Tensor = box.scaled(network.config.scale).of(sr)

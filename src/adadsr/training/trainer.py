@@ -41,6 +41,8 @@ from adadsr.training.teacher import load_teacher
 
 START_PIXELS = 2**15
 """LR pixels of the patches that a start may look at."""
+SUITS_ALL = Stage(steps=1, batch=1, patch=16, learning_rate=1.0)
+"""A stage that every network can train."""
 
 
 class Step(NamedTuple):
@@ -127,8 +129,10 @@ class Trainer:
 
         Raises InputError for another recipe, which names the keys that differ.
         """
-        begun = state.about["stage"] + (state.about["step"] > 0)
-        if keys := differences(self.recipe, Recipe.from_dict(state.about["recipe"]), begun):
+        begun, saved = state.about["stage"] + (state.about["step"] > 0), state.about["recipe"]
+        # Without the stages that may change: what is wrong with them may have been repaired.
+        theirs = Recipe.from_dict(saved | {"stages": [*saved["stages"][:begun], asdict(SUITS_ALL)]})
+        if keys := differences(self.recipe, theirs, begun):
             raise InputError(
                 f"the state belongs to a recipe that differs in {', '.join(keys)}; choose another --out or delete it"
             )
