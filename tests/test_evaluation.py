@@ -209,7 +209,7 @@ def test_bad_data_sets(data):
     same = ("One", str(data / "One"))
     refused(options(data, "bicubic", datasets=same), DatasetError, "duplicate data set One; pass it once")
     other = make_dataset(data / "more" / "One")
-    refused(options(data, "bicubic", datasets=("One", str(other))), DatasetError, "has the name of .*; rename one")
+    refused(options(data, "bicubic", datasets=("One", str(other))), DatasetError, "has the same name as .*; rename one")
 
 
 @pytest.mark.parametrize(

@@ -36,20 +36,24 @@ def test_numbers_without_a_point_are_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "None is not a list of keys and values"),
-        ("- 1", "[1] is not a list of keys and values"),
-        ("network: edsr", "scale, depth_tile, stages missing"),
+        ("", "is empty; expected `key: value` lines; docs/training.md lists the keys"),
+        ("- 1", "expected `key: value` lines, got [1]; docs/training.md lists the keys"),
+        ("network: edsr", "missing keys: scale, depth_tile, stages"),
         (WHOLE.replace("scale", "scales"), "unknown key 'scales'; did you mean 'scale'?"),
         (WHOLE.replace("scale", "lr: 9, scale"), "unknown key 'lr'; docs/training.md lists the keys"),
         (WHOLE.replace("scale", "3: 9, scale"), "unknown key 3; docs/training.md lists the keys"),
         (WHOLE.replace("[{", "[{step: 1, "), "stage 1: unknown key 'step'; did you mean 'steps'?"),
-        (WHOLE.replace("}]", "}, {steps: 1}]"), "stage 2: batch, patch, learning_rate missing"),
-        (WHOLE.replace("}]", "}, 3]"), "stage 2: 3 is not a list of keys and values"),
+        (WHOLE.replace("}]", "}, {steps: 1}]"), "stage 2: missing keys: batch, patch, learning_rate"),
+        (WHOLE.replace("}]", "}, 3]"), "stage 2: expected `key: value` lines, got 3"),
         (WHOLE.replace("[{", "{").replace("}]", "}"), "stages={'steps': 1, "),
-        (WHOLE.replace("scale", "sizes: 3, scale"), "sizes: 3 is not a list of keys and values"),
-        (WHOLE.replace("scale", "sizes: {backbone: edsr}, scale"), "sizes: scale missing"),
+        (WHOLE.replace("scale", "sizes: 3, scale"), "sizes: expected `key: value` lines, got 3"),
+        (WHOLE.replace("scale", "sizes: {backbone: edsr}, scale"), "sizes: missing keys: scale"),
         (WHOLE.replace("adatiny", "tiny"), "depth_tile=4 needs an adaptive network; use adatiny or depth_tile: 1"),
         (WHOLE.replace("adatiny", "esrgan"), "depth_tile=4 needs an adaptive network; use depth_tile: 1"),
+        *(
+            (WHOLE.replace("adatiny", "tiny").replace("depth_tile: 4", f"depth_tile: {value}"), f"depth_tile={said}")
+            for value, said in (("0", "0 is not"), ("2", "2 is not"), ("a", "'a' must"), ("2.0", "2.0 must"))
+        ),
     ],
 )
 def test_an_error_names_the_part_and_the_key(text: str, said: str, tmp_path: Path) -> None:
@@ -164,7 +168,7 @@ def test_what_only_one_kind_of_adapter_can_is_refused_for_the_other() -> None:
         replace(alone, teacher="x")
     with pytest.raises(InputError, match="depth_weight needs depth_tile: 1"):
         Recipe("adatiny", 2, 4, (replace(alone, depth_weight=0.1),))
-    with pytest.raises(InputError, match="teach an adapter of depth_tile: 1 nothing; drop uniform_share"):
+    with pytest.raises(InputError, match="uniform_share teaches an adapter with depth_tile: 1 nothing; drop it"):
         Recipe("adatiny", 2, 1, (replace(alone, uniform_share=0.5, exits=4),))
     with pytest.raises(InputError, match="train: exits needs a network that has exits"):
         Recipe("adatiny", 2, 4, (replace(alone, train="exits"),))

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 def adapt(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL", help="A dense network: ESRGAN, EDSR or RCAN, as adadsr convert writes it."),
+        typer.Argument(
+            metavar="MODEL",
+            help="A dense network of residual blocks, such as ESRGAN, EDSR or RCAN, as adadsr convert writes it.",
+        ),
     ],
     images: Annotated[
         list[Path],

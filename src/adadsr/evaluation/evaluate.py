@@ -163,7 +163,9 @@ def _open_benchmarks(options: EvaluationOptions, progress: Progress) -> list[Ben
     for index, name in enumerate(names):
         first = folders[names.index(name)]
         if folders[index].resolve() != first.resolve():
-            raise DatasetError(f"{folders[index]}: has the name of {first}, which tables would mix up; rename one")
+            raise DatasetError(
+                f"{folders[index]}: has the same name as {first}; rename one so that tables can tell them apart"
+            )
         if index > names.index(name):
             raise DatasetError(f"{folders[index]}: duplicate data set {name}; pass it once")
     benchmarks = []

@@ -102,4 +102,7 @@ def _initialise(parameter: nn.Parameter, name: str, module: nn.Module, generator
         elif name.endswith((".slope", ".activation.weight")):
             nn.init.constant_(parameter, 0.25)
         else:
-            raise NotImplementedError(f"{name}: fresh values of shape {tuple(parameter.shape)} are not defined here")
+            raise NotImplementedError(
+                f"{name}: no initial values are defined for this tensor of shape {tuple(parameter.shape)}; "
+                "add a rule to networks.module._initialise"
+            )

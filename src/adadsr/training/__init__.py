@@ -5,7 +5,7 @@ reading      YAML to dataclasses, with errors that name the key
 checks       what all stages need, before the first step
 session      a training from its options; `python -m adadsr.training` and `adadsr train` parse them
 loop         stage after stage, with states, rollbacks and validation
-divergence   which losses are spikes
+divergence   spike detection
 trainer      one run in memory, and its step
 depths       depths of a step: drawn, and met by the adapter's maps
 forward      the forward pass that is differentiated

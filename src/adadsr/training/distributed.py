@@ -13,7 +13,7 @@ from adadsr.backends import check_device
 from adadsr.errors import InputError
 
 LONGEST_WAIT = timedelta(hours=12)
-"""For the others: meanwhile they wait for the one that validates, or that computes the most targets of a teacher."""
+"""Timeout of collectives: the others wait for the process that validates, or that computes the most targets."""
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ class Board:
             raise MissingDependencyError(
                 "tensorboard is not installed; run pip install 'adadsr[train]' or drop --tensorboard"
             ) from error
-        # A resumed run makes it at its first entry, which tells from where on it logs again.
+        # Created at the first entry, whose step tells from where a resumed run logs again.
         self.make = partial(SummaryWriter, str(folder))
         self.writer: Any = None
         self.steps_before = steps_before

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def read_yaml(path: Path) -> object:
-    """What a YAML file holds. Numbers such as 1e-4 are numbers, too. Raises InputError, which names the file."""
+    """What a YAML file holds. 1e-4 is a number, unlike in YAML 1.1. Raises InputError, which names the file."""
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -42,7 +42,9 @@ def read_part(cls: type[T], content: object, name: str) -> T:
 def check_keys(cls: type[Any], content: object) -> None:
     """Raise InputError unless `content` is a dict of fields of a dataclass, with all that have no default."""
     if not isinstance(content, dict):
-        raise InputError(f"{content!r} is not a list of keys and values; docs/training.md lists the keys")
+        what = "is empty; expected" if content is None else "expected"
+        got = "" if content is None else f", got {content!r}"
+        raise InputError(f"{what} `key: value` lines{got}; docs/training.md lists the keys")
     known = {field.name: field.default is MISSING for field in fields(cls)}
     for key in content:
         if key not in known:
@@ -50,4 +52,4 @@ def check_keys(cls: type[Any], content: object) -> None:
             remedy = f"did you mean {near[0]!r}?" if near else "docs/training.md lists the keys"
             raise InputError(f"unknown key {key!r}; {remedy}")
     if missing := [name for name, is_needed in known.items() if is_needed and name not in content]:
-        raise InputError(f"{', '.join(missing)} missing; docs/training.md lists the keys")
+        raise InputError(f"missing keys: {', '.join(missing)}; docs/training.md lists the keys")

@@ -219,10 +219,10 @@ class Recipe:
         if config.depth_tile == 1 and stage.shared_depth > 1:
             return "shared_depth needs an adapter that meets the depth; use depth_tile: 4"
         if config.depth_tile == 1 and stage.train == "adapter" and stage.uniform_share:
-            return "steps at one depth everywhere teach an adapter of depth_tile: 1 nothing; drop uniform_share"
+            return "uniform_share teaches an adapter with depth_tile: 1 nothing; drop it"
         unit = config.unshuffle * (config.depth_tile if stage.adaptive else 1)
         if stage.patch % config.unshuffle or stage.patch < max(SMALLEST_PATCH, unit):
-            multiple = f"a multiple of {config.unshuffle} of " if config.unshuffle > 1 else ""
+            multiple = f"a multiple of {config.unshuffle}, " if config.unshuffle > 1 else ""
             return f"patch={stage.patch} does not suit this network; use {multiple}at least {max(SMALLEST_PATCH, unit)}"
         return None
 
