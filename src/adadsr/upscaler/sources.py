@@ -89,7 +89,7 @@ def _as_samples(array: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint16]:
     least, largest = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
     if least < -_ROUNDING or largest > 1 + _ROUNDING:
         raise InputError(
-            f"a floating-point array holds 0..1, this one {least:.4g}..{largest:.4g}; divide it by 255, "
+            f"floating-point array has values in {least:.4g}..{largest:.4g}, but 0..1 is expected; divide it by 255, "
             "or convert it to uint8"
         )
     samples: npt.NDArray[np.uint16] = np.rint(array.clip(0, 1) * np.float64(_SIXTEEN_BITS)).astype(np.uint16)
