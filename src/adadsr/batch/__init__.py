@@ -22,7 +22,7 @@ from adadsr.batch.pipes import find_pipe, is_pipe
 from adadsr.batch.reporting import as_json, as_row, prepare_json, write_json
 from adadsr.batch.results import Measured, Options, Planned, Result, Run, Status, result_of
 from adadsr.batch.running import dry_run, run
-from adadsr.batch.search import Found, Search
+from adadsr.batch.search import Found, Search, is_pattern
 from adadsr.batch.steps import Outcome, attempt
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "dry_run",
     "find_jobs",
     "find_pipe",
+    "is_pattern",
     "is_pipe",
     "jobs_below",
     "measure",

@@ -16,6 +16,11 @@ from adadsr.formats import READABLE_SUFFIXES, suffix_of
 _BRACKETS = "; brackets are wildcards: [ab] matches a or b; write [[] for a bracket, or check the name"
 
 
+def is_pattern(text: str) -> bool:
+    """Whether an input is a pattern of names, and not a file or folder whose name looks like one."""
+    return glob.has_magic(text) and not os.path.lexists(text)
+
+
 class Found(NamedTuple):
     """An image and its path below the output folder. named: whether the user named this file itself."""
 
@@ -53,18 +58,17 @@ class Search:
         if "://" in text and not os.path.exists(path):
             self.failures.append((path, f"{text}: is an address; download it, as in: curl -s URL | adadsr upscale -"))
             return []
-        is_pattern = glob.has_magic(text) and not os.path.lexists(path)
         if os.path.isdir(path):
             if self._is_out(path):
                 raise InputError(f"{path}: output and input folder are the same; choose another, or pass --suffix")
             images_here = list(self._in_folder(path, path))
-        elif is_pattern:
+        elif is_pattern(text):
             images_here = list(self._in_pattern(text))
         else:  # the file may not exist: reading it says so
             images_here = [Found(path, Path(path.name), True)]
         if not images_here and len(self.failures) == before:
-            what = "no image matches this pattern" if is_pattern else "no images in this folder"
-            advice = _BRACKETS if is_pattern and "[" in text else ""
+            what = "no image matches this pattern" if is_pattern(text) else "no images in this folder"
+            advice = _BRACKETS if is_pattern(text) and "[" in text else ""
             self.failures.append((path, f"{text}: {what}; supported: {', '.join(READABLE_SUFFIXES)}{advice}"))
         return images_here
 

@@ -1,6 +1,5 @@
 """`adadsr upscale`: files, folders and patterns."""
 
-import glob
 import logging
 import os
 import sys
@@ -152,8 +151,7 @@ def upscale(
         remote.run_and_report(jobs, server, query, report, overwrite=overwrite, verbose=verbose, quiet=quiet)
         return
     limit = max_pixels or images.DEFAULT_MAX_PIXELS
-    is_pattern = glob.has_magic(inputs[0]) and not os.path.lexists(inputs[0])
-    is_single = len(inputs) == 1 and not os.path.isdir(inputs[0]) and not is_pattern
+    is_single = len(inputs) == 1 and not os.path.isdir(inputs[0]) and not batch.is_pattern(inputs[0])
     options = batch.Options(
         target, quality, limit, overwrite, accept_damaged, color, keep_time, clamp_budget=not is_single, page=page
     )

@@ -2,14 +2,13 @@
 
 import contextlib
 import csv
-import glob
 import io
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adadsr.batch import Found, LeftOut, Search
+from adadsr.batch import Found, LeftOut, Search, is_pattern
 from adadsr.batch.leftout import EARLIER, HIDDEN
 from adadsr.cluster.ledger import FOLDER
 from adadsr.errors import InputError, StorageError
@@ -85,7 +84,7 @@ def find(source: str, destination: str) -> Sources:
 
 
 def _on_disk(source: str, destination: str) -> Sources:
-    if not os.path.lexists(source) and not glob.has_magic(source):
+    if not os.path.lexists(source) and not is_pattern(source):
         raise InputError(f"{source}: no such folder or file; check the path")
     search = Search([source], None if is_url(destination) else Path(destination))
     entries = []
