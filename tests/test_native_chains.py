@@ -44,6 +44,19 @@ def test_a_conv_reads_the_first_channels_of_a_second_canvas_and_writes_later_one
 
 
 @isas
+@pytest.mark.parametrize("outputs", [32, 64])
+@pytest.mark.parametrize(("own", "grown"), [(64, 128), (16, 112), (64, 32), (80, 16)])
+def test_a_conv_of_many_channels_reads_two_canvases(isa: str, own: int, grown: int, outputs: int) -> None:
+    """And adds in place. AMX reads 64 channels at a time, which may lie in both; with 64 outputs in rounds."""
+    images, conv = random_conv(own, 2, own + grown, outputs, 11, 18)
+    start = torch.randn(2, outputs, 11, 18, generator=torch.Generator().manual_seed(grown))
+    source, second, out = (canvas_of(part) for part in (images[:, :own], images[:, own:], start))
+    run_all(_native.TileWeights(*conv, isa), source, out, second=second, plus=out)
+    exact = start + F.conv2d(images.double(), conv.weight.double(), conv.bias.double(), padding=1)
+    assert (images_of(out) - exact).abs().max() <= 1e-5 * exact.abs().max()
+
+
+@isas
 def test_a_mask_of_a_gradient_leaves_what_is_added(isa: str) -> None:
     """gate * (masked conv + factor * also) + plus."""
     images, conv = random_conv(3, 1, 8, 8, 9, 7)
@@ -59,10 +72,10 @@ def test_a_mask_of_a_gradient_leaves_what_is_added(isa: str) -> None:
 
 @isas
 @pytest.mark.parametrize("in_place", [True, False])
-@pytest.mark.parametrize("channels", [8, 32])
-def test_two_residuals_and_a_gate(isa: str, channels: int, in_place: bool) -> None:
+@pytest.mark.parametrize(("inputs", "channels"), [(8, 8), (32, 32), (160, 64)])
+def test_two_residuals_and_a_gate(isa: str, inputs: int, channels: int, in_place: bool) -> None:
     """gate * (conv + factor * also) + plus. A closed gate gives `plus`, even where the sum is infinite."""
-    images, conv = random_conv(1, 2, channels, channels, 10, 7)
+    images, conv = random_conv(1, 2, inputs, channels, 10, 7)
     images[0, :, 0, 0] = torch.inf
     depth = torch.rand(2, 10, 7) * 2
     depth[0, 0, 0], depth[0, :3, :3] = 0, 0

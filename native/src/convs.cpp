@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "engine.h"
 #include "pool.h"
@@ -139,11 +140,38 @@ ConvJob make_job(
     job.second_bf16 = slices.second ? slices.second->bf16() : nullptr;
     job.second_bf16_pitch = slices.second ? slices.second->bf16_pitch() : 0;
     job.k = weights.k();
+    job.begin = 0;
     job.weights = weights.packed();
     job.panels = weights.panels();
     job.positions = positions.numbers.data();
     job.store = store;
     return job;
+}
+
+// Whether a conv can run as several that add to what those before it stored.
+bool is_linear(const Finish& finish, const Slices& slices, const TileWeights& weights) {
+    const bool is_whole = weights.upscale_factor() == 1 && slices.out_channel < 0;
+    return is_whole && !finish.relu && finish.slope == 1 && !weights.slopes() && !finish.passed;
+}
+
+// What a conv runs one after the other, each for all tiles: all of it, or its chunks if the weights
+// had better run in rounds and it is linear.
+std::vector<ConvJob> rounds_of(const ConvJob& whole, const TileWeights& weights, bool is_linear) {
+    if (!weights.in_rounds() || !is_linear) return {whole};
+    std::vector<ConvJob> rounds;
+    for (int begin = 0; begin < whole.k; begin += kSplitChunk) {
+        ConvJob round = whole;
+        round.begin = begin;
+        round.k = std::min(kSplitChunk, whole.k - begin);
+        round.weights = weights.chunk(begin);
+        if (begin) {
+            round.store.plus = round.store.out;
+            round.store.also = nullptr;
+            round.store.bias = weights.no_bias();
+        }
+        rounds.push_back(round);
+    }
+    return rounds;
 }
 
 // Rounds what a conv in float32 wrote at some tiles of a list, if `out` also holds bfloat16.
@@ -201,24 +229,27 @@ void conv_tiles(
     const Finish& finish, const Slices& slices, Scratch& scratch, int threads) {
     check(weights, source, out, tiles, source.tiles(), finish, slices);
     check_precisions(weights.is_bf16(), source, out, finish, slices);
-    ConvJob job = make_job(weights, source, out, tiles, finish, slices);
-    job.is_zero = weights.is_zero();
-    job.points = weights.points();
-    job.group = weights.group();
+    ConvJob whole = make_job(weights, source, out, tiles, finish, slices);
+    whole.is_zero = weights.is_zero();
+    whole.points = weights.points();
+    whole.group = weights.group();
     if (!tiles.size()) return;
     const Kernels& kernels = weights.kernels();
-    const auto kernel = weights.is_bf16()    ? kernels.bf16->conv_tiles
-                        : weights.is_split() ? kernels.conv_split_tiles
-                                             : kernels.conv_tiles;
+    const auto kernel = weights.is_bf16()     ? kernels.bf16->conv_tiles
+                        : weights.in_chunks() ? kernels.conv_split_chunks
+                        : weights.is_split()  ? kernels.conv_split_tiles
+                                              : kernels.conv_tiles;
     const int most = weights.tiles_per_call();
     const std::size_t floats = weights.scratch();  // for any list, so that it is allocated once
     const auto lock = scratch.lock();
     float* memory = scratch.reserve(floats, threads);
-    const auto run = [&](int first, int count, int worker) {
-        kernel(job, first, count, memory + worker * floats);
-        if (!weights.is_bf16()) round_tiles(tiles, first, count, source.geometry(), out);
-    };
-    run_pieces(tiles.size(), most, weights.min_tiles(), threads, run);
+    for (const ConvJob& job : rounds_of(whole, weights, is_linear(finish, slices, weights))) {
+        const auto run = [&](int first, int count, int worker) {
+            kernel(job, first, count, memory + worker * floats);
+            if (!weights.is_bf16()) round_tiles(tiles, first, count, source.geometry(), out);
+        };
+        run_pieces(tiles.size(), most, weights.min_tiles(), threads, run);
+    }
 }
 
 void conv_pixels(

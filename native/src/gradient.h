@@ -122,7 +122,8 @@ void load_gradients(
     conv.geometry = job.geometry;
     conv.source = job.source;
     conv.in_pitch = conv.k = job.in_pitch;
-    load_tiles<FloatPoints>(conv, job.tiles + first, count, -1, tile_step(conv.k), windows);
+    load_tiles<FloatPoints>(
+        conv, job.tiles + first, count, 0, conv.k, -1, tile_step(conv.k), windows);
     const int pixel = job.out_pitch;
     const std::ptrdiff_t row = job.geometry.row * pixel;
     for (int i = 0; i < count; ++i) {

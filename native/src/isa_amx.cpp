@@ -28,6 +28,12 @@ void conv_split_tiles(const ConvJob& job, int first, int count, float* scratch) 
     _tile_release();
 }
 
+void conv_split_chunks(const ConvJob& job, int first, int count, float* scratch) {
+    _tile_loadconfig(&kRegisterShape);
+    conv_chunks(job, first, count, scratch);
+    _tile_release();
+}
+
 }  // namespace
 }  // namespace adadsr
 
@@ -49,6 +55,7 @@ constexpr Bf16Kernels kBf16Kernels = {
 Kernels with_amx(Kernels kernels) {
     kernels.name = "amx";
     kernels.conv_split_tiles = conv_split_tiles;
+    kernels.conv_split_chunks = conv_split_chunks;
     kernels.min_split_tiles = SplitProducts::min_tiles;
     kernels.upsample_split = upsample_split;
     return kernels;

@@ -21,6 +21,7 @@ constexpr int kUpsampleTaps = 25;           // of the 5x5 conv that upsamples
 constexpr int kChannelStep = 16;     // pixels are padded to a multiple of 16 floats, a cache line
 constexpr int kSplitStep = 32;       // channels that a row of a register of AMX holds
 constexpr int kSplitParts = 3;       // bfloat16 numbers that add up to a float32
+constexpr int kSplitChunk = 64;      // channels that AMX reads at a time, if not all
 constexpr int kBf16Tiles = 16;       // tiles of which AMX computes the same pixel together
 constexpr int kBf16CallTiles = 64;   // of one call of a conv in bfloat16, at most
 constexpr int kAdjoiningTiles = 4;   // of a row, whose pixels fill a register of AMX
@@ -83,6 +84,7 @@ struct ConvJob {
     const std::uint16_t *bf16, *second_bf16;
     int bf16_pitch, second_bf16_pitch;
     int k;                 // channels that are read: all of `source`, and the first of `second`
+    int begin;             // the first of the channels that k counts; 0 but in rounds of chunks
     const float* weights;  // as the kernel's `Weights` pack them, zeros for padded channels
     int panels;            // output channels in panels of `Kernels::panel`
     const std::uint8_t* is_zero;  // of tiles, [point][panel]: whether all its weights are zero
@@ -186,9 +188,10 @@ struct Kernels {
     // Runs `count` outputs, the first of them at `to`. runs: starts of the first one's window.
     void (*row_conv)(const RowConvJob& job, const float* const* runs, int count, float* to);
     GradientKernels gradient;
-    // The same as conv_tiles and min_tiles for weights in three parts (`TileWeights::is_split`);
-    // null and 0 where there are none.
+    // The same as conv_tiles and min_tiles for weights in three parts (`TileWeights::is_split`), as
+    // a whole and in chunks; null and 0 where there are none.
     void (*conv_split_tiles)(const ConvJob& job, int first, int count, float* scratch) = nullptr;
+    void (*conv_split_chunks)(const ConvJob& job, int first, int count, float* scratch) = nullptr;
     int min_split_tiles = 0;
     // The same as upsample for weights in three parts (`UpsamplingWeights::is_split`), or null.
     void (*upsample_split)(const UpsampleJob& job, int image, int row, int first, int last) =

@@ -80,26 +80,41 @@ struct SplitProducts {
     // Floats from tile to tile in scratch.
     static std::ptrdiff_t step(const ConvJob& job) { return split_step(job.k, job.points); }
 
-    // The weights of one panel of one point; panels follow each other.
+    // Floats of the weights of one panel of one point.
+    static std::ptrdiff_t panel_size(int channels) {
+        return static_cast<std::ptrdiff_t>(channels) * kPanel * kSplitParts / 2;
+    }
+    // These weights; panels follow each other.
     static const float* panel(const ConvJob& job, int number) {
-        return job.weights + static_cast<std::ptrdiff_t>(number) * job.k * kPanel * kSplitParts / 2;
+        return job.weights + number * panel_size(job.k);
     }
 
-    // One panel of one point of `min_tiles` tiles: to = from * weights.
-    static void multiply(
-        const ConvJob& job, const float* weights, int tiles, const float* from, float* to) {
+    // One panel of one point of `min_tiles` tiles: to = from * weights, or += with Add, summed over
+    // k channels. from_step: floats from tile to tile.
+    template <bool Add>
+    static void multiply_part(
+        const ConvJob& job, const float* weights, int k, const float* from,
+        std::ptrdiff_t from_step, float* to) {
         static_assert(kPanel == 2 * kRegisterRows, "two registers hold a panel");
-        assert(tiles == min_tiles && job.k % kSplitStep == 0);
         constexpr int part = kSplitStep / 2, weight_part = 2 * kRegisterFloats;
-        const std::ptrdiff_t from_step = step(job), to_step = tile_step(job.group * kPanel);
+        const std::ptrdiff_t to_step = tile_step(job.group * kPanel);
         const auto to_bytes = static_cast<std::ptrdiff_t>(to_step * sizeof(float));
+        float *right = to + tile_offset(Vec::width), *second = to + kRegisterRows * to_step;
+        float* second_right = second + tile_offset(Vec::width);
         // GCC does not know that `_tile_loadd` reads memory: windows have to be written by now.
         __asm__ volatile("" ::: "memory");
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-        for (int channel = 0; channel < job.k; channel += kSplitStep) {
+        if (Add) {
+            _tile_loadd(0, to, to_bytes);
+            _tile_loadd(1, right, to_bytes);
+            _tile_loadd(2, second, to_bytes);
+            _tile_loadd(3, second_right, to_bytes);
+        } else {
+            _tile_zero(0);
+            _tile_zero(1);
+            _tile_zero(2);
+            _tile_zero(3);
+        }
+        for (int channel = 0; channel < k; channel += kSplitStep) {
             load_part(from + 2 * part, from_step);
             add_products(weights);
             load_part(from + part, from_step);
@@ -112,13 +127,50 @@ struct SplitProducts {
             from += static_cast<std::ptrdiff_t>(job.points) * Points::step;
             weights += kSplitParts * weight_part;
         }
-        float* second = to + kRegisterRows * to_step;
         _tile_stored(0, to, to_bytes);
-        _tile_stored(1, to + tile_offset(Vec::width), to_bytes);
+        _tile_stored(1, right, to_bytes);
         _tile_stored(2, second, to_bytes);
-        _tile_stored(3, second + tile_offset(Vec::width), to_bytes);
+        _tile_stored(3, second_right, to_bytes);
+    }
+
+    // One panel of one point of `min_tiles` tiles: to = from * weights.
+    static void multiply(
+        const ConvJob& job, const float* weights, int tiles, const float* from, float* to) {
+        assert(tiles == min_tiles && job.k % kSplitStep == 0);
+        multiply_part<false>(job, weights, job.k, from, step(job), to);
     }
 };
+
+// As `conv_tiles_by`, for weights in chunks. The windows of a chunk take less scratch than those of
+// all channels, and so leave the cache to the weights; the sums of few outputs cost little to read
+// again.
+void conv_chunks(const ConvJob& job, int first, int count, float* scratch) {
+    using Products = SplitProducts;
+    assert(0 < count && count <= Products::min_tiles && scratch && fits(job));
+    assert(job.k % kSplitStep == 0 && job.points == kPoints && job.group == job.panels);
+    const std::int32_t* numbers = job.positions + first;
+    const std::ptrdiff_t from_step = split_step(kSplitChunk, kPoints);
+    float* products = scratch + Products::min_tiles * from_step;
+    const float* weights = job.weights;
+    for (int begin = 0; begin < job.k; begin += kSplitChunk) {
+        const int k = job.k - begin < kSplitChunk ? job.k - begin : kSplitChunk;
+        const int from_channel = job.begin + begin;
+        load_tiles<Products::Points>(
+            job, numbers, count, from_channel, from_channel + k, -1, from_step, scratch);
+        for (int number = 0; number < kPoints * job.panels; ++number) {
+            const int point = number / job.panels, panel = number % job.panels;
+            const float* from = scratch + point * Products::Points::step;
+            float* to = products + point * kChannelStep + tile_offset(panel * kPanel);
+            if (begin) {
+                Products::multiply_part<true>(job, weights, k, from, from_step, to);
+            } else {
+                Products::multiply_part<false>(job, weights, k, from, from_step, to);
+            }
+            weights += Products::panel_size(k);
+        }
+    }
+    store_panels(job, numbers, count, 0, job.panels, products);
+}
 
 }  // namespace
 }  // namespace adadsr

@@ -140,9 +140,9 @@ inline int packed_channels(const Store& store) {
 
 // Whether the canvases have the channels that are read, and the weights those that are stored.
 inline bool fits(const ConvJob& job) {
-    const bool reads = job.second || job.second_bf16
-                           ? job.in_pitch < job.k && job.k <= job.in_pitch + job.second_pitch
-                           : job.in_pitch == job.k;
+    const int end = job.begin + job.k;
+    const bool reads = job.second || job.second_bf16 ? end <= job.in_pitch + job.second_pitch
+                                                     : end <= job.in_pitch;
     return reads && job.panels * kPanel >= packed_channels(job.store);
 }
 

@@ -128,9 +128,9 @@ TileWeights::TileWeights(
         return;
     }
     pack_points(weight);
-    // Splitting costs time for each input; the products save it for each output.
-    const bool pays = k() % kSplitStep == 0 && k() <= panels() * panel();
-    is_split_ = kernels.min_split_tiles && pays;
+    is_split_ = kernels.min_split_tiles && k() % kSplitStep == 0;
+    if (in_chunks()) divide_into_chunks();
+    if (in_rounds()) no_bias_ = Buffer(static_cast<std::size_t>(panels()) * panel());
     if (is_split_) split();
     divide_scratch();
 }
@@ -167,6 +167,18 @@ void TileWeights::pack_points(const float* weight) {
     }
 }
 
+void TileWeights::divide_into_chunks() {
+    Buffer chunks(packed_size());
+    float* to = chunks.data();
+    for (int begin = 0; begin < k(); begin += kSplitChunk) {
+        const int floats = std::min(kSplitChunk, k() - begin) * panel();
+        for (int matrix = 0; matrix < kPoints * panels(); ++matrix, to += floats) {
+            std::copy_n(packed() + (matrix * k() + begin) * panel(), floats, to);
+        }
+    }
+    replace_packed(std::move(chunks));
+}
+
 void TileWeights::pack_bf16(const float* weight) {
     // As the kernel takes them: (out, 3, 3, in), output channels where they are packed.
     const int outs = panels() * panel(), ins = in_channels();
@@ -185,6 +197,11 @@ void TileWeights::pack_bf16(const float* weight) {
 }
 
 void TileWeights::divide_scratch() {
+    if (in_chunks()) {
+        points_ = kPoints;
+        group_ = panels();
+        return;
+    }
     constexpr int channels = 64;  // of a group: enough products for each window that is read again
     const int few = std::min(panels(), std::max(1, channels / panel()));
     const std::ptrdiff_t all = window_step(kPassPoints) + kPoints * panels() * panel();

@@ -64,9 +64,10 @@ private:
 };
 
 // For tiles: G g G^T of each pair of channels, as [point][panel][in channel][lane], split where the
-// instruction set multiplies bfloat16 and it pays. An instruction set that rounds to bfloat16
-// multiplies the weights themselves, as
-// [panel][tap][in channel / 32][lane / 16][in channel % 32 / 2][lane % 16][in channel % 2].
+// instruction set multiplies bfloat16; where there are more inputs than outputs, in chunks of
+// kSplitChunk inputs, [chunk][point][panel][in channel][lane]. An instruction set that rounds to
+// bfloat16 multiplies the weights themselves, as [panel][tap][in channel / 32][lane / 16][in
+// channel % 32 / 2][lane % 16][in channel % 2].
 class TileWeights : public Weights {
 public:
     // weight: (out, in, 3, 3). bias: (out). PixelShuffle(upscale_factor) follows the conv.
@@ -78,8 +79,19 @@ public:
     // [point][panel], or [tap][panel] of bfloat16: whether all its weights are zero, as where a
     // conv has fewer than 3x3 taps.
     const std::uint8_t* is_zero() const { return is_zero_.data(); }
-    // Whether `Kernels::conv_split_tiles` runs them.
+    // Whether `Kernels::conv_split_tiles` or `conv_split_chunks` runs them.
     bool is_split() const { return is_split_; }
+    // Whether they are split, and in chunks.
+    bool in_chunks() const { return is_split_ && k() > panels() * panel(); }
+    // Whether a conv had better run its chunks in rounds, each for all tiles, since all weights
+    // together fill the second-level cache.
+    bool in_rounds() const { return in_chunks() && panels() > 1; }
+    // Those of the chunk that begins with this input channel, and zeros in place of a bias.
+    const float* chunk(int begin) const {
+        return packed() +
+               static_cast<std::ptrdiff_t>(begin) * kPoints * panels() * panel() * kSplitParts / 2;
+    }
+    const float* no_bias() const { return no_bias_.data(); }
     // Whether `Bf16Kernels` run them.
     bool is_bf16() const { return kernels().bf16 != nullptr; }
     // Fewest tiles that the kernel computes together.
@@ -108,16 +120,20 @@ public:
 private:
     // weight: (out, in, 3, 3).
     void pack_points(const float* weight);
+    // [point][panel] of all inputs becomes [chunk][point][panel].
+    void divide_into_chunks();
     void make_room_for_bf16();
     void pack_bf16(const float* weight);
     void divide_scratch();
     // Floats of a tile's window in scratch.
     std::ptrdiff_t window_step(int points) const {
-        return is_split_ ? split_step(k(), points) : tile_step(k(), points);
+        const int held = in_chunks() ? kSplitChunk : k();
+        return is_split_ ? split_step(held, points) : tile_step(held, points);
     }
     std::size_t tile_floats() const { return window_step(points_) + tile_step(group_ * panel()); }
 
     std::vector<std::uint8_t> is_zero_;
+    Buffer no_bias_;
     bool is_split_ = false;
     int points_ = kPoints, group_ = 1;
 };

@@ -150,24 +150,31 @@ inline void load_channels(
     }
 }
 
-// B^T window B of some tiles, all channels, laid out in scratch as `Points` says; or two of its
-// rows. pass: their number; below 0 for all rows. step: floats from tile to tile.
+// B^T window B of some tiles and some of the channels that are read, laid out in scratch as
+// `Points` says; or two of its rows. begin, end: of the channels. pass: number of the rows; below 0
+// for all of them. step: floats from tile to tile.
 template <class Points>
 inline void load_tiles(
-    const ConvJob& job, const std::int32_t* tiles, int count, int pass, std::ptrdiff_t step,
-    float* scratch) {
+    const ConvJob& job, const std::int32_t* tiles, int count, int begin, int end, int pass,
+    std::ptrdiff_t step, float* scratch) {
     const std::ptrdiff_t row = job.geometry.row;
     const int points = pass < 0 ? kPoints : kPassPoints;
+    const int own_end = end < job.in_pitch ? end : job.in_pitch;
+    const int second_begin = begin > job.in_pitch ? begin : job.in_pitch;
     for (int i = 0; i < count; ++i, scratch += step) {
         const int later = i + kPrefetchTiles < count ? i + kPrefetchTiles : count - 1;
         const std::ptrdiff_t window = Corner(job.geometry, tiles[i]).window;
         const std::ptrdiff_t ahead = Corner(job.geometry, tiles[later]).window;
         Points to(scratch, points);
-        load_channels(job.source, job.in_pitch, row, window, ahead, job.in_pitch, pass, to, 0);
-        if (!job.second) continue;
-        load_channels(
-            job.second, job.second_pitch, row, window, ahead, job.k - job.in_pitch, pass, to,
-            job.in_pitch);
+        if (begin < own_end) {
+            load_channels(
+                job.source + begin, job.in_pitch, row, window, ahead, own_end - begin, pass, to, 0);
+        }
+        if (second_begin < end) {
+            load_channels(
+                job.second + (second_begin - job.in_pitch), job.second_pitch, row, window, ahead,
+                end - second_begin, pass, to, second_begin - begin);
+        }
     }
 }
 
@@ -258,18 +265,34 @@ inline void multiply_point(
     }
 }
 
+// Finishes and stores the panels `begin` .. `end` - 1 of some tiles. products: of panel `begin`.
+inline void store_panels(
+    const ConvJob& job, const std::int32_t* tiles, int count, int begin, int end,
+    const float* products) {
+    const std::ptrdiff_t step = tile_step(job.group * kPanel);
+    const int sums = packed_channels(job.store), last = end * kPanel < sums ? end * kPanel : sums;
+    for (int i = 0; i < count; ++i) {
+        store_tile<FloatSink>(
+            job, tiles[i], begin * kPanel, last, [&](int packed, const auto& put) {
+                Vec tile[kTile][kTile];
+                sum_points(products + i * step + tile_offset(packed - begin * kPanel), tile);
+                put([&](int y, int x) { return tile[y][x]; });
+            });
+    }
+}
+
 template <class Products>
 void conv_tiles_by(const ConvJob& job, int first, int count, float* scratch) {
     using Points = typename Products::Points;
     assert(count > 0 && scratch && job.in_pitch % kChannelStep == 0);
-    assert(fits(job));
+    assert(fits(job) && job.begin == 0);
     assert(job.store.pitch % kChannelStep == 0 && job.store.channels % kChannelStep == 0);
     assert(job.store.depth_side == 1 || job.store.depth_side == kTile);
     assert(job.points == kPoints || (job.points == kPassPoints && job.group == job.panels));
     constexpr int few = Products::min_tiles;
-    const int tiles = (count + few - 1) / few * few, sums = packed_channels(job.store);
+    const int tiles = (count + few - 1) / few * few;
     const std::int32_t* numbers = job.positions + first;
-    const std::ptrdiff_t from_step = Products::step(job), step = tile_step(job.group * kPanel);
+    const std::ptrdiff_t from_step = Products::step(job);
     float* products = scratch + tiles * from_step;
     // slot: of this row of points among those in scratch.
     const auto multiply_row = [&](int row, int slot, int begin, int end) {
@@ -280,29 +303,18 @@ void conv_tiles_by(const ConvJob& job, int first, int count, float* scratch) {
                 products + point * kChannelStep);
         }
     };
-    const auto store = [&](int begin, int end) {
-        const int last = end * kPanel < sums ? end * kPanel : sums;
-        for (int i = 0; i < count; ++i) {
-            store_tile<FloatSink>(
-                job, numbers[i], begin * kPanel, last, [&](int packed, const auto& put) {
-                    Vec tile[kTile][kTile];
-                    sum_points(products + i * step + tile_offset(packed - begin * kPanel), tile);
-                    put([&](int y, int x) { return tile[y][x]; });
-                });
-        }
-    };
     if (job.points == kPassPoints) {
         for (int pass = 0; pass < kPasses; ++pass) {
-            load_tiles<Points>(job, numbers, count, pass, from_step, scratch);
+            load_tiles<Points>(job, numbers, count, 0, job.k, pass, from_step, scratch);
             for (int i = 0; i < 2; ++i) multiply_row(kPassRows[pass][i], i, 0, job.panels);
         }
-        return store(0, job.panels);
+        return store_panels(job, numbers, count, 0, job.panels, products);
     }
-    load_tiles<Points>(job, numbers, count, -1, from_step, scratch);
+    load_tiles<Points>(job, numbers, count, 0, job.k, -1, from_step, scratch);
     for (int begin = 0; begin < job.panels; begin += job.group) {
         const int left = job.panels - begin, end = begin + (left < job.group ? left : job.group);
         for (int row = 0; row < kWindow; ++row) multiply_row(row, row, begin, end);
-        store(begin, end);
+        store_panels(job, numbers, count, begin, end, products);
     }
 }
 
