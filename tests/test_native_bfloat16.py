@@ -122,20 +122,22 @@ def test_only_factors_are_rounded_and_a_tile_does_not_depend_on_its_neighbours(
 
 
 @needs_amx
-@given(seed=seeds, grown=st.sampled_from([16, 32, 48, 64]), first=st.sampled_from([16, 32, 40, 64]))
+@given(
+    seed=seeds, grown=st.sampled_from([[16], [32], [48], [32, 32], [48, 48]]), first=st.sampled_from([16, 32, 40, 64])
+)
 @settings(max_examples=30)
-def test_convs_read_and_write_slices(seed: int, grown: int, first: int) -> None:
-    """Of canvases whose lines of 32 channels may end in the middle, next to channels of NaN."""
-    images, conv = random_conv(seed, 1, first + grown, 24, 7, 30)
+def test_convs_read_several_canvases(seed: int, grown: list[int], first: int) -> None:
+    """Whose lines of 32 channels may end in the middle."""
+    images, conv = random_conv(seed, 1, first + sum(grown), 24, 7, 30)
     padding = -first % 16
     spread = torch.cat([conv.weight[:, :first], torch.zeros(24, padding, 3, 3), conv.weight[:, first:]], dim=1)
-    packed, start = _native.TileWeights(spread.contiguous(), conv.bias, ISA), torch.full((1, 112, 7, 30), torch.nan)
-    start[:, :grown] = images[:, first:]
+    packed = _native.TileWeights(spread.contiguous(), conv.bias, ISA)
+    source, *more = (canvas_of(part) for part in images.split([first, *grown], dim=1))
     results = []
     for precision in ("both", "bfloat16"):
-        canvas = filled_as(start, precision)
-        run(packed, canvas_of(images[:, :first]), canvas, second=canvas, out_channel=64, slope=0.2)
-        results.append((images_of if precision == "both" else rounded_of)(canvas)[:, 64:88])
+        out = _native.Canvas(1, 7, 30, 24, precision)
+        run(packed, source, out, more=more, slope=0.2)
+        results.append((images_of if precision == "both" else rounded_of)(out))
     torch.testing.assert_close(results[0], F.leaky_relu(exactly(images, conv), 0.2), rtol=0, atol=1e-5)
     assert torch.equal(nearest(results[0]), results[1])
 

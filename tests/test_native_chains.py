@@ -1,4 +1,4 @@
-"""What chained convs need: slices of canvases, slopes per channel, two residuals, folded upsampling."""
+"""What chained convs need: inputs of several canvases, slopes per channel, two residuals, folded upsampling."""
 
 import numpy as np
 import pytest
@@ -24,34 +24,30 @@ def run_all(weights, source, out, **options) -> None:  # type: ignore[no-untyped
 
 @isas
 @settings(max_examples=15)
-@given(seed=seeds, height=sizes, width=sizes, outputs=st.integers(1, 33), grown=st.sampled_from([16, 32, 48]))
-def test_a_conv_reads_the_first_channels_of_a_second_canvas_and_writes_later_ones(
-    isa: str, seed: int, height: int, width: int, outputs: int, grown: int
+@given(seed=seeds, height=sizes, width=sizes, outputs=st.integers(1, 33), own=st.sampled_from([16, 32]))
+@pytest.mark.parametrize("grown", [[16], [16, 16, 16], [32, 32], [48, 48]])
+def test_a_conv_reads_several_canvases_as_if_they_were_one(
+    isa: str, grown: list[int], seed: int, height: int, width: int, outputs: int, own: int
 ) -> None:
-    images, conv = random_conv(seed, 2, 16 + grown, outputs, height, width)
-    source, canvas = canvas_of(images[:, :16]), _native.Canvas(2, height, width, 96)
-    start = torch.randn(2, 96, height, width, generator=torch.Generator().manual_seed(seed))
-    start[:, :grown] = images[:, 16:]
-    canvas.copy_from(start.permute(0, 2, 3, 1).numpy(), 1)
-    run_all(_native.TileWeights(*conv, isa), source, canvas, second=canvas, out_channel=48)
-    joined, whole = canvas_of(images), _native.Canvas(2, height, width, outputs)
+    channels = [own, *grown]
+    images, conv = random_conv(seed, 2, sum(channels), outputs, height, width)
+    parts, joined = [canvas_of(part) for part in images.split(channels, dim=1)], canvas_of(images)
+    out, whole = (_native.Canvas(2, height, width, outputs) for _ in "ab")
+    run_all(_native.TileWeights(*conv, isa), parts[0], out, more=parts[1:])
     run_all(_native.TileWeights(*conv, isa), joined, whole)
-    result, end = images_of(canvas), 48 + -(-outputs // 16) * 16
-    assert torch.equal(result[:, 48 : 48 + outputs], images_of(whole))
-    assert not result[:, 48 + outputs : end].any()
-    for untouched in (slice(48), slice(end, 96)):
-        assert torch.equal(result[:, untouched], start[:, untouched])
+    assert torch.equal(images_of(out), images_of(whole))
 
 
 @isas
 @pytest.mark.parametrize("outputs", [32, 64])
-@pytest.mark.parametrize(("own", "grown"), [(64, 128), (16, 112), (64, 32), (80, 16)])
-def test_a_conv_of_many_channels_reads_two_canvases(isa: str, own: int, grown: int, outputs: int) -> None:
-    """And adds in place. AMX reads 64 channels at a time, which may lie in both; with 64 outputs in rounds."""
-    images, conv = random_conv(own, 2, own + grown, outputs, 11, 18)
-    start = torch.randn(2, outputs, 11, 18, generator=torch.Generator().manual_seed(grown))
-    source, second, out = (canvas_of(part) for part in (images[:, :own], images[:, own:], start))
-    run_all(_native.TileWeights(*conv, isa), source, out, second=second, plus=out)
+@pytest.mark.parametrize("channels", [[64, 32, 32, 32, 32], [16, 112], [64, 32], [80, 16, 16]])
+def test_a_conv_of_many_channels_adds_in_place(isa: str, channels: list[int], outputs: int) -> None:
+    """AMX reads 64 channels at a time, which may lie in several canvases; with 64 outputs in rounds."""
+    images, conv = random_conv(len(channels), 2, sum(channels), outputs, 11, 18)
+    start = torch.randn(2, outputs, 11, 18, generator=torch.Generator().manual_seed(1))
+    source, *more = (canvas_of(part) for part in images.split(channels, dim=1))
+    out = canvas_of(start)
+    run_all(_native.TileWeights(*conv, isa), source, out, more=more, plus=out)
     exact = start + F.conv2d(images.double(), conv.weight.double(), conv.bias.double(), padding=1)
     assert (images_of(out) - exact).abs().max() <= 1e-5 * exact.abs().max()
 
@@ -167,22 +163,21 @@ def refused(message: str, call) -> None:  # type: ignore[no-untyped-def]
 def test_what_does_not_fit_is_refused() -> None:
     weight, bias = np.zeros((16, 32, 3, 3), np.float32), np.zeros(16, np.float32)
     packed = _native.TileWeights(weight, bias, "plain")
-    narrow, wide, other = _native.Canvas(1, 5, 5, 16), _native.Canvas(1, 5, 5, 48), _native.Canvas(1, 6, 5, 48)
+    narrow, wide, other = _native.Canvas(1, 5, 5, 16), _native.Canvas(1, 5, 5, 48), _native.Canvas(1, 6, 5, 16)
     out, three = _native.Canvas(1, 5, 5, 16), np.zeros(3, np.float32)
 
     def conv(*canvases, **options):  # type: ignore[no-untyped-def]
         return lambda: run_all(packed, *canvases, **options)
 
-    refused("further channels", conv(narrow, wide, second=other, out_channel=16))
-    refused("further channels", conv(wide, out, second=wide))
-    refused("source and out are the same", conv(narrow, narrow, second=narrow))
-    refused("reads what it writes", conv(narrow, out, second=out))
-    refused("cannot write those from 40 on", conv(narrow, wide, second=wide, out_channel=40))
-    refused("cannot write those from 48 on", conv(narrow, wide, second=wide, out_channel=48))
-    refused("reads the channels that it writes", conv(narrow, wide, second=wide, out_channel=0))
-    refused("plus needs a conv to all channels", conv(narrow, wide, second=wide, out_channel=16, plus=wide))
-    refused("passed needs a conv to all channels", conv(narrow, wide, second=wide, out_channel=16, passed=wide))
-    refused("also is 1x6x5x48", conv(narrow, out, second=wide, also=other))
+    refused("further channels of 1x6x5x16", conv(narrow, out, more=[other]))
+    refused("further channels of 1x5x5x48", conv(narrow, out, more=[narrow, wide]))
+    refused("does not fit a source of 1x5x5x16 and 1 canvases of 1x5x5x48", conv(narrow, out, more=[wide]))
+    refused("source and out are the same", conv(narrow, narrow, more=[narrow]))
+    refused("reads what it writes", conv(narrow, out, more=[out]))
+    refused("also is 1x6x5x16", conv(narrow, out, more=[narrow], also=other))
+    doubled = _native.TileWeights(np.zeros((64, 16, 3, 3), np.float32), np.zeros(64, np.float32), "plain", 2)
+    large = _native.Canvas(1, 10, 10, 16)
+    refused("plus needs a conv without an upscale factor", lambda: run_all(doubled, narrow, large, plus=large))
     refused("3 slopes for 16", lambda: _native.TileWeights(weight, bias, "plain", slopes=three))
     refused("size and the channels", lambda: _native.copy_tiles(narrow, wide, _native.Positions(), 1))
     pixels = np.zeros((1, 5, 5, 16), np.float32)

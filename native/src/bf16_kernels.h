@@ -116,7 +116,7 @@ void pack_bf16(const float* weight, int in, int out, bool adjoint, float* packed
 }
 
 // Thirty-two channels of what a conv reads, in rounded pixels: half of them may be the last of one
-// canvas, the first of the other, or missing.
+// canvas, the first of another, or missing.
 struct FeatureLine {
     const std::uint16_t* halves[2];
     int pitches[2];
@@ -124,10 +124,11 @@ struct FeatureLine {
     FeatureLine(const ConvJob& job, int channel) {
         for (int i = 0; i < 2; ++i, channel += kChannelStep) {
             const bool is_first = channel < job.in_pitch;
-            pitches[i] = is_first ? job.bf16_pitch : job.second_bf16_pitch;
-            halves[i] = channel >= job.k ? nullptr
-                        : is_first       ? job.bf16 + channel
-                                         : job.second_bf16 + (channel - job.in_pitch);
+            pitches[i] = is_first ? job.bf16_pitch : job.more_bf16_pitch;
+            halves[i] = is_first && channel < job.k ? job.bf16 + channel : nullptr;
+            if (is_first || channel >= job.k) continue;
+            const FurtherChannel further(channel, job.in_pitch, job.more_pitch);
+            halves[i] = job.more_bf16[further.canvas] + further.channel;
         }
     }
     __m256i half(int i, std::ptrdiff_t pixel) const {
@@ -142,7 +143,7 @@ struct FeatureLine {
 // Whether every line of 32 channels lies on one canvas and is read whole. What pads the only canvas
 // is zero.
 inline bool has_whole_lines(const ConvJob& job) {
-    return !job.second_bf16 || (job.in_pitch % kSplitStep == 0 && job.k % kSplitStep == 0);
+    return !job.n_more || (job.in_pitch % kSplitStep == 0 && job.more_pitch % kSplitStep == 0);
 }
 
 // Copies the windows of some tiles into what registers hold: [channels / 32][pixel][tile]

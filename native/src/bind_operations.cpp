@@ -65,15 +65,14 @@ void bind_convs(nb::module_& module) {
         [](const TileWeights& weights, const Canvas& source, Canvas& out, const Positions& tiles,
            Scratch& scratch, int threads, bool relu, float slope, const Depths* depths, float block,
            const Canvas* plus, const Canvas* passed, const Canvas* also, float also_factor,
-           const Canvas* second, int out_channel) {
+           const Further& more) {
             const Finish finish{relu, slope, depths, block, plus, passed, also, also_factor};
-            const Slices slices{second, out_channel};
-            conv_tiles(weights, source, out, tiles, finish, slices, scratch, at_least_one(threads));
+            conv_tiles(weights, source, more, out, tiles, finish, scratch, at_least_one(threads));
         },
         "weights"_a, "source"_a, "out"_a, "tiles"_a, "scratch"_a, "threads"_a, nb::kw_only(),
         "relu"_a = false, "slope"_a = 1.0f, "depths"_a = nb::none(), "block"_a = 0.0f,
         "plus"_a = nb::none(), "passed"_a = nb::none(), "also"_a = nb::none(),
-        "also_factor"_a = 1.0f, "second"_a = nb::none(), "out_channel"_a = -1, Unlocked());
+        "also_factor"_a = 1.0f, "more"_a = Further(), Unlocked());
     module.def(
         "conv_pixels",
         [](const PixelWeights& weights, const Canvas& source, Canvas& out, const Positions& pixels,

@@ -1,7 +1,6 @@
 // 3x3 convs at lists of tiles and pixels.
 #include <algorithm>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "engine.h"
@@ -20,44 +19,39 @@ std::string size_of(const Canvas& canvas) {
            std::to_string(g.width) + "x" + std::to_string(canvas.channels());
 }
 
-// A conv that reads two canvases or writes some channels of one.
-void check_slices(
-    const Weights& weights, const Canvas& source, const Canvas& out, const Slices& slices) {
-    const Canvas* second = slices.second;
-    const int read = second ? weights.k() - source.pitch() : 0;
-    if (second && (!second->same_size(source) || read < 1 || read > second->pitch())) {
+// What a conv reads besides its source, of which nothing may be written.
+void check_further(
+    const Weights& weights, const Canvas& source, const Further& more, const Canvas& out) {
+    if (more.empty()) return;
+    const Canvas& first = *more[0];
+    for (const Canvas* canvas : more) {
+        if (!canvas->same_size(source) || canvas->channels() != first.channels()) {
+            refuse(
+                "further channels of ", size_of(*canvas), " beside a source of ", size_of(source),
+                " and others of ", size_of(first));
+        }
+        if (canvas->shares_memory(out)) refuse("the conv reads what it writes");
+    }
+    const int count = static_cast<int>(more.size());
+    if (weights.k() != source.pitch() + count * first.pitch()) {
         refuse(
             "a conv of ", weights.in_channels(), " channels does not fit a source of ",
-            size_of(source), " and further channels of ", size_of(*second));
-    }
-    if (slices.out_channel < 0) {
-        if (second && second->shares_memory(out)) refuse("the conv reads what it writes");
-        return;
-    }
-    const int end = slices.out_channel + round_up(weights.out_channels(), kChannelStep);
-    if (slices.out_channel % kChannelStep || end > out.pitch() || weights.upscale_factor() != 1) {
-        refuse(
-            "a conv to ", weights.out_channels(), " channels cannot write those from ",
-            slices.out_channel, " on of ", size_of(out));
-    }
-    if (second && second->shares_memory(out) && read > slices.out_channel) {
-        refuse("the conv reads the channels that it writes");
+            size_of(source), " and ", count, " canvases of ", size_of(first));
     }
 }
 
-// A canvas that is read where `out` is written. is_whole: whether the conv writes all channels, one
-// pixel for one.
-void check_like_out(const char* name, const Canvas* canvas, const Canvas& out, bool is_whole) {
+// A canvas that is read where `out` is written. factor: upscale factor of the conv.
+void check_like_out(const char* name, const Canvas* canvas, const Canvas& out, int factor) {
     if (!canvas) return;
-    if (!is_whole) refuse(name, " needs a conv to all channels, without an upscale factor");
+    if (factor != 1) refuse(name, " needs a conv without an upscale factor");
     if (!canvas->same_size(out) || canvas->channels() != out.channels()) {
         refuse(name, " is ", size_of(*canvas), ", not ", size_of(out), " as out is");
     }
 }
 
 void check(
-    const Weights& weights, const Canvas& source, const Canvas& out, const Positions& positions,
-    int count, const Finish& finish, const Slices& slices) {
+    const Weights& weights, const Canvas& source, const Further& more, const Canvas& out,
+    const Positions& positions, int count, const Finish& finish) {
     const int f = weights.upscale_factor(), parts = f * f;
     const Geometry &from = source.geometry(), &to = out.geometry();
     if (from.batch != to.batch || from.height * f != to.height || from.width * f != to.width) {
@@ -66,52 +60,63 @@ void check(
             size_of(source));
     }
     if (source.shares_memory(out)) refuse("source and out are the same canvas; give two");
-    const bool is_read = slices.second || source.channels() == weights.in_channels();
-    const bool is_written =
-        slices.out_channel >= 0 || out.channels() * parts == weights.out_channels();
-    if (!is_read || !is_written) {
+    const bool is_read = !more.empty() || source.channels() == weights.in_channels();
+    if (!is_read || out.channels() * parts != weights.out_channels()) {
         refuse(
             "a conv of ", weights.in_channels(), " to ", weights.out_channels(),
             " channels does not fit a source of ", size_of(source), " and out of ", size_of(out),
             " with an upscale factor of ", f);
     }
-    check_slices(weights, source, out, slices);
-    const bool is_whole = f == 1 && slices.out_channel < 0;
-    check_like_out("plus", finish.plus, out, is_whole);
-    check_like_out("passed", finish.passed, out, is_whole);
-    check_like_out("also", finish.also, out, is_whole);
+    check_further(weights, source, more, out);
+    check_like_out("plus", finish.plus, out, f);
+    check_like_out("passed", finish.passed, out, f);
+    check_like_out("also", finish.also, out, f);
     positions.check_below(count);
 }
 
 // Refuses canvases that hold another precision than a conv reads or writes.
 void check_precisions(
-    bool is_bf16, const Canvas& source, const Canvas& out, const Finish& finish,
-    const Slices& slices) {
+    bool is_bf16, const Canvas& source, const Further& more, const Canvas& out,
+    const Finish& finish) {
     if (finish.plus) finish.plus->check_floats("plus");
     if (finish.passed) finish.passed->check_floats("passed");
     if (finish.also) finish.also->check_floats("also");
     if (!is_bf16) {
         source.check_floats("source");
         out.check_floats("out");
-        if (slices.second) slices.second->check_floats("second");
+        for (const Canvas* canvas : more) canvas->check_floats("more");
         return;
     }
-    for (const auto& [canvas, name] : {std::pair(&source, "source"), {slices.second, "second"}}) {
-        if (canvas && !canvas->has_bf16()) {
+    const auto check_bf16 = [](const Canvas& canvas, const char* name) {
+        if (!canvas.has_bf16()) {
             refuse(name, " holds only float32; give one of precision bfloat16 or both");
         }
-    }
+    };
+    check_bf16(source, "source");
+    for (const Canvas* canvas : more) check_bf16(*canvas, "more");
 }
 
+// First pixels of further canvases, in both precisions, as a job points to them.
+struct FirstPixels {
+    std::vector<const float*> floats;
+    std::vector<const std::uint16_t*> bf16;
+
+    explicit FirstPixels(const Further& more) {
+        for (const Canvas* canvas : more) {
+            floats.push_back(canvas->data());
+            bf16.push_back(canvas->bf16());
+        }
+    }
+};
+
+// The job without further canvases.
 ConvJob make_job(
     const Weights& weights, const Canvas& source, Canvas& out, const Positions& positions,
-    const Finish& finish, const Slices& slices) {
+    const Finish& finish) {
     const Geometry& to = out.geometry();
-    const bool is_slice = slices.out_channel >= 0;
     Store store{};
-    const int channel = is_slice ? slices.out_channel : 0;
-    store.out = out.has_floats() ? out.data() + channel : nullptr;
-    store.bf16 = out.has_bf16() ? out.bf16() + channel : nullptr;
+    store.out = out.has_floats() ? out.data() : nullptr;
+    store.bf16 = out.has_bf16() ? out.bf16() : nullptr;
     store.bf16_pitch = out.bf16_pitch();
     store.row = to.row;
     store.plane = to.plane;
@@ -121,7 +126,6 @@ ConvJob make_job(
     store.also = finish.also ? finish.also->data() : nullptr;
     store.also_factor = finish.also_factor;
     store.pitch = out.pitch();
-    store.channels = is_slice ? round_up(weights.out_channels(), kChannelStep) : out.pitch();
     store.bias = weights.bias();
     store.slopes = weights.slopes();
     store.relu = finish.relu;
@@ -133,12 +137,8 @@ ConvJob make_job(
     job.geometry = source.geometry();
     job.source = source.data();
     job.in_pitch = source.pitch();
-    job.second = slices.second ? slices.second->data() : nullptr;
-    job.second_pitch = slices.second ? slices.second->pitch() : 0;
     job.bf16 = source.bf16();
     job.bf16_pitch = source.bf16_pitch();
-    job.second_bf16 = slices.second ? slices.second->bf16() : nullptr;
-    job.second_bf16_pitch = slices.second ? slices.second->bf16_pitch() : 0;
     job.k = weights.k();
     job.begin = 0;
     job.weights = weights.packed();
@@ -149,9 +149,9 @@ ConvJob make_job(
 }
 
 // Whether a conv can run as several that add to what those before it stored.
-bool is_linear(const Finish& finish, const Slices& slices, const TileWeights& weights) {
-    const bool is_whole = weights.upscale_factor() == 1 && slices.out_channel < 0;
-    return is_whole && !finish.relu && finish.slope == 1 && !weights.slopes() && !finish.passed;
+bool is_linear(const Finish& finish, const TileWeights& weights) {
+    const bool has_slope = finish.relu || finish.slope != 1 || weights.slopes() || finish.passed;
+    return !has_slope && weights.upscale_factor() == 1;
 }
 
 // What a conv runs one after the other, each for all tiles: all of it, or its chunks if the weights
@@ -225,11 +225,17 @@ float* Scratch::reserve(std::size_t floats, int workers) {
 }
 
 void conv_tiles(
-    const TileWeights& weights, const Canvas& source, Canvas& out, const Positions& tiles,
-    const Finish& finish, const Slices& slices, Scratch& scratch, int threads) {
-    check(weights, source, out, tiles, source.tiles(), finish, slices);
-    check_precisions(weights.is_bf16(), source, out, finish, slices);
-    ConvJob whole = make_job(weights, source, out, tiles, finish, slices);
+    const TileWeights& weights, const Canvas& source, const Further& more, Canvas& out,
+    const Positions& tiles, const Finish& finish, Scratch& scratch, int threads) {
+    check(weights, source, more, out, tiles, source.tiles(), finish);
+    check_precisions(weights.is_bf16(), source, more, out, finish);
+    const FirstPixels first_pixels(more);
+    ConvJob whole = make_job(weights, source, out, tiles, finish);
+    whole.n_more = static_cast<int>(more.size());
+    whole.more = first_pixels.floats.data();
+    whole.more_bf16 = first_pixels.bf16.data();
+    whole.more_pitch = more.empty() ? 0 : more[0]->pitch();
+    whole.more_bf16_pitch = more.empty() ? 0 : more[0]->bf16_pitch();
     whole.is_zero = weights.is_zero();
     whole.points = weights.points();
     whole.group = weights.group();
@@ -243,7 +249,7 @@ void conv_tiles(
     const std::size_t floats = weights.scratch();  // for any list, so that it is allocated once
     const auto lock = scratch.lock();
     float* memory = scratch.reserve(floats, threads);
-    for (const ConvJob& job : rounds_of(whole, weights, is_linear(finish, slices, weights))) {
+    for (const ConvJob& job : rounds_of(whole, weights, is_linear(finish, weights))) {
         const auto run = [&](int first, int count, int worker) {
             kernel(job, first, count, memory + worker * floats);
             if (!weights.is_bf16()) round_tiles(tiles, first, count, source.geometry(), out);
@@ -255,9 +261,9 @@ void conv_tiles(
 void conv_pixels(
     const PixelWeights& weights, const Canvas& source, Canvas& out, const Positions& pixels,
     const Finish& finish, int threads) {
-    check(weights, source, out, pixels, source.pixels(), finish, {});
-    check_precisions(false, source, out, finish, {});
-    const ConvJob job = make_job(weights, source, out, pixels, finish, {});
+    check(weights, source, {}, out, pixels, source.pixels(), finish);
+    check_precisions(false, source, {}, out, finish);
+    const ConvJob job = make_job(weights, source, out, pixels, finish);
     if (job.store.depth_side != 1) {
         refuse("a conv of pixels needs a depth for each pixel, not for each tile");
     }

@@ -80,7 +80,7 @@ inline void store_panel(
 void conv_pixels(const ConvJob& job, int first, int count) {
     assert(count > 0 && job.in_pitch % kChannelStep == 0 && job.panels * kPanel >= job.store.pitch);
     assert(job.store.upscale_factor == 1 && job.store.depth_side == 1);
-    assert(!job.second && job.store.channels == job.store.pitch);
+    assert(!job.n_more);
     const std::ptrdiff_t panel_floats = static_cast<std::ptrdiff_t>(kTaps) * job.in_pitch * kPanel;
     for (int panel = 0; panel < job.panels; ++panel) {
         for (int start = 0; start < count; start += kPixelRows) {

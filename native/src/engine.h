@@ -38,20 +38,15 @@ struct Finish {
     float also_factor = 1;
 };
 
-// Which channels a conv of tiles reads and writes, for convs that see what earlier ones have made.
-struct Slices {
-    // Canvas of the input channels after those of `source`, which then count with their padding.
-    const Canvas* second = nullptr;
-    // First channel that is written, a multiple of kChannelStep; below 0 for all of `out`, which
-    // must not be `second` then.
-    int out_channel = -1;
-};
+// Canvases of channels that a conv of tiles reads after those of its source, which then count with
+// their padding: what earlier convs have made. All have the same size and number of channels.
+using Further = std::vector<const Canvas*>;
 
 // The conv at a list of tiles. Pixels that overhang the image are computed and not stored. `out`
-// must not be `source`, but may be `finish.plus`.
+// must not be what is read, but may be `finish.plus`.
 void conv_tiles(
-    const TileWeights& weights, const Canvas& source, Canvas& out, const Positions& tiles,
-    const Finish& finish, const Slices& slices, Scratch& scratch, int threads);
+    const TileWeights& weights, const Canvas& source, const Further& more, Canvas& out,
+    const Positions& tiles, const Finish& finish, Scratch& scratch, int threads);
 
 // Pixels along the side of what shares a depth: 1 or kTile. Raises std::invalid_argument if a depth
 // map has neither the pixels nor the tiles of a canvas.

@@ -44,8 +44,7 @@ static constexpr int pixels_of(const Geometry& g) { return g.batch * g.height * 
 
 // What happens to a finished sum at a pixel: out = gate * (relu(sum + bias) + factor * also) +
 // plus, or with PReLU in place of ReLU. With an upscale factor f a pixel becomes f x f pixels of
-// `out`, row by row, each from its own `channels` sums: PixelShuffle on channels packed in this
-// order.
+// `out`, row by row, each from its own sums: PixelShuffle on channels packed in this order.
 struct Store {
     // What is stored of the first pixel of a canvas f times the size of the one read; null if that
     // holds only bfloat16.
@@ -62,7 +61,6 @@ struct Store {
     // passes a ReLU backwards; or null.
     const float* passed;
     int pitch;            // floats of a pixel of `out` and of the canvases like it
-    int channels;         // floats that are stored of a pixel, a multiple of kChannelStep
     const float* bias;    // padded with zeros to whole panels
     const float* slopes;  // slope of PReLU for each sum, padded in the same way; null for one slope
     bool relu;
@@ -78,12 +76,14 @@ struct ConvJob {
     Geometry geometry;
     const float* source;  // first pixel of the canvas; null if it holds only bfloat16
     int in_pitch;         // floats of a pixel of `source`
-    const float* second;  // first pixel of a canvas with further channels; null for none
-    int second_pitch;     // floats of a pixel of `second`
-    // The same of both in bfloat16, for `Bf16Kernels`, and the numbers of a pixel; null without.
-    const std::uint16_t *bf16, *second_bf16;
-    int bf16_pitch, second_bf16_pitch;
-    int k;                 // channels that are read: all of `source`, and the first of `second`
+    // First pixels of canvases with further channels, all of the same number; null for none.
+    const float* const* more;
+    int more_pitch, n_more;  // floats of a pixel of each, and their number
+    // The same in bfloat16, for `Bf16Kernels`, and the numbers of a pixel; null without.
+    const std::uint16_t* bf16;
+    const std::uint16_t* const* more_bf16;
+    int bf16_pitch, more_bf16_pitch;
+    int k;                 // channels that are read: those of `source` and then of `more`
     int begin;             // the first of the channels that k counts; 0 but in rounds of chunks
     const float* weights;  // as the kernel's `Weights` pack them, zeros for padded channels
     int panels;            // output channels in panels of `Kernels::panel`

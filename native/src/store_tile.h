@@ -21,6 +21,15 @@ struct Corner {
     }
 };
 
+// Where a channel of a conv's input lies that is not of its first canvas: in which further one, and
+// where there.
+struct FurtherChannel {
+    int canvas, channel;
+
+    FurtherChannel(int channel, int in_pitch, int more_pitch)
+        : canvas((channel - in_pitch) / more_pitch), channel((channel - in_pitch) % more_pitch) {}
+};
+
 // Gates of the pixels of a tile, 0 where nothing is stored.
 struct TileGates {
     float weight[kTilePixels];
@@ -106,8 +115,8 @@ inline void store_tile(const ConvJob& job, int tile, int begin, int end, const F
     const bool is_simple = gates.open && !store.passed && !store.also && !store.slopes &&
                            store.slope == 1 && (store.relu || store.plus);
     for (int packed = begin; packed < end; packed += Vec::width) {
-        const int part = f == 1 ? 0 : packed / store.channels;
-        const int channel = packed - part * store.channels;
+        const int part = f == 1 ? 0 : packed / store.pitch;
+        const int channel = packed - part * store.pitch;
         const std::ptrdiff_t row = corner.row * f + part / f + 1;
         const std::ptrdiff_t column = corner.column * f + part % f + 1;
         const std::ptrdiff_t first = corner.image * store.plane + row * store.row + column;
@@ -135,14 +144,12 @@ inline void store_tile(const ConvJob& job, int tile, int begin, int end, const F
 
 // Sums of a pixel that are stored.
 inline int packed_channels(const Store& store) {
-    return store.upscale_factor * store.upscale_factor * store.channels;
+    return store.upscale_factor * store.upscale_factor * store.pitch;
 }
 
 // Whether the canvases have the channels that are read, and the weights those that are stored.
 inline bool fits(const ConvJob& job) {
-    const int end = job.begin + job.k;
-    const bool reads = job.second || job.second_bf16 ? end <= job.in_pitch + job.second_pitch
-                                                     : end <= job.in_pitch;
+    const bool reads = job.begin + job.k <= job.in_pitch + job.n_more * job.more_pitch;
     return reads && job.panels * kPanel >= packed_channels(job.store);
 }
 

@@ -159,21 +159,23 @@ inline void load_tiles(
     std::ptrdiff_t step, float* scratch) {
     const std::ptrdiff_t row = job.geometry.row;
     const int points = pass < 0 ? kPoints : kPassPoints;
-    const int own_end = end < job.in_pitch ? end : job.in_pitch;
-    const int second_begin = begin > job.in_pitch ? begin : job.in_pitch;
     for (int i = 0; i < count; ++i, scratch += step) {
         const int later = i + kPrefetchTiles < count ? i + kPrefetchTiles : count - 1;
         const std::ptrdiff_t window = Corner(job.geometry, tiles[i]).window;
         const std::ptrdiff_t ahead = Corner(job.geometry, tiles[later]).window;
         Points to(scratch, points);
-        if (begin < own_end) {
-            load_channels(
-                job.source + begin, job.in_pitch, row, window, ahead, own_end - begin, pass, to, 0);
-        }
-        if (second_begin < end) {
-            load_channels(
-                job.second + (second_begin - job.in_pitch), job.second_pitch, row, window, ahead,
-                end - second_begin, pass, to, second_begin - begin);
+        for (int channel = begin; channel < end;) {
+            const float* source = job.source + channel;
+            int pitch = job.in_pitch, left = job.in_pitch - channel;
+            if (left <= 0) {
+                const FurtherChannel further(channel, job.in_pitch, job.more_pitch);
+                source = job.more[further.canvas] + further.channel;
+                pitch = job.more_pitch;
+                left = pitch - further.channel;
+            }
+            const int channels = left < end - channel ? left : end - channel;
+            load_channels(source, pitch, row, window, ahead, channels, pass, to, channel - begin);
+            channel += channels;
         }
     }
 }
@@ -286,7 +288,7 @@ void conv_tiles_by(const ConvJob& job, int first, int count, float* scratch) {
     using Points = typename Products::Points;
     assert(count > 0 && scratch && job.in_pitch % kChannelStep == 0);
     assert(fits(job) && job.begin == 0);
-    assert(job.store.pitch % kChannelStep == 0 && job.store.channels % kChannelStep == 0);
+    assert(job.store.pitch % kChannelStep == 0);
     assert(job.store.depth_side == 1 || job.store.depth_side == kTile);
     assert(job.points == kPoints || (job.points == kPassPoints && job.group == job.panels));
     constexpr int few = Products::min_tiles;

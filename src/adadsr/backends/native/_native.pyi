@@ -7,6 +7,7 @@ calls share the workers. Only `select_*`, `copy_from` and `span` change a list o
 meanwhile.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -207,8 +208,7 @@ def conv_tiles(
     passed: Canvas | None = None,
     also: Canvas | None = None,
     also_factor: float = 1.0,
-    second: Canvas | None = None,
-    out_channel: int = -1,
+    more: Sequence[Canvas] = (),
 ) -> None:
     """out = clamp(depths - block, 0, 1) * (relu(conv(source)) + also_factor * also) + plus at tiles.
 
@@ -217,10 +217,8 @@ def conv_tiles(
     slope: if not 1, that of a PReLU instead of the ReLU.
     plus: may be `out`. Where the gate is 0, `out` becomes `plus`, whatever the conv gives.
     passed: like `out`; results of the ReLU become 0 where it is not above 0, which is how a gradient passes a ReLU.
-    second: canvas of further input channels, as many as the weights have after those of `source`. The latter are padded
-        to a multiple of 16 then.
-    out_channel: if not negative, the first channel of `out` to be written, a multiple of 16; the last ones are padded
-        with zeros to a multiple of 16. Then `out` may be `second`, after the channels that are read.
+    more: canvases of the input channels after those of `source`, all of one number of channels. Each canvas but the
+        last then counts with its padding to a multiple of 16. None of them may be `out`.
 
     Only pixels of the image are stored.
     """

@@ -1,9 +1,10 @@
 """Bodies whose blocks are chains of 3x3 convs: those of ESRGAN, and of Compact.
 
-A block of ESRGAN reads and writes its features, one canvas for each of its chains, and `grown`, whose channels all
-chains share: the convs of a chain write it slice by slice and read the first slices, so nothing is concatenated. The
-last conv adds to the first canvas in place. With one depth per tile its convs run at active tiles. Beyond them a chain
-leaves its input unchanged: a tile that drops out is copied to the other canvases once, and its `grown` is cleared.
+A block of ESRGAN reads and writes its features, one canvas for each of its chains, and canvases of what the convs of
+a chain grow, which all chains share: a conv reads those before its own, so nothing is concatenated. The last conv adds
+to the first canvas in place. With one depth per tile its convs run at active tiles. Beyond them a chain
+leaves its input unchanged: a tile that drops out is copied to the other chains' canvases once, and what grows is
+cleared.
 
 The blocks of Compact run everywhere, alternating between two canvases; in bfloat16 a third takes the result.
 """
@@ -38,8 +39,7 @@ class ChainStep(NamedTuple):
     starts: bool
     gated: bool
     slope: float = 1.0
-    second: int | None = None
-    out_channel: int = -1
+    more: tuple[int, ...] = ()
     plus: int | None = None
     also: int | None = None
     also_factor: float = 1.0
@@ -48,7 +48,7 @@ class ChainStep(NamedTuple):
 class PackedChains(NamedTuple):
     """A packed body. steps: its convs but the last. conv: the closing one, if any; a skip from z0 follows.
 
-    canvases: channels of each. drops: canvases that a tile is copied to when it drops out, and one that is cleared;
+    canvases: channels of each. drops: canvases that a tile is copied to when it drops out, and those that are cleared;
     None if blocks run everywhere. side: of the tiles of the depth map. exits: closing convs of positions where 0, 1,
     ... blocks run, as in `graph.BodyWeights`.
     """
@@ -57,7 +57,7 @@ class PackedChains(NamedTuple):
     blocks: int
     conv: tuple[_native.TileWeights, int] | None
     canvases: tuple[int, ...]
-    drops: tuple[tuple[int, ...], int] | None
+    drops: tuple[tuple[int, ...], tuple[int, ...]] | None
     side: int
     exits: tuple[_native.TileWeights, ...] = ()
 
@@ -96,7 +96,7 @@ class PackedChains(NamedTuple):
         wide = {number for step in steps for number in (step.plus, step.also)}
         wide |= {step.source for step in steps if has_map and step.gated}
         wide.add(last if self.conv is None else CLOSED)
-        narrow = {number for step in steps for number in (step.source, step.second)}
+        narrow = {number for step in steps for number in (step.source, *step.more)}
         if self.conv is not None:
             narrow.add(last)
         names = {(True, False): "float32", (False, True): "bfloat16", (True, True): "both"}
@@ -178,8 +178,7 @@ class _ChainRun:
             if step.starts:
                 self._drop(depths, number, low, high)
             _native.select_between(depths, number, math.inf, low, high, tiles, self.threads)
-        chosen = [None if each is None else canvases[each] for each in (step.second, step.plus, step.also)]
-        second, plus, also = chosen
+        plus, also = (None if each is None else canvases[each] for each in (step.plus, step.also))
         gate = depths if step.gated else None
         if gate is not None and plus is None:
             # x + gate * (out - x), for a block that does not add its input.
@@ -188,7 +187,7 @@ class _ChainRun:
         _native.conv_tiles(
             step.weights, canvases[step.source], canvases[step.out], tiles, self.scratch, self.threads,
             slope=step.slope, depths=gate, block=float(number), plus=plus, also=also, also_factor=factor,
-            second=second, out_channel=step.out_channel,
+            more=[canvases[each] for each in step.more],
         )  # fmt: skip
         return len(tiles)
 
@@ -198,6 +197,7 @@ class _ChainRun:
         copied, cleared = self.body.drops
         before = number - 1 if number else -math.inf
         _native.select_between(depths, before, number, low, high, self.dropped, self.threads)
-        _native.clear_tiles(self.canvases[cleared], self.dropped, self.threads)
+        for each in cleared:
+            _native.clear_tiles(self.canvases[each], self.dropped, self.threads)
         for each in copied:
             _native.copy_tiles(self.canvases[0], self.canvases[each], self.dropped, self.threads)

@@ -28,8 +28,9 @@ def pack_dense_blocks(body: BodyWeights, blocks: Sequence[ResidualDenseBlock], i
     chains, inner = len(blocks[0].chains), max(len(chain) for block in blocks for chain in block.chains) - 1
     packer = _DensePacker(channels, growth, chains, isa)
     steps = tuple(step for number, block in enumerate(blocks) for step in packer.block(block, number))
-    canvases = (channels,) * max(chains, 2) + (max(1, inner) * padded(growth),)
-    drops = (tuple(range(1, chains)), len(canvases) - 1) if body.depth_tile > 1 else None
+    canvases = (channels,) * packer.first_grown + (growth,) * inner
+    grown = tuple(range(packer.first_grown, len(canvases)))
+    drops = (tuple(range(1, chains)), grown) if body.depth_tile > 1 else None
     exits = tuple(
         _native.TileWeights(*_sized(conv, f"the closing conv of exit {number}", channels, channels), isa)
         for number, conv in enumerate(body.exits)
@@ -59,12 +60,17 @@ def pack_plain_blocks(body: BodyWeights, blocks: Sequence[PlainBlock], isa: str)
 
 
 class _DensePacker(NamedTuple):
-    """Packs ESRGAN's blocks of one form. Canvas `chains` holds what the convs of a chain grow."""
+    """Packs ESRGAN's blocks of one form."""
 
     channels: int
     growth: int
     chains: int
     isa: str
+
+    @property
+    def first_grown(self) -> int:
+        """The first of the canvases of what the convs of a chain grow, one for each conv but the last."""
+        return max(self.chains, 2)
 
     def block(self, block: ResidualDenseBlock, number: int) -> list[ChainStep]:
         if len(block.chains) != self.chains:
@@ -80,19 +86,17 @@ class _DensePacker(NamedTuple):
         name = f"conv {index + 1} of chain {chain + 1} of block {number}"
         outputs = self.channels if is_last else self.growth
         weight, bias = _sized(conv, name, outputs, self.channels + index * self.growth)
-        grown = max(self.chains, 2)
-        second = grown if index else None
-        if second is not None:
+        out = self.first_grown + index
+        more = tuple(range(self.first_grown, out))
+        if more:
             weight = _spread(weight, [self.channels, *[self.growth] * index])
         if not is_last:
             weights = _native.TileWeights(weight, bias, self.isa)
-            return ChainStep(
-                weights, conv.macs, number, chain, grown, False, False, LEAKY_SLOPE, second, index * padded(self.growth)
-            )
+            return ChainStep(weights, conv.macs, number, chain, out, False, False, LEAKY_SLOPE, more)
         ends = chain == self.chains - 1
         scale = np.float32(RESIDUAL_SCALE**2 if ends else RESIDUAL_SCALE)
         weights = _native.TileWeights(weight * scale, bias * scale, self.isa)
-        step = ChainStep(weights, conv.macs, number, chain, chain + 1, False, ends, second=second, plus=chain)
+        step = ChainStep(weights, conv.macs, number, chain, chain + 1, False, ends, more=more, plus=chain)
         # x + gate * 0.2 * (features + 0.2 * conv): the last chain adds to the block's input, in place.
         return step._replace(out=0, plus=0, also=chain, also_factor=RESIDUAL_SCALE) if ends else step
 
@@ -112,7 +116,7 @@ def _sized(conv: ConvWeights, name: str, outputs: int, inputs: int) -> Arrays:
 
 
 def _spread(weight: np.ndarray, channels: Sequence[int]) -> np.ndarray:
-    """A weight whose input channels lie in slices of a canvas: each slice padded with zeros."""
+    """A weight whose input channels lie in several canvases: each part padded with zeros, as its pixels are."""
     parts = np.split(weight, np.cumsum(channels)[:-1], axis=1)
     padding = [padded(count) - count for count in channels]
     spread = [np.pad(part, ((0, 0), (0, more), (0, 0), (0, 0))) for part, more in zip(parts, padding, strict=True)]
