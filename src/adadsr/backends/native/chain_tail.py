@@ -21,8 +21,9 @@ FEWEST_ROWS = 16
 """Rows of z in a band at least: the rows around it are computed again."""
 AROUND_ROWS = 5 * TILE
 """Rows of a region beyond its band: convs run in whole tiles and read a pixel around them."""
-STEP_ROWS = 2
-"""Rows of tiles of z per step of a band; their results should stay in cache until they are read."""
+STEP_ROWS = 6
+"""Rows of tiles of z per step of a band. Each step reads all weights again; fewer rows would be read from cache, but that
+saves less."""
 
 
 class TailConv(NamedTuple):
