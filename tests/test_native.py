@@ -165,6 +165,22 @@ def test_a_tile_does_not_depend_on_the_tiles_that_run_with_it(isa: str, channels
     assert torch.equal(images_of(out), run_tiles(images, conv, isa))
 
 
+@pytest.mark.parametrize("isa", ISAS)
+def test_weights_that_share_pages_do_not_depend_on_each_other(isa: str) -> None:
+    """Small, too large for the same pages, and more than fit into one block; some are dropped meanwhile."""
+    cases = [random_conv(seed, 1, channels, 64, 5, 6) for seed, channels in enumerate([1, 64, 200, 7] * 8)]
+    packed = [_native.TileWeights(*conv, isa) for _, conv in cases]
+    expected = [run_tiles(*case, isa) for case in cases]
+    for kept in (range(32), range(1, 32, 3)):
+        packed = [weights if number in kept else None for number, weights in enumerate(packed)]
+        for number in kept:
+            images = cases[number][0]
+            source, out = canvas_of(images), _native.Canvas(1, 5, 6, 64)
+            everywhere = _native.Positions.all(source.tiles)
+            _native.conv_tiles(packed[number], source, out, everywhere, _native.Scratch(), 1)
+            assert torch.equal(images_of(out), expected[number])
+
+
 @pytest.mark.skipif("amx" not in ISAS, reason="needs a processor with AMX")
 @pytest.mark.parametrize(
     ("inputs", "outputs", "is_split"),

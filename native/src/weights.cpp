@@ -125,6 +125,7 @@ TileWeights::TileWeights(
     if (is_bf16()) {
         make_room_for_bf16();
         pack_bf16(weight);
+        share_pages();
         return;
     }
     pack_points(weight);
@@ -132,6 +133,7 @@ TileWeights::TileWeights(
     if (in_chunks()) divide_into_chunks();
     if (in_rounds()) no_bias_ = Buffer(static_cast<std::size_t>(panels()) * panel());
     if (is_split_) split();
+    share_pages();
     divide_scratch();
 }
 

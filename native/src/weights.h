@@ -52,6 +52,8 @@ protected:
     float& at(int outer, int inner, int inners, int in, int out);
     float* packed_data() { return packed_.data(); }
     void replace_packed(Buffer packed) { packed_ = std::move(packed); }
+    // Moves the packed weights to pages that they share with those of other convs.
+    void share_pages() { packed_ = std::move(packed_).in_shared_pages(); }
     float* bias_data() { return bias_.data(); }
     // Splits each weight into three numbers of bfloat16: [in channel][lane], 32 input channels at a
     // time, becomes [part][lane / 16][in channel % 16][lane % 16][in channel / 16 % 2].

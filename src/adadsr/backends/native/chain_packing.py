@@ -13,11 +13,11 @@ from adadsr.graph import BodyWeights, ConvWeights, PlainBlock, ResidualDenseBloc
 from adadsr.graph.blocks import LEAKY_SLOPE, RESIDUAL_SCALE
 
 CHANNEL_STEP = 16
-"""A canvas pads its channels to a multiple of this, and so each slice of one."""
+"""A canvas pads its channels to a multiple of this."""
 
 
 def padded(channels: int) -> int:
-    """Channels of a slice with their padding."""
+    """Channels of a canvas with their padding."""
     return -(-channels // CHANNEL_STEP) * CHANNEL_STEP
 
 

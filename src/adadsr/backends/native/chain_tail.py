@@ -22,8 +22,8 @@ FEWEST_ROWS = 16
 AROUND_ROWS = 5 * TILE
 """Rows of a region beyond its band: convs run in whole tiles and read a pixel around them."""
 STEP_ROWS = 6
-"""Rows of tiles of z per step of a band. Each step reads all weights again; fewer rows would be read from cache, but that
-saves less."""
+"""Rows of tiles of z per step of a band. Each step reads all weights again, which costs more than the results of a conv
+that no longer fit into a cache."""
 
 
 class TailConv(NamedTuple):
