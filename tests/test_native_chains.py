@@ -170,6 +170,8 @@ def test_what_does_not_fit_is_refused() -> None:
         return lambda: run_all(packed, *canvases, **options)
 
     refused("further channels of 1x6x5x16", conv(narrow, out, more=[other]))
+    with pytest.raises((TypeError, ValueError)):
+        conv(narrow, out, more=[None])()
     refused("further channels of 1x5x5x48", conv(narrow, out, more=[narrow, wide]))
     refused("does not fit a source of 1x5x5x16 and 1 canvases of 1x5x5x48", conv(narrow, out, more=[wide]))
     refused("source and out are the same", conv(narrow, narrow, more=[narrow]))

@@ -23,6 +23,7 @@ std::string size_of(const Canvas& canvas) {
 void check_further(
     const Weights& weights, const Canvas& source, const Further& more, const Canvas& out) {
     if (more.empty()) return;
+    if (std::count(more.begin(), more.end(), nullptr)) refuse("a canvas of `more` is None");
     const Canvas& first = *more[0];
     for (const Canvas* canvas : more) {
         if (!canvas->same_size(source) || canvas->channels() != first.channels()) {
