@@ -53,6 +53,18 @@ def test_a_conv_of_many_channels_adds_in_place(isa: str, channels: list[int], ou
 
 
 @isas
+@pytest.mark.parametrize("outputs", [32, 64])
+def test_points_that_vanish_are_left_out_of_a_conv_of_many_channels(isa: str, outputs: int) -> None:
+    images, conv = random_conv(4, 1, 96, outputs, 9, 13)
+    weight = conv.weight.clone()
+    weight[:, :, 2], weight[:, :, :, 2] = 0, 0
+    out = _native.Canvas(1, 9, 13, outputs)
+    run_all(_native.TileWeights(weight, conv.bias, isa), canvas_of(images), out)
+    exact = F.conv2d(images.double(), weight.double(), conv.bias.double(), padding=1)
+    assert (images_of(out) - exact).abs().max() <= 1e-5 * exact.abs().max()
+
+
+@isas
 def test_a_mask_of_a_gradient_leaves_what_is_added(isa: str) -> None:
     """gate * (masked conv + factor * also) + plus."""
     images, conv = random_conv(3, 1, 8, 8, 9, 7)

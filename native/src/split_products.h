@@ -161,7 +161,9 @@ void conv_chunks(const ConvJob& job, int first, int count, float* scratch) {
             const int point = number / job.panels, panel = number % job.panels;
             const float* from = scratch + point * Products::Points::step;
             float* to = products + point * kChannelStep + tile_offset(panel * kPanel);
-            if (begin) {
+            if (job.is_zero[number]) {
+                if (!begin) clear_panel(job, Products::min_tiles, to);
+            } else if (begin) {
                 Products::multiply_part<true>(job, weights, k, from, from_step, to);
             } else {
                 Products::multiply_part<false>(job, weights, k, from, from_step, to);
