@@ -16,7 +16,6 @@ from adadsr.errors import BackendError, InputError
 from adadsr.geometry import Box
 from adadsr.graph import Attention, ConvWeights, GroupWeights, HeadWeights, NetworkWeights
 from adadsr.tensor_ops import OPS, TensorOps
-from adadsr.tiling import bands
 from engine_samples import assert_as_exact_as_float32, defined, run
 from graph_samples import KINDS, OTHER_KINDS, Array32, build, config_of, depth_map_of, lr_images, network_of, tensors
 from native_samples import ISAS, _native
@@ -59,17 +58,15 @@ def test_every_instruction_set_equals_the_definition(isa: str, backbone: str, ti
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("backbone", ["edsr", "esrgan", "compact"])
 @settings(max_examples=8)
-@given(seed=seeds, height=st.integers(1, 20), width=st.integers(1, 40), step=st.sampled_from([1, 200, 2**14]))
+@given(seed=seeds, height=st.integers(1, 40), width=st.integers(1, 40), size=st.sampled_from([1, 2**20]))
 def test_tails_of_every_scale(
-    isa: str, scale: int, backbone: str, seed: int, height: int, width: int, step: int
+    isa: str, scale: int, backbone: str, seed: int, height: int, width: int, size: int
 ) -> None:
     """However many rows the convs of ESRGAN's and Compact's advance at a time; EDSR's is one conv."""
     config = config_of(backbone, 4 if backbone == "edsr" else 1, FEATURES.get(backbone, 5), scale)
     engine = NativeEngine(network_of(config), 2, isa)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chain_tail, "STEP_ROWS", 1 + step // 100)
-        patch.setattr(chain_tail, "FEWEST_ROWS", 4)
-        patch.setattr(chain_tail, "REGION_BYTES", 100 * step)
+        patch.setattr(chain_tail, "WINDOW_BYTES", size)
         check(engine, lr_images(seed, 2, height, width), None)
 
 
@@ -215,17 +212,29 @@ def test_memory_in_bfloat16_was_announced_and_is_used_again(backbone: str, tile:
         assert allocated_by(engine) <= engine.footprint(37, 30)
 
 
-def test_the_bands_of_a_tail_share_their_canvases(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Canvases of a band were still held when the next one began, so each image allocated them again."""
-    engine, lr = engine_of("esrgan", 4), lr_images(1, 1, 60, 18)
-    monkeypatch.setattr(chain_tail, "REGION_BYTES", 1)
-    box = Box(0, 0, 60, 18)
-    assert len(list(bands(box, engine.packed_tail.rows_at_once(18)))) > 2
-    z = engine.body(engine.features(lr))
-    engine.tail(z, box)
-    before = _native.allocations()
-    engine.tail(z, box)
-    assert _native.allocations() == before
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+@pytest.mark.parametrize("backbone", ["esrgan", "compact"])
+@settings(max_examples=10)
+@given(seed=seeds, height=st.integers(25, 80), width=st.integers(1, 30), data=st.data())
+def test_a_window_that_moves_changes_nothing(
+    backbone: str, scale: int, precision: str, seed: int, height: int, width: int, data: st.DataObject
+) -> None:
+    """Not a bit of any box, and a second run allocates nothing."""
+    network = network_of(config_of(backbone, 1, 8, scale))
+    engine = NativeEngine(network, 2) if precision == "float32" else bfloat16_engine(network)
+    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    box = Box(top, left, data.draw(st.integers(top + 1, height)), data.draw(st.integers(left + 1, width)))
+    z, whole = engine.body(engine.features(lr_images(seed, 2, height, width))), Box(0, 0, height, width)
+    expected = engine.tail(z, whole)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chain_tail, "WINDOW_BYTES", data.draw(st.sampled_from([1, 2**20])))
+        assert (engine.tail(z, whole) == expected).all()
+        rows, columns = box.scaled(scale).slices
+        assert (engine.tail(z, box) == expected[:, rows, columns]).all()
+        before = _native.allocations()
+        engine.tail(z, box)
+        assert _native.allocations() == before
 
 
 @pytest.mark.parametrize("scale", [2, 4])

@@ -1,4 +1,8 @@
-"""Tails that are chains of 3x3 convs, those of ESRGAN and Compact: some rows at a time, and then to the image."""
+"""Tails that are chains of 3x3 convs, those of ESRGAN and Compact.
+
+Their canvases hold a window of rows, which passes down the image, and each conv reads from cache what the one before it
+has just written. Rows that convs still need when the window moves are moved to its top.
+"""
 
 import math
 from itertools import accumulate
@@ -11,19 +15,14 @@ import numpy.typing as npt
 from adadsr.backends.native import _native
 from adadsr.backends.native.workspaces import TILE, Lease, Lists, Memory, Needs, Size, read_by
 from adadsr.geometry import Box
-from adadsr.tiling import bands
 
 Image = npt.NDArray[np.float32]
 
-REGION_BYTES = 64 * 2**20
-"""Approximate bytes of the canvases of one band of rows."""
-FEWEST_ROWS = 16
-"""Rows of z in a band at least: the rows around it are computed again."""
-AROUND_ROWS = 5 * TILE
-"""Rows of a region beyond its band: convs run in whole tiles and read a pixel around them."""
-STEP_ROWS = 6
-"""Rows of tiles of z per step of a band. Each step reads all weights again, which costs more than the results of a conv
-that no longer fit into a cache."""
+WINDOW_BYTES = 48 * 2**20
+"""Approximate bytes of the canvases of a window. Each of its steps reads all weights again, which costs more than
+results of a conv that no longer fit into a cache."""
+FEWEST_ROWS = 6 * TILE
+"""Rows of z in a window at least; convs need up to 4 * TILE of them again."""
 
 
 class TailConv(NamedTuple):
@@ -77,91 +76,110 @@ class PackedChainTail(NamedTuple):
             scratch=max(conv.weights.scratch_bytes(threads) for conv in self.convs),
         )
 
-    def rows_at_once(self, width: int) -> int:
-        """Rows of z in a band of this width."""
-        row = sum(_native.Canvas.bytes_of(*size) for size in self.needs((TILE, width), 1).canvases) // TILE
-        return max(FEWEST_ROWS, REGION_BYTES // row // TILE * TILE)
+    def window(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of z in a window over a z of this size.
 
-    def tallest(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Size of the regions of a window, height x width. All have one height, so that they share canvases."""
+        A window below the top one ends where a tile does, or with z.
+        """
         height, width = size
-        return min(height, self.rows_at_once(width) + AROUND_ROWS + height % TILE), width
+        fewest = FEWEST_ROWS + height % TILE
+        least = self.needs((fewest, width), 1).bytes
+        per_tile = self.needs((fewest + TILE, width), 1).bytes - least
+        return min(height, fewest + max(0, WINDOW_BYTES - least) // per_tile * TILE), width
 
     def run(self, memory: Memory, z: Lease, image: Image | None, box: Box, threads: int) -> Image:
         """Finished pixels of `box`, (N, s*h, s*w, outputs). image: the LR image, (N, H, W, outputs), if it is added."""
         batch, height, width, _ = z.images.shape
-        window, scale = Box(0, 0, height, width), self.scale
-        sr = np.empty((batch, box.height * scale, box.width * scale, self.outputs), np.float32)
-        for part in bands(box, self.rows_at_once(width)):
-            inside = part.relative_to(box).scaled(scale)
-            image_part = None if image is None else image[:, part.slices[0], part.slices[1]]
-            out = sr[:, inside.top : inside.bottom]
-            self._run_band(memory, z, image_part, (part, self.region(part, window)), threads, out)
+        needed = self.needed(box, (height, width))
+        # Starts at a whole tile, so that no bit depends on the box.
+        columns = slice(needed[0].left // TILE * TILE, needed[0].right)
+        size = self.window((height, columns.stop - columns.start))
+        left = needed[-1].left - columns.start * self.enlarged[-1]
+        sr = np.empty((batch, box.height * self.scale, box.width * self.scale, self.outputs), np.float32)
+        with memory.lease("tail", self.needs(size, threads)) as (canvases, lists):
+            for number in range(batch):
+                each = slice(number, number + 1)
+                added = None if image is None else image[each, box.top : box.bottom, box.left : box.right]
+                run = _TailRun(self, canvases, lists, threads, needed, height)
+                run.run(z.images[each, :, columns], added, left, sr[each])
         return sr
 
-    def _run_band(
-        self, memory: Memory, z: Lease, image: Image | None, boxes: tuple[Box, Box], threads: int, out: Image
-    ) -> None:
-        """Finished pixels of a band, into `out`. boxes: the band, and its region. image: of the band, if it is added.
+    def needed(self, box: Box, size: tuple[int, int]) -> list[Box]:
+        """The part of each canvas that the pixels of a box of z depend on; a conv runs in whole tiles.
 
-        A function of its own: when it returns, its canvases are free for the next band.
+        size: of z. As if canvases held all of it.
         """
-        part, region = boxes
-        rows, columns = region.slices
-        start = part.relative_to(region).scaled(self.enlarged[-1])
-        with memory.lease("tail", self.needs((region.height, region.width), threads)) as (canvases, lists):
-            for number in range(z.images.shape[0]):
-                each = slice(number, number + 1)
-                run = _TailRun(self, canvases, lists, threads)
-                run.convs(z.images[number, rows, columns], part.relative_to(region))
-                added, last = None if image is None else image[each], canvases[-1].canvas
-                _native.shuffle_pixels(last, out[each], start.top, start.left, self.factor, threads, added)
-
-    def region(self, box: Box, window: Box) -> Box:
-        """The part of a window that a box needs. It starts at a whole tile, so that no bit depends on the box."""
-        seen, (rows, _) = self.seen(box, window)[0], self.tallest((window.height, window.width))
-        top = min(seen.top // TILE * TILE, window.height - rows)
-        return Box(top, seen.left // TILE * TILE, top + rows, seen.right)
-
-    def seen(self, box: Box, window: Box) -> list[Box]:
-        """The part of each canvas that the pixels of a box of z depend on; a conv runs in whole tiles."""
-        needed = box.scaled(self.enlarged[-1])
-        parts = [needed]
+        window, part = Box(0, 0, *size), box.scaled(self.enlarged[-1])
+        parts = [part]
         for conv, by in zip(reversed(self.convs), reversed(self.enlarged[:-1]), strict=True):
-            tiles = needed.coarse(conv.factor * TILE).scaled(TILE)
-            needed = tiles.grown(1, window.scaled(by))
-            parts.append(needed)
+            tiles = part.coarse(conv.factor * TILE).scaled(TILE)
+            part = tiles.grown(1, window.scaled(by))
+            parts.append(part)
         return parts[::-1]
 
 
 class _TailRun:
-    """The convs of a tail on one image."""
+    """The convs of a tail on one image. Rows and tiles count from the top of the image, not of the window.
 
-    def __init__(self, tail: PackedChainTail, canvases: list[Lease], lists: Lists, threads: int) -> None:
+    needed: of each canvas. height: of z.
+    """
+
+    def __init__(
+        self, tail: PackedChainTail, canvases: list[Lease], lists: Lists, threads: int, needed: list[Box], height: int
+    ) -> None:
         self.tail, self.threads, self.scratch, (self.tiles,) = tail, threads, lists.scratch, lists.positions
-        self.canvases = [lease.canvas for lease in canvases]
-        self.sizes: list[tuple[int, int]] = [lease.images.shape[1:3] for lease in canvases]
+        self.canvases, self.rows = [lease.canvas for lease in canvases], [lease.images[0] for lease in canvases]
+        self.needed, self.height = needed, height
+        self.top = self._window_from(needed[0].top)
+        self.done = [part.top // (TILE * conv.factor) for part, conv in zip(needed[1:], tail.convs, strict=True)]
+        """Rows of tiles that each conv has run at or need not run at."""
 
-    def convs(self, region: Image, box: Box) -> None:
-        """Run all convs on z in a region, (h, w, C), as far as a box of it needs them."""
-        self.canvases[0].copy_from(region[None], self.threads)
-        height, width = self.sizes[0]
-        seen = self.tail.seen(box, Box(0, 0, height, width))
-        done = [part.top // (TILE * conv.factor) for part, conv in zip(seen[1:], self.tail.convs, strict=True)]
-        step = STEP_ROWS * TILE
-        for target in range(step, height + step, step):
-            ready = min(target, height)
-            for number, conv in enumerate(self.tail.convs):
-                ready = self._run_conv(number, conv, done, ready, seen[number + 1].bottom)
+    def run(self, z: Image, added: Image | None, left: int, out: Image) -> None:
+        """Finished pixels, into `out`. z: (1, H, w, C). added: to the pixels. left: first column of the last canvas."""
+        bottom, stored = self.needed[-1].bottom, self.needed[-1].top
+        while True:
+            end = self.top + len(self.rows[0])
+            self.canvases[0].copy_from(z[:, self.top : end], self.threads)
+            for number in range(len(self.tail.convs)):
+                end = self._run_conv(number, end)
+            if min(end, bottom) > stored:
+                self._store(stored, min(end, bottom), added, left, out)
+                stored = min(end, bottom)
+            if stored == bottom:
+                return
+            self._move()
 
-    def _run_conv(self, number: int, conv: TailConv, done: list[int], ready: int, bottom: int) -> int:
-        """Run a conv as far as its input rows are `ready` and its output is needed. Returns rows of its output."""
-        height, width = self.sizes[number]
-        rows = -(-height // TILE) if ready >= height else max(0, ready - 1) // TILE
-        rows = max(done[number], min(rows, -(-bottom // (TILE * conv.factor))))
-        columns = -(-width // TILE)
-        self.tiles.span(done[number] * columns, rows * columns)
+    def _store(self, start: int, end: int, added: Image | None, left: int, out: Image) -> None:
+        """Store finished rows of the last canvas."""
+        first, factor = self.needed[-1].top, self.tail.factor
+        rows = out[:, (start - first) * factor : (end - first) * factor]
+        image = None if added is None else added[:, start - first : end - first]
+        above = start - self.top * self.tail.enlarged[-1]
+        _native.shuffle_pixels(self.canvases[-1], rows, above, left, factor, self.threads, image)
+
+    def _run_conv(self, number: int, ready: int) -> int:
+        """Run a conv as far as its input rows end at `ready` and its output is needed. Returns where that ends."""
+        conv, by, (_, width, _) = self.tail.convs[number], self.tail.enlarged[number], self.rows[number].shape
+        height, columns, top = self.height * by, -(-width // TILE), self.top * by // TILE
+        tiles = -(-height // TILE) if ready >= height else max(0, ready - 1) // TILE
+        done = max(self.done[number], min(tiles, -(-self.needed[number + 1].bottom // (TILE * conv.factor))))
+        self.tiles.span((self.done[number] - top) * columns, (done - top) * columns)
         source, out = self.canvases[number], self.canvases[number + 1]
         _native.conv_tiles(conv.weights, source, out, self.tiles, self.scratch, self.threads, slope=conv.slope)
-        done[number] = rows
-        return min(rows * TILE, height) * conv.factor
+        self.done[number] = done
+        return min(done * TILE, height) * conv.factor
+
+    def _move(self) -> None:
+        """Move the window down as far as no conv needs the rows above it: the next tiles read a row above them."""
+        needs = [(done - 1) * TILE for done in self.done]
+        enlarged, top = self.tail.enlarged, self.top
+        self.top = self._window_from(min(row // by for row, by in zip(needs, enlarged[:-1], strict=True)))
+        for number in range(1, len(needs)):
+            old, new = top * enlarged[number], self.top * enlarged[number]
+            start, ready = max(needs[number], new), self.done[number - 1] * TILE * self.tail.convs[number - 1].factor
+            rows = self.rows[number]
+            rows[start - new : ready - new] = rows[start - old : ready - old]
+
+    def _window_from(self, row: int) -> int:
+        """First row of the lowest window of z that holds a row of it and starts at a whole tile."""
+        return min(max(row, 0) // TILE * TILE, self.height - len(self.rows[0]))

@@ -121,7 +121,7 @@ class NativeEngine:
         size, tail, rows = (batch, height, width), self.packed_tail, min(height, band_rows(width))
         needs = [self._head_needs(size), self._body_needs(size, has_map=self.adapter is not None)]
         if isinstance(tail, PackedChainTail):
-            needs.append(tail.needs(tail.tallest((height, width)), self.threads))
+            needs.append(tail.needs(tail.window((height, width)), self.threads))
         if self.adapter is not None:
             needs.append(adapter_needs(self.adapter, size, self.threads))
         band = 4 * batch * rows * width * self.network.scale**2 * tail.outputs
