@@ -50,6 +50,8 @@ WHOLE = {
 """Configuration, height and width."""
 HEIGHT, WIDTH = 180, 320
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
+PIECE_BLOCKS = 6
+"""Blocks of ESRGAN that pnnx converts at a time: for 23 it takes more than 18 GB of memory."""
 Ours = dict[tuple[str, float], Callable[[], np.ndarray]]
 
 
@@ -74,6 +76,37 @@ class Dense(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor:
         return self.network.weights().run(OPS, lr)
+
+    def pieces(self) -> list[nn.Module]:
+        """The network in pieces to be run one after another, for converters that cannot take all of it at once."""
+        blocks = self.network.config.n_resblocks
+        if self.network.config.backbone != "esrgan" or blocks <= PIECE_BLOCKS:
+            return [self]
+        return [
+            Piece(self.network, first, min(first + PIECE_BLOCKS, blocks)) for first in range(0, blocks, PIECE_BLOCKS)
+        ]
+
+
+class Piece(nn.Module):
+    """The blocks first .. last - 1 of an ESRGAN, with what comes before and after them if they are its first or last.
+
+    Between pieces, features lie beside those of the head, (N, 2C, H, W).
+    """
+
+    def __init__(self, network: Network, first: int, last: int) -> None:
+        super().__init__()
+        self.network, self.first, self.last = network, first, last
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self.network.weights()
+        body, conv = weights.body, weights.body.conv
+        assert conv is not None
+        z0, z = x.chunk(2, dim=1) if self.first else (weights.head.run(OPS, x),) * 2
+        group = body.groups[0]._replace(blocks=body.blocks[self.first : self.last])
+        z = body._replace(groups=(group,), conv=None, exits=()).run(OPS, z)
+        if self.last < body.n_blocks:
+            return torch.cat([z0, z], dim=1)
+        return weights.restore(OPS, z0[:, :3], conv.run(OPS, z) + z0)
 
 
 def baseline(case: str, threads: int, precision: str) -> tuple[nn.Module, Tensor, Ours]:

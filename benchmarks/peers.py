@@ -119,25 +119,34 @@ def open_openvino(module: nn.Module, example: Tensor, threads: int, folder: Path
 
 
 def open_ncnn(module: nn.Module, example: Tensor, threads: int, folder: Path) -> Runner:
+    """The module, or its `pieces` one after another if it has some."""
     import ncnn
     import pnnx
 
-    pnnx.export(module, str(folder / "module.pt"), (example.contiguous(),), fp16=False)
-    net = ncnn.Net()
-    net.opt.num_threads = threads
-    if net.load_param(str(folder / "module.ncnn.param")) or net.load_model(str(folder / "module.ncnn.bin")):
-        raise RuntimeError("pnnx did not convert the network")  # it ends without an exception
+    nets, x = [], example.contiguous()
+    for number, piece in enumerate(module.pieces() if hasattr(module, "pieces") else [module]):
+        path = folder / f"piece{number}"
+        pnnx.export(piece, f"{path}.pt", (x,), fp16=False)
+        net = ncnn.Net()
+        net.opt.num_threads = threads
+        if net.load_param(f"{path}.ncnn.param") or net.load_model(f"{path}.ncnn.bin"):
+            raise RuntimeError("pnnx did not convert the network")  # it ends without an exception
+        nets.append(net)
+        x = piece(x)
     # A copy that ncnn owns: layers that work in place crash on memory of others (Tencent/ncnn#1543). `pixels` has to
     # outlive the copy: ncnn.Mat does not keep its array alive.
     pixels = np.ascontiguousarray(example[0].numpy())
     image = ncnn.Mat(pixels).clone()
 
     def run() -> np.ndarray:
-        extractor = net.create_extractor()  # it remembers results, so a new one for each image
-        extractor.input("in0", image)
-        return np.array(extractor.extract("out0")[1])[None]
+        result = image
+        for net in nets:
+            extractor = net.create_extractor()  # it remembers results, so a new one for each image
+            extractor.input("in0", result)
+            result = extractor.extract("out0")[1]
+        return np.array(result)[None]
 
-    run.keeps_alive = net  # type: ignore[attr-defined]
+    run.keeps_alive = nets  # type: ignore[attr-defined]
     return run
 
 
