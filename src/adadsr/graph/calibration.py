@@ -39,6 +39,9 @@ COLOR_GAIN = 1e-4
 NEIGHBOUR_SHARE = 5 / 8
 """A tile runs at most this share of the blocks less than its deepest neighbour, which needs features from beyond its
 border: the adapter's prediction for a tile assumes that the tiles around it run as deep."""
+SMOOTHINGS = 3
+"""How often each tile gains the mean over 3x3 tiles in networks with exits. Their blocks look far, and a border between
+depths costs more than tiles of the wrong depth."""
 
 
 class DepthFamily(Protocol):
@@ -143,8 +146,7 @@ class ErrorDepths:
     def __init__(self, scores: Scores, n_groups: int, *, is_smooth: bool = False) -> None:
         """scores: (B + 1, h, w). n_groups: G; all groups get the same depth.
 
-        is_smooth: let each tile gain the mean over 3x3 tiles. Where blocks look far, a border between depths costs more
-        than tiles of the wrong depth.
+        is_smooth: let tiles gain means over those around them (`SMOOTHINGS`).
         """
         self._n_groups = n_groups
         full = np.exp(scores[:1].clip(-LARGEST_LOG, LARGEST_LOG))
@@ -152,7 +154,7 @@ class ErrorDepths:
         slopes = np.logaddexp(scores[1:], np.float32(0))  # softplus
         self._gains: Scores = np.maximum(full * slopes[::-1].cumsum(0)[::-1], np.float32(LEAST_GAIN))
         self._unspent = np.concatenate([self._gains[::-1].cumsum(0)[::-1], np.zeros_like(full)])
-        if is_smooth:
+        for _ in range(SMOOTHINGS if is_smooth else 0):
             self._gains = mean_around(self._gains)
         flat = self._unspent[0] < FLAT_GAIN
         if flat.any():

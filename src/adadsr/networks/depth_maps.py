@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adadsr.graph import NetworkWeights
-from adadsr.graph.calibration import FLAT_GAIN, LARGEST_LOG, neighbour_blocks
+from adadsr.graph.calibration import FLAT_GAIN, LARGEST_LOG, SMOOTHINGS, neighbour_blocks
 
 LEAST_DERIVATIVE = 0.05
 """Of the softplus of a score, in training; its own at a score of -3. At -15, where a block gains nothing, it would be
@@ -34,7 +34,7 @@ def _deepest(network: NetworkWeights, scores: Tensor, desired_depth: Tensor) -> 
     _, gains = error_and_gains(scores)
     batch, n_blocks, height, width = gains.shape
     flat = gains.sum(dim=1, keepdim=True) < FLAT_GAIN
-    if network.body.exits:
+    for _ in range(SMOOTHINGS if network.body.exits else 0):
         gains = _mean_around(gains)
     shared = (gains * flat).sum(dim=(2, 3), keepdim=True) / flat.sum(dim=(2, 3), keepdim=True).clamp_min(1)
     gains = torch.where(flat, shared, gains)
