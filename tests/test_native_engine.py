@@ -228,7 +228,10 @@ def test_a_window_that_moves_changes_nothing(
     z, whole = engine.body(engine.features(lr_images(seed, 2, height, width))), Box(0, 0, height, width)
     expected = engine.tail(z, whole)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chain_tail, "WINDOW_BYTES", data.draw(st.sampled_from([1, 2**20])))
+        size = data.draw(st.sampled_from([1, 2**20]))
+        patch.setattr(chain_tail, "WINDOW_BYTES", size)
+        if size == 1 and height >= 28:
+            assert engine.packed_tail.window((height, width))[0] < height
         assert (engine.tail(z, whole) == expected).all()
         rows, columns = box.scaled(scale).slices
         assert (engine.tail(z, box) == expected[:, rows, columns]).all()

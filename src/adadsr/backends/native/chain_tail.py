@@ -142,9 +142,10 @@ class _TailRun:
             self.canvases[0].copy_from(z[:, self.top : end], self.threads)
             for number in range(len(self.tail.convs)):
                 end = self._run_conv(number, end)
-            if min(end, bottom) > stored:
-                self._store(stored, min(end, bottom), added, left, out)
-                stored = min(end, bottom)
+            end = min(end, bottom)
+            if end > stored:
+                self._store(stored, end, added, left, out)
+                stored = end
             if stored == bottom:
                 return
             self._move()
