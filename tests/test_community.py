@@ -9,11 +9,12 @@ from safetensors.numpy import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from adadsr import Execution, Upscaler, checkpoints
+from adadsr import Execution, Upscaler, checkpoints, images
 from adadsr.backends import BACKENDS, prepare, to_numpy
 from adadsr.errors import CheckpointError, InputError
 from adadsr.geometry import Box
 from adadsr.networks import NetworkConfig
+from cli_samples import call
 from test_published import assert_same, write
 from upscaler_samples import model_of, photo
 
@@ -187,18 +188,23 @@ def test_odd_images_are_completed_to_whole_squares(unshuffle):
     ("name", "published"),
     [("realesrgan-x4plus", rrdbnet), ("realesrgan-x4plus-anime", rrdbnet), ("realesr-animevideov3", srvgg)],
 )
-def test_real_networks_equal_a_plain_definition(tmp_path, name, published):
-    """Within 1e-3 of the range. Runs where the files of the Real-ESRGAN project are."""
+def test_real_networks_equal_a_plain_definition(here, name, published):
+    """From the command line. Runs where the files of the Real-ESRGAN project are."""
     source = REAL / f"{name}.safetensors"
     if not source.exists():
         pytest.skip(f"{source.name} is not here")
-    conversion = checkpoints.convert(source, tmp_path / "ours.safetensors", dtype="float16")
-    config, image = conversion.model.config, photo(20, 26)
-    result = Upscaler.from_pretrained(tmp_path / "ours.safetensors", Execution(border="zero"))(image / np.float64(255))
+    assert call("convert", source, "ours.safetensors", "--half").exit_code == 0
+    config, image = checkpoints.load("ours.safetensors").config, photo(20, 26)
     lr = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
-        expected = published(as_tensors(load_file(source)), lr, config)[0].permute(1, 2, 0).numpy()
-    assert np.abs(result.image - expected.clip(0, 1)).max() <= 1e-3
+        expected = published(as_tensors(load_file(source)), lr, config)[0].permute(1, 2, 0).numpy().clip(0, 1)
+    for given, tolerance in ((image, 1 / 255), (image.astype(np.uint16) * 257, 1e-3)):
+        images.write_image("lr.png", images.picture_from_array(given))
+        zeros = ("--border", "zero", "--overwrite", "--device", "cpu")
+        assert call("upscale", "lr.png", "-o", "sr.png", "-m", "ours.safetensors", *zeros).exit_code == 0
+        written = images.read_image("sr.png").pixels
+        assert written.dtype == given.dtype
+        assert np.abs(written / np.iinfo(written.dtype).max - expected).max() <= tolerance
 
 
 def gray(tensors):

@@ -75,7 +75,7 @@ def test_wrong_usage(upscale, here: Path):
     Path("a.png").write_bytes(photo())
     for options in (
         *(("--threads", "2"), ("--dry-run",), ("--backend", "native"), ("--device", "cpu")),
-        *(("--page", "2"), ("--linear-light", "--scale", "2.5"), ("--memory", "1G")),
+        *(("--page", "2"), ("--linear-light", "--scale", "2.5"), ("--memory", "1G"), ("--border", "zero")),
     ):
         done = upscale("a.png", "-o", "out", *options)
         assert (done.exit_code, options[0] in done.output) == (2, True)

@@ -7,6 +7,7 @@ import typer
 from adadsr.cli import FAILED, INTERRUPTED
 from adadsr.cli.options import (
     Backend,
+    Border,
     Budget,
     Depth,
     Device,
@@ -118,6 +119,7 @@ def batch(
     tile: Tile = None,
     memory: Memory = None,
     max_pixels: MaxPixels = None,
+    border: Border = "reflect",
     accept_damaged: AcceptDamaged = False,
     page: Page = None,
     quiet: Quiet = False,
@@ -157,7 +159,7 @@ def batch(
             destination,
             model,
             size,
-            execution_of(device, backend, tile, memory, precision, None),
+            execution_of(device, backend, tile, memory, precision, None, border),
             options,
             linear_light,
             None if format is None else f".{format}",

@@ -153,6 +153,15 @@ Threads: TypeAlias = Annotated[
         rich_help_panel="Speed and memory",
     ),
 ]
+Border: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="reflect|zero",
+        help="Beyond the border: a reflection (default), or zeros.",
+        show_default=False,
+        rich_help_panel="Rarely needed",
+    ),
+]
 MaxPixels: TypeAlias = Annotated[
     int | None,
     typer.Option(

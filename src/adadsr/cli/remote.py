@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from adadsr import batch
 
 NOT_TAKEN = (
-    *("device", "backend", "precision", "tile", "memory", "threads", "max_pixels"),
+    *("device", "backend", "precision", "tile", "memory", "threads", "max_pixels", "border"),
     *("dry_run", "accept_damaged", "page", "linear_light", "keep_time"),
 )
 """Options that say how this machine runs or reads, or that a service lacks."""

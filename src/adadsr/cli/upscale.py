@@ -13,6 +13,7 @@ import typer
 from adadsr.cli import FAILED, INTERRUPTED, remote
 from adadsr.cli.options import (
     Backend,
+    Border,
     Budget,
     Depth,
     Device,
@@ -90,6 +91,7 @@ def upscale(
     memory: Memory = None,
     threads: Threads = None,
     max_pixels: MaxPixels = None,
+    border: Border = "reflect",
     depth_map: DepthMap = False,
     report: ReportFile = None,
     keep_time: KeepTime = False,
@@ -130,7 +132,7 @@ def upscale(
         target = Target(depth, budget, max_loss, seconds)
         size = size_of(scale, width, height, long_side, megapixels)
         color = None if background is None else images.parse_color(background)
-    execution = execution_of(device, backend, tile, memory, precision, threads)
+    execution = execution_of(device, backend, tile, memory, precision, threads, border)
 
     ending = None if format is None else f".{format}"
 

@@ -132,7 +132,7 @@ DepthMap: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--depth-map",
-        help="Also write STEM.depth.png next to each output: a picture of how deep the network ran.",
+        help="Also write STEM.depth.png: how deep the network ran.",
         rich_help_panel=_RARE,
     ),
 ]
@@ -148,7 +148,7 @@ AcceptDamaged: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--accept-damaged",
-        help="Take what can be decoded of damaged PNG, JPEG and TIFF files, with a warning.",
+        help="Take what is left of a damaged PNG, JPEG or TIFF.",
         rich_help_panel=_RARE,
     ),
 ]
