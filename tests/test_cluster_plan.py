@@ -2,6 +2,7 @@
 
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ pytest.importorskip("pyarrow", reason="needs the extra `cluster`; .ci/run instal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from adadsr import checkpoints
 from adadsr.batch import LeftOut
 from adadsr.cli import batch_display
 from adadsr.cluster import (
@@ -36,6 +38,7 @@ from adadsr.errors import InputError, StorageError
 from adadsr.storage import open_place
 from adadsr.upscaler import Execution, Target
 from cluster_samples import collection, write_pictures
+from upscaler_samples import CONFIGS, model_of
 
 
 def rows_of(*names: str, status: str = "done", attempt: int = 1, etag: str = "") -> pa.Table:
@@ -215,6 +218,17 @@ def test_a_depth_that_the_network_lacks_is_refused_before_ray_starts(here):
     write_pictures(here / "in", 1, bad=False)
     with pytest.raises(InputError, match="depth=99 is outside"):
         run(collection("in", "out", None, target=Target(depth=99.0)), Resources())
+    assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_loss_that_the_network_does_not_predict_is_refused_before_ray_starts(here, shared):
+    """By one with exits."""
+    write_pictures(here / "in", 1, bad=False)
+    checkpoints.save(model_of(CONFIGS["adaesrgan-tiles"]), here / "adapted.safetensors")
+    asked = collection("in", "out", "adapted.safetensors", target=Target(max_loss=0.5))
+    with pytest.raises(InputError, match=r"max_loss=0\.5: adapted was adapted to its own full output"):
+        run(replace(asked, shared=shared), Resources())
     assert not (here / "out").exists()
 
 

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 pytest.importorskip("pyarrow", reason="needs the extra `cluster`; .ci/run installs it")
 
-from adadsr import images
-from adadsr.cluster import decision, sampling, sharing
+from adadsr import Upscaler, images
+from adadsr.cluster import decision, reporting, sampling, sharing
 from adadsr.cluster.calibration import Samples
 from adadsr.cluster.decision import GRID, USED, Sketches
 from adadsr.cluster.sharing import SCHEMA, sketch_of
 from adadsr.errors import BudgetError, InputError
 from adadsr.upscaler import Chain, Execution, Target
 from adadsr.upscaler.loading import load_chain
-from upscaler_samples import photo
+from upscaler_samples import CONFIGS, model_of, photo
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +149,19 @@ def test_hours_buy_what_the_measured_speed_gives():
     assert decision.budget == pytest.approx(0.6, abs=1e-3)
     later = sketches.for_hours((seconds / USED / 4 + 50) / 3600, 4, 50.0)
     assert later.budget == pytest.approx(decision.budget)
+
+
+def test_a_network_that_predicts_no_losses_shares_a_budget_without_a_figure():
+    """One with exits."""
+    config = replace(CONFIGS["adaesrgan-tiles"], n_resblocks=2)
+    chain = Chain.of(Upscaler(model_of(config), Execution(threads=1)))
+    row = sketch_of(chain, images.picture_from_array(photo(32, 32)), 0.8)
+    assert row["full_error"] is None
+    found = sketched(row, row).for_target(Target(budget=0.8))
+    assert (found.predicted_loss, found.equal_loss) == (None, None)
+    assert 0 < found.budget <= 0.8
+    (told,) = reporting._shared_told(found.as_json())
+    assert told.startswith("blocks run where they gain at least ")
 
 
 def test_units_cost_what_their_images_do():

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adadsr import Execution, Upscaler, checkpoints
+from adadsr import Execution, Upscaler, batch, checkpoints, images
 from adadsr.adaptation.exits import fit_exits, mixed_depths
 from adadsr.datasets import Pair
 from adadsr.errors import InputError
@@ -21,6 +21,8 @@ from adadsr.networks.depth_maps import depths_at
 from adadsr.tensor_ops import OPS
 from adadsr.training.convs import TorchConvs
 from adadsr.training.start import start_from
+from adadsr.upscaler import Chain, Target
+from cli_samples import call
 from graph_samples import BLOCKS, build, tensors
 from upscaler_samples import model_of, photo
 
@@ -130,6 +132,50 @@ def test_the_mean_around_a_position_is_that_of_nine(seed: int, height: int, widt
     wide = np.pad(values, ((0, 0), (1, 1), (1, 1)), mode="edge")
     nine = [wide[:, y : y + height, x : x + width] for y in range(3) for x in range(3)]
     np.testing.assert_allclose(mean_around(values), np.mean(nine, axis=0), rtol=1e-5)
+
+
+REFUSED = (
+    "max_loss=0.5: adapted was adapted to its own full output, so it predicts no loss of PSNR; pass budget instead"
+)
+
+
+def test_a_network_with_exits_predicts_no_loss() -> None:
+    """Its target has no error at full depth, so in dB every loss is infinite."""
+    upscaler = Upscaler(model_of(EXITS), name="adapted")
+    prepared = upscaler.prepare(photo(24, 24))
+    plan = prepared.plan(budget=0.8)
+    assert plan.depth_map is not None
+    assert plan.predicted_loss is None
+    assert prepared.run(plan).report.predicted_loss is None
+    assert prepared.plan().predicted_loss == prepared.plan(max_loss=0).predicted_loss == 0
+    curve = prepared.curve(np.array([1e-3, 1.0], np.float32))
+    assert curve is not None
+    assert curve.full is None
+
+
+def test_a_limit_on_the_loss_is_refused_with_exits() -> None:
+    upscaler = Upscaler(model_of(EXITS), name="adapted")
+    prepared, chain = upscaler.prepare(photo(8, 8)), Chain.of(upscaler)
+    for ask in (
+        lambda: upscaler(photo(8, 8), max_loss=0.5),
+        lambda: prepared.plan(max_loss=0.5),
+        lambda: chain(images.picture_from_array(photo(8, 8)), max_loss=0.5),
+        lambda: batch.check_target(chain, batch.Options(Target(max_loss=0.5))),
+    ):
+        with pytest.raises(InputError, match=REFUSED):
+            ask()
+
+
+def test_the_command_prints_no_loss_of_a_network_with_exits(here: Path) -> None:
+    checkpoints.save(model_of(EXITS), "adapted.safetensors")
+    images.write_image("a.png", images.picture_from_array(photo(24, 24)))
+    options = ("a.png", "-o", "b.png", "-m", "adapted.safetensors", "--device", "cpu")
+    for more in ((), ("--dry-run",)):
+        result = call("upscale", *options, "--budget", "0.8", "--overwrite", *more)
+        assert (result.exit_code, "loss" in result.stdout) == (0, False), result.output
+        assert "of the full network's cost" in result.stdout
+    result = call("upscale", *options, "--max-loss", "0.5", "--overwrite")
+    assert (result.exit_code, REFUSED in result.stderr) == (1, True)
 
 
 def test_exits_start_as_the_closing_conv(tmp_path: Path) -> None:

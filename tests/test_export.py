@@ -25,6 +25,7 @@ openvino = pytest.importorskip("openvino", reason=REASON)
 from adadsr import export  # noqa: E402  (needs onnx)
 from adadsr.export import verifying  # noqa: E402
 from adadsr.export.calibration import softplus  # noqa: E402
+from adadsr.export.network import limits_of  # noqa: E402
 from adadsr.export.network import model_of as model_of_graph  # noqa: E402
 from adadsr.export.nodes import Nodes, Port  # noqa: E402
 
@@ -272,6 +273,11 @@ def test_a_file_that_differs_is_not_kept(tmp_path, monkeypatch):
 def test_a_corrupt_file_is_refused():
     with pytest.raises(ExportError, match="onnxruntime cannot load the file"):
         verifying.load(b"no model", "onnxruntime")
+
+
+def test_a_network_with_exits_has_no_limit_on_a_loss():
+    assert limits_of(model_of(TILES[0]).weights(), export.Form()) == ("budget", "max_loss")
+    assert limits_of(model_of(config_of("esrgan", 4)).weights(), export.Form()) == ("budget",)
 
 
 def test_blocks_that_cannot_be_sparse_are_refused():

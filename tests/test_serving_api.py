@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
-from adadsr import images
+from adadsr import checkpoints, images
 from adadsr.checkpoints import bundled_models
 from adadsr.errors import InputError
 from adadsr.serving import Settings, create_app
@@ -24,6 +24,7 @@ from adadsr.upscaler import Execution, Upscaler, timing
 from adadsr.upscaler.pacing import Pacer
 from adadsr.upscaler.timing import TimeModel
 from serving_samples import MODEL, Running, form, photo, running
+from upscaler_samples import CONFIGS, model_of
 
 BUNDLED = Path(images.__file__).parents[1] / "bundled"
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -183,6 +184,18 @@ def test_models_and_states(service: Running):
     assert service.get("/readyz").json()["status"] == "ready"
     assert service.get("/nowhere").detail.startswith("/nowhere: no such path")
     assert service.get("/v1/upscale").status == 405
+
+
+def test_a_network_with_exits_predicts_no_loss(tmp_path):
+    file = tmp_path / "adapted.safetensors"
+    checkpoints.save(model_of(CONFIGS["adaesrgan-tiles"]), file)
+    with running(models=(str(file),)) as service:
+        answer = service.post("/v1/upscale?budget=0.8&model=adapted", photo())
+        assert (answer.status, "adadsr-predicted-loss" in answer.headers) == (200, False)
+        assert service.post("/v1/plan?budget=0.8&model=adapted", photo()).json()["predicted_loss"] is None
+        refused = service.post("/v1/upscale?max_loss=0.5&model=adapted", photo())
+        assert refused.status == 422
+        assert refused.detail.startswith("max_loss=0.5: adapted was adapted to its own full output")
 
 
 def test_a_model_may_have_any_name_but_one_that_is_taken(tmp_path):

@@ -89,7 +89,7 @@ def summary(outcome: Outcome) -> str:
         text += f", {outcome.earlier} of them by earlier runs"
     if outcome.share is not None:
         text += f", at {outcome.share:.1%} of the full network's cost"
-    if outcome.decision is not None:
+    if outcome.decision is not None and outcome.decision.predicted_loss is not None:
         text += f", predicted loss of all together {_loss(outcome.decision.predicted_loss)}"
         if outcome.decision.equal_loss is not None:
             text += f" ({_loss(outcome.decision.equal_loss)} with this budget for each)"

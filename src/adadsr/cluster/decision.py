@@ -29,15 +29,16 @@ class Decision:
     Attributes:
         least_gain: See `Target`; 0 is full depth. That of an image is divided by the factor of its predictions.
         budget: What it is expected to cost, as a share of full depth.
-        predicted_loss: PSNR of the mean squared error of all images against full depth, in dB.
-        equal_loss: The same if each image had this budget; None unless a budget was asked for.
+        predicted_loss: PSNR of the mean squared error of all images against full depth, in dB; None if the network
+            predicts no losses.
+        equal_loss: The same if each image had this budget; None unless a budget was asked for, too.
         images: Number of sketches behind it.
         paces: Numbers of units, and the least gain from each on: how a run with a time limit revised it.
     """
 
     least_gain: float
     budget: float
-    predicted_loss: float
+    predicted_loss: float | None
     equal_loss: float | None
     images: int
     paces: Sequence[Sequence[float]] = ()
@@ -170,7 +171,7 @@ class _Settled:
         curves: macs and lost of each image at each of `GRID`, (N, 2, 41).
         factors: (N,).
         macs, lost: At each of `GRID`.
-        full, dense: Predicted error and cost at full depth.
+        full, dense: Predicted error and cost at full depth; full is NaN if the network predicts no losses.
     """
 
     FACTS = "full_error", "dense_macs", "pixels", "texture", "parts", "change"
@@ -192,8 +193,10 @@ class _Settled:
         """Error that is lost if each image has this budget."""
         return float((self._lost_at(budget) * self.factors).sum())
 
-    def loss(self, lost: float) -> float:
-        """The same as PSNR, in dB."""
+    def loss(self, lost: float) -> float | None:
+        """The same as PSNR, in dB; None if the network predicts no losses."""
+        if math.isnan(self.full):
+            return None
         return 10 * math.log10(1 + lost / self.full) if self.full else 0.0
 
     def _lost_at(self, budget: float) -> npt.NDArray[np.float64]:

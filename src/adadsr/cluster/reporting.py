@@ -111,7 +111,9 @@ def _totals_told(sums: dict[str, Any]) -> list[str]:
 def _shared_told(decision: dict[str, Any] | None) -> list[str]:
     if decision is None:
         return []
-    told = [f"{decision['predicted_loss']:.3f} dB predicted loss of all together"]
+    told = []
+    if decision["predicted_loss"] is not None:
+        told = [f"{decision['predicted_loss']:.3f} dB predicted loss of all together"]
     if decision["equal_loss"] is not None:
         told[0] += f", {decision['equal_loss']:.3f} dB with this budget for each"
     gains = f"blocks run where they gain at least {decision['least_gain']:.4g} squared levels"

@@ -118,7 +118,7 @@ def sketch_of(chain: Chain, picture: Picture, reference: float, frames: int = 1)
     return sample._asdict() | {
         "macs": macs * frames,
         "lost": curve.lost * tile_pixels,
-        "full_error": curve.full * tile_pixels,
+        "full_error": None if curve.full is None else curve.full * tile_pixels,
         "dense_macs": float(sum(step.dense.total for step in steps) * frames),
         "pixels": float(picture.height * picture.width * network.scale**2 * frames),
     }

@@ -80,7 +80,7 @@ class NetworkRunner:
         self.targets = options.targets if model.config.adaptive else (Target(),)
         for target in self.targets:
             try:
-                target.check(self.engine.network)
+                target.check(self.engine.network, name)
             except InputError as error:
                 raise InputError(f"{name}: {error}") from error
         self._self_ensemble = options.self_ensemble

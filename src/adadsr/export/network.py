@@ -21,7 +21,7 @@ from adadsr.graph import NetworkWeights
 from adadsr.graph.parts import AdapterWeights
 
 LIMITS = ("budget", "max_loss")
-"""Inputs of adaptive networks, (1,) in float32; `max_loss` only if the adapter predicts errors."""
+"""Inputs of adaptive networks, (1,) in float32; `max_loss` only if the network predicts losses."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def limits_of(network: NetworkWeights, form: Form) -> tuple[str, ...]:
     """The inputs of a file that limit what it computes; see `LIMITS`."""
     if network.adapter is None or form.dense:
         return ()
-    return LIMITS if network.adapter.predicts_errors else LIMITS[:1]
+    return LIMITS if network.predicts_losses else LIMITS[:1]
 
 
 def to_onnx(network: NetworkWeights, form: Form, metadata: Mapping[str, str]) -> onnx.ModelProto:
@@ -59,7 +59,7 @@ def to_onnx(network: NetworkWeights, form: Form, metadata: Mapping[str, str]) ->
 
     Input `image`, and for adaptive networks `limits_of` them. Output `upscaled`, and for adaptive networks
     `depth_map`, (1, G, ceil(H/t), ceil(W/t)) in float32, in blocks; `share`, (1,) in float32: the executed share of
-    the dense network's cost; and `predicted_loss`, (1,) in float32, in dB, if the adapter predicts errors.
+    the dense network's cost; and `predicted_loss`, (1,) in float32, in dB, if the network predicts losses.
     """
     check_head(network)
     nodes, kind = Nodes(half=form.half), IMAGE_TYPES[form.image]
@@ -151,6 +151,6 @@ def plan_ports(network: NetworkWeights, plan: Calibrated) -> list[Port]:
         Port("depth_map", plan.depths.cast(FLOAT), (1, network.n_groups, "map_height", "map_width")),
         Port("share", plan.share.cast(FLOAT).reshape(1), (1,)),
     ]
-    if network.require_adapter().predicts_errors:
+    if network.predicts_losses:
         ports.append(Port("predicted_loss", plan.predicted_loss.cast(FLOAT).reshape(1), (1,)))
     return ports

@@ -63,7 +63,7 @@ class DepthFamily(Protocol):
 def family_of(network: NetworkWeights, scores: Scores) -> DepthFamily:
     """The maps of an image with these scores, (K, h, w). Raises InputError if the network has no adapter."""
     if network.require_adapter().predicts_errors:
-        return ErrorDepths(scores, network.n_groups, is_smooth=bool(network.body.exits))
+        return ErrorDepths(scores, network.n_groups, has_exits=bool(network.body.exits))
     return PixelDepths(scores, network.n_blocks)
 
 
@@ -121,13 +121,13 @@ class PixelDepths:
 class ErrorCurve(NamedTuple):
     """What an image costs and loses at several least gains.
 
-    shares: of the blocks that run. lost: error that the others would have removed; full: that of full depth. Both are
-    sums over tiles of the mean squared error in Y, in squared levels.
+    shares: of the blocks that run. lost: error that the others would have removed; full: that of full depth, None if
+    the network predicts no losses. Both are sums over tiles of the mean squared error in Y, in squared levels.
     """
 
     shares: npt.NDArray[np.float64]
     lost: npt.NDArray[np.float64]
-    full: float
+    full: float | None
 
 
 class ErrorDepths:
@@ -143,18 +143,19 @@ class ErrorDepths:
     Then tiles are raised to within `NEIGHBOUR_SHARE` of their deepest neighbour.
     """
 
-    def __init__(self, scores: Scores, n_groups: int, *, is_smooth: bool = False) -> None:
+    def __init__(self, scores: Scores, n_groups: int, *, has_exits: bool = False) -> None:
         """scores: (B + 1, h, w). n_groups: G; all groups get the same depth.
 
-        is_smooth: let tiles gain means over those around them (`SMOOTHINGS`).
+        has_exits: of a network with exits: tiles gain means over those around them (`SMOOTHINGS`), and maps have no
+        predicted loss (`NetworkWeights.predicts_losses`).
         """
-        self._n_groups = n_groups
+        self._n_groups, self._has_exits = n_groups, has_exits
         full = np.exp(scores[:1].clip(-LARGEST_LOG, LARGEST_LOG))
         self._full_error = float(full.sum(dtype=np.float64))
         slopes = np.logaddexp(scores[1:], np.float32(0))  # softplus
         self._gains: Scores = np.maximum(full * slopes[::-1].cumsum(0)[::-1], np.float32(LEAST_GAIN))
         self._unspent = np.concatenate([self._gains[::-1].cumsum(0)[::-1], np.zeros_like(full)])
-        for _ in range(SMOOTHINGS if is_smooth else 0):
+        for _ in range(SMOOTHINGS if has_exits else 0):
             self._gains = mean_around(self._gains)
         flat = self._unspent[0] < FLAT_GAIN
         if flat.any():
@@ -183,9 +184,11 @@ class ErrorDepths:
         sums = np.concatenate([[0.0], own[order].clip(0).cumsum(dtype=np.float64)])
         below = np.searchsorted(sample[order], least_gains)
         scale = self._gains.size / len(sample)
-        return ErrorCurve(1 - below / len(sample), sums[below] * scale, self._full_error)
+        return ErrorCurve(1 - below / len(sample), sums[below] * scale, None if self._has_exits else self._full_error)
 
-    def predicted_loss(self, depth_map: DepthMap) -> float:
+    def predicted_loss(self, depth_map: DepthMap) -> float | None:
+        if self._has_exits:
+            return None
         lost = np.take_along_axis(self._unspent, depth_map[:1].astype(np.intp), axis=0)
         return 10 * math.log10(1 + float(lost.sum(dtype=np.float64)) / self._full_error)
 
@@ -223,7 +226,7 @@ def fit_loss(family: DepthFamily, most: float) -> Scores:
 
     def loss(shift: float) -> float:
         predicted = family.predicted_loss(family.depths(shift))
-        assert predicted is not None  # callers check that the network predicts errors
+        assert predicted is not None  # callers check that the network predicts losses
         return predicted
 
     low, high = family.shift_bounds()

@@ -61,6 +61,15 @@ class NetworkWeights(NamedTuple):
         return self.body.depth_tile
 
     @property
+    def predicts_losses(self) -> bool:
+        """Whether the adapter predicts the PSNR that a depth map loses against full depth.
+
+        With exits it learned from the network's own full output. Full depth has no error there, so PSNR is infinite,
+        and so would be every loss.
+        """
+        return self.adapter is not None and self.adapter.predicts_errors and not self.body.exits
+
+    @property
     def margin(self) -> int:
         """LR pixels around a tile in which the last block must have run."""
         return self.body.closing_reach + self.tail.reach

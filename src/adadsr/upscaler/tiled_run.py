@@ -68,12 +68,12 @@ class TiledRun:
     def plan(self, target: Target, depth_map: Array | None = None) -> Plan:
         """What a run at a target will do, or a run by `depth_map`, (G, h, w) in blocks, if it is given.
 
-        Runs head and adapter if necessary. Raises InputError for a target that the network cannot meet.
+        Runs head and adapter if necessary. The network can meet the target (`Target.check`), unless that is a budget
+        below its least: BudgetError.
         """
         layout, frame = self.layout, self.layout.frame
         if depth_map is not None:
             return Plan(self.network, layout, target, checked_map(self.network, frame, depth_map), scored=False)
-        target.check(self.network)
         if target.is_full(self.network.n_blocks):
             return Plan(self.network, layout, target, None, scored=False, predicted_loss=0.0)
         family = self.family(desired_depth(self.network, frame, target))

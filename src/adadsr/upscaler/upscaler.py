@@ -160,7 +160,7 @@ class Upscaler:
             ImageFileError, InputError: See `prepare` and `Prepared.plan`.
         """
         target = Target(depth, budget, max_loss, seconds, least_gain)
-        target.check(self._weights)  # before a large file is read
+        target.check(self._weights, self.name)  # before a large file is read
         source, start = open_source(image, max_pixels, accept_damaged=accept_damaged, page=page), time.perf_counter()
         prepared = Prepared(self, source)
         result = prepared.run(prepared.plan(**vars(target), depth_map=depth_map), progress=progress)
@@ -269,6 +269,8 @@ class Prepared:
 
     def _planned(self, target: Target, spent: Target, depth_map: npt.NDArray[Any] | None = None) -> Plan:
         """The plan for `spent`, for those who asked for `target`."""
+        if depth_map is None:
+            spent.check(self._color.network, self._upscaler.name)
         plan = replace(self._color.plan(spent, depth_map), target=target)
         return plan if self._alpha is None else replace(plan, alpha=self._alpha.plan(spent, depth_map))
 
