@@ -1,5 +1,6 @@
 """Checkpoints of ESRGAN and Compact in all their namings, against plain definitions, and what is refused."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from adadsr import Execution, Upscaler, checkpoints, images
 from adadsr.backends import BACKENDS, prepare, to_numpy
 from adadsr.errors import CheckpointError, InputError
 from adadsr.geometry import Box
-from adadsr.networks import NetworkConfig
+from adadsr.networks import Model, NetworkConfig
 from cli_samples import call
 from test_published import assert_same, write
 from upscaler_samples import model_of, photo
@@ -123,9 +124,7 @@ def test_every_naming_of_esrgan_gives_back_the_network(tmp_path, config, naming,
     assert_same(conversion.model, model_of(config))
 
 
-@pytest.mark.parametrize(
-    "config", [*[at(COMPACT, scale=scale) for scale in (1, 2, 3, 4, 8)], at(COMPACT, n_resblocks=1)]
-)
+@pytest.mark.parametrize("config", [*[at(COMPACT, scale=scale) for scale in range(1, 9)], at(COMPACT, n_resblocks=1)])
 def test_compact_gives_back_the_network(tmp_path, config):
     conversion = checkpoints.read_published(write(tmp_path / "model.pth", {"params": compact_file(config)}))
     assert conversion.naming == "Compact"
@@ -152,9 +151,11 @@ def with_points(tensors: dict[str, np.ndarray], config: NetworkConfig) -> dict[s
 
 
 @pytest.mark.parametrize("backend", [name for name in ("native", "torch") if BACKENDS[name].missing("cpu") is None])
-@pytest.mark.parametrize("config", [*VARIANTS[1:3], *VARIANTS[4:6], "plus", COMPACT, at(COMPACT, scale=1)], ids=str)
+@pytest.mark.parametrize(
+    "config", [*VARIANTS[1:3], *VARIANTS[4:6], "plus", COMPACT, at(COMPACT, scale=1), at(COMPACT, scale=6)], ids=str
+)
 def test_a_converted_network_computes_what_the_published_one_does(tmp_path, config, backend):
-    tensors = compact_file(config) if config in (COMPACT, at(COMPACT, scale=1)) else None
+    tensors = compact_file(config) if isinstance(config, NetworkConfig) and config.backbone == "compact" else None
     if tensors is None:
         plus, config = config == "plus", ESRGAN if config == "plus" else config
         tensors = with_points(esrgan_file(config), config) if plus else esrgan_file(config)
@@ -207,24 +208,137 @@ def test_real_networks_equal_a_plain_definition(here, name, published):
         assert np.abs(written / np.iinfo(written.dtype).max - expected).max() <= tolerance
 
 
-def gray(tensors):
-    return tensors | {"conv_first.weight": tensors["conv_first.weight"][:, :1]}
+def without(tensors, *parts: str):
+    """Without the tensors whose names contain one of these."""
+    return {name: value for name, value in tensors.items() if not any(part in name for part in parts)}
+
+
+def first_sees(tensors, channels: int, name: str = "conv_first"):
+    """The same, but for a first conv of so many channels."""
+    weight = tensors[f"{name}.weight"]
+    return tensors | {f"{name}.weight": np.zeros((len(weight), channels, 3, 3), np.float32)}
+
+
+def wrapped(tensors, key: str = "params_ema", prefix: str = ""):
+    return {key: {prefix + name: value for name, value in tensors.items()}}
+
+
+def plus(naming: str):
+    """ESRGAN+ in a naming: its 1x1 conv stands beside the first conv of each chain."""
+    tensors, zeros = esrgan_file(ESRGAN, naming), np.zeros((ESRGAN.growth, ESRGAN.n_feats, 1, 1), np.float32)
+    found = [re.fullmatch(r"(.*rdb\d\.)conv1(\.0)?\.weight", name, re.IGNORECASE) for name in tensors]
+    points = {f"{match[1]}conv1x1.weight": zeros for match in found if match}
+    assert len(points) == 3 * ESRGAN.n_resblocks
+    return tensors | points
+
+
+def plus_model() -> Model:
+    """What `plus` is without 1x1 convs: as theirs are zero, the second output is only added to the fourth."""
+    tensors, c, growth = dict(model_of(ESRGAN).tensors), ESRGAN.n_feats, ESRGAN.growth
+    for name in [name for name in tensors if name.endswith("conv5.weight")]:
+        weight = tensors[name].copy()
+        weight[:, c + growth : c + 2 * growth] += weight[:, c + 3 * growth :]
+        tensors[name] = weight
+    return Model(ESRGAN, tensors)
+
+
+RGB_ONLY = "adadsr runs networks for RGB images: 3 channels, or 12 or 48 with PixelUnshuffle"
+X16 = {f"conv_up4.{leaf}": value for leaf, value in (("weight", np.zeros((8, 8, 3, 3))), ("bias", np.zeros(8)))}
+KNOWN_VARIANTS = {
+    # Those that spandrel 0.4 detects as ESRGAN or Compact, and what becomes of them: the table of docs/guide.md.
+    "the names of Real-ESRGAN": (esrgan_file(ESRGAN), ESRGAN),
+    "the names of BSRGAN and RealSR": (esrgan_file(ESRGAN, "BSRGAN"), ESRGAN),
+    "the names of the original ESRGAN": (esrgan_file(ESRGAN, "ESRGAN"), ESRGAN),
+    "ESRGAN+ in the names of Real-ESRGAN": (plus("Real-ESRGAN"), plus_model()),
+    "ESRGAN+ in the names of BSRGAN": (plus("BSRGAN"), plus_model()),
+    "ESRGAN+ in the names of the original ESRGAN": (plus("ESRGAN"), plus_model()),
+    "params_ema": (wrapped(esrgan_file(ESRGAN)), ESRGAN),
+    "params": (wrapped(esrgan_file(ESRGAN), "params"), ESRGAN),
+    "module.": (wrapped(esrgan_file(ESRGAN), "params", "module."), ESRGAN),
+    "module. before the original names": (wrapped(esrgan_file(ESRGAN, "ESRGAN"), prefix="module."), ESRGAN),
+    **{f"ESRGAN x{scale}": (esrgan_file(at(ESRGAN, scale=scale)), at(ESRGAN, scale=scale)) for scale in (1, 2, 4, 8)},
+    **{
+        f"ESRGAN x{scale} with PixelUnshuffle {unshuffle}": (esrgan_file(config), config)
+        for scale, unshuffle in ((1, 2), (2, 2), (4, 2), (1, 4), (2, 4))
+        for config in [at(ESRGAN, scale=scale, unshuffle=unshuffle)]
+    },
+    "ESRGAN x16": (
+        esrgan_file(at(ESRGAN, scale=8)) | X16,
+        "x16 is not supported; adadsr runs ESRGAN with at most 3 upsampling convs, x8, and the file has at least 4",
+    ),
+    "ESRGAN x1/2": (
+        first_sees(esrgan_file(at(ESRGAN, scale=2)), 48),
+        "PixelUnshuffle by 4 and 1 upsampling conv make pictures smaller, x1/2; adadsr runs networks that enlarge",
+    ),
+    "ESRGAN x1/4": (
+        first_sees(esrgan_file(at(ESRGAN, scale=1)), 48),
+        "PixelUnshuffle by 4 and 0 upsampling convs make pictures smaller, x1/4; adadsr runs networks that enlarge",
+    ),
+    "ESRGAN of gray pictures": (first_sees(esrgan_file(ESRGAN), 1), f"its first conv takes 1 channel; {RGB_ONLY}"),
+    "ESRGAN with transparency": (first_sees(esrgan_file(ESRGAN), 4), f"its first conv takes 4 channels; {RGB_ONLY}"),
+    **{f"Compact x{n}": (compact_file(at(COMPACT, scale=n)), at(COMPACT, scale=n)) for n in range(1, 9)},
+    "Compact of gray pictures": (
+        first_sees(compact_file(COMPACT), 1, "body.0"),
+        f"its first conv takes 1 channel; {RGB_ONLY}",
+    ),
+    "Compact with transparency": (
+        first_sees(compact_file(COMPACT), 4, "body.0"),
+        f"its first conv takes 4 channels; {RGB_ONLY}",
+    ),
+    "Compact with ReLU or LeakyReLU": (
+        without(compact_file(COMPACT), "1.weight", "3.weight", "5.weight", "7.weight"),
+        "a Compact network without PReLU: it has ReLU or LeakyReLU, and the file does not say which; adadsr runs those",
+    ),
+}
+
+
+@pytest.mark.parametrize("variant", KNOWN_VARIANTS)
+def test_every_variant_that_others_know_converts_or_is_refused_with_the_reason(tmp_path, variant):
+    content, expected = KNOWN_VARIANTS[variant]
+    path = write(tmp_path / "model.pth", content)
+    if not isinstance(expected, str):
+        model = model_of(expected) if isinstance(expected, NetworkConfig) else expected
+        assert_same(checkpoints.read_published(path).model, model)
+        return
+    with pytest.raises(CheckpointError) as refused:
+        checkpoints.read_published(path)
+    assert str(refused.value).startswith(f"{path}: {expected}")
 
 
 REFUSED = {
-    "its first conv takes 1 channels; adadsr runs networks for RGB": gray(esrgan_file(ESRGAN)),
     r"misshapen \(1\): conv_last.weight \(1, 8, 3, 3\) instead of \(3, 8, 3, 3\)": esrgan_file(ESRGAN)
     | {"conv_last.weight": np.zeros((1, 8, 3, 3), np.float32)},
-    r"missing \(1\): conv_hr.bias": {k: v for k, v in esrgan_file(ESRGAN).items() if k != "conv_hr.bias"},
-    r"unexpected \(1\): conv_up4.weight": esrgan_file(at(ESRGAN, scale=8))
-    | {"conv_up4.weight": np.zeros(1, np.float32)},
-    "scale=0 is not one of 1, 2, 3, 4, 8": esrgan_file(at(ESRGAN, scale=1))
+    r"missing \(1\): conv_hr.bias": without(esrgan_file(ESRGAN), "conv_hr.bias"),
+    r"missing \(1\): body.1.rdb1.conv1.weight": without(esrgan_file(ESRGAN), "body.1.rdb1.conv1.weight"),
+    r"of the blocks 0 to 2 \(Real-ESRGAN naming\) these are missing: 1; the file is incomplete, download": without(
+        esrgan_file(ESRGAN), "body.1."
+    ),
+    r"of the blocks 0 to 2 \(ESRGAN naming\) these are missing: 0; ": without(
+        esrgan_file(ESRGAN, "ESRGAN"), "model.1.sub.0."
+    ),
+    r"of the blocks 0 to 11 \(BSRGAN naming\) these are missing: 2, 3, 4, 5, 6, ...; ": without(
+        esrgan_file(at(ESRGAN, n_resblocks=12), "BSRGAN"), *(f"RRDB_trunk.{block}." for block in range(2, 10))
+    ),
+    r"conv_first.weight has the shape \(8,\), not the four dimensions of a conv's weight": esrgan_file(ESRGAN)
+    | {"conv_first.weight": np.zeros(8, np.float32)},
+    r"body.0.rdb1.conv1.weight has the shape \(\), not the four": esrgan_file(ESRGAN)
+    | {"body.0.rdb1.conv1.weight": np.zeros((), np.float32)},
+    r"body.8.weight has the shape \(48,\), not the four": compact_file(COMPACT)
+    | {"body.8.weight": np.zeros(48, np.float32)},
+    "PixelUnshuffle by 2 and 0 upsampling convs make pictures smaller, x1/2": esrgan_file(at(ESRGAN, scale=1))
     | {"conv_first.weight": np.zeros((8, 12, 3, 3), np.float32)},
+    "x16 of squares of 2x2 pixels is not supported; adadsr runs ESRGAN with at most 3": first_sees(
+        esrgan_file(at(ESRGAN, scale=8)) | X16, 12
+    ),
     "a Compact network from 3 to 20 channels": compact_file(COMPACT)
     | {"body.8.weight": np.zeros((20, 8, 3, 3), np.float32)},
+    "a Compact network from 12 to 48 channels": first_sees(compact_file(COMPACT), 12, "body.0"),
+    "scale=9 is not one of 1, 2, 3, 4, 5, 6, 7, 8": compact_file(COMPACT)
+    | {"body.8.weight": np.zeros((243, 8, 3, 3), np.float32)},
     r"unexpected \(1\): body.0.rdb1.conv1x1.bias": with_points(esrgan_file(ESRGAN), ESRGAN)
     | {"body.0.rdb1.conv1x1.bias": np.zeros(4, np.float32)},
     "NaN or infinity in conv_last.bias": esrgan_file(ESRGAN) | {"conv_last.bias": np.full(3, np.nan, np.float32)},
+    "no residual block in a known naming": without(compact_file(COMPACT), "body.0."),
 }
 
 

@@ -21,6 +21,10 @@ UNSHUFFLE = {3: 1, 12: 2, 48: 4}
 """Channels of the image that a head sees -> side of the squares of RGB pixels that they are."""
 MOST_UPSAMPLING = 3
 """Convs of a tail that double the size, at most."""
+MOST_NAMED = 5
+"""Missing blocks that a message names."""
+NUMBER = "(0|[1-9][0-9]{0,5})"
+"""A pattern. Six digits are far more than any network has, and keep int() cheap."""
 
 
 class Community(NamedTuple):
@@ -75,29 +79,34 @@ def recognise(path: Path, tensors: Mapping[str, Any]) -> Community | None:
     Raises CheckpointError for one of a form that adadsr does not run, with the reason.
     """
     for naming in ESRGAN_NAMINGS:
-        if f"{naming.first}.weight" in tensors and naming.conv.format(b=0, c=1, k=1) + ".weight" in tensors:
-            return _esrgan(path, naming, tensors)
+        first_conv = naming.conv.format(b="{b}", c=1, k=1) + ".weight"
+        starts = _numbers(re.escape(first_conv).replace(r"\{b\}", NUMBER), tensors)
+        if f"{naming.first}.weight" in tensors and starts:
+            return _esrgan(path, naming, tensors, min(starts))
     slopes = tensors.get("body.1.weight")
     if "body.0.weight" in tensors and slopes is not None and slopes.ndim == 1:
         return _compact(path, tensors)
+    if all(re.fullmatch(r"body\.[0-9]{0,5}[02468]\.(weight|bias)", name) for name in tensors):
+        raise CheckpointError(
+            f"{path}: a Compact network without PReLU: it has ReLU or LeakyReLU, and the file does not say which; "
+            "adadsr runs those with PReLU"
+        )
     return None
 
 
-def _esrgan(path: Path, naming: EsrganNaming, tensors: Mapping[str, Any]) -> Community:
-    before, after = naming.conv.format(b="\n", c=1, k=1).split("\n")
-    numbers = _numbers(rf"{re.escape(before)}([0-9]{{1,6}}){re.escape(after)}\.weight", tensors)
+def _esrgan(path: Path, naming: EsrganNaming, tensors: Mapping[str, Any], block: int) -> Community:
+    """block: number of one whose first conv is there."""
+    n_feats, unshuffle = _head(path, naming.first, tensors)
     ups = 0
-    while ups < MOST_UPSAMPLING and _up(naming, ups) + ".weight" in tensors:
+    while ups <= MOST_UPSAMPLING and _up(naming, ups) + ".weight" in tensors:
         ups += 1
-    head, first = tensors[f"{naming.first}.weight"], tensors[naming.conv.format(b=0, c=1, k=1) + ".weight"]
-    unshuffle = _unshuffle(path, head)
     config = _config(
         path,
         backbone="esrgan",
-        scale=2**ups // unshuffle,
-        n_feats=len(head),
-        n_resblocks=len(numbers),
-        growth=len(first),
+        scale=_scale(path, ups, unshuffle),
+        n_feats=n_feats,
+        n_resblocks=_n_blocks(path, naming, tensors),
+        growth=len(_conv_weight(path, naming.conv.format(b=block, c=1, k=1), tensors)),
         unshuffle=unshuffle,
     )
     names = _esrgan_names(naming, config, ups)
@@ -105,6 +114,38 @@ def _esrgan(path: Path, naming: EsrganNaming, tensors: Mapping[str, Any]) -> Com
         return Community(naming.naming, config, names, dict(tensors))
     note = "the 1x1 convs of ESRGAN+ were folded into the convs after them"
     return Community(f"{naming.naming} (ESRGAN+)", config, names, _without_plus(naming, config, tensors), (note,))
+
+
+def _n_blocks(path: Path, naming: EsrganNaming, tensors: Mapping[str, Any]) -> int:
+    """The number of blocks: one more than the largest number. Raises CheckpointError if one is missing."""
+    chains = re.escape(naming.conv.partition("{c}")[0]).replace(r"\{b\}", NUMBER) + r"[0-9].*"
+    found = set(_numbers(chains, tensors))
+    n_blocks = 1 + max(found)
+    missing = [str(number) for number in range(n_blocks) if number not in found]
+    if missing:
+        more = ", ..." if len(missing) > MOST_NAMED else ""
+        raise CheckpointError(
+            f"{path}: of the blocks 0 to {n_blocks - 1} ({naming.naming} naming) these are missing: "
+            f"{', '.join(missing[:MOST_NAMED])}{more}; the file is incomplete, download it again"
+        )
+    return n_blocks
+
+
+def _scale(path: Path, ups: int, unshuffle: int) -> int:
+    """The scale of ESRGAN with a number of upsampling convs. Raises CheckpointError for one that is not supported."""
+    grown = 1 << ups
+    if ups > MOST_UPSAMPLING:
+        squares = "" if unshuffle == 1 else f" of squares of {unshuffle}x{unshuffle} pixels"
+        raise CheckpointError(
+            f"{path}: x{grown}{squares} is not supported; adadsr runs ESRGAN with at most {MOST_UPSAMPLING} upsampling "
+            f"convs, x{1 << MOST_UPSAMPLING}, and the file has at least {ups}"
+        )
+    if grown < unshuffle:
+        raise CheckpointError(
+            f"{path}: PixelUnshuffle by {unshuffle} and {ups} upsampling conv{'' if ups == 1 else 's'} make pictures "
+            f"smaller, x1/{unshuffle // grown}; adadsr runs networks that enlarge pictures or keep their size"
+        )
+    return grown // unshuffle
 
 
 def _esrgan_names(naming: EsrganNaming, config: NetworkConfig, ups: int) -> dict[str, str]:
@@ -156,16 +197,16 @@ def _without_plus(naming: EsrganNaming, config: NetworkConfig, tensors: Mapping[
 
 
 def _compact(path: Path, tensors: Mapping[str, Any]) -> Community:
-    last = max(_numbers(r"body\.([0-9]{1,6})\.weight", tensors))
-    head, end = tensors["body.0.weight"], tensors[f"body.{last}.weight"]
-    blocks = (last - 2) // 2
-    scale = math.isqrt(len(end) // 3)
-    if _unshuffle(path, head) != 1 or len(end) != 3 * scale**2:
+    last = max(_numbers(rf"body\.{NUMBER}\.weight", tensors))
+    n_feats, unshuffle = _head(path, "body.0", tensors)
+    n_outputs, blocks = len(_conv_weight(path, f"body.{last}", tensors)), (last - 2) // 2
+    scale = math.isqrt(n_outputs // 3)
+    if unshuffle != 1 or n_outputs != 3 * scale**2:
         raise CheckpointError(
-            f"{path}: a Compact network from {head.shape[1]} to {len(end)} channels; adadsr runs those that take RGB "
-            "and end in 3 * scale^2 channels"
+            f"{path}: a Compact network from {3 * unshuffle**2} to {n_outputs} channels; adadsr runs those that take "
+            "RGB and end in 3 * scale^2 channels"
         )
-    config = _config(path, backbone="compact", scale=scale, n_feats=len(head), n_resblocks=blocks)
+    config = _config(path, backbone="compact", scale=scale, n_feats=n_feats, n_resblocks=blocks)
     layers = {"head.conv": 0, "tail.conv": last} | {f"body.blocks.{b}.conv": 2 * b + 2 for b in range(blocks)}
     names = {f"{ours}.{leaf}": f"body.{at}.{leaf}" for ours, at in layers.items() for leaf in ("weight", "bias")}
     names |= {"head.slope": "body.1.weight"}
@@ -179,11 +220,25 @@ def _numbers(pattern: str, tensors: Mapping[str, Any]) -> list[int]:
     return [number for number in found if number < len(tensors)]
 
 
-def _unshuffle(path: Path, head: Any) -> int:
-    channels = head.shape[1] if head.ndim == 4 else 0
+def _head(path: Path, name: str, tensors: Mapping[str, Any]) -> tuple[int, int]:
+    """Features of the first conv, and the side of the squares of RGB pixels that it takes."""
+    n_feats, channels = (int(size) for size in _conv_weight(path, name, tensors).shape[:2])
     if channels not in UNSHUFFLE:
-        raise CheckpointError(f"{path}: its first conv takes {channels} channels; adadsr runs networks for RGB images")
-    return UNSHUFFLE[channels]
+        raise CheckpointError(
+            f"{path}: its first conv takes {channels} channel{'' if channels == 1 else 's'}; adadsr runs networks for "
+            "RGB images: 3 channels, or 12 or 48 with PixelUnshuffle"
+        )
+    return n_feats, UNSHUFFLE[channels]
+
+
+def _conv_weight(path: Path, name: str, tensors: Mapping[str, Any]) -> Any:
+    """The weight of a conv. Raises CheckpointError if it is none."""
+    weight = tensors[f"{name}.weight"]
+    if weight.ndim != 4:
+        raise CheckpointError(
+            f"{path}: {name}.weight has the shape {tuple(weight.shape)}, not the four dimensions of a conv's weight"
+        )
+    return weight
 
 
 def _config(path: Path, **values: Any) -> NetworkConfig:

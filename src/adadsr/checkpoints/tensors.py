@@ -1,6 +1,8 @@
 """Named tensors from untrusted files: the only code that reads weights, and the checks that they pass."""
 
 import importlib.util
+import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -16,6 +18,8 @@ Tensors: TypeAlias = dict[str, npt.NDArray[np.float32]]
 
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
 """First bytes of files written by torch.save: a zip archive, or a bare pickle (before PyTorch 1.6)."""
+_OBJECT = re.compile(r"(?:GLOBAL|class|function) ([A-Za-z_][\w.]*)")
+"""What torch says it refused to make, of which a file asked for it."""
 _FLOATS = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
 
 
@@ -91,12 +95,17 @@ def read_pickle(path: Path) -> object:
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # corrupt bytes can fail anywhere inside the unpickler
-        reason = str(error).strip().split("\n")[0][:200]
+    except pickle.UnpicklingError as error:
+        objects = "Python objects other than tensors, which are never executed"
+        if found := _OBJECT.search(str(error)):
+            raise CheckpointError(
+                f"{path}: contains {objects} ({found[1]}); save its state_dict and convert that"
+            ) from error
         raise CheckpointError(
-            f"{path}: corrupt, or contains Python objects other than tensors, which are never executed ({reason}); "
-            "save its state_dict and convert that"
+            f"{path}: corrupt, or contains {objects}; download it again, or save its state_dict and convert that"
         ) from error
+    except Exception as error:  # corrupt bytes can fail anywhere inside the unpickler
+        raise CheckpointError(f"{path}: corrupt or truncated; copy or download it again") from error
 
 
 def from_torch(path: Path, tensors: Mapping[str, Any]) -> Tensors:

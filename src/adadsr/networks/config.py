@@ -6,9 +6,8 @@ from adadsr.errors import InputError
 
 SCALES = (2, 3, 4)
 """Scales of most networks."""
-ALL_SCALES = (1, *SCALES, 8)
-ALL_SCALE_BACKBONES = ("esrgan", "compact")
-"""Backbones that people also train to restore pictures without enlarging them, and for a factor of 8."""
+SCALES_OF = {"esrgan": (1, *SCALES, 8), "compact": tuple(range(1, 9))}
+"""Scales of the backbones that people also train to restore pictures without enlarging them, and to enlarge more."""
 UNSHUFFLES = (1, 2, 4)
 DEPTH_TILES = (1, 4)
 
@@ -18,7 +17,7 @@ class NetworkConfig:
     """Backbone and size of one network.
 
     backbone: a key of `layouts.BACKBONES`.
-    scale: upscale factor, 2, 3 or 4; also 1 or 8 for ESRGAN and Compact.
+    scale: upscale factor, 2, 3 or 4; also 1 or 8 for ESRGAN, and 1 to 8 for Compact.
     n_feats: feature channels C.
     n_resblocks: blocks per group, B; the largest depth.
     n_groups: groups of blocks; only RCAN has more than one.
@@ -47,7 +46,7 @@ class NetworkConfig:
             if type(value) is not field.type:
                 raise InputError(f"{field.name}={value!r} must be of type {field.type}")
         _check_choice("unshuffle", self.unshuffle, UNSHUFFLES)
-        _check_choice("scale", self.scale, ALL_SCALES if self.backbone in ALL_SCALE_BACKBONES else SCALES)
+        _check_choice("scale", self.scale, SCALES_OF.get(self.backbone, SCALES))
         _check_choice("depth_tile", self.depth_tile, DEPTH_TILES)
         if self.depth_tile != 1 and not self.adaptive:
             raise InputError(f"depth_tile={self.depth_tile} needs an adaptive network; pass adaptive=True")

@@ -26,7 +26,7 @@ from adadsr.graph import (
     ResidualTail,
     ShuffleTail,
 )
-from adadsr.networks.config import ALL_SCALES, NetworkConfig
+from adadsr.networks.config import SCALES_OF, NetworkConfig
 
 RGB_MEAN = (0.4488 * 255, 0.4371 * 255, 0.4040 * 255)
 """Mean colour of DIV2K in 0..255."""
@@ -226,10 +226,10 @@ def _check_esrgan(config: NetworkConfig) -> None:
         raise InputError(
             f"n_groups={config.n_groups}, growth={config.growth}: esrgan has one group and a growth of at least 1"
         )
-    if config.tail_scale not in ALL_SCALES:
+    if config.tail_scale not in SCALES_OF["esrgan"]:
         raise InputError(
             f"scale={config.scale}, unshuffle={config.unshuffle}: their product, by which features grow, has to "
-            f"be one of {', '.join(map(str, ALL_SCALES))}"
+            f"be one of {', '.join(map(str, SCALES_OF['esrgan']))}"
         )
     if config.adaptive and config.depth_tile == 1:
         raise InputError("depth_tile=1: an adaptive esrgan has one depth per tile; pass depth_tile=4")
