@@ -68,7 +68,26 @@ def test_a_model_tells_its_details(here, bundled):
     assert json.loads(call("models", "--details", "adaedsr-baseline-x2", "--json").stdout) == listed
     result = call("models", "--details", "other")
     assert result.exit_code == 1
-    assert "other: not a bundled model (available: adaedsr-baseline-x2)" in result.stderr
+    assert "other: not a bundled model (available: adaedsr-baseline-x2) and not a file" in result.stderr
+
+
+def test_a_file_tells_its_details(here, bundled):
+    """What an adapted or converted network was made of."""
+    checkpoints.save(tiny_model(), here / "adapted.safetensors", metadata={"adapted_from": "x4plus", "recipe": "one"})
+    result = call("models", "--details", "adapted.safetensors")
+    assert result.exit_code == 0
+    first, *lines = result.stdout.splitlines()
+    assert first.startswith("adapted: adaedsr x2 with 2 blocks and 8 features, ")
+    assert lines == ["  adapted_from: x4plus", "  recipe: one"]
+    told = json.loads(call("models", "--details", "adapted.safetensors", "--json").stdout)
+    assert (told["name"], told["metadata"]) == ("adapted", {"adapted_from": "x4plus", "recipe": "one"})
+    (here / "folder").mkdir()
+    (here / "adapted.safetensors").rename(here / "folder" / "model.safetensors")
+    assert "  adapted_from: x4plus" in call("models", "--details", "folder").stdout
+    (here / "broken.safetensors").write_bytes(b"nothing")
+    for name, reason in (("broken.safetensors", "broken.safetensors: corrupt"), ("", "not a bundled model")):
+        result = call("models", "--details", name)
+        assert (result.exit_code, reason in result.stderr) == (1, True)
 
 
 def test_the_table_fits_a_narrow_terminal(monkeypatch):

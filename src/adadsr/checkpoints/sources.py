@@ -20,7 +20,10 @@ DEFAULT_SCALE = 2
 
 
 class BundledModel(NamedTuple):
-    """A model bundled with the package. bytes: size of the file. metadata: free text of its header."""
+    """A model, bundled with the package unless it is `described_model`'s.
+
+    bytes: size of the file. metadata: free text of its header.
+    """
 
     name: str
     path: Path
@@ -31,11 +34,26 @@ class BundledModel(NamedTuple):
 
 def bundled_models() -> list[BundledModel]:
     """The bundled models, sorted by name; only headers are read."""
-    found = []
-    for name, path in _bundled_files().items():
-        header = read_header(path)
-        found.append(BundledModel(name, path, header.config, path.stat().st_size, header.metadata))
-    return found
+    return [_in_file(name, path) for name, path in _bundled_files().items()]
+
+
+def described_model(source: str) -> BundledModel:
+    """What the header says of a bundled model, or of a file or folder as for `load_model`; no tensor is read.
+
+    Raises CheckpointError if there is none.
+    """
+    bundled, path = _bundled_files(), Path(source)
+    if source in bundled:
+        return _in_file(source, bundled[source])
+    if not source or not path.exists():
+        known = ", ".join(bundled) or "none"
+        raise CheckpointError(f"{source or repr(source)}: not a bundled model (available: {known}) and not a file")
+    return _in_file(model_name(source), _in_folder(path) if path.is_dir() else path)
+
+
+def _in_file(name: str, path: Path) -> BundledModel:
+    header = read_header(path)
+    return BundledModel(name, path, header.config, path.stat().st_size, header.metadata)
 
 
 def bundled_family(family: str) -> dict[int, str]:

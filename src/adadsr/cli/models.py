@@ -14,7 +14,11 @@ SHARES = ("100", "50", "25")
 
 def models(
     details: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Everything about one model: recipe, data, licence.")
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Everything about one model, bundled or in a checkpoint file: recipe, data, licence, origin.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -22,13 +26,14 @@ def models(
 
     Their names go to [b]--model[/b] of the other commands.
     """
-    from adadsr.checkpoints import bundled_models
+    from adadsr.checkpoints import bundled_models, described_model
 
-    found = bundled_models()
     if details is not None:
-        model = _named(details, found)
+        model = described_model(details)
         typer.echo(json.dumps(_as_json(model), indent=2)) if as_json else _show_details(model)
-    elif as_json:
+        return
+    found = bundled_models()
+    if as_json:
         typer.echo(json.dumps([_as_json(model) for model in found], indent=2))
     elif not found:
         typer.echo("This installation has no bundled models; pass a file or a Hugging Face id to --model.")
@@ -53,15 +58,6 @@ def _show_table(found: "list[BundledModel]") -> None:
     console = Console()
     console.print(table)
     console.print("Figures: PSNR-Y in dB on the validation photos when that share of the body runs.", highlight=False)
-
-
-def _named(name: str, found: "list[BundledModel]") -> "BundledModel":
-    from adadsr.errors import InputError
-
-    model = next((each for each in found if each.name == name), None)
-    if model is None:
-        raise InputError(f"{name}: not a bundled model (available: {', '.join(m.name for m in found)})")
-    return model
 
 
 def _show_details(model: "BundledModel") -> None:
