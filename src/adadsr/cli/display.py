@@ -179,7 +179,7 @@ def describe(result: Result) -> str:
 
 def _chosen(lossy_format: str | None) -> str:
     """Why a network for photos runs; empty if none does."""
-    return "" if lossy_format is None else f" (network for photos, since {lossy_format} is lossy)"
+    return "" if lossy_format is None else f" (network for photos, since this {lossy_format} is lossy)"
 
 
 def _loss(predicted: float | None) -> str:
