@@ -160,7 +160,7 @@ class Upscaler:
             ImageFileError, InputError: See `prepare` and `Prepared.plan`.
         """
         target = Target(depth, budget, max_loss, seconds, least_gain)
-        target.check(self._weights)  # before a large file is read
+        target.check(self._weights, self.name)  # before a large file is read
         source, start = open_source(image, max_pixels, accept_damaged=accept_damaged, page=page), time.perf_counter()
         prepared = Prepared(self, source)
         result = prepared.run(prepared.plan(**vars(target), depth_map=depth_map), progress=progress)
@@ -255,6 +255,7 @@ class Prepared:
         if depth_map is not None and target != Target():
             raise InputError(f"depth_map with one of {', '.join(vars(target))}: pass only one of them")
         spent = timing.with_budget(target, self.outlook)
+        spent.check(self._color.network, self._upscaler.name)
         if seconds is None:
             return self._planned(target, spent, depth_map)
         return replace(self.within(spent.budget or 1.0, seconds), target=target)
