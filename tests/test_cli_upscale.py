@@ -441,6 +441,8 @@ def test_the_summary_counts_lossy_pictures(here):
     result = call("upscale", *arguments, "-o", "out")
     assert " s, 3 of them lossy (network for photos), at 100.0% of the full" in result.stdout
     assert json.loads((here / "report.json").read_text())["chosen_for"] == {"JPEG": 2, "WebP": 1}
+    result = call("upscale", "in/b.jpg", "--device", "cpu", "-o", "one.png")
+    assert " to 16x16 (network for photos, since this JPEG is lossy) in " in result.stdout
     result = upscale(*arguments, "-o", "other")
     assert " s, at 100.0% of the full" in result.stdout
     assert json.loads((here / "report.json").read_text())["chosen_for"] == {}
