@@ -34,8 +34,8 @@ class Stage:
     loss: the distance to the HR image, and to the teacher's output, that is minimised; a name of `losses.LOSSES`.
         clip_norm and depth_weight are in its units. The log always shows L1 to the HR image.
     train: all, or adapter: the network is left as it is, and only the adapter learns; exits: only the closing convs
-        of the exits learn, so full depth and the maps stay as they are; predicted_loss: the adapter learns what maps lose, and leaves
-        them nearly as they are (`predicted_loss`).
+        of the exits learn, so full depth and the maps stay as they are; predicted_loss: the adapter learns what maps
+        lose, and leaves them nearly as they are (`predicted_loss`).
     adaptive: draw a desired depth for each image; otherwise every block runs.
     depth_weight: weight of `losses.depth_excess`; 0 if the adapter meets the desired depth by itself.
     full_share: fraction of images at full depth. The others draw their depth uniformly between `least_share` of full
