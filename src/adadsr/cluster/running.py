@@ -128,8 +128,7 @@ def _check_target(collection: Collection, model: Model | None) -> None:
     options = collection.options
     name = "" if collection.model is None else checkpoints.model_name(collection.model)
     chain = Order("", 0, collection.size, execution, options, collection.linear_light, model, name).chain()
-    if options.target.max_loss is not None or not collection.is_shared:
-        batch.check_target(chain, options)
+    batch.check_target(chain, options)
     if collection.is_shared:
         batch.check_target(chain, replace(options, target=Target(least_gain=1.0)))
 
