@@ -8,7 +8,7 @@ from typing import Any
 from adadsr import atomic
 from adadsr.adaptation.fidelity import CUT_OFF, WAYS, Figures, Shown
 from adadsr.adaptation.photos import Pixels
-from adadsr.errors import TrainingError
+from adadsr.errors import TrainingError, cause_of
 from adadsr.evaluation import figures as look
 from adadsr.evaluation.figures import COLORS, DASHES, MARKERS, PANEL, new_figure, styled
 
@@ -30,7 +30,7 @@ def write_report(folder: Path, figures: Figures, name: str) -> list[Path]:
         atomic.write_text(folder / "report.md", _markdown(figures, name, drawn))
     except OSError as error:
         raise TrainingError(
-            f"{folder}: cannot write the report ({error.strerror}); free some space and repeat the command"
+            f"{folder}: cannot write the report ({cause_of(error)}); free some space and repeat the command"
         ) from error
     return [folder / "report.md", folder / "report.json", *drawn]
 
