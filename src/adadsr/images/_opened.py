@@ -22,11 +22,9 @@ class Opened(NamedTuple):
     def check_size(self, width: int, height: int) -> None:
         """Refuse a declared size over the limit."""
         if width * height > self.max_pixels:
-            raise _refusal(
-                f"{self.name}: {width}x{height} is over the limit of {self.max_pixels / 1e6:.4g} megapixels",
-                "--max-pixels",
-                "; pass --max-pixels to allow it",
-                "; shrink it or leave it out",
+            over = f"{self.name}: {width}x{height} is over the limit of {self.max_pixels / 1e6:.4g} megapixels"
+            raise ImageFileError(
+                f"{over}; pass --max-pixels to allow it", "--max-pixels", f"{over}; shrink it or leave it out"
             )
 
     def damaged(self, cause: str, *, in_part: bool = True) -> ImageFileError:
@@ -34,7 +32,8 @@ class Opened(NamedTuple):
         text = f"{self.name}: truncated or corrupt {self.content.name} ({cause}); get a complete copy"
         if not (in_part and self.content.decodes_damaged):
             return ImageFileError(text)
-        return _refusal(text, "--accept-damaged", ", or pass --accept-damaged to take what can be decoded")
+        part = f"{text}, or pass --accept-damaged to take what can be decoded"
+        return ImageFileError(part, "--accept-damaged", text)
 
     def bytes(self) -> bytes:
         """The whole file."""
@@ -57,16 +56,11 @@ def several(opened: Opened, count: int) -> ImageFileError:
     if not count:
         return ImageFileError(f"{opened.name}: is animated; only still images are supported; extract one frame")
     if opened.content.codec == "tiff":
-        text = f"{opened.name}: has {count} pages; "
-        return _refusal(text, "--page", "pass --page to choose one, from 1", "extract one page")
-    return _refusal(
-        f"{opened.name}: has {count} frames; ",
+        text = f"{opened.name}: has {count} pages"
+        return ImageFileError(f"{text}; pass --page to choose one, from 1", "--page", f"{text}; extract one page")
+    text = f"{opened.name}: has {count} frames"
+    return ImageFileError(
+        f"{text}; write an animation as PNG, WebP or GIF, or pass --page to choose one frame",
         "--page",
-        "write an animation as PNG, WebP or GIF, or pass --page to choose one frame",
-        "extract one frame",
+        f"{text}; extract one frame",
     )
-
-
-def _refusal(text: str, option: str, advice: str, otherwise: str = "") -> ImageFileError:
-    """advice: to pass an option, at the end of the text. otherwise: in its place for commands without the option."""
-    return ImageFileError(text + advice, option, text + otherwise)
