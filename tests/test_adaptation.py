@@ -269,7 +269,7 @@ def test_equal_pictures_have_no_decibels_in_the_report(tmp_path: Path) -> None:
     write_report(tmp_path, figures, "anime")
     text = (tmp_path / "report.md").read_text()
     assert "Mean PSNR-Y in dB to the dense network's full output on 10 held-out photos." in text
-    assert "| 100% (1) | equal | equal | the reference |\n| 75% (0.83) | 31.50 | 31.50 | 31.50 |" in text
+    assert "| 100% (1.00) | equal | equal | the reference |\n| 75% (0.83) | 31.50 | 31.50 | 31.50 |" in text
     content = json.loads((tmp_path / "report.json").read_text())
     assert content["psnr_y_to_full_output"]["1.0"] == dict.fromkeys(WAYS)
     assert content["curves"][MAPS][-2:] == [{"share": 0.75, "psnr": 31.5}, {"share": 1.0, "psnr": None}]

@@ -54,7 +54,7 @@ def table(figures: Figures) -> str:
     for share in TABLE_SHARES:
         row = _row(figures, share)
         cells = " | ".join(_decibels(row[way], way, share) for way in WAYS)
-        lines.append(f"| {share:.0%} ({figures.budgets[share]:.2g}) | {cells} |")
+        lines.append(f"| {share:.0%} ({figures.budgets[share]:.2f}) | {cells} |")
     return "\n".join(lines)
 
 
