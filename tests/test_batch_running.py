@@ -311,6 +311,9 @@ def test_the_target_is_checked_against_the_network(chain):
     batch.check_target(chain, Options(Target(budget=0.5)))
     with pytest.raises(InputError, match=r"outside 0\.\.2"):
         batch.check_target(chain, Options(Target(depth=3)))
+    dense = Chain.of(Upscaler.from_pretrained("edsr-baseline-x2"))
+    with pytest.raises(InputError, match=r"^budget=0.5: edsr-baseline-x2 has no adapter, .*; drop budget, or choose"):
+        batch.check_target(dense, Options(Target(budget=0.5)))
 
 
 def animation(path):

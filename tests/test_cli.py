@@ -144,6 +144,14 @@ def test_sizes_of_memory(text, size):
     assert parse_bytes(text) == size
 
 
+@pytest.mark.parametrize("command", ["upscale", "batch"])
+def test_help_says_which_network_lossy_files_take(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    text = " ".join(call(command, "--help").stdout.replace("│", "").split())
+    assert "-x3 or -x4; adaedsr-photo-... for lossy files such as JPEGs]" in text
+    assert "Maximum predicted PSNR loss in dB against full depth, instead of a budget." in text
+
+
 def test_help_lists_every_precision_and_quality(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     text = call("upscale", "--help").stdout

@@ -28,7 +28,7 @@ def test_it_adapts_and_prints_what_it_wrote(given: list[str], here: Path) -> Non
     result = call(*given, "--out", "out")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[:2] == ["out/model.safetensors", "out/report/report.md"]
-    assert "stage 2 of 2, step 2: PSNR-Y full equal, 75% " in result.stderr
+    assert "stage 2 of 2, step 3: PSNR-Y full equal, 75% " in result.stderr
     upscaled = call("upscale", "photos/0.png", "-o", "large.png", "--model", "out/model.safetensors", "--budget", "0.7")
     assert upscaled.exit_code == 0, upscaled.output
 

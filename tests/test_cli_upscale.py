@@ -434,6 +434,20 @@ def test_bundled_models_of_all_scales_make_any_size(here):
     assert " to 50x60 by x2, x3, reduced from 60x72 in " in result.stdout
 
 
+def test_the_summary_counts_lossy_pictures(here):
+    for name in ("a.png", "b.jpg", "c.jpg", "d.webp"):
+        write(here / "in" / name, 8, 8)
+    arguments = ("in", "--scale", "2", "--device", "cpu", "--report", "report.json")
+    result = call("upscale", *arguments, "-o", "out")
+    assert " s, 3 of them lossy (network for photos), at 100.0% of the full" in result.stdout
+    assert json.loads((here / "report.json").read_text())["chosen_for"] == {"JPEG": 2, "WebP": 1}
+    result = call("upscale", "in/b.jpg", "--device", "cpu", "-o", "one.png")
+    assert " to 16x16 (network for photos, since this JPEG is lossy) in " in result.stdout
+    result = upscale(*arguments, "-o", "other")
+    assert " s, at 100.0% of the full" in result.stdout
+    assert json.loads((here / "report.json").read_text())["chosen_for"] == {}
+
+
 def test_the_help_fits_two_screens(monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("TERMINAL_WIDTH", "100")

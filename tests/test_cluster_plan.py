@@ -242,6 +242,16 @@ def test_a_report_of_full_depth_names_no_loss(tmp_path):
     ]
 
 
+def test_lossy_pictures_are_counted():
+    facts = {"output_size": [20, 10], "executed_gmacs": 3.0, "dense_gmacs": 3.0, "status": "done"}
+    formats = ("JPEG", None, "TIFF", "JPEG")
+    rows = manifest.table_of([dict.fromkeys(manifest.SCHEMA.names) | facts | {"chosen_for": each} for each in formats])
+    outcome = Outcome(rows, [], None, [], [], LeftOut(), 5.0)
+    assert (content := reporting.as_json(outcome))["chosen_for"] == {"JPEG": 2, "TIFF": 1}
+    assert "- 3 of them lossy (network for photos)" in reporting.as_markdown(content, rows, has_plot=False)
+    assert batch_display.summary(outcome).startswith("4 of 4 images upscaled in 5.0 s, 3 of them lossy (network for")
+
+
 def test_a_report_names_every_failure():
     row = dict.fromkeys(manifest.SCHEMA.names) | {"status": "failed", "reason": "a.png: is empty", "output_size": []}
     rows = manifest.table_of([row])

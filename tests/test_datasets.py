@@ -125,6 +125,9 @@ def test_a_reduction_that_is_too_much_for_all_photos_is_named(folder: Path) -> N
         load_pairs(folder, 4, None, (1, 12))
     with pytest.raises(DatasetError, match=f"all LR images at 1/3 of their size are smaller than patch=8; {remedy}"):
         sampler_of(load_pairs(folder, 2, None, (1, 3)), 2, 8)
+    others = "use a smaller patch, a smaller reduction or larger images"
+    with pytest.raises(DatasetError, match=f"all LR images at 1/3 of their size are smaller than patch=8; {others}"):
+        sampler_of(load_pairs(folder, 2, None, (3,)), 2, 8)
 
 
 def test_each_reduction_is_drawn_as_often() -> None:
@@ -196,7 +199,7 @@ def test_unusable_folders_are_refused(folder: Path, tmp_path: Path) -> None:
         load_pairs(tmp_path / "nowhere", 2)
     with pytest.raises(DatasetError, match=r"a\.png: is not a folder; pass a folder"):
         load_pairs(folder / "a.png", 2)
-    with pytest.raises(DatasetError, match="smaller than patch=99"):
+    with pytest.raises(DatasetError, match=r"^all LR images are smaller than patch=99; use a smaller patch or larger"):
         sampler_of(load_pairs(folder, 2), 2, 99)
 
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 from adadsr import formats
 from adadsr.errors import ImageFileError
 from adadsr.formats import FORMATS, INPUT_FORMATS
-from adadsr.images import Picture, _jpegxl, encode, read_image, read_size, write_image
+from adadsr.images import Picture, _jxlheaders, encode, read_image, read_size, write_image
 from adadsr.images._pngcolor import PngColor
 from file_tools import tool
 from image_samples import SRGB, exif_block, noise, smooth
@@ -128,7 +128,7 @@ def test_jpeg_xl_whose_header_has_a_preview_and_an_animation():
     preview = [(1, 1), (2, 2), (5, 3), (3, 0), (2, 1)]
     animation = [(2, 2), (10, 999), (2, 0), (2, 1), (3, 5), (1, 0)]
     extra = [(3, 5), (1, 1), *sides, (1, 1), *preview, (1, 1), *animation]
-    facts = _jpegxl._facts(header(*sides, (1, 0), (1, 1), *extra, (1, 0), (2, 3), (6, 13)))
+    facts = _jxlheaders.read_facts(header(*sides, (1, 0), (1, 1), *extra, (1, 0), (2, 3), (6, 13)))
     assert facts == (600, 44, 6, 14)
 
 

@@ -232,7 +232,7 @@ def test_maps_that_do_not_fit_are_refused():
         ({"max_loss": 0.1, "budget": 0.5}, "budget=0.5 and max_loss=0.1: pass only one"),
         ({"max_loss": -0.1}, r"max_loss=-0.1 must be a finite number of dB, at least 0"),
         ({"max_loss": float("nan")}, r"max_loss=nan must be a finite number of dB"),
-        ({"max_loss": 0.1}, "the adapter of this adaedsr does not predict losses; pass budget instead"),
+        ({"max_loss": 0.1}, "the adapter of adaedsr does not predict losses; pass budget instead"),
     ],
 )
 def test_impossible_requests_are_refused(request_, message):
@@ -249,9 +249,21 @@ def test_a_plain_network_runs_at_full_depth_only():
     assert not spy.calls  # nothing to score
     for request_ in ({}, {"budget": 1.0}, {"depth": BLOCKS}):
         assert prepared.plan(**request_).depth_map is None
-    for request_ in ({"budget": 0.5}, {"depth": 1.0}):
-        with pytest.raises(InputError, match="edsr has no adapter"):
-            prepared.plan(**request_)
+    for name, value in (("budget", 0.5), ("depth", 1), ("max_loss", 1)):
+        said = f"{name}={value}: edsr has no adapter, so it runs at full depth only; drop {name}, or choose an adaptive"
+        with pytest.raises(InputError, match=said):
+            prepared.plan(**{name: value})
+
+
+def test_a_request_that_a_network_cannot_meet_names_both():
+    dense = Upscaler(model_of(replace(CONFIGS["adaedsr"], adaptive=False)), name="mine-x2")
+    with pytest.raises(InputError, match=r"^max_loss=0.1: mine-x2 has no adapter"):
+        dense(photo(8, 8), max_loss=0.1)
+    with pytest.raises(InputError, match=r"^seconds=2: mine-x2 has no adapter"):
+        dense(photo(8, 8), seconds=2)
+    published = Upscaler(model_of(CONFIGS["adaedsr"]), name="mine-x2")
+    with pytest.raises(InputError, match=r"^max_loss=0.1: the adapter of mine-x2 does not predict losses; pass budget"):
+        published.prepare(photo(8, 8)).plan(max_loss=0.1)
 
 
 def test_a_plan_of_another_image_is_refused():
@@ -337,6 +349,35 @@ def test_a_larger_loss_never_goes_deeper_and_is_kept(name, seed, losses):
     assert loose.predicted_loss <= max(losses)
     if loose.depth_map is not None and strict.depth_map is not None:
         assert (loose.depth_map <= strict.depth_map).all()
+
+
+@pytest.mark.parametrize("name", TILES)
+@every_cut
+@pytest.mark.parametrize("request_", [{"max_loss": 1e-9}, {"least_gain": 1e-19}], ids=str)
+def test_a_map_that_costs_as_much_as_full_depth_is_not_used(name, tile, request_):
+    """The adapter has run, so it counts."""
+    upscaler, _ = upscaler_of(name, tile)
+    noise = np.random.default_rng(0).integers(0, 256, (40, 33, 3), np.uint8)
+    result, full = upscaler(noise, **request_), Upscaler(model_of(CONFIGS[name]), Execution(tile=tile))(noise)
+    assert upscaler.prepare(noise).plan(**request_).depth_map is None
+    assert result.report.predicted_loss == 0
+    assert result.report.mean_depth == full.report.mean_depth
+    assert result.report.parts["body"] == full.report.parts["body"]
+    np.testing.assert_array_equal(result.image, full.image)
+    adapter = result.report.parts["adapter"]
+    assert adapter > 0
+    if tile is None:
+        assert result.report.achieved_budget == pytest.approx(1 + adapter / full.report.dense_gmacs)
+
+
+@pytest.mark.parametrize("name", TILES)
+@given(seed=st.integers(0, 99), loss=st.floats(1e-9, 4))
+@settings(max_examples=8)
+def test_a_map_costs_less_than_full_depth(name, seed, loss):
+    prepared = Upscaler(model_of(CONFIGS[name])).prepare(photo(40, 33, seed))
+    for plan in (prepared.plan(max_loss=loss), prepared.plan(budget=0.999)):
+        assert plan.budget < 1 or plan.depth_map is None
+    assert plan.budget <= 0.999
 
 
 @pytest.mark.parametrize("name", TILES)

@@ -135,6 +135,13 @@ def test_an_adapter_that_learns_alone_sees_tiles_at_several_depths():
     assert {block for blocks in several for block in blocks} == set(range(N_BLOCKS + 1))
 
 
+def test_closing_convs_learn_below_full_depth():
+    generator = torch.Generator().manual_seed(0)
+    stage = shared(uniform_share=0.9, train="exits", exits=1)
+    drawn = [draw_depths(stage, N_BLOCKS, generator) for _ in range(200)]
+    assert {depth.blocks for depth in drawn if isinstance(depth, UniformDepths)} == {(n,) for n in range(N_BLOCKS)}
+
+
 @torch.no_grad()
 def test_several_depths_are_each_of_them_in_turn():
     torch.manual_seed(0)

@@ -148,7 +148,9 @@ def test_a_contradictory_recipe_is_refused(tmp_path: Path) -> None:
         replace(RECIPE, cuda_graphs=True)
     checkpoints.save(build("tiny", 3).model(), tmp_path / "teacher.safetensors")
     stage = replace(STAGES[1], teacher=str(tmp_path / "teacher.safetensors"))
-    with pytest.raises(InputError, match=r"teacher=.*teacher\.safetensors is x3, the recipe x2"):
+    with pytest.raises(
+        InputError, match=r"teacher=.*teacher\.safetensors is x3, the recipe x2; use a teacher of x2, or"
+    ):
         trainer_of(replace(RECIPE, stages=(stage,)), load_pairs(write_photos(tmp_path / "photos"), 2))
 
 

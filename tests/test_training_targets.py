@@ -108,6 +108,9 @@ def test_no_part_that_holds_a_patch_is_an_error(tmp_path: Path) -> None:
     images = images_of(write_photos(tmp_path / "photos"))
     with pytest.raises(DatasetError, match="all LR images are smaller than patch=30"):
         TargetMaker(Teacher(Counting(), None, ""), 0, ALONE, None).cut(images, replace(STAGE, patch=30))
+    images = images_of(tmp_path / "photos", (2,))
+    with pytest.raises(DatasetError, match="all LR images at 1/2 of their size are smaller than patch=30"):
+        TargetMaker(Teacher(Counting(), None, ""), 0, ALONE, None).cut(images, replace(STAGE, patch=30))
 
 
 def test_a_network_can_make_targets_too(tmp_path: Path) -> None:

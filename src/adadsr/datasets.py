@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -150,6 +150,17 @@ def cached_array(
     return made
 
 
+def too_small(patch: int, reductions: Sequence[int]) -> DatasetError:
+    """The refusal of images none of which holds a patch. reductions: of each; the smallest leaves the largest LR."""
+    least = min(reductions, default=1)
+    if least == 1:
+        return DatasetError(f"all LR images are smaller than patch={patch}; use a smaller patch or larger images")
+    return DatasetError(
+        f"all LR images at 1/{least} of their size are smaller than patch={patch}; use a smaller patch, a smaller "
+        "reduction or larger images"
+    )
+
+
 def _cache_error(cache: Path, error: OSError) -> DatasetError:
     if is_full(error):
         return DatasetError(f"{cache}: cannot write ({cause_of(error)}); free some space or choose another --cache")
@@ -214,7 +225,7 @@ class PatchSampler:
         self.positions = (images.sizes - patch + 1).clamp_min(0)
         self.weights = self.positions.prod(dim=1).double()
         if not self.weights.any():
-            raise DatasetError(f"all LR images are smaller than patch={patch}; use a smaller patch or larger images")
+            raise too_small(patch, images.reductions.tolist())
         for reduction in sorted(set(images.reductions.tolist())):
             alike = images.reductions == reduction
             if not (total := self.weights[alike].sum()):

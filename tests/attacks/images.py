@@ -77,6 +77,10 @@ def avif(*boxes):
     return box(b"ftyp", b"avif\0\0\0\0avifmif1") + box(b"meta", bytes(4) + b"".join(boxes))
 
 
+def webp(chunks):
+    return b"RIFF" + struct.pack("<I", len(chunks) + 4) + b"WEBP" + chunks
+
+
 def tiled(compression, side, data):
     """An 8x8 gray TIFF with one tile."""
     entries = [(322, LONG, 1, side), (323, LONG, 1, side), (324, LONG, 1, 1024), (325, LONG, 1, len(data))]
@@ -123,6 +127,9 @@ ATTACKS = {
     "200000_chunks.png": png(chunk(b"teXt", b"") * 200_000),
     "gigapixels.jpg": b"\xff\xd8\xff\xc0\0\x0b\x08\xff\xdc\xff\xdc\x01\x01\x11\0\xff\xda\0\x08\x01\x01\0\0\x3f\0",
     "gigapixels.webp": b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0" + bytes(4) + b"\xff" * 6 + b"VP8 \0\0\0\0",
+    "20000_chunks.webp": webp(b"none\0\0\0\0" * 20_000),
+    "20000_frames.webp": webp((b"ANMF\xff\xff\xff\xff" + bytes(16)) * 20_000),
+    "chunk_of_4_gib.webp": webp(b"ICCP\xff\xff\xff\xff"),
     "ftyp_of_4_gib.avif": b"\xff\xff\xff\xffftypavif" + b"avif" * 1000,
     "zstd_of_1_gib.tif": tiff(COMPRESSION=50000, STRIPS=1024, STRIP_BYTES=len(ZSTD_OF_1_GIB), below=ZSTD_OF_1_GIB),
     "zstd_tile_of_64_gib.tif": tiled(50000, 2**18, ZSTD_OF_1_GIB),
@@ -187,6 +194,9 @@ ATTACKS = {
     + box(b"ftyp", b"jxl \0\0\0\0jxl ")
     + box(b"xml ", b"jxlc\xff\x0a" + bytes(20))
     + box(b"jxlc", b"\xff\x0a\xfe" + b"\xff" * 7 + bytes(20)),
+    "20000_boxes.jxl": b"\0\0\0\x0cJXL \r\n\x87\n" + box(b"jxlp", b"") * 20_000,
+    "box_beyond_the_end.jxl": b"\0\0\0\x0cJXL \r\n\x87\n" + b"\0\0\0\1free" + b"\x7f" + b"\xff" * 7,
+    "box_of_64_bits.avif": avif(box(b"free", b"")) + b"\0\0\0\1free" + b"\xff" * 8,
     "ftyp_alone.heic": b"\0\0\0\x14ftypheic\0\0\0\0heic",
     "ftyp_alone.avif": b"\0\0\0\x14ftypavif\0\0\0\0avif",
 }

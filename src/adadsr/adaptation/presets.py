@@ -14,6 +14,8 @@ from adadsr.training.precision import fastest_precision
 DEPTH_TILE = 4
 AVERAGES = 20
 """The moving average of the weights spans 1/AVERAGES of the steps."""
+ADAPTER_STEPS = 1000
+"""Of the adapter, at most, in networks with exits. Longer it learns errors of single tiles, and maps get worse."""
 WITH_EXITS = ("esrgan",)
 """Backbones whose exits get closing convs of their own."""
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -56,7 +58,7 @@ class Preset:
         """The stages that adapt a network.
 
         With exits it keeps its weights, and so its output at full depth: the adapter learns first, then the closing
-        convs as well. In other networks all weights learn.
+        convs by its maps. In other networks all weights learn.
         """
         return self._stages_of_exits() if dense.backbone in WITH_EXITS else (self._stage_of_all(),)
 
@@ -75,8 +77,9 @@ class Preset:
         )
 
     def _stages_of_exits(self) -> tuple[Stage, ...]:
+        of_adapter = min(ADAPTER_STEPS, self.steps - self.steps // 2)
         adapter = Stage(
-            self.steps - self.steps // 3,
+            of_adapter,
             self.batch,
             self.patch,
             1e-3,
@@ -89,9 +92,9 @@ class Preset:
             exits=4,
             augment=False,
         )
-        if adapter.steps == self.steps:
+        if of_adapter == self.steps:
             return (adapter,)
-        return adapter, replace(adapter, steps=self.steps // 3, learning_rate=1e-4, train="exits", exits=2)
+        return adapter, replace(adapter, steps=self.steps - of_adapter, learning_rate=2e-4, train="exits", exits=2)
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(

@@ -30,7 +30,7 @@ def _existing(job: Job) -> str:
 
 def check_target(chain: Chain, options: Options) -> None:
     """Raise InputError if the network cannot run at the depth or budget of the options."""
-    options.target.check(chain.engine.network)
+    options.target.check(chain.engine.network, chain.first.name)
 
 
 def measure(

@@ -21,13 +21,16 @@ def as_json(results: Sequence[Result], jobs: Jobs, *, interrupted: bool = False)
     """The whole run as plain values.
 
     Sizes are [width, height] in pixels; `seconds` is the network's time, `total_seconds` includes reading and writing;
-    a GMAC is 10^9 multiply-accumulates; unknown values are null. jobs: where the results come from.
+    a GMAC is 10^9 multiply-accumulates; unknown values are null. `chosen_for` counts the images for which a network for
+    photos was chosen, by their lossy format. jobs: where the results come from.
     """
     counts = Counter(result.status for result in results)
+    reports = [result.report for result in results if result.report is not None]
     return {
         "adadsr": __version__,
         "interrupted": interrupted,
         "counts": {status.value: counts[status] for status in Status},
+        "chosen_for": Counter(report.chosen_for for report in reports if report.chosen_for is not None),
         "left_out": jobs.left_out.counts(),
         "notes": jobs.notes,
         "images": [as_row(result) for result in results],

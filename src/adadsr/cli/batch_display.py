@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from adadsr.cli.display import LEAST_SHOWN_LOSS, duration
+from adadsr.cli.display import LEAST_SHOWN_LOSS, duration, lossy_ones
 from adadsr.cluster import Outcome, Progress
 
 MOST_REASONS = 20
@@ -87,6 +87,7 @@ def summary(outcome: Outcome) -> str:
     text = f"{outcome.done} of {outcome.done + outcome.failed} images upscaled in {duration(outcome.seconds)}"
     if outcome.earlier:
         text += f", {outcome.earlier} of them by earlier runs"
+    text += lossy_ones(sum(outcome.chosen_for.values()))
     if outcome.share is not None:
         text += f", at {outcome.share:.1%} of the full network's cost"
     if outcome.decision is not None:

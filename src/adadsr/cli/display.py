@@ -146,12 +146,18 @@ def summary(results: Sequence[Result], seconds: float) -> str:
     if done:
         reports = [result.report for result in done if result.report is not None]
         share = sum(report.executed_gmacs for report in reports) / sum(report.dense_gmacs for report in reports)
-        text += f" in {duration(seconds)}, at {share:.1%} of the full network's cost"
+        lossy = sum(report.chosen_for is not None for report in reports)
+        text += f" in {duration(seconds)}{lossy_ones(lossy)}, at {share:.1%} of the full network's cost"
     if counts[Status.SKIPPED]:
         lacking = sum(_lacks_depth_map(result) for result in results)
         without = f", {lacking} of them without a depth map" if lacking else ""
         text += f"; {counts[Status.SKIPPED]} skipped, their outputs exist{without} (--overwrite replaces them)"
     return text + (f"; {counts[Status.FAILED]} failed" if counts[Status.FAILED] else "")
+
+
+def lossy_ones(count: int) -> str:
+    """How many images took a network for photos, as a part of a summary; empty if none did."""
+    return f", {count} of them lossy (network for photos)" if count else ""
 
 
 def _lacks_depth_map(result: Result) -> bool:
@@ -179,7 +185,7 @@ def describe(result: Result) -> str:
 
 def _chosen(lossy_format: str | None) -> str:
     """Why a network for photos runs; empty if none does."""
-    return "" if lossy_format is None else f" (network for photos, since {lossy_format} is lossy)"
+    return "" if lossy_format is None else f" (network for photos, since this {lossy_format} is lossy)"
 
 
 def _loss(predicted: float | None) -> str:

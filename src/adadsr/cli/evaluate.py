@@ -39,7 +39,7 @@ Depths = Annotated[
 ]
 MaxLosses = Annotated[
     list[float] | None,
-    typer.Option("--max-loss", metavar="DB", help="Predicted loss of PSNR against the full network. Repeatable."),
+    typer.Option("--max-loss", metavar="DB", help="Maximum predicted PSNR loss in dB against full depth. Repeatable."),
 ]
 
 
@@ -54,7 +54,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="jpeg:75|noise:5|blur:0.5",
-            help="Compress, disturb or blur the LR images before they are enlarged. Repeatable, in this order.",
+            help="Compress, add noise to or blur the LR images before they are enlarged. Repeatable, in this order.",
         ),
     ] = None,
     data_root: Annotated[

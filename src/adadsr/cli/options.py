@@ -61,7 +61,7 @@ Model: TypeAlias = Annotated[
         "-m",
         metavar="NAME|FILE|ORG/NAME",
         help="Bundled model (see [b]adadsr models[/b]), checkpoint file, or Hugging Face id. "
-        "[dim]\\[default: adaedsr-baseline-x2, -x3 or -x4][/dim]",
+        "[dim]\\[default: adaedsr-baseline-x2, -x3 or -x4; adaedsr-photo-... for lossy files such as JPEGs][/dim]",
     ),
 ]
 Budget: TypeAlias = Annotated[
@@ -89,7 +89,7 @@ MaxLoss: TypeAlias = Annotated[
     typer.Option(
         "--max-loss",
         metavar="DB",
-        help="Most PSNR to lose against the full network, as predicted; instead of a budget.",
+        help="Maximum predicted PSNR loss in dB against full depth, instead of a budget.",
         rich_help_panel="Speed and memory",
     ),
 ]

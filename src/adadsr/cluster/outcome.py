@@ -89,6 +89,12 @@ class Outcome(NamedTuple):
         return int(self.rows.num_rows) - self.done
 
     @property
+    def chosen_for(self) -> dict[str, int]:
+        """Number of outputs for which a network for photos was chosen, by the lossy format of the input."""
+        found = ledger.done_only(self.rows)["chosen_for"].drop_null().value_counts()
+        return {each["values"]: each["counts"] for each in found.to_pylist()}
+
+    @property
     def share(self) -> float | None:
         """Executed cost as a fraction of the full network's; None if nothing ran."""
         executed, dense = (pc.sum(self.rows[name]).as_py() for name in ("executed_gmacs", "dense_gmacs"))

@@ -45,6 +45,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "adadsr": __version__,
         "interrupted": outcome.interrupted,
         "counts": counts,
+        "chosen_for": outcome.chosen_for,
         "left_out": outcome.left_out.counts(),
         "notes": outcome.notes,
         "failures": [reason for _, reason in outcome.failures[:MOST_IMAGES]],
@@ -85,6 +86,8 @@ def as_markdown(content: dict[str, Any], rows: pa.Table, *, has_plot: bool) -> s
     """The report for people."""
     lines = ["# Upscaled collection", ""]
     lines += [f"- {number} {status}" for status, number in content["counts"].items() if number]
+    if content["chosen_for"]:
+        lines.append(f"- {sum(content['chosen_for'].values())} of them lossy (network for photos)")
     lines += [f"- {line}" for line in (*_totals_told(content["totals"]), *_shared_told(content["shared"]))]
     lines += [f"- {note}" for note in content["notes"]]
     if has_plot:

@@ -128,7 +128,9 @@ def _check_target(collection: Collection, model: Model | None) -> None:
     options = collection.options
     name = "" if collection.model is None else checkpoints.model_name(collection.model)
     chain = Order("", 0, collection.size, execution, options, collection.linear_light, model, name).chain()
-    batch.check_target(chain, replace(options, target=Target(least_gain=1.0)) if collection.is_shared else options)
+    batch.check_target(chain, options)
+    if collection.is_shared:
+        batch.check_target(chain, replace(options, target=Target(least_gain=1.0)))
 
 
 def _sketched(order: Order, plan: Plan, pool: Pool, sketches: Sketches) -> Iterator[Progress]:

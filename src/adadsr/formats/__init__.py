@@ -32,7 +32,6 @@ from adadsr.formats._signatures import (
     is_bmp,
     is_heic,
     is_image_sequence,
-    is_lossy_webp,
     is_pnm,
     is_webp,
 )
@@ -74,8 +73,6 @@ class InputFormat:
         strictness: libvips' `fail_on`, so that no error of its decoder passes as pixels and no healthy file is refused.
         decodes_damaged: whether a part of a damaged file can be decoded.
         needs_extra: whether it takes a library of the extra `formats`.
-        is_lossy: whether the samples of a file that begins so were compressed with loss, as far as its head tells.
-            Formats that are hardly ever lossless count as lossy.
     """
 
     name: str
@@ -87,7 +84,6 @@ class InputFormat:
     decodes_damaged: bool = False
     needs_extra: bool = False
     is_animated: Callable[[BinaryIO], bool] = lambda file: False
-    is_lossy: Callable[[bytes], bool] = lambda head: False
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -139,7 +135,6 @@ FORMATS = (
         name="JPEG",
         suffixes=(".jpg", ".jpeg", ".jpe", ".jfif"),
         matches=begins_with(b"\xff\xd8\xff"),
-        is_lossy=lambda head: True,
         codec="jpeg",
         save_options=jpeg_options,
         encoder_copies=3.5,
@@ -155,7 +150,6 @@ FORMATS = (
         name="WebP",
         suffixes=(".webp",),
         matches=is_webp,
-        is_lossy=is_lossy_webp,
         codec="webp",
         save_options=webp_options,
         encoder_copies=10.5,
@@ -184,7 +178,6 @@ FORMATS = (
         name="AVIF",
         suffixes=(".avif",),
         matches=is_avif,
-        is_lossy=lambda head: True,
         is_animated=is_image_sequence,
         codec="heif",
         save_options=avif_options,
@@ -232,7 +225,6 @@ INPUT_FORMATS: tuple[InputFormat, ...] = (
         name="HEIC",
         suffixes=(".heic", ".heif", ".hif"),
         matches=is_heic,
-        is_lossy=lambda head: True,
         is_animated=is_image_sequence,
         codec="heic",
         has_gray=False,

@@ -21,17 +21,6 @@ def is_webp(head: bytes) -> bool:
     return head.startswith(b"RIFF") and head[8:12] == b"WEBP"
 
 
-def is_lossy_webp(head: bytes) -> bool:
-    """By the first image data; those of an animation or behind much metadata lie beyond the head and count as lossy."""
-    at = 12
-    while len(kind := head[at : at + 4]) == 4:
-        if kind in (b"VP8 ", b"VP8L"):
-            return kind == b"VP8 "
-        size = int.from_bytes(head[at + 4 : at + 8], "little")
-        at += 8 + size + size % 2
-    return True
-
-
 def is_avif(head: bytes) -> bool:
     return not {b"avif", b"avis"}.isdisjoint(_brands(head))
 

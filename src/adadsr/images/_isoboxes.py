@@ -4,11 +4,13 @@ they contain beside the picture.
 Files are untrusted: boxes must lie inside each other, and their number is limited.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+from adadsr.images import _av1
 from adadsr.images._cicp import Cicp
 from adadsr.images._xmp import GAIN_MAP_NOTE
 
@@ -20,18 +22,28 @@ _AUXILIARY = re.compile(rb"auxC.{4}([!-~]+)", re.DOTALL)
 _TONE_MAP = re.compile(rb"infe[\2\3].{7}(?:.{2})?tmap", re.DOTALL)  # item types behind version, flags and numbers
 AUXILIARY_NOTE = "auxiliary pictures, such as a depth map, were left out"
 FULL_BOX = 4  # version and flags
+_FULL_CHROMA = 3
 
 
 class HeifFacts(NamedTuple):
     """cicp: of the primary image, if stated. nclx_at: offset of its codes in the file. premultiplied: its alpha.
 
-    notes: what is left out.
+    notes: what is left out. coded: codes in the stream of AV1, where the file states none. subsampled: whether the
+    codec's configuration says that colour has less resolution, or that there is none.
     """
 
     cicp: Cicp | None = None
     nclx_at: int | None = None
     premultiplied: bool = False
     notes: tuple[str, ...] = ()
+    coded: Cicp | None = None
+    subsampled: bool = False
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether RGB is stored rather than YCbCr (H.273, matrix 0): lossless files have to, and hardly others do."""
+        codes = self.cicp or self.coded
+        return codes is not None and (codes.matrix, codes.full_range) == (0, 1) and not self.subsampled
 
 
 class Box(NamedTuple):
@@ -63,17 +75,37 @@ def _read(file: BinaryIO) -> HeifFacts:
     offset, meta = _meta(file)
     top = {box.kind: box for box in boxes(meta, FULL_BOX, len(meta))}
     primary = primary_item(meta, top[b"pitm"]) if b"pitm" in top else None
+    properties = _properties(meta, top[b"iprp"], primary) if b"iprp" in top and primary is not None else []
     cicp, at = None, None
-    if b"iprp" in top and primary is not None:
-        for box in _properties(meta, top[b"iprp"], primary):
-            if box.kind == b"colr" and meta[box.start : box.start + 4] == b"nclx" and box.end - box.start >= 11:
-                codes = [number(meta, box.start + 4 + 2 * index, 2) for index in range(3)]
-                cicp, at = Cicp(codes[0], codes[1], codes[2], meta[box.start + 10] >> 7), offset + box.start + 4
-                break
+    for box in properties:
+        if box.kind == b"colr" and meta[box.start : box.start + 4] == b"nclx" and box.end - box.start >= 11:
+            codes = [number(meta, box.start + 4 + 2 * index, 2) for index in range(3)]
+            cicp, at = Cicp(codes[0], codes[1], codes[2], meta[box.start + 10] >> 7), offset + box.start + 4
+            break
+    is_av1 = any(box.kind == b"av1C" for box in properties)
+    coded = _codes_of_stream(file, meta, top.get(b"iloc"), primary) if is_av1 and cicp is None else None
+    subsampled = any(_is_subsampled(meta[box.start : box.end], box.kind) for box in properties)
     references = boxes(meta, top[b"iref"].start + FULL_BOX, top[b"iref"].end) if b"iref" in top else ()
     wide = 4 if b"iref" in top and meta[top[b"iref"].start] else 2
     premultiplied = any(box.kind == b"prem" and number(meta, box.start, wide) == primary for box in references)
-    return HeifFacts(cicp, at, premultiplied, _notes(meta))
+    return HeifFacts(cicp, at, premultiplied, _notes(meta), coded, subsampled)
+
+
+def _codes_of_stream(file: BinaryIO, meta: bytes, places: Box | None, item: int | None) -> Cicp | None:
+    """Of the AV1 stream of an item; None if it is damaged."""
+    with contextlib.suppress(OSError, OverflowError, ValueError, IndexError):
+        for each in extents(meta, places) if places is not None else ():
+            if each.item == item:
+                file.seek(each.base.value + each.offset.value)
+                return _av1.codes_of_stream(file.read(_av1.HEAD_BYTES))
+    return None
+
+
+def _is_subsampled(data: bytes, kind: bytes) -> bool:
+    """Whether a codec's configuration says so: that of AV1, or of HEVC (ISO/IEC 14496-15, 8.3.2)."""
+    if kind == b"av1C" and len(data) > 2:
+        return bool(data[2] & 0b11100)  # monochrome, and each direction
+    return kind == b"hvcC" and len(data) > 16 and data[16] & 3 != _FULL_CHROMA
 
 
 def _notes(meta: bytes) -> tuple[str, ...]:
@@ -86,9 +118,20 @@ def _notes(meta: bytes) -> tuple[str, ...]:
 
 def _meta(file: BinaryIO) -> tuple[int, bytes]:
     """Offset and content of the box `meta`."""
+    for box in file_boxes(file):
+        if box.kind == b"meta" and box.end - box.start <= _MAX_META_BYTES:
+            file.seek(box.start)
+            return box.start, file.read(box.end - box.start)
+    raise ValueError("no metadata")
+
+
+def file_boxes(file: BinaryIO) -> Iterator[Box]:
+    """The outermost boxes of an open file. The last one may end beyond it. Raises OSError, ValueError."""
     end = file.seek(0, os.SEEK_END)
     at = 0
     for _ in range(_MAX_BOXES):
+        if at >= end:
+            return
         file.seek(at)
         head = file.read(16)
         size, kind, skip = number(head, 0, 4), head[4:8], 8
@@ -97,12 +140,9 @@ def _meta(file: BinaryIO) -> tuple[int, bytes]:
         if size == 0:
             size = end - at
         if size < skip:
-            break
-        if kind == b"meta" and size - skip <= _MAX_META_BYTES:
-            file.seek(at + skip)
-            return at + skip, file.read(size - skip)
+            return
+        yield Box(kind, at + skip, at + size)
         at += size
-    raise ValueError("no metadata")
 
 
 def boxes(data: bytes, start: int, end: int) -> Iterator[Box]:

@@ -6,13 +6,14 @@ from typing import BinaryIO, NamedTuple
 
 from adadsr.images._codecs import Codec, Decoded, Header, Undecodable, Unsupported, content_of, decoded, load
 from adadsr.images._deep import full_range
-from adadsr.images._isoboxes import Box, boxes, first_of
+from adadsr.images._isoboxes import Box, boxes, file_boxes, first_of, number
 from adadsr.images._resolution import Resolution
 from adadsr.images._tiffdir import EXIF_PREFIX
 
 _HEAD_BYTES = 1 << 22  # boxes before the code stream, such as a profile
 _CODE_STREAM = b"\xff\x4f\xff\x51"
-_TILE_PART, _END = b"\xff\x90", b"\xff\xd9"
+_STYLE, _TILE_PART, _END = b"\xff\x52", b"\xff\x90", b"\xff\xd9"
+_MARKER_BYTES, _WAVELET, _IRREVERSIBLE = 1 << 12, 13, 0  # where the wavelet stands behind the marker of coding style
 _SRGB, _GRAY = 16, 17
 _ENUMERATED, _PROFILE, _ANY_PROFILE = 1, 2, 3
 _XMP_ID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
@@ -53,6 +54,19 @@ def _decode(file: BinaryIO, what: str) -> Decoded:
 def depth_of(head: bytes) -> int:
     """Bits of a sample of the file that begins so. Raises Undecodable, Unsupported."""
     return _facts(io.BytesIO(head)).precision[0]
+
+
+def is_lossy_jpeg2000(file: BinaryIO) -> bool:
+    """Whether the wavelet is the irreversible one (annex A.6.1). Raises OSError, ValueError."""
+    file.seek(0)
+    start = 0
+    if file.read(4) != _CODE_STREAM:
+        start = next((box.start for box in file_boxes(file) if box.kind == b"jp2c"), 0)
+    file.seek(start)
+    head, at = file.read(_MARKER_BYTES), 2
+    while head[at : at + 2] not in (_STYLE, _TILE_PART):
+        at += 2 + number(head, at + 2, 2)
+    return head[at : at + 2] == _STYLE and number(head, at + _WAVELET, 1) == _IRREVERSIBLE
 
 
 def _is_complete(content: bytes) -> bool:

@@ -12,6 +12,7 @@ from adadsr.errors import ImageFileError, InputError, cause_of
 from adadsr.formats import HEAD_BYTES, INPUT_FORMATS, InputFormat, input_format_of, joined, recognise, suffix_of
 from adadsr.images._decoding import decoder_of
 from adadsr.images._frames import Frames, frames_of
+from adadsr.images._lossy import lossy_format
 from adadsr.images._opened import Opened
 from adadsr.images._picture import Picture
 from adadsr.images._vips import no_warnings
@@ -48,8 +49,8 @@ def read_image(
             The message names it.
         InputError: max_pixels or page is below 1, or the source is of another type.
     """
-    with _opened(source, max_pixels) as (opened, notes):
-        decoder = decoder_of(opened, _checked(page))
+    with _opened(source, max_pixels, _checked(page)) as (opened, notes):
+        decoder = decoder_of(opened, page)
         picture = decoder.picture(accept_damaged)
         return replace(picture, notes=(*notes, *picture.notes), lossy_format=opened.lossy_format)
 
@@ -90,8 +91,8 @@ def _checked(page: int | None) -> int | None:
 
 
 @contextlib.contextmanager
-def _opened(source: ImageSource, max_pixels: int) -> Iterator[tuple[Opened, tuple[str, ...]]]:
-    """The one door for untrusted bytes."""
+def _opened(source: ImageSource, max_pixels: int, page: int | None = None) -> Iterator[tuple[Opened, tuple[str, ...]]]:
+    """The one door for untrusted bytes. page: whose loss is of interest."""
     if max_pixels < 1:
         raise InputError(f"max_pixels={max_pixels} must be at least 1")
     name, opened = _open(source)
@@ -100,7 +101,7 @@ def _opened(source: ImageSource, max_pixels: int) -> Iterator[tuple[Opened, tupl
         if not head:
             raise ImageFileError(f"{name}: empty file; pass an image")
         content, notes = _format(name, head, has_suffix=isinstance(source, str | os.PathLike))
-        yield Opened(name, content, file, max_pixels, content.name if content.is_lossy(head) else None), notes
+        yield Opened(name, content, file, max_pixels, lossy_format(content, file, page or 1)), notes
 
 
 def _open(source: ImageSource) -> tuple[str, BinaryIO]:

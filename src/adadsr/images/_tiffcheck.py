@@ -26,12 +26,13 @@ _WANTED = (
 )
 _MAX_DIRECTORY_BYTES = 1 << 24  # a million strips
 _DEFLATE = (8, 32946)
-_OF_LIBVIPS = (1, 2, 3, 4, 5, 7, 32773, 50001, *_DEFLATE)
+JPEGS, WEBP = (6, 7, 34892), 50001
+"""Codes of their compression."""
+_OF_LIBVIPS = (1, 2, 3, 4, 5, 7, 32773, WEBP, *_DEFLATE)
 _NAMES = {6: "old-style JPEG", 34887: "LERC", 34892: "lossy DNG JPEG", 34925: "LZMA", 50000: "ZSTD"}
 JPEG_2000, JPEG_XL = (33003, 33004, 33005, 34712), (50002, 52546)
 """Codes of their compression."""
 _NAMES |= dict.fromkeys(JPEG_2000, "JPEG 2000") | dict.fromkeys(JPEG_XL, "JPEG XL")
-_JPEGS = (6, 7, 34892)
 _RGB, _YCBCR, _CIELAB, _ICCLAB = 2, 6, 8, 9
 _LOG, _APERIO_YCBCR = (32844, 32845), 33003
 _DEPTHS = (1, 2, 4, 8, 16, 32)
@@ -79,7 +80,7 @@ class TiffFacts:
             return "LogLuv colours"
         if self.bits not in _DEPTHS:
             return f"{self.bits}-bit samples"
-        if self.photometric == _YCBCR and self.compression not in _JPEGS:
+        if self.photometric == _YCBCR and self.compression not in JPEGS:
             return "YCbCr that is not compressed with JPEG"
         return None
 
@@ -104,6 +105,19 @@ def read_facts(file: BinaryIO) -> TiffFacts | None:
         return _facts(found)
     except DAMAGE:
         return None
+
+
+def first_segment(file: BinaryIO, directory: int) -> tuple[int, int]:
+    """Compression of the page whose directory is at this offset, and the offset of its first strip or tile.
+
+    Raises those of DAMAGE.
+    """
+    layout, _ = read_header(file)
+    wanted = (_COMPRESSION, _STRIPS[0], _TILES[0])
+    found = read_directory(file, directory, layout, _MAX_DIRECTORY_BYTES, wanted=wanted)
+    compression, tiles, strips = (numbers(found.get(tag)) for tag in (_COMPRESSION, _TILES[0], _STRIPS[0]))
+    offsets = tiles if len(tiles) else strips
+    return int(compression[0]) if len(compression) else 1, int(offsets[0]) if len(offsets) else 0
 
 
 def _facts(found: Directory) -> TiffFacts:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import BinaryIO
 
-from adadsr.images import _jpeg2000, _jpegxl
+from adadsr.images import _jpeg2000, _jxlheaders
 from adadsr.images._codecs import Undecodable, Unsupported
 from adadsr.images._tiffcheck import JPEG_2000, JPEG_XL, TiffFacts
 
@@ -19,7 +19,7 @@ def other_depth(file: BinaryIO, facts: TiffFacts) -> int | None:
     if facts.compression in JPEG_2000:
         depth_of = _jpeg2000.depth_of
     elif facts.compression in JPEG_XL:
-        depth_of = _jpegxl.depth_of
+        depth_of = _jxlheaders.depth_of
     else:
         return None
     for start, length in facts.segments.tolist():

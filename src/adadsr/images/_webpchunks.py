@@ -1,8 +1,31 @@
 """Chunks of a WebP (RFC 9649), and EXIF in it: libvips writes it behind the header of a JPEG segment."""
 
+from typing import BinaryIO
+
 EXTENDED = b"VP8X"
 ANIMATION_FLAG, XMP_FLAG, EXIF_FLAG, ALPHA_FLAG, ICC_FLAG = 0x02, 0x04, 0x08, 0x10, 0x20
-_HEADER = 12
+_HEADER, _FRAME_HEADER = 12, 16
+_MAX_CHUNKS = 1 << 14
+_LOSSY, _LOSSLESS, _FRAME = b"VP8 ", b"VP8L", b"ANMF"
+
+
+def is_lossy_webp(file: BinaryIO) -> bool:
+    """Whether a frame is lossy, or none of the first chunks holds pixels. Raises OSError.
+
+    Chunks of a frame stand inside its chunk, behind a header.
+    """
+    at, is_lossless = _HEADER, False
+    for _ in range(_MAX_CHUNKS):
+        file.seek(at)
+        header = file.read(8)
+        if len(header) < 8:
+            break
+        kind, size = header[:4], int.from_bytes(header[4:], "little")
+        if kind == _LOSSY:
+            return True
+        is_lossless = is_lossless or kind == _LOSSLESS
+        at += 8 + (_FRAME_HEADER if kind == _FRAME else size + size % 2)
+    return not is_lossless
 
 
 def parsed(content: bytes) -> list[tuple[bytes, bytes]]:

@@ -31,7 +31,10 @@ class Asked(BaseModel):
     )
     name: str | None = Field(None, max_length=1000, description="File name of a raw body.", examples=["photo.jpg"])
     model: str | None = Field(
-        None, max_length=200, description="A name or family of `GET /v1/models`.", examples=["adaedsr-baseline"]
+        None,
+        max_length=200,
+        description="A name or family of `GET /v1/models`; by default its `default`, or for lossy files adaedsr-photo.",
+        examples=["adaedsr-baseline"],
     )
     scale: float | None = Field(
         None, description="Factor of width and height.", json_schema_extra=_shown(minimum=1, maximum=64), examples=[2]

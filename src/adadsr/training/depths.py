@@ -75,7 +75,9 @@ def _compared(stage: Stage, n_blocks: int, generator: torch.Generator) -> Compar
 
 def _exits(stage: Stage, n_blocks: int, generator: torch.Generator) -> tuple[int, ...]:
     """Numbers of blocks of a step at one depth everywhere, in ascending order; as many as there are, at most."""
-    if stage.train != "all":
+    if stage.train == "exits":
+        drawn = torch.randperm(n_blocks, generator=generator)[: stage.exits]  # full depth closes by another conv
+    elif stage.train != "all":
         drawn = torch.randperm(n_blocks + 1, generator=generator)[: stage.exits]
     elif stage.exits == 1:
         drawn = torch.randint(1, n_blocks + 1, (1,), generator=generator)

@@ -33,9 +33,9 @@ class Stage:
     schedule: cosine falls to 1% of the peak; step halves the rate after 50%, 75% and 87.5% of the stage.
     loss: the distance to the HR image, and to the teacher's output, that is minimised; a name of `losses.LOSSES`.
         clip_norm and depth_weight are in its units. The log always shows L1 to the HR image.
-    train: all, or adapter: the network is left as it is, and only the adapter learns; exits: adapter and closing convs
-        of the exits learn, so full depth stays as it is; predicted_loss: the adapter learns what maps lose, and leaves
-        them nearly as they are (`predicted_loss`).
+    train: all, or adapter: the network is left as it is, and only the adapter learns; exits: only the closing convs
+        of the exits learn, so full depth and the maps stay as they are; predicted_loss: the adapter learns what maps
+        lose, and leaves them nearly as they are (`predicted_loss`).
     adaptive: draw a desired depth for each image; otherwise every block runs.
     depth_weight: weight of `losses.depth_excess`; 0 if the adapter meets the desired depth by itself.
     full_share: fraction of images at full depth. The others draw their depth uniformly between `least_share` of full
@@ -118,6 +118,11 @@ class Stage:
                 raise InputError(f"{name}={getattr(self, name)} without a teacher; add teacher: NAME")
         if self.shared_depth > 1:
             self._check_shared()
+
+    @property
+    def teaches_adapter(self) -> bool:
+        """Whether the adapter learns."""
+        return self.adaptive and self.train != "exits"
 
     @property
     def full_of_shared(self) -> int:

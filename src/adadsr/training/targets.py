@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adadsr.datasets import Pair, TrainingImages, cached_array
-from adadsr.errors import DatasetError
+from adadsr.datasets import Pair, TrainingImages, cached_array, too_small
 from adadsr.geometry import Box
 from adadsr.training.distributed import World
 from adadsr.training.recipe import Stage
@@ -110,7 +109,7 @@ def choose_parts(sizes: Tensor, reductions: Tensor, pixels: float, least: int, s
                 chosen.append(part)
                 left -= part.box.height * part.box.width
     if not chosen:
-        raise DatasetError(f"all LR images are smaller than patch={least}; use a smaller patch or larger images")
+        raise too_small(least, values)
     return chosen
 
 

@@ -59,7 +59,9 @@ def load_teacher(recipe: Recipe, stage: Stage, device: torch.device, convs: Torc
         return Teacher(partial(liif.upscale, recipe.scale), None, _digest(liif.tensors))
     model = checkpoints.load_model(stage.teacher)
     if model.config.scale != recipe.scale:
-        raise InputError(f"teacher={stage.teacher} is x{model.config.scale}, the recipe x{recipe.scale}")
+        given, wanted = model.config.scale, recipe.scale
+        remedy = f"use a teacher of x{wanted}, or set scale: {given}"
+        raise InputError(f"teacher={stage.teacher} is x{given}, the recipe x{wanted}; {remedy}")
     check_patch(stage, model.config.unshuffle)
     network = Network.of(model).requires_grad_(False)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

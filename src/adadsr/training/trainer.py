@@ -166,7 +166,7 @@ class Trainer:
         self.sampler = PatchSampler(images, stage.patch, self.generator, augment=stage.augment)
         self.network.requires_grad_(stage.train == "all")
         learns_exits = stage.adaptive and stage.train in ("all", "exits")
-        map_arrays(self.weights.adapter, lambda parameter: parameter.requires_grad_(stage.adaptive))
+        map_arrays(self.weights.adapter, lambda parameter: parameter.requires_grad_(stage.teaches_adapter))
         map_arrays(self.weights.body.exits, lambda parameter: parameter.requires_grad_(learns_exits))
         self._keep_reference(stage)
         forward = make_forward(self.network, self.recipe, self.convs)
@@ -244,7 +244,7 @@ class Trainer:
             loss = torch.lerp(loss, weighted(target.repeat(exits, 1, 1, 1)), stage.teacher_weight)
         if isinstance(depths, AdapterDepths) and stage.depth_weight:
             loss = loss + stage.depth_weight * depth_excess(result.depth_map, depths.desired)
-        if result.predicted_error is not None:
+        if stage.teaches_adapter and result.predicted_error is not None:
             loss = loss + self._surprise(result, hr, flat)
         return loss, l1(result.sr.detach(), hr)
 

@@ -42,19 +42,24 @@ class Target:
         if self.depth is not None and not 0 <= self.depth < math.inf:
             raise InputError(f"depth={self.depth:g} must be a finite number of residual blocks, at least 0")
 
-    def check(self, network: NetworkWeights) -> None:
-        """Raise InputError if the network cannot do this."""
+    def check(self, network: NetworkWeights, model: str = "") -> None:
+        """Raise InputError if the network cannot do this. model: its name for the message; its kind if empty."""
         if self.depth is not None and self.depth > network.n_blocks:
             raise InputError(f"depth={self.depth:g} is outside 0..{network.n_blocks}, the blocks of this network")
-        if not self.is_full(network.n_blocks):
-            adapter = network.require_adapter()
-            for name in ("max_loss", "least_gain"):
-                value = getattr(self, name)
-                if value is not None and not adapter.predicts_errors:
-                    raise InputError(
-                        f"{name}={value:g}: the adapter of this {network.kind} does not predict losses; pass "
-                        "budget instead, or choose a model with one depth per tile"
-                    )
+        if self.is_full(network.n_blocks):
+            return
+        ((name, value),) = [(name, value) for name, value in vars(self).items() if value is not None]
+        model = model or network.kind
+        if network.adapter is None:
+            raise InputError(
+                f"{name}={value:g}: {model} has no adapter, so it runs at full depth only; drop {name}, or choose an "
+                "adaptive model"
+            )
+        if name in ("max_loss", "least_gain") and not network.adapter.predicts_errors:
+            raise InputError(
+                f"{name}={value:g}: the adapter of {model} does not predict losses; pass "
+                "budget instead, or choose a model with one depth per tile"
+            )
 
     def is_full(self, n_blocks: int) -> bool:
         """Whether full depth is requested."""

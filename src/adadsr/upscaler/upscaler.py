@@ -160,7 +160,7 @@ class Upscaler:
             ImageFileError, InputError: See `prepare` and `Prepared.plan`.
         """
         target = Target(depth, budget, max_loss, seconds, least_gain)
-        target.check(self._weights)  # before a large file is read
+        target.check(self._weights, self.name)  # before a large file is read
         source, start = open_source(image, max_pixels, accept_damaged=accept_damaged, page=page), time.perf_counter()
         prepared = Prepared(self, source)
         result = prepared.run(prepared.plan(**vars(target), depth_map=depth_map), progress=progress)
@@ -240,6 +240,7 @@ class Prepared:
             budget: Fraction of the dense network's multiply-accumulates, in (0, 1].
             depth: Desired mean depth instead of a budget, 0..n_resblocks, in blocks.
             max_loss: The least cost at which the adapter predicts at most this loss of PSNR against full depth, in dB.
+                Full depth where a map would cost as much; the cost then still includes the adapter, which has run.
             seconds: The largest budget at which this image should take at most this time on this machine.
             least_gain: Blocks run where the adapter predicts that they lower the squared error in Y by at least this,
                 in squared levels of 0..255.
@@ -254,6 +255,7 @@ class Prepared:
         if depth_map is not None and target != Target():
             raise InputError(f"depth_map with one of {', '.join(vars(target))}: pass only one of them")
         spent = timing.with_budget(target, self.outlook)
+        spent.check(self._color.network, self._upscaler.name)
         if seconds is None:
             return self._planned(target, spent, depth_map)
         return replace(self.within(spent.budget or 1.0, seconds), target=target)
