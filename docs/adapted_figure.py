@@ -1,7 +1,7 @@
 """Draw the picture of an adapted network: `python docs/adapted_figure.py DENSE ADAPTED PHOTO OUT.jpg`.
 
 The photo is shrunk to half of its size and enlarged by the dense network, and by the adapted one at 75% and 50% of the
-blocks. Shown is a part, and the PSNR-Y of the whole to what the dense network gives.
+body. Shown is a part, and the PSNR-Y of the whole to what the dense network gives.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from adadsr.resize import bicubic_downscale
 SIDE = 72
 """Of the part, in LR pixels."""
 SHARES = (0.75, 0.5)
-"""Of the blocks."""
+"""Of the body, whose blocks cost the same."""
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     panels = [("LR", lr, 1), ("dense network", full, scale)]
     for share in SHARES:
         result = upscaler(lr, depth=share * blocks)
-        title = f"adapted, {share:.0%} of the blocks, {psnr_y(result.image, full, scale):.1f} dB"
+        title = f"adapted, {share:.0%} of the body, {psnr_y(result.image, full, scale):.1f} dB"
         panels.append((title, result.image, scale))
     figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 4.3), layout="constrained")
     for axis, (title, image, factor) in zip(axes, panels, strict=True):

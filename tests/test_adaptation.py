@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -12,15 +13,29 @@ import torch
 from PIL import Image
 
 from adadsr import atomic, checkpoints
-from adadsr.adaptation import Adaptation, adapt, presets, targets
-from adadsr.adaptation.fidelity import CUT_OFF, MAPS, ONE_DEPTH, Figures, Point, measure
+from adadsr.adaptation import Adaptation, adapt, adapting, presets, targets
+from adadsr.adaptation.fidelity import (
+    CUT_OFF,
+    MAPS,
+    ONE_DEPTH,
+    TYPICAL_SIDE,
+    WAYS,
+    Figures,
+    Point,
+    budget_of,
+    measure,
+)
 from adadsr.adaptation.photos import find_photos
 from adadsr.adaptation.presets import choose_precision
+from adadsr.adaptation.report import _curve, write_report
 from adadsr.adaptation.targets import held_pairs, learned_pairs, upscaled
 from adadsr.backends import prepare
 from adadsr.errors import AdaDSRError, DatasetError, InputError, TrainingError
+from adadsr.graph.price import body_macs, price
 from adadsr.networks import Model, Network, NetworkConfig, layouts
+from adadsr.training import Trainer
 from adadsr.training.log import Entry, Progress
+from adadsr.training.trainer import Step
 from adadsr.training.validation import HIGHEST
 from adaptation_samples import ESRGAN, TINY, tiny, write_network, write_photos
 from upscaler_samples import model_of
@@ -56,7 +71,8 @@ def test_a_network_becomes_adaptive_and_gets_a_report(options: Adaptation) -> No
     content = json.loads((options.out / "report" / "report.json").read_text())
     assert content["pictures"] == 1
     assert set(content["psnr_y_to_full_output"]) == {"1.0", "0.75", "0.5", "0.25"}
-    assert {"own output of the photos", "closing convs", "fidelity"} <= set(told)
+    assert set(content["budget"]) == {"1.0", "0.75", "0.5", "0.25"}
+    assert {"checking photos", "computing targets", "fitting closing convs", "measuring fidelity"} == set(told)
 
 
 @pytest.mark.parametrize(
@@ -82,11 +98,6 @@ def test_a_new_backbone_of_residual_blocks_adapts(
 
 def test_an_interrupted_adaptation_ends_as_an_undisturbed_one(options: Adaptation) -> None:
     whole = checkpoints.load(adapt(options, quiet)[0]).tensors
-
-    def interrupt(entry: Entry) -> None:
-        if isinstance(entry, Progress) and entry.step == TINY.every:
-            raise KeyboardInterrupt
-
     again = replace(options, out=options.out.with_name("again"))
     with pytest.raises(KeyboardInterrupt):
         adapt(again, quiet, [interrupt])
@@ -104,10 +115,33 @@ def test_a_finished_adaptation_only_reports_again(options: Adaptation) -> None:
     assert len((options.out / "model.safetensors").read_bytes()) == len(before)
 
 
-def test_another_preset_does_not_resume(options: Adaptation) -> None:
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"steps": 9}, "--steps 6, not 9"),
+        ({"precision": "bfloat16", "steps": 7}, "--steps 6, not 7 and --precision float32, not bfloat16"),
+        ({"preset": "cpu"}, "--preset quick, not cpu and --steps 6, not 8000"),
+    ],
+)
+def test_other_options_do_not_resume(
+    changes: dict[str, object], said: str, options: Adaptation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is said before anything is computed."""
     adapt(options, quiet)
-    with pytest.raises(InputError, match=r"a recipe that differs in steps of stage 1.*; choose another --out"):
-        adapt(replace(options, steps=9), quiet)
+    monkeypatch.setattr(adapting, "find_photos", None)
+    with pytest.raises(InputError, match=f"out: the run here began with {said}; repeat its options to resume it, or"):
+        adapt(replace(options, **changes), quiet)  # type: ignore[arg-type]
+
+
+def test_a_run_of_another_version_does_not_resume(options: Adaptation, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapt(options, quiet)
+    manifest = options.out / "state" / "state.json"
+    for change, said in ((("warmup", 2), r"warmup differ"), (("later", 1), r"unknown key 'later'.*")):
+        content = json.loads(manifest.read_text())
+        content["about"]["recipe"] |= {"warmup": 2, change[0]: change[1] + 1}
+        manifest.write_text(json.dumps(content))
+        with pytest.raises(InputError, match=rf"out: the run here began with another version of adadsr \({said}\)"):
+            adapt(options, quiet)
 
 
 def test_a_preset_that_holds_out_more_photos_does_not_resume(
@@ -116,7 +150,37 @@ def test_a_preset_that_holds_out_more_photos_does_not_resume(
     options = replace(options, images=(write_photos(tmp_path / "many", 12),))
     adapt(options, quiet)
     monkeypatch.setattr("adadsr.adaptation.adapting.PRESETS", {"quick": replace(TINY, held=1)})
-    with pytest.raises(InputError, match="out: this run began with other photos or another --preset; repeat the"):
+    with pytest.raises(InputError, match="out: the run here began with other photos; pass those to --images, or"):
+        adapt(options, quiet)
+
+
+def interrupt(entry: Entry) -> None:
+    """Between two validations."""
+    if isinstance(entry, Progress) and entry.step == TINY.every:
+        raise KeyboardInterrupt
+
+
+def test_another_network_under_the_same_name_does_not_resume(options: Adaptation) -> None:
+    """It would be a mixture of the two."""
+    with pytest.raises(KeyboardInterrupt):
+        adapt(options, quiet, [interrupt])
+    model = model_of(ESRGAN)
+    checkpoints.save(Model(model.config, {name: value + 1 for name, value in model.tensors.items()}), options.model)
+    with pytest.raises(InputError, match=r"dense\.safetensors: is not the network that the run in .*out began with"):
+        adapt(options, quiet)
+
+
+def test_the_same_network_under_another_name_resumes(options: Adaptation, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        adapt(options, quiet, [interrupt])
+    moved = Path(options.model).rename(tmp_path / "moved.safetensors")
+    assert adapt(replace(options, model=str(moved)), quiet)[0].exists()
+
+
+def test_advice_where_the_loss_diverges_names_options(options: Adaptation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not the recipe, which the user has never seen."""
+    monkeypatch.setattr(Trainer, "advance", lambda self: Step(torch.tensor(math.nan), torch.tensor(1.0)))
+    with pytest.raises(TrainingError, match="after 5 rollbacks; try --precision float32 or another --preset, with"):
         adapt(options, quiet)
 
 
@@ -130,7 +194,7 @@ def test_a_folder_belongs_to_one_adaptation_at_a_time(options: Adaptation) -> No
         told.append(what)
 
     adapt(options, start_second)
-    assert {"own output of the photos", "fidelity"} <= set(told)
+    assert {"checking photos", "computing targets", "measuring fidelity"} <= set(told)
 
 
 def test_only_the_same_photos_resume_a_run(options: Adaptation) -> None:
@@ -143,7 +207,7 @@ def test_only_the_same_photos_resume_a_run(options: Adaptation) -> None:
     (moved / "1.png").unlink()
     for file in (options.out / "state").glob("*.safetensors"):
         file.unlink()  # which says nothing of the photos
-    with pytest.raises(InputError, match="out: this run began with other photos or another --preset"):
+    with pytest.raises(InputError, match="out: the run here began with other photos"):
         adapt(replace(options, images=(moved,)), quiet)
 
 
@@ -187,8 +251,40 @@ def test_at_full_depth_an_untrained_copy_is_the_original(tmp_path: Path) -> None
     assert all(share <= 0.5 + 1e-9 for share, _ in figures.curves[MAPS][1:2])
 
 
+@pytest.mark.parametrize("config", [ESRGAN, NetworkConfig("esrgan", 2, 8, 2, growth=4, unshuffle=2)])
+def test_the_budget_of_a_share_is_what_a_map_costs(config: NetworkConfig) -> None:
+    network = adaptive_copy(model_of(config)).weights()
+    side = TYPICAL_SIDE // network.square
+    for depth in range(network.n_blocks):
+        depth_map = np.full(network.map_shape(side, side), depth, np.float32)
+        share = body_macs(network.body, side, side, depth_map[None]) / body_macs(network.body, side, side)
+        cost = price(network, side, side, depth_map).total / price(network, side, side).total
+        assert budget_of(network, share) == pytest.approx(cost)
+    assert budget_of(network, 1.0) == 1
+
+
+def test_equal_pictures_have_no_decibels_in_the_report(tmp_path: Path) -> None:
+    curve = (Point(0.25, 29.0), Point(0.5, 30.0), Point(0.75, 31.5), Point(1.0, HIGHEST))
+    figures = Figures(dict.fromkeys(WAYS, curve), (), 10, 4, {1.0: 1.0, 0.75: 0.834, 0.5: 0.6, 0.25: 0.4})
+    write_report(tmp_path, figures, "anime")
+    text = (tmp_path / "report.md").read_text()
+    assert "Mean PSNR-Y in dB to the dense network's full output on 10 held-out photos." in text
+    assert "| 100% (1.00) | equal | equal | the reference |\n| 75% (0.83) | 31.50 | 31.50 | 31.50 |" in text
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert content["psnr_y_to_full_output"]["1.0"] == dict.fromkeys(WAYS)
+    assert content["curves"][MAPS][-2:] == [{"share": 0.75, "psnr": 31.5}, {"share": 1.0, "psnr": None}]
+    assert content["budget"]["0.75"] == 0.834
+
+
+def test_the_cap_of_equal_pictures_is_not_drawn() -> None:
+    curve = (Point(0.5, 30.0), Point(1.0, HIGHEST))
+    lines = _curve(Figures(dict.fromkeys(WAYS, curve), (), 1, 2, {}), "anime").axes[0].lines
+    assert [list(line.get_ydata()) for line in lines] == [[30.0]] * 3
+    assert [line.get_label() for line in lines] == [f"{MAPS} (equal at 100%)", f"{ONE_DEPTH} (equal at 100%)", CUT_OFF]
+
+
 def test_figures_lie_between_points() -> None:
-    figures = Figures({MAPS: (Point(0.0, 20.0), Point(0.5, 30.0), Point(1.0, 50.0))}, (), 1, 2)
+    figures = Figures({MAPS: (Point(0.0, 20.0), Point(0.5, 30.0), Point(1.0, 50.0))}, (), 1, 2, {})
     assert figures.at(MAPS, 0.75) == pytest.approx(40.0)
 
 
@@ -214,10 +310,37 @@ def test_networks_that_cannot_be_adapted(config: NetworkConfig, said: str, optio
 
 
 def test_unreadable_photos_are_all_named(options: Adaptation) -> None:
-    (options.images[0] / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
-    (options.images[0] / "text.jpg").write_text("text")
-    with pytest.raises(DatasetError, match=r"(?s)2 of the inputs cannot be used.*broken\.png.*text\.jpg"):
+    """Also one whose header is sound; without advice to pass options that the command lacks."""
+    folder = options.images[0]
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    whole = (folder / "0.png").read_bytes()
+    (folder / "short.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.jpg").write_text("text")
+    with pytest.raises(
+        DatasetError, match=r"(?s)3 of the inputs cannot be used.*broken\.png.*short\.png.*text\.jpg"
+    ) as caught:
         adapt(options, quiet)
+    assert "pass --" not in str(caught.value)
+
+
+def test_photos_are_decoded_once_for_all_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources, cache = (write_photos(tmp_path / "p"),), tmp_path / "cache"
+    cache.mkdir()
+    told: list[float] = []
+    split = find_photos(sources, 16, 2, 0, cache, tell=lambda what, share: told.append(share))
+    assert told == sorted(told)
+    assert told[-1] == 1
+    monkeypatch.setattr("adadsr.adaptation.photos.read_image", None)
+    assert find_photos(sources, 16, 2, 0, cache) == split
+
+
+def test_the_output_folder_may_lie_among_the_photos(options: Adaptation) -> None:
+    """The pictures of its report are no photos."""
+    options = replace(options, out=options.images[0] / "out")
+    adapt(options, quiet)
+    assert adapt(options, quiet)
+    with pytest.raises(InputError, match="photos: holds the photos; choose another folder for --out"):
+        adapt(replace(options, out=options.images[0]), quiet)
 
 
 def test_too_few_photos(options: Adaptation, tmp_path: Path) -> None:
@@ -226,13 +349,18 @@ def test_too_few_photos(options: Adaptation, tmp_path: Path) -> None:
     Image.new("RGB", (15, 40)).save(photos / "small.png")
     with pytest.raises(DatasetError, match="3 different photos of at least 16x16 pixels; pass 4 or more"):
         adapt(replace(options, images=(photos,)), quiet)
+    with pytest.raises(DatasetError, match="1 different photo of at least 16x16 pixels"):
+        adapt(replace(options, images=(photos / "0.png",)), quiet)
 
 
-def test_small_photos_are_left_out_and_named(options: Adaptation) -> None:
+def test_what_is_left_out_is_named(options: Adaptation) -> None:
     Image.new("RGB", (15, 40)).save(options.images[0] / "small.png")
+    for name in ("a.cr2", "b.nef", "film.mov"):
+        (options.images[0] / name).write_bytes(b"x")
     told: list[str] = []
     adapt(replace(options, steps=1), lambda what, share: told.append(what))
-    assert told[0] == f"left out {options.images[0] / 'small.png'}: smaller than 16x16"
+    assert f"left out {options.images[0] / 'small.png'}: smaller than 16x16" in told
+    assert "left out: 2 camera raw files (.cr2, .nef), 1 video (.mov)" in told
 
 
 def test_a_folder_without_photos(options: Adaptation, tmp_path: Path) -> None:
@@ -270,6 +398,7 @@ def test_a_full_disk_ends_with_what_to_do(full: str, options: Adaptation, monkey
     [
         ({"preset": "slow"}, "preset 'slow' is not one of cpu, accelerator, quick"),
         ({"steps": 0}, "steps=0 is not a whole number of at least 1"),
+        ({"precision": "int8"}, "precision 'int8' is not one of auto, float32, bfloat16"),
     ],
 )
 def test_wrong_options(changes: dict[str, object], said: str) -> None:

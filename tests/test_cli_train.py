@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from adadsr import checkpoints
-from adadsr.cli.train import progress_line, rollback_line, validation_line
+from adadsr.cli.train import Display, progress_line, rollback_line, validation_line
 from adadsr.training import Pace
 from adadsr.training.__main__ import parse
 from adadsr.training.log import Progress, Rollback, Validation
@@ -87,7 +87,25 @@ def test_what_is_shown() -> None:
     assert validation_line(Validation(1, 40, {"full": 31.456, "50%": 31.2}, 9.7), 2) == (
         "stage 2 of 2, step 40: PSNR-Y full 31.46, 50% 31.20 dB (10 s)"
     )
+    assert "PSNR-Y full equal, 75% 31.20 dB" in validation_line(Validation(0, 1, {"full": 60.0, "75%": 31.2}, 1.0), 1)
     assert rollback_line(Rollback(0, 20, 33, None, 2.0, 1)) == (
         "stage 1, step 33: loss not finite; rolled back to step 20, learning rate x 0.5"
     )
     assert "loss spiked to 512; rolled back" in rollback_line(Rollback(0, 20, 33, 512.0, 2.0, 2))
+
+
+def test_lines_are_whole_in_a_log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    entry = Validation(0, 40, {f"1/{part}: full": 31.456 for part in range(2, 9)}, 9.7)
+    Display([40])(entry)
+    assert capsys.readouterr().err.splitlines() == [validation_line(entry, 1)]
+
+
+def test_an_interruption_says_how_to_resume(given: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("adadsr.training.train", interrupted)
+    result = call(*given, "--out", "out")
+    assert result.exit_code == 130
+    assert result.stderr == "adadsr: interrupted; repeat the command to resume\n"

@@ -1,5 +1,6 @@
 """Training data: LR of whole images, the cache, batches of patches, and files that cannot be used."""
 
+import errno
 from pathlib import Path
 
 import imagecodecs
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from adadsr import datasets, images
-from adadsr.datasets import Pair, PatchSampler, TrainingImages, load_pairs
+from adadsr.datasets import Pair, PatchSampler, TrainingImages, cached_array, load_pairs
 from adadsr.errors import DatasetError
 from adadsr.formats import SUPPORTED_SUFFIXES
 from adadsr.resize import bicubic_downscale
@@ -151,6 +152,24 @@ def test_a_cache_that_cannot_be_written_is_named(folder: Path, tmp_path: Path) -
     (tmp_path / "file").write_text("")
     with pytest.raises(DatasetError, match=r"file.*: folder is not writable \(.*\); choose another --cache"):
         load_pairs(folder, 2, tmp_path / "file" / "cache")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError("3072 requested and 1024 written"), "No space left on device: 3072 requested and 1024 written"),
+    ],
+    ids=["system", "numpy"],
+)
+def test_a_full_cache_says_so(error: OSError, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(np, "save", fail)
+    with pytest.raises(DatasetError) as caught:
+        cached_array(tmp_path, "a", (2,), np.uint8, lambda: np.zeros(2, np.uint8))
+    assert str(caught.value) == f"{tmp_path}: cannot write ({said}); free some space or choose another --cache"
 
 
 def test_all_unusable_files_are_named_at_once(folder: Path) -> None:

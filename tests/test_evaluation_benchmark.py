@@ -68,6 +68,13 @@ def test_hidden_files_are_not_images(tmp_path):
     assert [sample.name for sample in open_benchmark(tmp_path, 2).samples] == ["a"]
 
 
+def test_no_option_is_advised_that_the_command_lacks(tmp_path):
+    write(tmp_path / "a.png", pixels(40, 48))
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-40])
+    with pytest.raises(ImageFileError, match=r"a\.png: truncated or corrupt PNG \(.*\); get a complete copy$"):
+        open_benchmark(tmp_path, 2)
+
+
 def test_all_unusable_files_are_named_at_once(tmp_path):
     write(tmp_path / "a.png", pixels(40, 48))
     write(tmp_path / "b.png", pixels(4, 4))

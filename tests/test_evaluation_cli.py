@@ -46,3 +46,12 @@ def test_error_is_one_line(tmp_path):
     assert done.exit_code == 1
     assert done.stderr.startswith("adadsr: Nowhere: unknown data set;")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_interruption_says_how_to_resume(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("adadsr.evaluation.evaluate", interrupted)
+    done = run("One", "--data-root", tmp_path, "--model", "bicubic", "--out", tmp_path / "out")
+    assert (done.exit_code, done.stderr) == (130, "adadsr: interrupted; repeat the command to resume\n")

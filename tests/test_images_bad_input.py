@@ -4,6 +4,8 @@ import contextlib
 import io
 import logging
 import os
+import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -172,10 +174,39 @@ def test_the_limit_is_inclusive_and_adjustable(tmp_path, suffix):
     ],
 )
 def test_animated_files_are_refused(tmp_path, suffix, message):
-    path = tmp_path / f"a{suffix}"
+    assert message in refusal(several_in(tmp_path / f"a{suffix}"))
+
+
+def several_in(path):
+    """A file of three frames or pages."""
     frames = [Image.fromarray(noise((8, 8, 3)) // n) for n in (1, 2, 3)]
     frames[0].save(path, save_all=True, append_images=frames[1:])
-    assert message in refusal(path)
+    return path
+
+
+def damaged(path):
+    """A PNG without the end of its pixels."""
+    write_image(path, Picture(noise((30, 20, 3))))
+    path.write_bytes(path.read_bytes()[:-40])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "limit", "option", "said"),
+    [
+        (several_in, "a.webp", None, "--page", "a.webp: has 3 frames; extract one frame"),
+        (several_in, "a.tif", None, "--page", "a.tif: has 3 pages; extract one page"),
+        (damaged, "a.png", None, "--accept-damaged", r"a.png: truncated or .* \(.*\); get a complete copy"),
+        (damaged, "a.png", 9, "--max-pixels", "a.png: 20x30 is over the limit of .*; shrink it or leave it out"),
+    ],
+)
+def test_only_options_that_a_command_has_are_advised(tmp_path, make, name, limit, option, said):
+    with pytest.raises(ImageFileError) as caught:
+        read_image(make(tmp_path / name), **({} if limit is None else {"max_pixels": limit}))
+    error = caught.value
+    assert option in str(error)
+    assert str(error.for_options([option])) == str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert re.fullmatch(f".*{said}", str(error.for_options()))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])

@@ -181,6 +181,19 @@ def test_a_stage_that_has_not_begun_may_be_changed(folder: Path, tmp_path: Path)
     assert run_of(longer, folder, out).go()
 
 
+def test_a_run_resumes_where_the_network_that_it_started_from_has_moved(folder: Path, tmp_path: Path) -> None:
+    """Only the path of `start_from` may change, not the network."""
+    start, recipe = tmp_path / "start.safetensors", replace(RECIPE, stages=(replace(STAGES[0], steps=2),))
+    checkpoints.save(build("adatiny", 2, 4).model(), start)
+    run_of(replace(recipe, start_from=str(start)), folder, tmp_path / "out").go()
+    moved = replace(recipe, start_from=str(start.rename(tmp_path / "moved.safetensors")))
+    assert run_of(moved, folder, tmp_path / "out").go()
+    other = Network(RECIPE.config, torch.Generator().manual_seed(9))
+    checkpoints.save(other.model(), tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="a recipe that differs in start_from;"):
+        run_of(replace(recipe, start_from=str(tmp_path / "other.safetensors")), folder, tmp_path / "out").go()
+
+
 @pytest.mark.parametrize("interrupted", range(4))
 def test_a_validation_that_was_interrupted_is_made_up_for(
     interrupted: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -298,7 +311,8 @@ def test_single_patches_are_no_spikes(patches: int, seed: int) -> None:
 def test_a_loss_that_keeps_diverging_is_an_error(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(monkeypatch, 99, math.nan)
     with pytest.raises(
-        TrainingError, match=f"stage 1, step 5: loss nan still diverges after {MOST_ROLLBACKS} rollbacks"
+        TrainingError,
+        match=f"stage 1, step 5: loss nan still diverges after {MOST_ROLLBACKS} rollbacks; lower learning_rate",
     ):
         run_of(RECIPE, folder, tmp_path / "out").go()
 

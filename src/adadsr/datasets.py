@@ -16,7 +16,7 @@ from torch import Tensor
 from adadsr import atomic
 from adadsr.bit_depth import is_deep
 from adadsr.degradation import degrade_as_photo
-from adadsr.errors import DatasetError, InputError
+from adadsr.errors import DatasetError, InputError, cause_of, is_full
 from adadsr.formats import READABLE_SUFFIXES, is_image_file
 from adadsr.machine import default_threads
 from adadsr.resize import bicubic_downscale
@@ -162,7 +162,9 @@ def too_small(patch: int, reductions: Sequence[int]) -> DatasetError:
 
 
 def _cache_error(cache: Path, error: OSError) -> DatasetError:
-    return DatasetError(f"{cache}: folder is not writable ({error.strerror}); choose another --cache")
+    if is_full(error):
+        return DatasetError(f"{cache}: cannot write ({cause_of(error)}); free some space or choose another --cache")
+    return DatasetError(f"{cache}: folder is not writable ({cause_of(error)}); choose another --cache")
 
 
 class _Joined(NamedTuple):

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from adadsr import atomic, depthview
 from adadsr.batch import Job, Outcome, Result, Run, Status, attempt, result_of
-from adadsr.errors import AdaDSRError, ImageFileError, InputError
+from adadsr.errors import AdaDSRError, ImageFileError, InputError, cause_of
 from adadsr.formats import HEAD_BYTES, find_format, recognise
 from adadsr.upscaler import Report
 
@@ -223,7 +223,7 @@ def _content(job: Job) -> bytes:
         return job.source.read_bytes()
     except OSError as error:
         raise ImageFileError(
-            f"{job.source}: cannot open ({error.strerror}); check the path and its permissions"
+            f"{job.source}: cannot open ({cause_of(error)}); check the path and its permissions"
         ) from error
 
 
@@ -241,7 +241,9 @@ def _write(path: Path, content: bytes, overwrite: bool) -> None:
     except OSError as error:
         if isinstance(error, FileExistsError) and path.exists():
             raise ImageFileError(f"{path}: already exists; pass --overwrite to replace it") from None
-        raise ImageFileError(f"{path}: cannot write ({error.strerror}); check the folder and the free space") from error
+        raise ImageFileError(
+            f"{path}: cannot write ({cause_of(error)}); check the folder and the free space"
+        ) from error
 
 
 def _report(headers: Mapping[str, str]) -> Report:

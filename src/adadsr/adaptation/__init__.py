@@ -4,8 +4,9 @@ presets    how long, on what, at which rate
 photos     the photos of a user, which of them are held out, and the crops to learn from
 targets    the network's own output on crops, cached
 exits      closing convs of the exits, fitted before training
+resuming   whether a saved state belongs to the command
 adapting   from options to a finished checkpoint, by `adadsr.training`
-fidelity   PSNR to the own full output against cost: adapted maps, one depth everywhere, the network cut off
+fidelity   PSNR to its own full output against cost: adapted maps, one depth everywhere, the network cut off
 report     these figures as Markdown, JSON and pictures
 """
 

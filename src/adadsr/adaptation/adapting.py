@@ -7,10 +7,11 @@ from pathlib import Path
 from adadsr import checkpoints
 from adadsr.adaptation.exits import fit_exits
 from adadsr.adaptation.fidelity import measure
-from adadsr.adaptation.photos import Split, find_photos
-from adadsr.adaptation.presets import PRESETS, Preset, choose_precision
+from adadsr.adaptation.photos import Told, find_photos
+from adadsr.adaptation.presets import PRECISIONS, PRESETS, Preset, choose_precision
 from adadsr.adaptation.report import write_report
-from adadsr.adaptation.targets import SEED, Told, held_pairs, learned_pairs
+from adadsr.adaptation.resuming import check_options, check_photos
+from adadsr.adaptation.targets import SEED, held_pairs, learned_pairs
 from adadsr.backends import prepare
 from adadsr.datasets import TrainingImages
 from adadsr.errors import InputError
@@ -20,10 +21,12 @@ from adadsr.training import Pace, Run, Trainer
 from adadsr.training.distributed import World, join, leave
 from adadsr.training.log import Observer
 from adadsr.training.session import owned, writable
-from adadsr.training.state import has_state, read_about
+from adadsr.training.state import has_state
 
 NOT_CARRIED = ("recipe", "PSNR-Y on validation", "hours of training")
 """Keys of a checkpoint's header that an adapted one has anew. It keeps all others, such as the licence."""
+REMEDY = "try --precision float32 or another --preset, with another --out"
+"""Against a loss that diverges."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Adaptation:
             raise InputError(f"preset {self.preset!r} is not one of {', '.join(PRESETS)}")
         if self.steps is not None and self.steps < 1:
             raise InputError(f"steps={self.steps} is not a whole number of at least 1")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
 
     @property
     def plan(self) -> Preset:
@@ -76,26 +81,29 @@ def _adapted(
     options: Adaptation, original: Model, world: World, tell: Told, observers: Sequence[Observer]
 ) -> list[Path]:
     """`adapt` while no other run writes to the folder."""
-    preset, device = options.plan, world.device
-    split = find_photos(options.images, preset.patch, preset.held, SEED)
-    for small in split.left_out:
-        tell(f"left out {small}: smaller than {preset.patch}x{preset.patch}", 1.0)
-    _check_photos(options.out, split)
-    if options.cache is not None:
-        writable(options.cache, "--cache")
+    preset, device, out, cache = options.plan, world.device, options.out, options.cache
     recipe = preset.recipe(options.model, original.config, choose_precision(options.precision, device))
+    check_options(out, options.model, original.digest(), options.preset, recipe)
+    if cache is not None:
+        writable(cache, "--cache")
+    split = find_photos(options.images, preset.patch, preset.held, SEED, cache, out, tell)
+    if split.left_out:
+        tell(f"left out: {split.left_out}", 1.0)
+    for small in split.small:
+        tell(f"left out {small}: smaller than {preset.patch}x{preset.patch}", 1.0)
+    check_photos(out, split)
     engine = prepare(original.weights(), device=str(device))
     held = held_pairs(engine, split)
-    pairs = learned_pairs(engine, original.digest(), split, preset.patch, preset.crops, options.cache, tell)
+    pairs = learned_pairs(engine, original.digest(), split, preset.patch, preset.crops, cache, tell)
     trainer = Trainer(recipe, TrainingImages(pairs, recipe.scale, device), world)
-    if recipe.config.exits and not has_state(options.out / "state"):
+    if recipe.config.exits and not has_state(out / "state"):
         fit_exits(trainer.network, pairs, recipe.precision, tell)
     del pairs, engine
-    about = {"photos": split.digest}
-    path = Run(trainer, held, options.out, Pace(preset.every), observers, _kept(options.model), about).go()
+    about = {"photos": split.digest, "preset": options.preset}
+    path = Run(trainer, held, out, Pace(preset.every), observers, _kept(options.model), about, REMEDY).go()
     assert path is not None  # the only process is the one that writes
     figures = measure(original, checkpoints.load(path), held, str(device), tell)
-    return [path, *write_report(options.out / "report", figures, checkpoints.model_name(options.model))]
+    return [path, *write_report(out / "report", figures, checkpoints.model_name(options.model))]
 
 
 def stage_steps(options: Adaptation) -> list[int]:
@@ -115,16 +123,6 @@ def load_dense(source: str) -> Model:
             "residual blocks"
         )
     return model
-
-
-def _check_photos(out: Path, split: Split) -> None:
-    """Raise InputError if a run to resume began with other photos: it may have learned from some now held out."""
-    state = out / "state"
-    if has_state(state) and read_about(state).get("photos", split.digest) != split.digest:
-        raise InputError(
-            f"{out}: this run began with other photos or another --preset; repeat the first command, "
-            "or choose another --out"
-        )
 
 
 def _kept(source: str) -> dict[str, str]:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adadsr.adaptation.targets import SEED, Told
+from adadsr.adaptation.photos import Told
+from adadsr.adaptation.targets import SEED
 from adadsr.datasets import Pair
 from adadsr.graph import ConvWeights
 from adadsr.networks import Network
@@ -76,7 +77,7 @@ def fit_exits(network: Network, pairs: Sequence[Pair], precision: str, tell: Tol
         for n_blocks, (fit, conv) in enumerate(zip(fits, body.exits, strict=True)):
             lacking = closed.float() - conv.run(OPS, z.float())
             fit.add(z.float(), lacking, depths == n_blocks)
-        tell("closing convs", (index + 1) / len(chosen))
+        tell("fitting closing convs", (index + 1) / len(chosen))
     for fit, conv in zip(fits, body.exits, strict=True):
         fit.add_to(conv)
 

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from adadsr.adaptation.photos import Pixels
-from adadsr.adaptation.targets import Told, upscaled
+from adadsr.adaptation.photos import Pixels, Told
+from adadsr.adaptation.targets import upscaled
 from adadsr.backends import Engine, as_squares, prepare
 from adadsr.datasets import Pair
-from adadsr.graph.price import body_macs
+from adadsr.graph import NetworkWeights
+from adadsr.graph.price import body_macs, price
 from adadsr.metrics import psnr_y
 from adadsr.networks import Model
 from adadsr.training.validation import HIGHEST, SHARES, depth_map_at
@@ -23,13 +24,23 @@ MOST_DEPTHS = 8
 """Numbers of blocks at which one depth everywhere is measured, at most, besides 0."""
 MOST_SHOWN = 3
 """Pictures in the report."""
+TYPICAL_SIDE = 128
+"""Side in LR pixels of the picture on which shares of the body are told as budgets."""
 
 
 class Point(NamedTuple):
-    """share: of the body's multiply-accumulates, the mean over pictures. psnr: mean PSNR-Y to the full output in dB."""
+    """share: of the body's multiply-accumulates, the mean over pictures. psnr: mean PSNR-Y to the full output in dB.
+
+    Equal pictures have HIGHEST.
+    """
 
     share: float
     psnr: float
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether all pictures are those of the full output."""
+        return self.psnr >= HIGHEST
 
 
 class Shown(NamedTuple):
@@ -42,12 +53,17 @@ class Shown(NamedTuple):
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured. curves: way -> points by ascending share. shown: pictures. blocks: largest depth."""
+    """What was measured.
+
+    curves: way -> points by ascending share. shown: pictures. blocks: largest depth. budgets: share of the body -> the
+    `--budget` that gives it.
+    """
 
     curves: dict[str, tuple[Point, ...]]
     shown: tuple[Shown, ...]
     pictures: int
     blocks: int
+    budgets: dict[float, float]
 
     def at(self, way: str, share: float) -> float:
         """PSNR-Y of a way at a share of the body, interpolated linearly between its points."""
@@ -77,9 +93,20 @@ def measure(
                 sums[way].setdefault(depth, []).append(_point(engine, lr, sr, full, depth_map))
         if index < MOST_SHOWN:
             shown.append(Shown(lr, full, at))
-        tell("fidelity", (index + 1) / len(pairs))
+        tell("measuring fidelity", (index + 1) / len(pairs))
     curves = {way: tuple(sorted(_mean(points) for points in by.values())) for way, by in sums.items()}
-    return Figures(curves, tuple(shown), len(pairs), after.network.n_blocks)
+    budgets = {share: budget_of(after.network, share) for share in SHARES}
+    return Figures(curves, tuple(shown), len(pairs), after.network.n_blocks, budgets)
+
+
+def budget_of(network: NetworkWeights, share: float) -> float:
+    """The `--budget` at which a share of the body runs, on a picture of TYPICAL_SIDE pixels a side."""
+    if share == 1:
+        return 1.0  # without the adapter
+    side = TYPICAL_SIDE // network.square
+    dense = price(network, side, side)
+    saved = (1 - share) * dense.body - network.require_adapter().macs(side, side)
+    return 1 - saved / dense.total
 
 
 def _depths(blocks: int) -> list[int]:

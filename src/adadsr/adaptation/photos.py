@@ -2,8 +2,10 @@
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from adadsr.batch.search import Search
-from adadsr.errors import AdaDSRError, DatasetError
+from adadsr.datasets import cached_array
+from adadsr.errors import DatasetError, ImageFileError, InputError, cause_of
 from adadsr.images import quantize, read_image, read_size, to_planes
+from adadsr.machine import default_threads
 from adadsr.resize import bicubic_downscale
 
 Pixels = npt.NDArray[np.uint8]
+Told = Callable[[str, float], None]
+"""Is told what is done, and the share of it that is."""
 REDUCTIONS = (1, 2, 4)
 """Photos are used at 1/r of their size: people enlarge small pictures, which have more detail in a pixel."""
 FEWEST_PHOTOS = 4
@@ -23,6 +29,8 @@ HELD_SHARE = 1 / 8
 """Share of the photos that is held out to measure on."""
 HELD_SIDE = 128
 """Largest side of what is measured, in LR pixels."""
+MOST_CHECKED = 4
+"""Photos that are decoded at the same time, at most, which bounds memory."""
 
 
 class Photo(NamedTuple):
@@ -40,11 +48,15 @@ class Photo(NamedTuple):
 
 @dataclass(frozen=True)
 class Split:
-    """Photos to learn from, and those held out; left_out: those that are too small."""
+    """Photos to learn from, and those held out.
+
+    small: those that are smaller than a patch. left_out: what else lies among them, in words; empty for nothing.
+    """
 
     learned: tuple[Photo, ...]
     held: tuple[Photo, ...]
-    left_out: tuple[Path, ...]
+    small: tuple[Path, ...]
+    left_out: str
 
     @property
     def digest(self) -> str:
@@ -61,41 +73,76 @@ class Corner(NamedTuple):
     left: int
 
 
-def find_photos(sources: Sequence[Path], patch: int, most_held: int, seed: int) -> Split:
+def find_photos(
+    sources: Sequence[Path],
+    patch: int,
+    most_held: int,
+    seed: int,
+    cache: Path | None = None,
+    out: Path | None = None,
+    tell: Told = lambda what, share: None,
+) -> Split:
     """Photos in files and folders, searched recursively, split by chance.
 
-    patch: side in pixels that they need. most_held: how many are held out at most.
+    Each is decoded, so that none fails when others have been worked on for an hour.
 
-    Raises DatasetError if files cannot be read, of which the message lists all, or if there are too few.
+    patch: side in pixels that they need. most_held: how many are held out at most. cache: folder that remembers which
+    are sound; None remembers nothing. out: a folder that is not searched.
+
+    Raises DatasetError if files cannot be read, of which the message lists all, or if there are too few. Raises
+    InputError if `out` is one of the sources.
     """
-    search = Search([str(source) for source in sources], None)
-    photos: list[Photo] = []
-    reasons = [reason for _, reason in search.failures]
-    for found in search.found:
-        try:
-            height, width = read_size(found.source)
-            photos.append(Photo(found.source, _digest(found.source), height, width))
-        except (AdaDSRError, OSError) as error:
-            reasons.append(str(error))
+    if out is not None and any(out.exists() and each.exists() and each.samefile(out) for each in sources):
+        raise InputError(f"{out}: holds the photos; choose another folder for --out")
+    search = Search([str(source) for source in sources], out)
+    checked = _check_all([found.source for found in search.found], cache, tell)
+    photos = [photo for photo in checked if isinstance(photo, Photo)]
+    reasons = [reason for _, reason in search.failures] + [each for each in checked if isinstance(each, str)]
     if reasons:
         listed = "".join(f"\n  {reason}" for reason in reasons)
         raise DatasetError(f"{len(reasons)} of the inputs cannot be used; remove or replace them:{listed}")
     unique = {photo.digest: photo for photo in photos if photo.fits(1, patch)}
     small = tuple(photo.path for photo in photos if not photo.fits(1, patch))
-    if len(unique) < FEWEST_PHOTOS:
+    if (count := len(unique)) < FEWEST_PHOTOS:
         raise DatasetError(
-            f"{', '.join(map(str, sources))}: {len(unique)} different photos of at least {patch}x{patch} pixels; "
-            f"pass {FEWEST_PHOTOS} or more, better 100"
+            f"{', '.join(map(str, sources))}: {count} different photo{'' if count == 1 else 's'} of at least "
+            f"{patch}x{patch} pixels; pass {FEWEST_PHOTOS} or more, better 100"
         )
     # By their content, so that other names and folders do not change the split.
     ordered = [unique[digest] for digest in sorted(unique)]
     random.Random(seed).shuffle(ordered)
     held = max(1, min(most_held, round(HELD_SHARE * len(ordered))))
-    return Split(tuple(ordered[held:]), tuple(ordered[:held]), small)
+    return Split(tuple(ordered[held:]), tuple(ordered[:held]), small, str(search.left_out))
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _check_all(paths: Sequence[Path], cache: Path | None, tell: Told) -> list[Photo | str]:
+    """Each photo, or why it cannot be used."""
+    checked: list[Photo | str] = []
+    pool = ThreadPoolExecutor(min(MOST_CHECKED, default_threads()))
+    try:
+        for each in pool.map(partial(_check, cache=cache), paths):
+            checked.append(each)
+            tell("checking photos", len(checked) / len(paths))
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interruption does not wait for the rest
+    return checked
+
+
+def _check(path: Path, cache: Path | None) -> Photo | str:
+    try:
+        read_size(path)  # says what is wrong with a path
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        size = cached_array(cache, f"{digest}-size", (2,), np.int64, lambda: _decoded_size(path))
+    except ImageFileError as error:
+        return str(error.for_options())  # adapt has no options for reading
+    except OSError as error:
+        return f"{path}: cannot read ({cause_of(error)}); check the path and its permissions"
+    return Photo(path, digest, int(size[0]), int(size[1]))
+
+
+def _decoded_size(path: Path) -> npt.NDArray[np.int64]:
+    """Height and width. Raises ImageFileError if not all pixels can be decoded."""
+    return np.array(read_image(path).pixels.shape[:2], np.int64)
 
 
 def corners(photo: Photo, side: int, count: int, seed: int) -> list[Corner]:

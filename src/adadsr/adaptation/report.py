@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from adadsr import atomic
-from adadsr.adaptation.fidelity import CUT_OFF, WAYS, Figures, Shown
+from adadsr.adaptation.fidelity import CUT_OFF, TYPICAL_SIDE, WAYS, Figures, Point, Shown
 from adadsr.adaptation.photos import Pixels
-from adadsr.errors import TrainingError
+from adadsr.errors import TrainingError, cause_of
 from adadsr.evaluation import figures as look
 from adadsr.evaluation.figures import COLORS, DASHES, MARKERS, PANEL, new_figure, styled
+from adadsr.training.validation import HIGHEST
 
 SHARES = (1.0, 0.75, 0.5)
 """Budgets of the crops, as shares of the body."""
@@ -30,45 +31,60 @@ def write_report(folder: Path, figures: Figures, name: str) -> list[Path]:
         atomic.write_text(folder / "report.md", _markdown(figures, name, drawn))
     except OSError as error:
         raise TrainingError(
-            f"{folder}: cannot write the report ({error.strerror}); free some space and repeat the command"
+            f"{folder}: cannot write the report ({cause_of(error)}); free some space and repeat the command"
         ) from error
     return [folder / "report.md", folder / "report.json", *drawn]
 
 
 def report_content(figures: Figures, name: str) -> dict[str, Any]:
-    """The figures as plain values for JSON."""
+    """The figures as plain values for JSON. A PSNR of None: equal to the full output."""
     return {
         "network": name,
         "pictures": figures.pictures,
         "blocks": figures.blocks,
+        "budget": {str(share): round(figures.budgets[share], 3) for share in TABLE_SHARES},
         "psnr_y_to_full_output": {str(share): _row(figures, share) for share in TABLE_SHARES},
-        "curves": {way: [point._asdict() for point in points] for way, points in figures.curves.items()},
+        "curves": {way: [_point(point) for point in points] for way, points in figures.curves.items()},
     }
 
 
 def table(figures: Figures) -> str:
     """PSNR-Y of each way at each share, as Markdown."""
-    lines = ["| share of the body | " + " | ".join(WAYS) + " |", "|---" * (1 + len(WAYS)) + "|"]
+    lines = ["| share of the body (`--budget`) | " + " | ".join(WAYS) + " |", "|---" * (1 + len(WAYS)) + "|"]
     for share in TABLE_SHARES:
         row = _row(figures, share)
-        lines.append(f"| {share:.0%} | " + " | ".join(_decibels(row[way], way, share) for way in WAYS) + " |")
+        cells = " | ".join(_decibels(row[way], way, share) for way in WAYS)
+        lines.append(f"| {share:.0%} ({figures.budgets[share]:.2f}) | {cells} |")
     return "\n".join(lines)
 
 
-def _row(figures: Figures, share: float) -> dict[str, float]:
-    return {way: round(figures.at(way, share), 3) for way in WAYS}
+def _row(figures: Figures, share: float) -> dict[str, float | None]:
+    return {way: _finite(figures.at(way, share)) for way in WAYS}
 
 
-def _decibels(value: float, way: str, share: float) -> str:
-    return "the reference" if way == CUT_OFF and share == 1 else f"{value:.2f}"
+def _point(point: Point) -> dict[str, float | None]:
+    return {"share": point.share, "psnr": _finite(point.psnr)}
+
+
+def _finite(psnr: float) -> float | None:
+    """A PSNR to three decimals; None for equal pictures."""
+    return None if psnr >= HIGHEST else round(psnr, 3)
+
+
+def _decibels(value: float | None, way: str, share: float) -> str:
+    if way == CUT_OFF and share == 1:
+        return "the reference"
+    return "equal" if value is None else f"{value:.2f}"
 
 
 def _markdown(figures: Figures, name: str, drawn: Sequence[Path]) -> str:
     pictures = "\n".join(f"![{path.stem}]({path.name})\n" for path in drawn) or (look.missing() or "")
+    photos = "1 held-out photo" if figures.pictures == 1 else f"{figures.pictures} held-out photos"
     return f"""# {name}, made adaptive
 
-PSNR-Y in dB to the output of the network before, at full depth, on {figures.pictures} photos that were held out; means.
-Rows are shares of the body's multiply-accumulates; `--budget` counts head, adapter and tail as well.
+Mean PSNR-Y in dB to the dense network's full output on {photos}.
+Rows show how much of the body's multiply-accumulates ran. In parentheses is the `--budget` that runs as much on a
+picture of {TYPICAL_SIDE}x{TYPICAL_SIDE} pixels; it also counts head, adapter and tail.
 "One depth everywhere" and "cut off" run whole blocks and are interpolated between them.
 
 {table(figures)}
@@ -90,9 +106,11 @@ def _curve(figures: Figures, name: str) -> Any:
     figure = new_figure(1.6 * PANEL[0], 1.5 * PANEL[1])
     panel = figure.subplots()
     for index, way in enumerate(WAYS):
-        points = [point for point in figures.curves[way] if way != CUT_OFF or point.share < 1]
+        points = [point for point in figures.curves[way] if not point.is_equal]
         shares, values = [100 * point.share for point in points], [point.psnr for point in points]
-        panel.plot(shares, values, label=way, color=COLORS[index], marker=MARKERS[index], linestyle=DASHES[index])
+        equal = [f"{point.share:.0%}" for point in figures.curves[way] if point.is_equal and way != CUT_OFF]
+        label = f"{way} (equal at {', '.join(equal)})" if equal else way
+        panel.plot(shares, values, label=label, color=COLORS[index], marker=MARKERS[index], linestyle=DASHES[index])
     panel.set(xlabel="share of the body (%)", ylabel="PSNR-Y to the full output (dB)", title=name, xlim=(0, 104))
     panel.legend()
     return figure

@@ -1,21 +1,18 @@
-"""The network's own output at full depth: what an adapted network learns to give at less."""
+"""The network's own full output: what an adapted network learns to give at less."""
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from adadsr.adaptation.photos import Pixels, Split, corners, cut, held_crop
+from adadsr.adaptation.photos import Pixels, Split, Told, corners, cut, held_crop
 from adadsr.backends import Engine, as_squares, to_numpy
 from adadsr.datasets import Pair, cached_array
 from adadsr.geometry import Box
 
 SEED = 0
-Told = Callable[[str, float], None]
-"""Is told what is done, and the share of it that is."""
 
 
 def upscaled(engine: Engine, lr: Pixels, depth_map: npt.NDArray[np.float32] | None = None) -> Pixels:
@@ -59,7 +56,7 @@ def learned_pairs(
             Pair(_planes(small), _planes(large), reduction=corner.reduction)
             for small, large, corner in zip(lr, sr, where, strict=True)
         ]
-        tell("own output of the photos", (index + 1) / len(photos))
+        tell("computing targets", (index + 1) / len(photos))
     return pairs
 
 

@@ -12,7 +12,7 @@ from adadsr.batch.jobs import Job, Jobs
 from adadsr.batch.pipes import readable
 from adadsr.batch.results import Measured, Options, Result, Status, result_of
 from adadsr.batch.steps import attempt, may_replace_view
-from adadsr.errors import ImageFileError
+from adadsr.errors import ImageFileError, cause_of
 from adadsr.upscaler import Chain, Size
 
 
@@ -81,7 +81,7 @@ def make_folder(folder: Path) -> str | None:
     try:
         atomic.make_folder(folder)
     except OSError as error:
-        return _unwritable(folder, error.strerror or str(error))
+        return _unwritable(folder, cause_of(error))
     return None
 
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from adadsr.batch.jobs import DEFAULT_SUFFIX, Job, Jobs, output_file
 from adadsr.batch.leftout import LeftOut
-from adadsr.errors import ImageFileError, InputError
+from adadsr.errors import ImageFileError, InputError, cause_of
 from adadsr.formats import HEAD_BYTES, Format, recognise
 
 PIPE = "-"
@@ -90,4 +90,4 @@ def write_stdout(content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError, ValueError):  # otherwise Python complains again when it ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise ImageFileError(f"{_STDOUT}: cannot write ({error.strerror})") from error
+        raise ImageFileError(f"{_STDOUT}: cannot write ({cause_of(error)})") from error

@@ -11,7 +11,7 @@ from adadsr import __version__, atomic
 from adadsr.batch.checking import make_folder
 from adadsr.batch.jobs import Jobs
 from adadsr.batch.results import Result, Status
-from adadsr.errors import ImageFileError, InputError
+from adadsr.errors import ImageFileError, InputError, cause_of
 from adadsr.upscaler import Report
 
 _START = b'{\n  "adadsr": "'
@@ -96,5 +96,5 @@ def write_json(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
         atomic.write_text(path, json.dumps(content, indent=2) + "\n")
     except OSError as error:
         raise ImageFileError(
-            f"{os.fspath(path)}: cannot write the report ({error.strerror}); choose another path"
+            f"{os.fspath(path)}: cannot write the report ({cause_of(error)}); choose another path"
         ) from error

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from adadsr import images
 from adadsr.batch.leftout import HIDDEN, LINKED, LeftOut
-from adadsr.errors import InputError
+from adadsr.errors import InputError, cause_of
 from adadsr.formats import READABLE_SUFFIXES, suffix_of
 
 _BRACKETS = "; brackets are wildcards: [ab] matches a or b; write [[] for a bracket, or check the name"
@@ -136,7 +136,7 @@ class Search:
 
     def _unreadable(self, error: OSError) -> None:
         folder = Path(error.filename)
-        failure = folder, f"{folder}: cannot be read ({error.strerror}); check its permissions"
+        failure = folder, f"{folder}: cannot be read ({cause_of(error)}); check its permissions"
         if folder.is_dir() and failure not in self.failures:  # a pattern asks files and broken links, too
             self.failures.append(failure)
 

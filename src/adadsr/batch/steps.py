@@ -15,7 +15,7 @@ from adadsr import depthview, images
 from adadsr.batch.jobs import Job
 from adadsr.batch.pipes import readable, write_stdout
 from adadsr.batch.results import Options, named
-from adadsr.errors import AdaDSRError, ImageFileError
+from adadsr.errors import AdaDSRError, ImageFileError, cause_of
 from adadsr.upscaler import Chain, ChainPlan, PreparedChain, Report, Target, Upscaled
 
 logger = logging.getLogger(__name__)
@@ -123,4 +123,4 @@ def keep_time(job: Job) -> None:
         os.utime(job.target, ns=(before.st_atime_ns, before.st_mtime_ns))
     except OSError as error:
         what = "written, but its modification time cannot be set"
-        raise ImageFileError(f"{job.target}: {what} ({error.strerror})") from error
+        raise ImageFileError(f"{job.target}: {what} ({cause_of(error)})") from error

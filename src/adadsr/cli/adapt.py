@@ -1,15 +1,21 @@
 """`adadsr adapt`: a dense network becomes adaptive, from photos alone."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from adadsr.cli.options import wrong_usage
-from adadsr.cli.train import Display, require_libraries
+from adadsr.cli.train import Display, require_libraries, resumable
+from adadsr.formats import is_image_file
 
 if TYPE_CHECKING:
     from adadsr.adaptation import Adaptation
+    from adadsr.training.log import Entry
+
+LOG_SECONDS = 60.0
+"""Between two lines about the same work where stderr is not a terminal."""
 
 
 def adapt(
@@ -23,10 +29,13 @@ def adapt(
     images: Annotated[
         list[Path],
         typer.Option(
-            "--images", metavar="PHOTOS", help="Photos, or folders of them, searched recursively. Repeatable."
+            "--images",
+            metavar="PHOTOS...",
+            help="Photos, or folders of them, searched recursively. Several may follow, or repeat the option.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Output folder for state, model and report.")],
+    more: Annotated[list[Path] | None, typer.Argument(metavar="PHOTOS", hidden=True)] = None,
     preset: Annotated[
         str,
         typer.Option(
@@ -52,7 +61,7 @@ def adapt(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Cache folder for crops and the network's own output. [dim]\\[default: adapt below the cache "
+            help="Cache folder for crops and the network's output on them. [dim]\\[default: adapt below the cache "
             "folder][/dim]",
             show_default=False,
         ),
@@ -71,11 +80,13 @@ def adapt(
     from adadsr.adaptation import Adaptation
     from adadsr.training import default_cache
 
+    if is_image_file(model):  # a shell expanded a pattern, of which --images takes the first name only
+        raise typer.BadParameter(f"{model} is an image; name the network first, as in: adadsr adapt MODEL --images ...")
     home = default_cache()
     with wrong_usage():
         options = Adaptation(
             model,
-            tuple(images),
+            (*images, *(more or ())),
             out,
             preset,
             steps,
@@ -83,7 +94,9 @@ def adapt(
             device,
             cache or (None if home is None else home.parent / "adapt"),
         )
-    for path in _with_progress(options):
+    with resumable():
+        written = _with_progress(options)
+    for path in written:
         typer.echo(path)
 
 
@@ -92,14 +105,33 @@ def _with_progress(options: "Adaptation") -> list[Path]:
     from adadsr.adaptation import adapt as run
     from adadsr.adaptation import stage_steps
 
-    display = Display(stage_steps(options), "adapt")
-    stages: dict[str, object] = {}
-
-    def tell(what: str, share: float) -> None:
-        display.bar.update(display.task, what=what if share == 1 else f"{what}: {share:.0%}")
-        if what not in stages:
-            stages[what] = None
-            display.bar.console.print(what, highlight=False)
-
+    display = AdaptDisplay(stage_steps(options), "adapt")
     with display.bar:
-        return run(options, tell, [display])
+        return run(options, display.tell, [display])
+
+
+class AdaptDisplay(Display):
+    """What `Display` shows of training, and the work before and after it."""
+
+    def __init__(self, steps: list[int], what: str) -> None:
+        """steps, what: as for `Display`."""
+        super().__init__(steps, what)
+        self._said: dict[str, float] = {}
+
+    def tell(self, what: str, share: float) -> None:
+        """Show how much of some work is done: on the bar, or else in a line now and then."""
+        self.bar.update(self.task, total=1.0, completed=share, what=what)
+        now = time.monotonic()
+        if what not in self._said:
+            self._say(now, what, what)
+        elif self.bar.disable and (share == 1 or now - self._said[what] >= LOG_SECONDS):
+            self._say(now, what, f"{what}: {share:.0%}")
+
+    def __call__(self, entry: "Entry") -> None:
+        """Show an entry of training."""
+        self.bar.update(self.task, total=sum(self.steps))
+        super().__call__(entry)
+
+    def _say(self, now: float, what: str, line: str) -> None:
+        self._said[what] = now
+        self.say(line)

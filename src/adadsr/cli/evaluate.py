@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adadsr.cli.options import Backend, Device, Memory, Precision, Threads, Tile, execution_of, on_device, wrong_usage
+from adadsr.cli.train import resumable
 
 if TYPE_CHECKING:
     from adadsr.evaluation import Evaluation, EvaluationOptions, Row
@@ -109,7 +110,8 @@ def evaluate(
             save_images=save_images,
             fresh=fresh,
         )
-    done = _with_progress(options)
+    with resumable():
+        done = _with_progress(options)
     _print_rows(done.rows)
     for path in done.files:
         typer.echo(path)

@@ -1,10 +1,13 @@
 """`adadsr train`: forwards its arguments to the command line of `adadsr.training`, and shows how the run goes."""
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
 
+from adadsr.cli import INTERRUPTED
 from adadsr.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -25,9 +28,19 @@ def train(context: typer.Context) -> None:
 
     session = parse(context.args, "adadsr train")
     display = Display([stage.steps for stage in Recipe.from_yaml(session.recipe).stages])
-    with display.bar:
+    with resumable(), display.bar:
         path = run(session, [display])
     typer.echo(path)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """An interruption of the block ends the command, and says that it can be resumed."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        typer.echo("adadsr: interrupted; repeat the command to resume", err=True)
+        raise typer.Exit(INTERRUPTED) from error
 
 
 def require_libraries() -> None:
@@ -67,9 +80,13 @@ class Display:
         elif isinstance(entry, Targets):
             self.bar.update(self.task, what=f"teacher's targets: {entry.share:.0%}")
         elif isinstance(entry, Validation):
-            self.bar.console.print(validation_line(entry, len(self.steps)))
+            self.say(validation_line(entry, len(self.steps)))
         else:
-            self.bar.console.print(rollback_line(entry))
+            self.say(rollback_line(entry))
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar, whole however wide the terminal is: it may be a log."""
+        self.bar.console.print(line, soft_wrap=True)
 
 
 def progress_line(entry: "Progress") -> str:
@@ -83,7 +100,11 @@ def progress_line(entry: "Progress") -> str:
 
 def validation_line(entry: "Validation", stages: int) -> str:
     """PSNR at each share of the body's cost."""
-    scores = ", ".join(f"{share} {value:.2f}" for share, value in entry.psnr_y.items())
+    from adadsr.training.validation import HIGHEST
+
+    scores = ", ".join(
+        f"{share} equal" if value >= HIGHEST else f"{share} {value:.2f}" for share, value in entry.psnr_y.items()
+    )
     return f"stage {entry.stage + 1} of {stages}, step {entry.step}: PSNR-Y {scores} dB ({entry.seconds:.0f} s)"
 
 

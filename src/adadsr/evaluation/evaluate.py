@@ -11,7 +11,7 @@ import numpy as np
 
 import adadsr
 from adadsr import atomic, images
-from adadsr.errors import DatasetError, InputError
+from adadsr.errors import DatasetError, InputError, cause_of
 from adadsr.evaluation import figures, plots, results, sheet
 from adadsr.evaluation.benchmark import Benchmark, Pair, Sample, find_folder, load_pair, open_benchmark
 from adadsr.evaluation.options import EvaluationOptions
@@ -58,13 +58,13 @@ def evaluate(options: EvaluationOptions, progress: Progress = lambda stage, item
     try:
         atomic.make_folder(options.out)
     except OSError as error:
-        raise InputError(f"{options.out}: folder is not writable ({error.strerror}); choose another --out") from error
+        raise InputError(f"{options.out}: folder is not writable ({cause_of(error)}); choose another --out") from error
     _warm_up(runners, benchmarks[0])
     try:
         return _measure_and_write(options, benchmarks, runners, progress)
     except OSError as error:
         path = error.filename2 or error.filename or options.out
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); choose another --out") from error
+        raise InputError(f"{path}: cannot be written ({cause_of(error)}); choose another --out") from error
 
 
 def _measure_and_write(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from adadsr import atomic, checkpoints
-from adadsr.errors import ExportError, InputError
+from adadsr.errors import ExportError, InputError, cause_of
 from adadsr.export.network import Form, to_onnx
 from adadsr.export.quantising import Int8, quantise
 from adadsr.export.verifying import Difference, verify
@@ -62,7 +62,7 @@ def export(
         with atomic.replacing(path) as hidden:
             hidden.write_bytes(content)
     except OSError as error:
-        raise ExportError(f"{path}: cannot write ({error.strerror}); choose another path") from error
+        raise ExportError(f"{path}: cannot write ({cause_of(error)}); choose another path") from error
     return Exported(path, len(content), differences, loss)
 
 

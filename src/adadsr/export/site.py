@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adadsr import checkpoints
-from adadsr.errors import ExportError
+from adadsr.errors import ExportError, cause_of
 from adadsr.export.exporting import load_model, metadata_of
 from adadsr.export.pieces import Cutting, to_pieces
 from adadsr.export.web_runtime import read_runtime
@@ -65,7 +65,7 @@ def export_site(
     try:
         _replace(folder, files)
     except OSError as error:
-        raise ExportError(f"{folder}: cannot write ({error.strerror}); choose another folder") from error
+        raise ExportError(f"{folder}: cannot write ({cause_of(error)}); choose another folder") from error
     return Site(folder, sum(map(len, files.values())))
 
 

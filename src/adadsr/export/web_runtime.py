@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from adadsr.errors import ExportError
+from adadsr.errors import ExportError, cause_of
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
 INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
@@ -36,7 +36,7 @@ def read_runtime(folder: str | os.PathLike[str] | None) -> dict[str, bytes]:
     try:
         return _named({name: (Path(folder) / name).read_bytes() for name in FILES})
     except OSError as error:
-        raise ExportError(f"{error.filename}: cannot read ({error.strerror}); pass the folder of {PACKAGE}") from error
+        raise ExportError(f"{error.filename}: cannot read ({cause_of(error)}); pass the folder of {PACKAGE}") from error
 
 
 def _named(contents: dict[str, bytes]) -> dict[str, bytes]:

@@ -22,17 +22,18 @@ class Opened(NamedTuple):
     def check_size(self, width: int, height: int) -> None:
         """Refuse a declared size over the limit."""
         if width * height > self.max_pixels:
+            over = f"{self.name}: {width}x{height} is over the limit of {self.max_pixels / 1e6:.4g} megapixels"
             raise ImageFileError(
-                f"{self.name}: {width}x{height} is over the limit of {self.max_pixels / 1e6:.4g} megapixels; "
-                "pass --max-pixels to allow it"
+                f"{over}; pass --max-pixels to allow it", "--max-pixels", f"{over}; shrink it or leave it out"
             )
 
     def damaged(self, cause: str, *, in_part: bool = True) -> ImageFileError:
         """The refusal of a damaged file. in_part: whether the rest can be decoded if its format permits."""
-        advice = "get a complete copy"
-        if in_part and self.content.decodes_damaged:
-            advice += ", or pass --accept-damaged to take what can be decoded"
-        return ImageFileError(f"{self.name}: truncated or corrupt {self.content.name} ({cause}); {advice}")
+        text = f"{self.name}: truncated or corrupt {self.content.name} ({cause}); get a complete copy"
+        if not (in_part and self.content.decodes_damaged):
+            return ImageFileError(text)
+        part = f"{text}, or pass --accept-damaged to take what can be decoded"
+        return ImageFileError(part, "--accept-damaged", text)
 
     def bytes(self) -> bytes:
         """The whole file."""
@@ -55,7 +56,11 @@ def several(opened: Opened, count: int) -> ImageFileError:
     if not count:
         return ImageFileError(f"{opened.name}: is animated; only still images are supported; extract one frame")
     if opened.content.codec == "tiff":
-        return ImageFileError(f"{opened.name}: has {count} pages; pass --page to choose one, from 1")
+        text = f"{opened.name}: has {count} pages"
+        return ImageFileError(f"{text}; pass --page to choose one, from 1", "--page", f"{text}; extract one page")
+    text = f"{opened.name}: has {count} frames"
     return ImageFileError(
-        f"{opened.name}: has {count} frames; write an animation as PNG, WebP or GIF, or pass --page to choose one frame"
+        f"{text}; write an animation as PNG, WebP or GIF, or pass --page to choose one frame",
+        "--page",
+        f"{text}; extract one frame",
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import BinaryIO, TypeAlias
 
-from adadsr.errors import ImageFileError, InputError
+from adadsr.errors import ImageFileError, InputError, cause_of
 from adadsr.formats import HEAD_BYTES, INPUT_FORMATS, InputFormat, input_format_of, joined, recognise, suffix_of
 from adadsr.images._decoding import decoder_of
 from adadsr.images._frames import Frames, frames_of
@@ -131,7 +131,7 @@ def _open_path(name: str) -> BinaryIO:
         what = "a link to a missing file; check the link" if os.path.islink(name) else "no such file; check the path"
         raise ImageFileError(f"{name}: {what}") from None
     except (OSError, ValueError) as error:
-        cause = getattr(error, "strerror", None) or error
+        cause = cause_of(error) if isinstance(error, OSError) else error
         raise ImageFileError(f"{name}: cannot open ({cause}); check the path and its permissions") from error
 
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import pyvips
 
 from adadsr import atomic
-from adadsr.errors import ImageFileError, InputError
+from adadsr.errors import ImageFileError, InputError, cause_of
 from adadsr.formats import FORMATS, Format, find_format, format_for_writing, joined
 from adadsr.images._animation import WRITERS, Writer
 from adadsr.images._encoding import lost_metadata, save
@@ -158,7 +158,7 @@ def _replacing(name: str, *, overwrite: bool) -> Iterator[BinaryIO]:
     except FileExistsError:
         raise ImageFileError(_existing(name)) from None
     except OSError as error:
-        raise ImageFileError(_failure(name, error.strerror or str(error))) from error
+        raise ImageFileError(_failure(name, cause_of(error))) from error
 
 
 def check_fits(

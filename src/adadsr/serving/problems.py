@@ -1,6 +1,5 @@
 """Refusals and failures as problem documents (RFC 9457), with the sentences of the command."""
 
-import errno
 import logging
 import math
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from adadsr.errors import AdaDSRError, BackendError, BudgetError, CheckpointError, ImageFileError, InputError
+from adadsr.errors import AdaDSRError, BackendError, BudgetError, CheckpointError, ImageFileError, InputError, is_full
 
 MEDIA_TYPE = "application/problem+json"
 logger = logging.getLogger(__name__)
@@ -50,6 +49,8 @@ KINDS = (
     (AdaDSRError, INVALID),
 )
 """Error -> kind, the first that fits."""
+OPTIONS = ("--max-pixels",)
+"""Of the service, for reading images."""
 
 
 class Problem(Exception):
@@ -68,13 +69,13 @@ class Problem(Exception):
             return error
         if isinstance(error, AdaDSRError):
             kind = next(kind for family, kind in KINDS if isinstance(error, family))
-            detail = str(error)
+            detail = str(error.for_options(OPTIONS) if isinstance(error, ImageFileError) else error)
             for here in filter(None, (path, "<bytes>", "<file>")):
                 detail = detail.replace(here, name or "image")
             if kind is IMAGE and "is over the limit" in detail:
                 kind = TOO_LARGE
             return cls(kind, detail, least=error.least if isinstance(error, BudgetError) else None)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and is_full(error):
             return cls(NO_SPACE, "no space is left for uploads and results; free some and try again")
         if isinstance(error, MemoryError):
             return cls(NO_MEMORY, "not enough memory at the moment; try again", retry_after=5.0)

@@ -13,7 +13,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from adadsr.errors import InputError
+from adadsr.errors import InputError, cause_of
 from adadsr.serving.connections import PatientProtocol
 from adadsr.serving.queue import Queue
 from adadsr.serving.settings import Settings
@@ -101,6 +101,6 @@ def listening(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
-        cause = f"cannot listen at {host}:{port} ({error.strerror})"
+        cause = f"cannot listen at {host}:{port} ({cause_of(error)})"
         raise InputError(f"{cause}; choose another --host or --port") from error
     return listener

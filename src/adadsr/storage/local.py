@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from adadsr import atomic
-from adadsr.errors import StorageError
+from adadsr.errors import StorageError, cause_of
 from adadsr.storage.place import File
 
 
@@ -85,11 +85,9 @@ class LocalPlace:
         return File(name, stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}")
 
     def _error(self, name: str, verb: str, error: OSError) -> StorageError:
-        return StorageError(
-            f"{self.join(name)}: cannot {verb} ({error.strerror or error}); check folder and permissions"
-        )
+        return StorageError(f"{self.join(name)}: cannot {verb} ({cause_of(error)}); check folder and permissions")
 
 
 def _refuse(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        raise StorageError(f"{error.filename}: cannot list ({error.strerror}); check its permissions") from error
+        raise StorageError(f"{error.filename}: cannot list ({cause_of(error)}); check its permissions") from error

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from adadsr.errors import MissingDependencyError, TrainingError
+from adadsr.errors import MissingDependencyError, TrainingError, cause_of
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class JsonLog:
                 file.write(as_line(entry) + "\n")
         except OSError as error:
             raise TrainingError(
-                f"{self.path}: cannot write ({error.strerror}); free some space and repeat the command"
+                f"{self.path}: cannot write ({cause_of(error)}); free some space and repeat the command"
             ) from error
 
     def size(self) -> int:

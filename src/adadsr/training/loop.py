@@ -16,6 +16,7 @@ from adadsr.training.checks import check_stages
 from adadsr.training.divergence import is_spike, next_usual
 from adadsr.training.log import Entry, JsonLog, Observer, Progress, Rollback, Targets, Validation
 from adadsr.training.recipe import Stage
+from adadsr.training.start import start_digest
 from adadsr.training.state import State, has_state, read_state, write_state
 from adadsr.training.trainer import Trainer
 from adadsr.training.validation import SHARES, as_jpeg, in_words, validate
@@ -54,13 +55,16 @@ class Run:
         observers: Sequence[Observer] = (),
         metadata: Mapping[str, str] | None = None,
         about: Mapping[str, str] | None = None,
+        remedy: str = "lower learning_rate or clip_norm in the recipe",
     ) -> None:
         """observers: only those of the process that writes are called.
 
-        metadata: added to the result's header. about: added to each state's manifest.
+        metadata: added to the result's header. about: added to each state's manifest. remedy: advice where the loss
+        diverges.
         """
         self.trainer, self.valid, self.out, self.pace = trainer, valid, out, pace
-        self.metadata, self.about = metadata or {}, dict(about or {})
+        self.metadata, self.remedy = metadata or {}, remedy
+        self.about = {"start_digest": start_digest(trainer.recipe.start_from), **(about or {})}
         self.log = JsonLog(out / "log.jsonl")
         self.observers: list[Observer] = [self.log, *observers] if trainer.world.writes else []
         self.usual: float | None = None
@@ -160,6 +164,9 @@ class Run:
     def _restore(self) -> None:
         state = read_state(self.out / "state")
         try:
+            if state.about.get("start_digest") == self.about["start_digest"]:
+                # The same network may lie elsewhere by now.
+                state.about["recipe"]["start_from"] = self.trainer.recipe.start_from
             self.trainer.restore(state)
             self.usual, self.log_size, self.seconds = (state.about[name] for name in ("usual", "log_size", "seconds"))
         except KeyError as error:
@@ -177,7 +184,7 @@ class Run:
         if rollbacks > MOST_ROLLBACKS:
             raise TrainingError(
                 f"stage {trainer.stage + 1}, step {trainer.step}: loss {loss:g} still diverges after {MOST_ROLLBACKS} "
-                "rollbacks; lower learning_rate or clip_norm in the recipe"
+                f"rollbacks; {self.remedy}"
             )
         seen_at, usual = trainer.step, self.usual
         self._restore()

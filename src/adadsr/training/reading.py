@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-from adadsr.errors import InputError
+from adadsr.errors import InputError, cause_of
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ def read_yaml(path: Path) -> object:
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader)
     except OSError as error:
-        raise InputError(f"{path}: cannot read ({error.strerror}); pass the path of a recipe") from error
+        raise InputError(f"{path}: cannot read ({cause_of(error)}); pass the path of a recipe") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not valid YAML ({reason}); see recipes/ for examples") from error

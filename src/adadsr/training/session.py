@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adadsr import atomic
 from adadsr.datasets import Pair, TrainingImages, load_pairs
-from adadsr.errors import TrainingError
+from adadsr.errors import TrainingError, cause_of
 from adadsr.machine import cache_folder
 from adadsr.training.distributed import World, join, leave
 from adadsr.training.log import Board, Observer
@@ -84,7 +84,7 @@ def writable(folder: Path, option: str) -> Path:
     try:
         atomic.make_folder(folder)
     except OSError as error:
-        raise TrainingError(f"{folder}: folder is not writable ({error.strerror}); choose another {option}") from error
+        raise TrainingError(f"{folder}: folder is not writable ({cause_of(error)}); choose another {option}") from error
     return folder
 
 

@@ -23,6 +23,11 @@ BRANCH_SCALE, LAST_SCALE = 0.1, 0.01
 """Factors of the random weights in a fresh network: of the convs that end a skip, and of the tail's last conv."""
 
 
+def start_digest(source: str) -> str:
+    """A hash of the network that a run starts from, wherever it lies; empty for fresh weights."""
+    return checkpoints.load_model(source).digest() if source else ""
+
+
 @torch.no_grad()
 def start_from(network: Network, source: str, lr: Callable[[], Tensor]) -> None:
     """Copy the weights of the checkpoint `source`; an adapter that only one of the two has is left as it is.

@@ -17,7 +17,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from adadsr import atomic
-from adadsr.errors import CheckpointError
+from adadsr.errors import CheckpointError, cause_of
 
 MANIFEST = "state.json"
 FORMAT = "adadsr-state-2"
@@ -47,7 +47,7 @@ def write_state(folder: Path, state: State) -> None:
         for entry in files.values():
             (folder / entry["name"]).unlink(missing_ok=True)
         raise CheckpointError(
-            f"{folder}: cannot save the state ({error.strerror}); the previous one is intact; "
+            f"{folder}: cannot save the state ({cause_of(error)}); the previous one is intact; "
             "free some space and repeat the command"
         ) from error
     current = {entry["name"] for entry in files.values()}
