@@ -12,7 +12,7 @@ from safetensors.numpy import save as to_bytes
 
 from adadsr import atomic
 from adadsr.checkpoints.tensors import Tensors, check_finite, check_fit, is_pickle, read_metadata, read_safetensors
-from adadsr.errors import CheckpointError, InputError
+from adadsr.errors import CheckpointError, InputError, cause_of
 from adadsr.networks import Model, NetworkConfig, tensor_shapes
 from adadsr.networks.layouts import Shape
 
@@ -147,4 +147,4 @@ def _write(path: Path, content: bytes) -> None:
         with atomic.replacing(path) as hidden:
             hidden.write_bytes(content)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot write ({error.strerror}); choose another path") from error
+        raise CheckpointError(f"{path}: cannot write ({cause_of(error)}); choose another path") from error

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, deserialize, safe_open
 
-from adadsr.errors import CheckpointError, MissingDependencyError
+from adadsr.errors import CheckpointError, MissingDependencyError, cause_of
 from adadsr.networks.layouts import Shape
 
 Tensors: TypeAlias = dict[str, npt.NDArray[np.float32]]
@@ -39,7 +39,7 @@ def is_pickle(path: Path) -> bool:
         with path.open("rb") as file:
             start = file.read(9)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot read ({error.strerror}); pass the path of a checkpoint") from error
+        raise CheckpointError(f"{path}: cannot read ({cause_of(error)}); pass the path of a checkpoint") from error
     if not start:
         raise CheckpointError(f"{path}: empty file; copy or download it again")
     if start[8:] == b"{":  # eight bytes of length, then a JSON header
