@@ -353,37 +353,6 @@ def test_a_larger_loss_never_goes_deeper_and_is_kept(name, seed, losses):
         assert (loose.depth_map <= strict.depth_map).all()
 
 
-@pytest.mark.parametrize(
-    ("name", "request_"),
-    [*((name, {"max_loss": 1e-9}) for name in PREDICTING), *((name, {"least_gain": 1e-19}) for name in TILES)],
-)
-@every_cut
-def test_a_map_that_costs_as_much_as_full_depth_is_not_used(name, tile, request_):
-    """The adapter has run, so it counts."""
-    upscaler, _ = upscaler_of(name, tile)
-    noise = np.random.default_rng(0).integers(0, 256, (40, 33, 3), np.uint8)
-    result, full = upscaler(noise, **request_), Upscaler(model_of(CONFIGS[name]), Execution(tile=tile))(noise)
-    assert upscaler.prepare(noise).plan(**request_).depth_map is None
-    assert result.report.predicted_loss == 0
-    assert result.report.mean_depth == full.report.mean_depth
-    assert result.report.parts["body"] == full.report.parts["body"]
-    np.testing.assert_array_equal(result.image, full.image)
-    adapter = result.report.parts["adapter"]
-    assert adapter > 0
-    if tile is None:
-        assert result.report.achieved_budget == pytest.approx(1 + adapter / full.report.dense_gmacs)
-
-
-@pytest.mark.parametrize("name", PREDICTING)
-@given(seed=st.integers(0, 99), loss=st.floats(1e-9, 4))
-@settings(max_examples=8)
-def test_a_map_costs_less_than_full_depth(name, seed, loss):
-    prepared = Upscaler(model_of(CONFIGS[name])).prepare(photo(40, 33, seed))
-    for plan in (prepared.plan(max_loss=loss), prepared.plan(budget=0.999)):
-        assert plan.budget < 1 or plan.depth_map is None
-    assert plan.budget <= 0.999
-
-
 @pytest.mark.parametrize("name", PREDICTING)
 def test_less_budget_is_predicted_to_lose_more(name):
     # Without tiles of one colour, which get their depth together: then fewer losses can be met closely.

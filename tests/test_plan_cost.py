@@ -74,16 +74,3 @@ def test_a_plan_counts_every_product_that_runs(
     assert round(report.executed_gmacs * 1e9) == products.total
     plan = upscaler.prepare(image(22, 27)).plan(**target)
     assert plan.cost.total == products.total
-
-
-@pytest.mark.parametrize("backbone", ["edsr", "rcan", "esrgan"])
-@pytest.mark.parametrize("tile", [None, 9], ids=["whole", "tiles"])
-def test_full_depth_in_place_of_a_map_counts_the_adapter(
-    backbone: str, tile: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(TensorEngine, "folds", False)
-    upscaler = upscaler_of(config_of(backbone, 4), tile=tile)
-    with Products() as products:
-        report = upscaler(image(22, 27), max_loss=1e-9).report
-    assert report.mean_depth == upscaler.config.n_resblocks
-    assert round(report.executed_gmacs * 1e9) == products.total > round(report.dense_gmacs * 1e9)

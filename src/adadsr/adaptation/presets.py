@@ -15,7 +15,7 @@ DEPTH_TILE = 4
 AVERAGES = 20
 """The moving average of the weights spans 1/AVERAGES of the steps."""
 ADAPTER_STEPS = 1000
-"""Of the adapter, at most, in networks with exits. Longer it learns errors of single tiles, and maps get worse."""
+"""Of the adapter, at most, in networks with exits; their closing convs learn for the rest (dev/LOG.md)."""
 WITH_EXITS = ("esrgan",)
 """Backbones whose exits get closing convs of their own."""
 PRECISIONS = ("auto", "float32", "bfloat16")

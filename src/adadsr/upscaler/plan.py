@@ -33,7 +33,7 @@ class Plan:
         target: The request.
         depth_map: Of the picture, (G, ceil(H/t), ceil(W/t)) in blocks; None if every block runs everywhere. The border
             is as deep as the position next to it.
-        scored: Whether head and adapter ran to make the map, or to find that none is cheaper than full depth.
+        scored: Whether head and adapter ran to make the map.
         predicted_loss: PSNR in dB that the colours lose against full depth, as the adapter predicts; None if it cannot
             tell, 0 at full depth.
         alpha: The same for the transparency, which is upscaled as a gray image; None for an opaque one. Costs and
@@ -159,7 +159,7 @@ class ChainPlan:
 def budget_of(network: NetworkWeights, frame: Frame, depth_map: DepthMap | None, *, scored: bool = True) -> float:
     """Cost of a picture's depth map, (G, h, w), on a whole frame, as a fraction of the dense network's cost.
 
-    depth_map: None for full depth. scored: whether the adapter ran and so counts.
+    scored: whether the adapter made the map and so counts.
     """
     return budgets(network, frame, scored=scored)(depth_map)
 
@@ -172,7 +172,7 @@ def budgets(network: NetworkWeights, frame: Frame, *, scored: bool = True) -> Ca
 
     def budget(depth_map: DepthMap | None) -> float:
         if depth_map is None:
-            return 1 + adapter / dense.total
+            return 1.0
         framed = frame.extended_map(depth_map, network.depth_tile)
         return (fixed + body.macs(*frame.size, framed[None])) / dense.total
 
@@ -216,29 +216,21 @@ def desired_depth(network: NetworkWeights, frame: Frame, target: Target) -> floa
     return min(max(share, 0.0), 1.0) * network.n_blocks
 
 
-def map_for(network: NetworkWeights, frame: Frame, family: DepthFamily, target: Target) -> DepthMap | None:
+def map_for(network: NetworkWeights, frame: Frame, family: DepthFamily, target: Target) -> DepthMap:
     """The picture's map at the desired depth or least gain, the deepest within the budget, or the shallowest within the
     loss.
 
-    family: of the picture. Returns (G, h, w), in blocks; None for full depth, where a map of a loss or gain would cost
-    as much. A budget applies to the whole image, so that the map does not depend on tiles. Raises BudgetError for a
-    budget below the cost of the network without any block.
+    family: of the picture. Returns (G, h, w), in blocks. A budget applies to the whole image, so that the map does not
+    depend on tiles. Raises BudgetError for a budget below the cost of the network without any block.
     """
-    if target.budget is not None:
-        check_budget(network, frame, target.budget)
-        return fit_cost(family, budgets(network, frame), target.budget)
-    if target.depth is not None:
-        return family.at_depth(target.depth)
-    depths = _map_of_worth(family, target)
-    return depths if budget_of(network, frame, depths) < 1 else None
-
-
-def _map_of_worth(family: DepthFamily, target: Target) -> DepthMap:
-    """The picture's map at the loss or least gain."""
     if target.max_loss is not None:
         return fit_loss(family, target.max_loss)
-    assert target.least_gain is not None  # one of the four is given
-    return family.depths(-math.log(target.least_gain))
+    if target.least_gain is not None:
+        return family.depths(-math.log(target.least_gain))
+    if target.budget is None:
+        return family.at_depth(target.depth or 0.0)
+    check_budget(network, frame, target.budget)
+    return fit_cost(family, budgets(network, frame), target.budget)
 
 
 def checked_map(network: NetworkWeights, frame: Frame, depth_map: npt.NDArray[np.floating]) -> DepthMap:

@@ -78,8 +78,6 @@ class TiledRun:
             return Plan(self.network, layout, target, None, scored=False, predicted_loss=0.0)
         family = self.family(desired_depth(self.network, frame, target))
         depths = map_for(self.network, frame, family, target)
-        if depths is None:
-            return Plan(self.network, layout, target, None, scored=True, predicted_loss=0.0)
         return Plan(self.network, layout, target, depths, scored=True, predicted_loss=family.predicted_loss(depths))
 
     def changed(self, plan: Plan, depth_map: DepthMap) -> Plan:

@@ -240,7 +240,6 @@ class Prepared:
             budget: Fraction of the dense network's multiply-accumulates, in (0, 1].
             depth: Desired mean depth instead of a budget, 0..n_resblocks, in blocks.
             max_loss: The least cost at which the adapter predicts at most this loss of PSNR against full depth, in dB.
-                Full depth where a map would cost as much; the cost then still includes the adapter, which has run.
             seconds: The largest budget at which this image should take at most this time on this machine.
             least_gain: Blocks run where the adapter predicts that they lower the squared error in Y by at least this,
                 in squared levels of 0..255.
