@@ -91,7 +91,7 @@ def plan(prepared: PreparedChain, terms: Terms, metrics: Metrics) -> ChainPlan:
         else:
             terms.demand.learn(curve.shares)
             affordable = prepared.plan(least_gain=terms.least_gain).first.budget
-        budget = max(affordable, terms.floor, prepared.least_budget)
+        budget = min(1.0, max(affordable, terms.floor, prepared.least_budget))
         return replace(prepared.plan(budget=budget), target=terms.target) if budget < wanted.first.budget else wanted
 
 
