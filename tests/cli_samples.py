@@ -16,6 +16,17 @@ def call(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments], prog_name="adadsr")
 
 
+def check_interruption(monkeypatch, function, command):
+    """Ctrl-C in a function, by its dotted name, ends a command that calls it, with advice on how to go on."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(function, interrupted)
+    done = command()
+    assert (done.exit_code, done.stderr) == (130, "adadsr: interrupted; repeat the command to resume\n")
+
+
 def upscale(*arguments):
     return call("upscale", "--model", "tiny.safetensors", "--device", "cpu", *arguments)
 

@@ -22,7 +22,7 @@ from adadsr.adaptation.fidelity import (
     WAYS,
     Figures,
     Point,
-    budget_of,
+    budget_of_share,
     measure,
 )
 from adadsr.adaptation.photos import find_photos
@@ -259,8 +259,8 @@ def test_the_budget_of_a_share_is_what_a_map_costs(config: NetworkConfig) -> Non
         depth_map = np.full(network.map_shape(side, side), depth, np.float32)
         share = body_macs(network.body, side, side, depth_map[None]) / body_macs(network.body, side, side)
         cost = price(network, side, side, depth_map).total / price(network, side, side).total
-        assert budget_of(network, share) == pytest.approx(cost)
-    assert budget_of(network, 1.0) == 1
+        assert budget_of_share(network, share) == pytest.approx(cost)
+    assert budget_of_share(network, 1.0) == 1
 
 
 def test_equal_pictures_have_no_decibels_in_the_report(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from adadsr.cli.adapt import LOG_SECONDS, AdaptDisplay
 from adadsr.networks import NetworkConfig
 from adadsr.training.log import Progress
 from adaptation_samples import tiny, write_network, write_photos
-from cli_samples import call
+from cli_samples import call, check_interruption
 
 __all__ = ["tiny"]  # a fixture
 
@@ -81,13 +81,7 @@ def test_a_pattern_that_the_shell_expands(given: list[str], here: Path) -> None:
 
 
 def test_an_interruption_says_how_to_resume(given: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("adadsr.adaptation.adapt", interrupted)
-    result = call(*given, "--out", "out")
-    assert result.exit_code == 130
-    assert result.stderr == "adadsr: interrupted; repeat the command to resume\n"
+    check_interruption(monkeypatch, "adadsr.adaptation.adapt", lambda: call(*given, "--out", "out"))
 
 
 def test_long_work_shows_its_progress_in_a_log(

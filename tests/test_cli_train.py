@@ -11,7 +11,7 @@ from adadsr.cli.train import Display, progress_line, rollback_line, validation_l
 from adadsr.training import Pace
 from adadsr.training.__main__ import parse
 from adadsr.training.log import Progress, Rollback, Validation
-from cli_samples import call
+from cli_samples import call, check_interruption
 from training_samples import RECIPE, write_photos
 
 assert RECIPE.network == "adatiny"
@@ -102,10 +102,4 @@ def test_lines_are_whole_in_a_log(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 
 def test_an_interruption_says_how_to_resume(given: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("adadsr.training.train", interrupted)
-    result = call(*given, "--out", "out")
-    assert result.exit_code == 130
-    assert result.stderr == "adadsr: interrupted; repeat the command to resume\n"
+    check_interruption(monkeypatch, "adadsr.training.train", lambda: call(*given, "--out", "out"))

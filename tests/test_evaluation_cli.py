@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from adadsr.cli.app import app
+from cli_samples import check_interruption
 from evaluation_samples import make_dataset, save_network
 
 
@@ -49,9 +50,5 @@ def test_error_is_one_line(tmp_path):
 
 
 def test_an_interruption_says_how_to_resume(tmp_path, monkeypatch):
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("adadsr.evaluation.evaluate", interrupted)
-    done = run("One", "--data-root", tmp_path, "--model", "bicubic", "--out", tmp_path / "out")
-    assert (done.exit_code, done.stderr) == (130, "adadsr: interrupted; repeat the command to resume\n")
+    arguments = "One", "--data-root", tmp_path, "--model", "bicubic", "--out", tmp_path / "out"
+    check_interruption(monkeypatch, "adadsr.evaluation.evaluate", lambda: run(*arguments))

@@ -8,7 +8,7 @@ from adadsr import checkpoints
 from adadsr.adaptation.exits import fit_exits
 from adadsr.adaptation.fidelity import measure
 from adadsr.adaptation.photos import Told, find_photos
-from adadsr.adaptation.presets import PRECISIONS, PRESETS, Preset, choose_precision
+from adadsr.adaptation.presets import PRESETS, Preset, check_precision, choose_precision
 from adadsr.adaptation.report import write_report
 from adadsr.adaptation.resuming import check_options, check_photos
 from adadsr.adaptation.targets import SEED, held_pairs, learned_pairs
@@ -52,8 +52,7 @@ class Adaptation:
             raise InputError(f"preset {self.preset!r} is not one of {', '.join(PRESETS)}")
         if self.steps is not None and self.steps < 1:
             raise InputError(f"steps={self.steps} is not a whole number of at least 1")
-        if self.precision not in PRECISIONS:
-            raise InputError(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
+        check_precision(self.precision)
 
     @property
     def plan(self) -> Preset:

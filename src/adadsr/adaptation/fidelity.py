@@ -95,11 +95,11 @@ def measure(
             shown.append(Shown(lr, full, at))
         tell("measuring fidelity", (index + 1) / len(pairs))
     curves = {way: tuple(sorted(_mean(points) for points in by.values())) for way, by in sums.items()}
-    budgets = {share: budget_of(after.network, share) for share in SHARES}
+    budgets = {share: budget_of_share(after.network, share) for share in SHARES}
     return Figures(curves, tuple(shown), len(pairs), after.network.n_blocks, budgets)
 
 
-def budget_of(network: NetworkWeights, share: float) -> float:
+def budget_of_share(network: NetworkWeights, share: float) -> float:
     """The `--budget` at which a share of the body runs, on a picture of TYPICAL_SIDE pixels a side."""
     if share == 1:
         return 1.0  # without the adapter

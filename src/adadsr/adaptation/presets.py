@@ -107,8 +107,13 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 """Name -> preset; the first one is the default."""
 
 
-def choose_precision(name: str, device: torch.device) -> str:
-    """The precision that trains. name: one of PRECISIONS. Raises InputError for another."""
+def check_precision(name: str) -> None:
+    """Raise InputError unless this is one of PRECISIONS."""
     if name not in PRECISIONS:
         raise InputError(f"precision {name!r} is not one of {', '.join(PRECISIONS)}")
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """The precision that trains. name: one of PRECISIONS. Raises InputError for another."""
+    check_precision(name)
     return fastest_precision(device) if name == "auto" else name

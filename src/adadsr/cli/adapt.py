@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adadsr.cli.options import wrong_usage
-from adadsr.cli.train import Display, require_libraries, resumable
+from adadsr.cli.options import resumable, wrong_usage
+from adadsr.cli.train import Display, require_libraries
 from adadsr.formats import is_image_file
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from adadsr.errors import AdaDSRError
 
 
 class Commands(TyperGroup):
-    """The subcommands. An error raised on purpose ends one with a line, Ctrl-C with status 130."""
+    """The subcommands. An error raised on purpose ends one with a line, Ctrl-C with status 130 and its advice."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand. ctx: typer's context."""
@@ -34,7 +34,7 @@ class Commands(TyperGroup):
             typer.echo(f"adadsr: {error}", err=True)
             raise typer.Exit(FAILED) from error
         except KeyboardInterrupt as error:
-            typer.echo("adadsr: interrupted", err=True)
+            typer.echo("; ".join(("adadsr: interrupted", *map(str, error.args))), err=True)
             raise typer.Exit(INTERRUPTED) from error
 
     def format_help(self, ctx: Any, formatter: Any) -> None:

@@ -5,8 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adadsr.cli.options import Backend, Device, Memory, Precision, Threads, Tile, execution_of, on_device, wrong_usage
-from adadsr.cli.train import resumable
+from adadsr.cli.options import (
+    Backend,
+    Device,
+    Memory,
+    Precision,
+    Threads,
+    Tile,
+    execution_of,
+    on_device,
+    resumable,
+    wrong_usage,
+)
 
 if TYPE_CHECKING:
     from adadsr.evaluation import Evaluation, EvaluationOptions, Row

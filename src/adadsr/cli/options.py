@@ -44,6 +44,15 @@ def wrong_usage() -> Iterator[None]:
         raise typer.BadParameter(str(error)) from error
 
 
+@contextmanager
+def resumable() -> Iterator[None]:
+    """An interruption of the block says that the command can be resumed."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt("repeat the command to resume") from error
+
+
 Given = TypeVar("Given", str, list[str], str | None)
 
 

@@ -1,13 +1,11 @@
 """`adadsr train`: forwards its arguments to the command line of `adadsr.training`, and shows how the run goes."""
 
 import importlib.util
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
 
-from adadsr.cli import INTERRUPTED
+from adadsr.cli.options import resumable
 from adadsr.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -31,16 +29,6 @@ def train(context: typer.Context) -> None:
     with resumable(), display.bar:
         path = run(session, [display])
     typer.echo(path)
-
-
-@contextmanager
-def resumable() -> Iterator[None]:
-    """An interruption of the block ends the command, and says that it can be resumed."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        typer.echo("adadsr: interrupted; repeat the command to resume", err=True)
-        raise typer.Exit(INTERRUPTED) from error
 
 
 def require_libraries() -> None:

@@ -199,7 +199,7 @@ def _read(path: Path) -> Picture:
     try:
         picture = images.read_image(path)
     except ImageFileError as error:
-        raise error.for_options() from error  # the commands that measure have none to pass
+        raise error.for_options() from error.__cause__  # the commands that measure have none to pass
     if picture.bits != 8 or picture.is_transparent:
         what = "is transparent" if picture.bits == 8 else "has 16 bits"
         raise DatasetError(f"{path}: {what}; benchmarks are opaque 8-bit images; convert it")

@@ -80,7 +80,7 @@ class NetworkRunner:
         self.targets = options.targets if model.config.adaptive else (Target(),)
         for target in self.targets:
             try:
-                target.check(self.engine.network, name)
+                target.check(self.engine.network)
             except InputError as error:
                 raise InputError(f"{name}: {error}") from error
         self._self_ensemble = options.self_ensemble

@@ -16,7 +16,6 @@ from adadsr.training.checks import check_stages
 from adadsr.training.divergence import is_spike, next_usual
 from adadsr.training.log import Entry, JsonLog, Observer, Progress, Rollback, Targets, Validation
 from adadsr.training.recipe import Stage
-from adadsr.training.start import start_digest
 from adadsr.training.state import State, has_state, read_state, write_state
 from adadsr.training.trainer import Trainer
 from adadsr.training.validation import SHARES, as_jpeg, in_words, validate
@@ -64,7 +63,7 @@ class Run:
         """
         self.trainer, self.valid, self.out, self.pace = trainer, valid, out, pace
         self.metadata, self.remedy = metadata or {}, remedy
-        self.about = {"start_digest": start_digest(trainer.recipe.start_from), **(about or {})}
+        self.about = {"start_digest": trainer.start_digest, **(about or {})}
         self.log = JsonLog(out / "log.jsonl")
         self.observers: list[Observer] = [self.log, *observers] if trainer.world.writes else []
         self.usual: float | None = None

@@ -23,18 +23,13 @@ BRANCH_SCALE, LAST_SCALE = 0.1, 0.01
 """Factors of the random weights in a fresh network: of the convs that end a skip, and of the tail's last conv."""
 
 
-def start_digest(source: str) -> str:
-    """A hash of the network that a run starts from, wherever it lies; empty for fresh weights."""
-    return checkpoints.load_model(source).digest() if source else ""
-
-
 @torch.no_grad()
-def start_from(network: Network, source: str, lr: Callable[[], Tensor]) -> None:
+def start_from(network: Network, source: str, lr: Callable[[], Tensor]) -> str:
     """Copy the weights of the checkpoint `source`; an adapter that only one of the two has is left as it is.
 
     If the scale differs, the tail is resampled, which is a start and no more. An RCAN also starts from an EDSR
-    (`regroup`). lr: makes patches of photos for that, (N, 3, H, W) in 0..255. Raises InputError if head and body, or
-    both adapters, are not those of `network`.
+    (`regroup`). lr: makes patches of photos for that, (N, 3, H, W) in 0..255. Returns a hash of the checkpoint's
+    network, wherever it lies. Raises InputError if head and body, or both adapters, are not those of `network`.
     """
     given, ours = checkpoints.load_model(source), network.config
     regrouped = (given.config.backbone, ours.backbone) == ("edsr", "rcan")
@@ -57,6 +52,7 @@ def start_from(network: Network, source: str, lr: Callable[[], Tensor]) -> None:
         assert body.conv is not None
         for conv in body.exits:
             _copy(conv, body.conv)
+    return given.digest()
 
 
 def _check_alike(given: NetworkConfig, ours: NetworkConfig, source: str, *, regrouped: bool) -> None:

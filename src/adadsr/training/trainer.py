@@ -78,8 +78,9 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(recipe.seed)
         network = Network(recipe.config, torch.Generator().manual_seed(recipe.seed))
         expect_typical_errors(network)
+        self.start_digest = ""
         if recipe.start_from:
-            start_from(network, recipe.start_from, self._some_lr)
+            self.start_digest = start_from(network, recipe.start_from, self._some_lr)
         else:
             interpolating_init(network)
         factors = rate_factors(network, self._some_lr()) if recipe.even_rates else {}
