@@ -114,6 +114,7 @@ FILES: dict[str, tuple[Callable[[], bytes], str | None]] = {
     "HEIC without subsampling": (lambda: heic(quality=-1, chroma=444), "HEIC"),
     "lossless HEIC": (lambda: heic(quality=-1, chroma=444, matrix_coefficients=0), None),
     "JPEG XL": (lambda: imagecodecs.jpegxl_encode(PIXELS, distance=1.0), "JPEG XL"),
+    "JPEG XL with bytes behind its boxes": (lambda: jpeg_in_jxl(with_box=False) + b"\0\0", "JPEG XL"),
     "lossless JPEG XL": (lambda: imagecodecs.jpegxl_encode(PIXELS, lossless=True), None),
     "lossless deep JPEG XL": (lambda: imagecodecs.jpegxl_encode(noise((20, 30, 4), np.uint16), lossless=True), None),
     "JPEG packed as JPEG XL": (lambda: jpeg_in_jxl(with_box=True), "JPEG XL"),

@@ -325,6 +325,13 @@ def test_a_truncated_pickle_is_refused(tmp_path, new_format):
             checkpoints.read_published(path)
 
 
+def test_a_torchscript_program_is_no_damaged_file(tmp_path):
+    path = tmp_path / "published.pt"
+    torch.jit.trace(torch.nn.Conv2d(3, 3, 1), torch.zeros(1, 3, 4, 4)).save(path)
+    with pytest.raises(CheckpointError, match="a TorchScript program, which is never executed; save its state_dict"):
+        checkpoints.read_published(path)
+
+
 def test_convert_writes_our_format_and_keeps_its_origin(tmp_path):
     model = model_of(EDSR)
     source = write(tmp_path / "published.pt", published(model, "EDSR-PyTorch"))

@@ -18,7 +18,7 @@ Tensors: TypeAlias = dict[str, npt.NDArray[np.float32]]
 
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
 """First bytes of files written by torch.save: a zip archive, or a bare pickle (before PyTorch 1.6)."""
-_OBJECT = re.compile(r"(?:GLOBAL|class|function) ([A-Za-z_][\w.]*)")
+_OBJECT = re.compile(r"(?:GLOBAL|class|function) ([A-Za-z_][\w.]{0,199})")
 """What torch says it refused to make, of which a file asked for it."""
 _FLOATS = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
 
@@ -105,6 +105,10 @@ def read_pickle(path: Path) -> object:
             f"{path}: corrupt, or contains {objects}; download it again, or save its state_dict and convert that"
         ) from error
     except Exception as error:  # corrupt bytes can fail anywhere inside the unpickler
+        if "TorchScript" in str(error):
+            raise CheckpointError(
+                f"{path}: a TorchScript program, which is never executed; save its state_dict and convert that"
+            ) from error
         raise CheckpointError(f"{path}: corrupt or truncated; copy or download it again") from error
 
 

@@ -22,6 +22,7 @@ _AUXILIARY = re.compile(rb"auxC.{4}([!-~]+)", re.DOTALL)
 _TONE_MAP = re.compile(rb"infe[\2\3].{7}(?:.{2})?tmap", re.DOTALL)  # item types behind version, flags and numbers
 AUXILIARY_NOTE = "auxiliary pictures, such as a depth map, were left out"
 FULL_BOX = 4  # version and flags
+_HEADER = 8  # size and kind
 _FULL_CHROMA = 3
 
 
@@ -130,7 +131,7 @@ def file_boxes(file: BinaryIO) -> Iterator[Box]:
     end = file.seek(0, os.SEEK_END)
     at = 0
     for _ in range(_MAX_BOXES):
-        if at >= end:
+        if at + _HEADER > end:  # readers ignore a few bytes behind the last box
             return
         file.seek(at)
         head = file.read(16)
