@@ -16,7 +16,7 @@ def call(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments], prog_name="adadsr")
 
 
-def check_interruption(monkeypatch, function, command):
+def check_interruption(monkeypatch, function, command, advice="repeat the command to resume"):
     """Ctrl-C in a function, by its dotted name, ends a command that calls it, with advice on how to go on."""
 
     def interrupted(*_):
@@ -24,7 +24,7 @@ def check_interruption(monkeypatch, function, command):
 
     monkeypatch.setattr(function, interrupted)
     done = command()
-    assert (done.exit_code, done.stderr) == (130, "adadsr: interrupted; repeat the command to resume\n")
+    assert (done.exit_code, done.stderr) == (130, f"adadsr: interrupted; {advice}\n")
 
 
 def upscale(*arguments):

@@ -120,7 +120,7 @@ def test_a_finished_adaptation_only_reports_again(options: Adaptation) -> None:
     [
         ({"steps": 9}, "--steps 6, not 9"),
         ({"precision": "bfloat16", "steps": 7}, "--steps 6, not 7 and --precision float32, not bfloat16"),
-        ({"preset": "cpu"}, "--preset quick, not cpu and --steps 6, not 8000"),
+        ({"preset": "cpu"}, "--preset quick, not cpu and --steps 6, not 6000"),
     ],
 )
 def test_other_options_do_not_resume(
@@ -339,8 +339,14 @@ def test_the_output_folder_may_lie_among_the_photos(options: Adaptation) -> None
     options = replace(options, out=options.images[0] / "out")
     adapt(options, quiet)
     assert adapt(options, quiet)
+
+
+def test_the_folder_of_the_photos_is_no_output_folder(options: Adaptation) -> None:
+    """And nothing is written there before that is said."""
+    before = sorted(options.images[0].iterdir())
     with pytest.raises(InputError, match="photos: holds the photos; choose another folder for --out"):
         adapt(replace(options, out=options.images[0]), quiet)
+    assert sorted(options.images[0].iterdir()) == before
 
 
 def test_too_few_photos(options: Adaptation, tmp_path: Path) -> None:

@@ -52,3 +52,5 @@ def test_error_is_one_line(tmp_path):
 def test_an_interruption_says_how_to_resume(tmp_path, monkeypatch):
     arguments = "One", "--data-root", tmp_path, "--model", "bicubic", "--out", tmp_path / "out"
     check_interruption(monkeypatch, "adadsr.evaluation.evaluate", lambda: run(*arguments))
+    advice = "repeat the command without --fresh to resume"
+    check_interruption(monkeypatch, "adadsr.evaluation.evaluate", lambda: run(*arguments, "--fresh"), advice)

@@ -28,12 +28,12 @@ def repository(model, tmp_path, monkeypatch):
     folder.mkdir()
     checkpoints.save(model, folder / "model.safetensors")
 
-    def download(repo_id, filename, revision=None):
-        asked.append((repo_id, filename, revision))
+    def download(repo_id, filename):
+        asked.append((repo_id, filename))
         return str(folder / filename)
 
     client = hub.huggingface_hub
-    monkeypatch.setattr(client, "try_to_load_from_cache", lambda repo_id, name, revision: None)
+    monkeypatch.setattr(client, "try_to_load_from_cache", lambda repo_id, name: None)
     monkeypatch.setattr(client, "get_hf_file_metadata", lambda url: asked.append(url))
     monkeypatch.setattr(client, "hf_hub_download", download)
     return SimpleNamespace(folder=folder, asked=asked)
@@ -46,22 +46,23 @@ def assert_same(model, other):
 
 
 def test_a_repository_is_downloaded(model, repository):
-    assert_same(model, hub.from_hub("org/name", revision="v1"))
+    assert_same(model, checkpoints.load_model("org/name"))
     address, download = repository.asked
-    assert address.endswith("org/name/resolve/v1/model.safetensors")
-    assert download == ("org/name", "model.safetensors", "v1")
+    assert address.endswith("org/name/resolve/main/model.safetensors")
+    assert download == ("org/name", "model.safetensors")
 
 
 def test_a_hub_id_is_a_model_s_name(model, repository):
-    assert_same(model, checkpoints.load_model("org/name"))
     assert Upscaler.from_pretrained("org/name").name == "org/name"
+    described = checkpoints.described_model("org/name")
+    assert (described.name, described.config) == ("org/name", model.config)
 
 
 def test_a_model_in_the_cache_is_not_asked_for(model, repository, monkeypatch):
     cached = str(repository.folder / "model.safetensors")
-    monkeypatch.setattr(hub.huggingface_hub, "try_to_load_from_cache", lambda repo_id, name, revision: cached)
+    monkeypatch.setattr(hub.huggingface_hub, "try_to_load_from_cache", lambda repo_id, name: cached)
     monkeypatch.setattr(hub.huggingface_hub, "get_hf_file_metadata", lambda url: pytest.fail("asked for it"))
-    assert_same(model, hub.from_hub("org/name"))
+    assert_same(model, checkpoints.load_model("org/name"))
 
 
 def test_what_is_not_one_of_our_checkpoints_is_refused(repository):
@@ -69,7 +70,7 @@ def test_what_is_not_one_of_our_checkpoints_is_refused(repository):
     with pytest.raises(
         CheckpointError, match=r"model\.safetensors: corrupt, or neither safetensors nor a PyTorch file"
     ):
-        hub.from_hub("org/name")
+        checkpoints.load_model("org/name")
 
 
 def test_what_cannot_be_loaded_is_explained(repository, monkeypatch):

@@ -78,8 +78,9 @@ def test_tensors_need_no_file(tmp_path):
     model = model_of(EDSR)
     conversion = checkpoints.from_published(published(model, "AdaDSR"), tmp_path / "where they came from")
     assert_same(conversion.model, model)
-    with pytest.raises(CheckpointError, match=r"where they came from: no residual block in a known naming"):
-        checkpoints.from_published({"a": MEAN}, tmp_path / "where they came from")
+    for other in ({"a": MEAN}, {}):
+        with pytest.raises(CheckpointError, match=r"where they came from: no residual block in a known naming"):
+            checkpoints.from_published(other, tmp_path / "where they came from")
 
 
 @pytest.mark.parametrize(

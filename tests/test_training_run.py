@@ -192,6 +192,9 @@ def test_a_run_resumes_where_the_network_that_it_started_from_has_moved(folder: 
     checkpoints.save(other.model(), tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="a recipe that differs in start_from;"):
         run_of(replace(recipe, start_from=str(tmp_path / "other.safetensors")), folder, tmp_path / "out").go()
+    (tmp_path / "other.safetensors").rename(tmp_path / "moved.safetensors")
+    with pytest.raises(InputError, match=r"moved\.safetensors: is not the network that the run in .* began with;"):
+        run_of(moved, folder, tmp_path / "out").go()
 
 
 @pytest.mark.parametrize("interrupted", range(4))

@@ -7,7 +7,7 @@ from pathlib import Path
 from adadsr import checkpoints
 from adadsr.adaptation.exits import fit_exits
 from adadsr.adaptation.fidelity import measure
-from adadsr.adaptation.photos import Told, find_photos
+from adadsr.adaptation.photos import Told, check_apart, find_photos
 from adadsr.adaptation.presets import PRESETS, Preset, check_precision, choose_precision
 from adadsr.adaptation.report import write_report
 from adadsr.adaptation.resuming import check_options, check_photos
@@ -66,7 +66,9 @@ def adapt(options: Adaptation, tell: Told, observers: Sequence[Observer] = ()) -
 
     tell: is told what happens before and after training. observers: of training. Raises AdaDSRError.
     """
-    original, world = load_dense(options.model), join(options.device)
+    original = load_dense(options.model)
+    check_apart(options.images, options.out)
+    world = join(options.device)
     try:
         if world.size > 1:
             raise InputError(f"an adaptation runs in one process, not in {world.size}; start it without torchrun")

@@ -73,6 +73,15 @@ class Corner(NamedTuple):
     left: int
 
 
+def check_apart(sources: Sequence[Path], out: Path) -> None:
+    """Raise InputError if `out` is one of the sources, or if the system refuses to tell."""
+    try:
+        if any(out.exists() and each.exists() and each.samefile(out) for each in sources):
+            raise InputError(f"{out}: holds the photos; choose another folder for --out")
+    except OSError as error:
+        raise InputError(f"{out}: cannot read ({cause_of(error)}); check the path and its permissions") from error
+
+
 def find_photos(
     sources: Sequence[Path],
     patch: int,
@@ -89,11 +98,8 @@ def find_photos(
     patch: side in pixels that they need. most_held: how many are held out at most. cache: folder that remembers which
     are sound; None remembers nothing. out: a folder that is not searched.
 
-    Raises DatasetError if files cannot be read, of which the message lists all, or if there are too few. Raises
-    InputError if `out` is one of the sources.
+    Raises DatasetError if files cannot be read, of which the message lists all, or if there are too few.
     """
-    if out is not None and any(out.exists() and each.exists() and each.samefile(out) for each in sources):
-        raise InputError(f"{out}: holds the photos; choose another folder for --out")
     search = Search([str(source) for source in sources], out)
     checked = _check_all([found.source for found in search.found], cache, tell)
     photos = [photo for photo in checked if isinstance(photo, Photo)]

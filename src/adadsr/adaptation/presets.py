@@ -1,5 +1,6 @@
 """Presets: how long an adaptation trains, on what, and at which rate."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -14,8 +15,10 @@ from adadsr.training.precision import fastest_precision
 DEPTH_TILE = 4
 AVERAGES = 20
 """The moving average of the weights spans 1/AVERAGES of the steps."""
-ADAPTER_STEPS = 1000
+ADAPTER_STEPS = 2000
 """Of the adapter, at most, in networks with exits; their closing convs learn for the rest (dev/LOG.md)."""
+ADAPTER_SHARE = 1 / 3
+"""Of all steps, at most, in networks with exits."""
 WITH_EXITS = ("esrgan",)
 """Backbones whose exits get closing convs of their own."""
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -77,7 +80,7 @@ class Preset:
         )
 
     def _stages_of_exits(self) -> tuple[Stage, ...]:
-        of_adapter = min(ADAPTER_STEPS, self.steps - self.steps // 2)
+        of_adapter = min(ADAPTER_STEPS, math.ceil(ADAPTER_SHARE * self.steps))
         adapter = Stage(
             of_adapter,
             self.batch,
@@ -99,7 +102,7 @@ class Preset:
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
-        "cpu": Preset(8000, 2, 48, 3000, 1000, 10),
+        "cpu": Preset(6000, 2, 48, 3000, 1000, 20),
         "accelerator": Preset(60_000, 16, 64, 20_000, 5000, 20),
         "quick": Preset(200, 2, 32, 200, 100, 3, warmup=20),
     }

@@ -86,7 +86,7 @@ def recognise(path: Path, tensors: Mapping[str, Any]) -> Community | None:
     slopes = tensors.get("body.1.weight")
     if "body.0.weight" in tensors and slopes is not None and slopes.ndim == 1:
         return _compact(path, tensors)
-    if all(re.fullmatch(r"body\.[0-9]{0,5}[02468]\.(weight|bias)", name) for name in tensors):
+    if tensors and all(re.fullmatch(r"body\.[0-9]{0,5}[02468]\.(weight|bias)", name) for name in tensors):
         raise CheckpointError(
             f"{path}: a Compact network without PReLU: it has ReLU or LeakyReLU, and the file does not say which; "
             "adadsr runs those with PReLU"

@@ -1,8 +1,7 @@
 """Networks on the Hugging Face hub, one checkpoint per repository. Needs the extra `hub`."""
 
-from adadsr.checkpoints.format import FILE_NAME, load
+from adadsr.checkpoints.format import FILE_NAME
 from adadsr.errors import CheckpointError, MissingDependencyError
-from adadsr.networks import Model
 
 try:
     import huggingface_hub
@@ -12,21 +11,16 @@ except ImportError as missing:
     ) from missing
 
 
-def from_hub(repo_id: str, *, revision: str | None = None) -> Model:
-    """The network in the repository `org/name`, at `revision`; from the local cache if it is there.
+def fetch(repo_id: str) -> str:
+    """The path of the file of a repository `org/name` in the local cache, downloaded if it is not there.
 
-    Raises CheckpointError if it cannot be fetched or is not one of our checkpoints.
+    Raises CheckpointError if it cannot be fetched.
     """
-    return load(fetch(repo_id, revision=revision))
-
-
-def fetch(repo_id: str, *, revision: str | None = None) -> str:
-    """The path of its file in the local cache. Raises CheckpointError if it cannot be fetched."""
     try:
-        if not isinstance(huggingface_hub.try_to_load_from_cache(repo_id, FILE_NAME, revision=revision), str):
+        if not isinstance(huggingface_hub.try_to_load_from_cache(repo_id, FILE_NAME), str):
             # A single request first: a download would retry for half a minute.
-            huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repo_id, FILE_NAME, revision=revision))
-        path: str = huggingface_hub.hf_hub_download(repo_id, FILE_NAME, revision=revision)
+            huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repo_id, FILE_NAME))
+        path: str = huggingface_hub.hf_hub_download(repo_id, FILE_NAME)
     except Exception as error:  # errors of the transport differ between versions of huggingface_hub
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = " ".join(lines[:2]) or type(error).__name__

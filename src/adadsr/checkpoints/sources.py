@@ -20,7 +20,7 @@ DEFAULT_SCALE = 2
 
 
 class BundledModel(NamedTuple):
-    """A model, bundled with the package unless it is `described_model`'s.
+    """A model and its file, bundled with the package unless it is `described_model`'s.
 
     bytes: size of the file. metadata: free text of its header.
     """
@@ -37,18 +37,9 @@ def bundled_models() -> list[BundledModel]:
     return [_in_file(name, path) for name, path in _bundled_files().items()]
 
 
-def described_model(source: str) -> BundledModel:
-    """What the header says of a bundled model, or of a file or folder as for `load_model`; no tensor is read.
-
-    Raises CheckpointError if there is none.
-    """
-    bundled, path = _bundled_files(), Path(source)
-    if source in bundled:
-        return _in_file(source, bundled[source])
-    if not source or not path.exists():
-        known = ", ".join(bundled) or "none"
-        raise CheckpointError(f"{source or repr(source)}: not a bundled model (available: {known}) and not a file")
-    return _in_file(model_name(source), _in_folder(path) if path.is_dir() else path)
+def described_model(source: str | os.PathLike[str]) -> BundledModel:
+    """What the header says of a model that `load_model` can load; no tensor is read. Errors as for it."""
+    return _in_file(model_name(source), _file_of(source))
 
 
 def _in_file(name: str, path: Path) -> BundledModel:
@@ -75,12 +66,22 @@ def load_model(source: str | os.PathLike[str]) -> Model:
     A path is a file in our format, or a folder with such a file named model.safetensors. Raises CheckpointError, which
     lists what was tried; MissingDependencyError for a hub id if the extra `hub` is not installed.
     """
+    return load(_file_of(source))
+
+
+def model_metadata(source: str | os.PathLike[str]) -> dict[str, str]:
+    """Free text of the header of a model that `load_model` can load, such as its licence. Errors as for it."""
+    return read_header(_file_of(source)).metadata
+
+
+def _file_of(source: str | os.PathLike[str]) -> Path:
+    """The file of a model; one on the hub is fetched. Source and errors as for `load_model`."""
     text, path = os.fspath(source), Path(source)
     bundled = _bundled_files()
     if text in bundled:
-        return load(bundled[text])
+        return bundled[text]
     if text and path.exists():
-        return load(_in_folder(path) if path.is_dir() else path)
+        return _in_folder(path) if path.is_dir() else path
     known = ", ".join(bundled) or "none"
     tried = f"{text or repr(text)}: not a bundled model (available: {known}) and not a file or folder"
     if not HUB_ID.fullmatch(text) or path.suffix in FILE_SUFFIXES:
@@ -88,24 +89,11 @@ def load_model(source: str | os.PathLike[str]) -> Model:
     try:
         from adadsr.checkpoints import hub
 
-        return hub.from_hub(text)
+        return Path(hub.fetch(text))
     except MissingDependencyError as error:
         raise MissingDependencyError(f"{tried}; {error}") from error
     except CheckpointError as error:
         raise CheckpointError(f"{tried}; {error}") from error
-
-
-def model_metadata(source: str | os.PathLike[str]) -> dict[str, str]:
-    """Free text of the header of a model that `load_model` can load, such as its licence. Errors as for it."""
-    text, path = os.fspath(source), Path(source)
-    bundled = _bundled_files()
-    if text in bundled:
-        return read_header(bundled[text]).metadata
-    if path.exists():
-        return read_header(_in_folder(path) if path.is_dir() else path).metadata
-    from adadsr.checkpoints import hub
-
-    return read_header(hub.fetch(text)).metadata
 
 
 def _bundled_files() -> dict[str, Path]:

@@ -120,7 +120,7 @@ def evaluate(
             save_images=save_images,
             fresh=fresh,
         )
-    with resumable():
+    with resumable(fresh):
         done = _with_progress(options)
     _print_rows(done.rows)
     for path in done.files:

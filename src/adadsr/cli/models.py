@@ -16,8 +16,8 @@ def models(
     details: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME|FILE",
-            help="Everything about one model, bundled or in a checkpoint file: recipe, data, licence, origin.",
+            metavar="NAME|FILE|HUB_ID",
+            help="Everything about one model: recipe, data, licence, origin.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

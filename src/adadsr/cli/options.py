@@ -45,12 +45,12 @@ def wrong_usage() -> Iterator[None]:
 
 
 @contextmanager
-def resumable() -> Iterator[None]:
-    """An interruption of the block says that the command can be resumed."""
+def resumable(fresh: bool = False) -> Iterator[None]:
+    """An interruption of the block says how to resume the command. fresh: whether it was given --fresh."""
     try:
         yield
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt("repeat the command to resume") from error
+        raise KeyboardInterrupt(f"repeat the command{' without --fresh' if fresh else ''} to resume") from error
 
 
 Given = TypeVar("Given", str, list[str], str | None)

@@ -49,8 +49,6 @@ KINDS = (
     (AdaDSRError, INVALID),
 )
 """Error -> kind, the first that fits."""
-OPTIONS = ("--max-pixels",)
-"""Of the service, for reading images."""
 
 
 class Problem(Exception):
@@ -69,7 +67,8 @@ class Problem(Exception):
             return error
         if isinstance(error, AdaDSRError):
             kind = next(kind for family, kind in KINDS if isinstance(error, family))
-            detail = str(error.for_options(OPTIONS) if isinstance(error, ImageFileError) else error)
+            # Who calls cannot choose options of the command that serves.
+            detail = str(error.for_options() if isinstance(error, ImageFileError) else error)
             for here in filter(None, (path, "<bytes>", "<file>")):
                 detail = detail.replace(here, name or "image")
             if kind is IMAGE and "is over the limit" in detail:

@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from adadsr import checkpoints
 from adadsr.datasets import Pair
-from adadsr.errors import CheckpointError, TrainingError
+from adadsr.errors import CheckpointError, InputError, TrainingError
 from adadsr.training.checks import check_stages
 from adadsr.training.divergence import is_spike, next_usual
 from adadsr.training.log import Entry, JsonLog, Observer, Progress, Rollback, Targets, Validation
@@ -163,9 +164,7 @@ class Run:
     def _restore(self) -> None:
         state = read_state(self.out / "state")
         try:
-            if state.about.get("start_digest") == self.about["start_digest"]:
-                # The same network may lie elsewhere by now.
-                state.about["recipe"]["start_from"] = self.trainer.recipe.start_from
+            self._check_start(state.about)
             self.trainer.restore(state)
             self.usual, self.log_size, self.seconds = (state.about[name] for name in ("usual", "log_size", "seconds"))
         except KeyError as error:
@@ -176,6 +175,20 @@ class Run:
         self.validated = state.about.get("validated", [self.trainer.stage, self.trainer.step])
         self.saved_at = time.monotonic()
         self.trainer.world.wait()  # before the one that writes replaces what others are reading
+
+    def _check_start(self, about: dict[str, Any]) -> None:
+        """Let the network that the run began with lie elsewhere by now. Raises InputError if another is in its place.
+
+        States of earlier versions lack its hash.
+        """
+        theirs, start_from = about.get("start_digest"), self.trainer.recipe.start_from
+        if theirs == self.about["start_digest"]:
+            about["recipe"]["start_from"] = start_from
+        elif theirs is not None and about["recipe"]["start_from"] == start_from:
+            raise InputError(
+                f"start_from={start_from}: is not the network that the run in {self.out} began with; "
+                "restore it or choose another --out"
+            )
 
     def _roll_back(self, loss: float) -> None:
         """Return to the last saved state at half the rate. Raises TrainingError after too many times."""
