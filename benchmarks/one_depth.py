@@ -1,20 +1,22 @@
 """What depth maps bring: PSNR-Y by the adapter's maps and by one depth everywhere, at the same cost.
 
-`python benchmarks/one_depth.py MODEL BENCHMARK... [--blocks 8 4]`
+`python benchmarks/one_depth.py MODEL BENCHMARK... [--data-root DIR] [--blocks 8 4]`
 
-BENCHMARK is a folder as `adadsr evaluate` takes it, and the border is its border, too. Each image runs with every
-number of blocks everywhere, which needs no adapter, and by the map of the same cost, which includes it. Printed are
-means over a benchmark, in dB.
+Benchmarks are given as to `adadsr evaluate`, whose border is used, too. Each image runs with every number of blocks
+everywhere, which needs no adapter, and by the map of the same cost, which includes it. Printed are means over a
+benchmark, in dB; the last line is JSON.
 """
 
 import argparse
+import json
+import os
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from adadsr import Execution, Upscaler
-from adadsr.evaluation.benchmark import Benchmark, load_pair, open_benchmark
+from adadsr.evaluation.benchmark import Benchmark, find_folder, load_pair, open_benchmark
 from adadsr.metrics import psnr_y
 
 
@@ -34,16 +36,20 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
-    parser.add_argument("benchmarks", nargs="+", type=Path)
+    parser.add_argument("benchmarks", nargs="+")
+    parser.add_argument("--data-root", type=Path, default=Path(os.environ.get("ADADSR_DATA_ROOT", ".")))
     parser.add_argument("--blocks", nargs="+", type=int, default=[8, 4])
     given = parser.parse_args()
     upscaler = Upscaler.from_pretrained(given.model, Execution(border="zero"))
-    for folder in given.benchmarks:
-        benchmark = open_benchmark(folder, upscaler.scale)
+    rows = []
+    for name in given.benchmarks:
+        benchmark = open_benchmark(find_folder(name, given.data_root), upscaler.scale)
         for blocks in given.blocks:
             one_depth, maps = compare(upscaler, benchmark, blocks)
             gain = maps - one_depth
             print(f"{benchmark.name}, {blocks} blocks: {one_depth:.3f}, by maps {maps:.3f}, {gain:+.3f}", flush=True)
+            rows.append({"benchmark": benchmark.name, "blocks": blocks, "one_depth": one_depth, "maps": maps})
+    print(json.dumps({"model": upscaler.name, "psnr_y": rows}))
 
 
 if __name__ == "__main__":
