@@ -286,6 +286,16 @@ def test_the_cap_of_equal_pictures_is_not_drawn() -> None:
 def test_figures_lie_between_points() -> None:
     figures = Figures({MAPS: (Point(0.0, 20.0), Point(0.5, 30.0), Point(1.0, 50.0))}, (), 1, 2, {})
     assert figures.at(MAPS, 0.75) == pytest.approx(40.0)
+    assert figures.at(MAPS, 0.505) == 30.0
+
+
+def test_nothing_is_claimed_between_a_figure_and_equality(tmp_path: Path) -> None:
+    curve = (Point(0.0, 20.0), Point(0.5, 30.0), Point(1.0, HIGHEST))
+    figures = Figures(dict.fromkeys(WAYS, curve), (), 1, 2, {1.0: 1.0, 0.75: 0.8, 0.5: 0.6, 0.25: 0.4})
+    assert [figures.at(MAPS, share) for share in (0.25, 0.504, 0.6, 1.0)] == [25.0, 30.0, None, HIGHEST]
+    write_report(tmp_path, figures, "two blocks")
+    assert "| 75% (0.80) | - | - | - |" in (tmp_path / "report.md").read_text()
+    assert json.loads((tmp_path / "report.json").read_text())["psnr_y_to_full_output"]["0.75"] == {}
 
 
 def test_batches_of_squares(tmp_path: Path) -> None:

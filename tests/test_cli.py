@@ -36,6 +36,31 @@ def bundled(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "adapt tiny.safetensors --images  --out o",
+        "adapt tiny.safetensors --images p --out ",
+        "adapt tiny.safetensors --images p --out o --cache ",
+        "convert  o.safetensors",
+        "convert tiny.safetensors ",
+        "evaluate  --model tiny.safetensors",
+        "evaluate d --model tiny.safetensors --out ",
+        "evaluate d --model tiny.safetensors --data-root ",
+        "export tiny.safetensors --output ",
+        "export tiny.safetensors --web ",
+        "train  --train t --valid v --out o",
+        "train r --train  --valid v --out o",
+        "train r --train t --valid v --out ",
+        "upscale a.png --report ",
+    ],
+)
+def test_an_empty_path_is_wrong_usage(arguments, here):
+    """It would be the current folder."""
+    result = call(*arguments.split(" "))
+    assert (result.exit_code, "is empty; check the variable" in result.stderr) == (2, True), result.output
+
+
 def test_the_scale_chooses_the_bundled_model(here, bundled):
     write(here / "a.png")
     assert call("upscale", "a.png", "-o", "b.png").exit_code == 0

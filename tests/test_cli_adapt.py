@@ -41,6 +41,21 @@ def test_bad_input_ends_in_one_line(given: list[str], here: Path) -> None:
     assert not (here / "out").exists()
 
 
+def test_refused_photos_leave_no_folder(given: list[str], here: Path) -> None:
+    (here / "photos" / "bad.png").write_bytes(b"nothing")
+    result = call(*given, "--out", "out")
+    assert (result.exit_code, "bad.png" in result.stderr) == (1, True)
+    assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize("source", ["a" * 300, "missing"])
+def test_the_source_that_cannot_be_read_is_named(source: str, given: list[str], here: Path) -> None:
+    """Not the output folder."""
+    (here / "out").mkdir()
+    result = call(*given, "--images", source, "--out", "out")
+    assert (result.exit_code, result.stderr.count(f"\n  {source}: ")) == (1, 1)
+
+
 def test_a_published_file_is_to_be_converted_first(given: list[str], here: Path) -> None:
     (here / "dense.safetensors").write_bytes(b"\x02\x00\x00\x00\x00\x00\x00\x00{}")
     result = call(*given, "--out", "out")

@@ -177,7 +177,7 @@ def test_declared_pixels_are_checked_before_decoding(service: Running):
 
 
 def test_no_option_of_a_command_is_advised(service: Running):
-    assert service.post("/v1/plan", photo(200, 200)).detail.endswith(" megapixels; shrink it or leave it out")
+    assert service.post("/v1/plan", photo(200, 200)).detail.endswith(" megapixels; shrink it")
     detail = service.post("/v1/upscale", photo()[:-40]).detail
     assert detail.startswith("image: truncated or corrupt PNG ")
     assert detail.endswith("; get a complete copy")

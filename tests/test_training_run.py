@@ -346,6 +346,18 @@ def test_a_full_disk_loses_no_state(folder: Path, tmp_path: Path, monkeypatch: p
     assert run_of(RECIPE, folder, tmp_path / "out").go().exists()
 
 
+def test_a_full_disk_at_the_first_state_speaks_of_no_earlier_one(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run = run_of(RECIPE, folder, tmp_path / "out")
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(CheckpointError, match=r"cannot save the state \(No space left on device\); free some space"):
+        run._save()
+
+
 def test_a_manifest_that_cannot_be_written_leaves_the_set(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,8 @@ MOST_DEPTHS = 8
 """Numbers of blocks at which one depth everywhere is measured, at most, besides 0."""
 MOST_SHOWN = 3
 """Pictures in the report."""
+NEAR = 0.01
+"""Difference of shares up to which a point counts as measured there: maps meet a share within their tiles."""
 TYPICAL_SIDE = 128
 """Side in LR pixels of the picture on which shares of the body are told as budgets."""
 
@@ -65,10 +67,20 @@ class Figures:
     blocks: int
     budgets: dict[float, float]
 
-    def at(self, way: str, share: float) -> float:
-        """PSNR-Y of a way at a share of the body, interpolated linearly between its points."""
+    def at(self, way: str, share: float) -> float | None:
+        """PSNR-Y of a way at a share of the body, interpolated linearly between its points; a point nearby counts as
+        there.
+
+        None beyond the last point that is not equal to the full output: between that and equality there is no PSNR.
+        """
         points = self.curves[way]
-        return float(np.interp(share, [point.share for point in points], [point.psnr for point in points]))
+        nearest = min(points, key=lambda point: abs(point.share - share))
+        if abs(nearest.share - share) <= NEAR:
+            return nearest.psnr
+        below = [point for point in points if not point.is_equal]
+        if not below or share > below[-1].share:
+            return None
+        return float(np.interp(share, [point.share for point in below], [point.psnr for point in below]))
 
 
 def measure(

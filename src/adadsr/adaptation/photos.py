@@ -1,5 +1,6 @@
 """The photos of a user: which of them are held out, and the crops to learn from and to measure on."""
 
+import contextlib
 import hashlib
 import random
 from collections.abc import Callable, Sequence
@@ -74,12 +75,11 @@ class Corner(NamedTuple):
 
 
 def check_apart(sources: Sequence[Path], out: Path) -> None:
-    """Raise InputError if `out` is one of the sources, or if the system refuses to tell."""
-    try:
-        if any(out.exists() and each.exists() and each.samefile(out) for each in sources):
-            raise InputError(f"{out}: holds the photos; choose another folder for --out")
-    except OSError as error:
-        raise InputError(f"{out}: cannot read ({cause_of(error)}); check the path and its permissions") from error
+    """Raise InputError if `out` is one of the sources. Paths that cannot be read are for others to refuse."""
+    for each in sources:
+        with contextlib.suppress(OSError):
+            if each.samefile(out):
+                raise InputError(f"{out}: holds the photos; choose another folder for --out")
 
 
 def find_photos(

@@ -37,7 +37,7 @@ def write_report(folder: Path, figures: Figures, name: str) -> list[Path]:
 
 
 def report_content(figures: Figures, name: str) -> dict[str, Any]:
-    """The figures as plain values for JSON. A PSNR of None: equal to the full output."""
+    """The figures as plain values for JSON. A PSNR of None: equal to the full output; a way without one: not known."""
     return {
         "network": name,
         "pictures": figures.pictures,
@@ -53,13 +53,14 @@ def table(figures: Figures) -> str:
     lines = ["| share of the body (`--budget`) | " + " | ".join(WAYS) + " |", "|---" * (1 + len(WAYS)) + "|"]
     for share in TABLE_SHARES:
         row = _row(figures, share)
-        cells = " | ".join(_decibels(row[way], way, share) for way in WAYS)
+        cells = " | ".join(_decibels(row[way], way, share) if way in row else "-" for way in WAYS)
         lines.append(f"| {share:.0%} ({figures.budgets[share]:.2f}) | {cells} |")
     return "\n".join(lines)
 
 
 def _row(figures: Figures, share: float) -> dict[str, float | None]:
-    return {way: _finite(figures.at(way, share)) for way in WAYS}
+    known = {way: figures.at(way, share) for way in WAYS}
+    return {way: _finite(psnr) for way, psnr in known.items() if psnr is not None}
 
 
 def _point(point: Point) -> dict[str, float | None]:

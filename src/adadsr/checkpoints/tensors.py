@@ -96,7 +96,7 @@ def read_pickle(path: Path) -> object:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as of TorchScript, which is refused below
+            warnings.filterwarnings("ignore", ".*TorchScript")  # which is refused below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         objects = "Python objects other than tensors, which are never executed"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adadsr.cli.options import resumable, wrong_usage
+from adadsr.cli.options import path_of, resumable, wrong_usage
 from adadsr.cli.train import Display, require_libraries
 from adadsr.formats import is_image_file
 
@@ -32,16 +32,20 @@ def adapt(
             "--images",
             metavar="PHOTOS...",
             help="Photos, or folders of them, searched recursively. Several may follow, or repeat the option.",
+            parser=path_of,
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Output folder for state, model and report.")],
-    more: Annotated[list[Path] | None, typer.Argument(metavar="PHOTOS", hidden=True)] = None,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="DIR", help="Output folder for state, model and report.", parser=path_of),
+    ],
+    more: Annotated[list[Path] | None, typer.Argument(metavar="PHOTOS", hidden=True, parser=path_of)] = None,
     preset: Annotated[
         str,
         typer.Option(
             metavar="cpu|accelerator|quick",
-            help="cpu: two hours on two cores for a network of 6 blocks. accelerator: a GPU. quick: minutes, to see it "
-            "work.",
+            help="cpu: half an hour on two cores for a network of 6 blocks. accelerator: a GPU. quick: minutes, to see "
+            "it work.",
         ),
     ] = "cpu",
     steps: Annotated[
@@ -64,6 +68,7 @@ def adapt(
             help="Cache folder for crops and the network's output on them. [dim]\\[default: adapt below the cache "
             "folder][/dim]",
             show_default=False,
+            parser=path_of,
         ),
     ] = None,
 ) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from adadsr.cli.options import path_of
+
 SUFFIX = ".safetensors"
 
 
@@ -16,10 +18,14 @@ def convert(
             metavar="IN",
             help="A checkpoint of AdaDSR, EDSR-PyTorch, RCAN, BasicSR, ESRGAN or Compact.",
             show_default=False,
+            parser=path_of,
         ),
     ],
     target: Annotated[
-        Path, typer.Argument(metavar="OUT", help="The file to write, ending in .safetensors.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="OUT", help="The file to write, ending in .safetensors.", show_default=False, parser=path_of
+        ),
     ],
     res_scale: Annotated[
         float | None,

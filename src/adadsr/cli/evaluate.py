@@ -13,7 +13,9 @@ from adadsr.cli.options import (
     Threads,
     Tile,
     execution_of,
+    not_empty,
     on_device,
+    path_of,
     resumable,
     wrong_usage,
 )
@@ -25,6 +27,7 @@ Datasets = Annotated[
     list[str],
     typer.Argument(
         metavar="DATASET...",
+        callback=not_empty,
         help="Data sets: folder names below --data-root, such as Set5, or paths. A folder holds HR images, or HR/ and "
         "LR_bicubic/X2/.",
     ),
@@ -68,11 +71,15 @@ def evaluate(
         ),
     ] = None,
     data_root: Annotated[
-        Path, typer.Option(envvar="ADADSR_DATA_ROOT", help="Folder that contains the data sets.")
+        Path,
+        typer.Option(
+            metavar="DIR", envvar="ADADSR_DATA_ROOT", help="Folder that contains the data sets.", parser=path_of
+        ),
     ] = Path("."),
-    out: Annotated[Path, typer.Option("--out", "-o", help="Output folder for tables, plots and images.")] = Path(
-        "evaluation"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="DIR", help="Output folder for tables, plots and images.", parser=path_of),
+    ] = Path("evaluation"),
     self_ensemble: Annotated[
         bool,
         typer.Option(

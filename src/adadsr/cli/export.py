@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adadsr.cli.options import wrong_usage
+from adadsr.cli.options import path_of, wrong_usage
 
 if TYPE_CHECKING:
     from adadsr.export import Exported, Int8
@@ -24,7 +24,10 @@ def export(
         typer.Argument(metavar="MODEL", help="Bundled model, checkpoint file, or Hugging Face id.", show_default=False),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE.onnx", help="The file to write.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE.onnx", help="The file to write.", show_default=False, parser=path_of
+        ),
     ] = None,
     web: Annotated[
         Path | None,
@@ -33,11 +36,16 @@ def export(
             metavar="DIR",
             help="Write a page that upscales in the browser, for any web server.",
             show_default=False,
+            parser=path_of,
         ),
     ] = None,
     runtime: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="With --web: the npm package onnxruntime-web; fetched by npm if not given."),
+        typer.Option(
+            metavar="DIR",
+            help="With --web: the npm package onnxruntime-web; fetched by npm if not given.",
+            parser=path_of,
+        ),
     ] = None,
     image: Annotated[
         str,
@@ -60,6 +68,7 @@ def export(
             metavar="DIR",
             help="With --dense: convolutions in int8, calibrated on half of DIR's photos.",
             show_default=False,
+            parser=path_of,
         ),
     ] = None,
     int8_loss: Annotated[

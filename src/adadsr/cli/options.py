@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
 import typer
@@ -61,6 +62,11 @@ def not_empty(given: Given) -> Given:
     if given == "" or (isinstance(given, list) and "" in given):
         raise typer.BadParameter("is empty; check the variable it comes from")
     return given
+
+
+def path_of(text: str) -> Path:
+    """A path on the command line, as a parser of typer. Raises BadParameter if it is empty."""
+    return Path(not_empty(text))
 
 
 Model: TypeAlias = Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from adadsr.cli.options import Backend, MaxPixels, Threads, parse_bytes, wrong_usage
+from adadsr.cli.options import Backend, MaxPixels, Threads, parse_bytes, path_of, wrong_usage
 
 _LIMITS, _ACCESS, _BUSY = "Limits", "Who may call", "When it is busy"
 
@@ -55,6 +55,7 @@ def serve(
             metavar="FILE",
             help="Require an API key, one a line in FILE; also from ADADSR_API_KEYS.",
             rich_help_panel=_ACCESS,
+            parser=path_of,
         ),
     ] = None,
     origin: Annotated[

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from adadsr.cli.options import not_empty, wrong_usage
+from adadsr.cli.options import not_empty, path_of, wrong_usage
 from adadsr.formats import FORMATS, find_format, joined
 
 if TYPE_CHECKING:
@@ -142,6 +142,7 @@ ReportFile: TypeAlias = Annotated[
         metavar="FILE.json",
         help="Write a JSON report with an entry for each image.",
         rich_help_panel=_RARE,
+        parser=path_of,
     ),
 ]
 AcceptDamaged: TypeAlias = Annotated[

@@ -23,9 +23,7 @@ class Opened(NamedTuple):
         """Refuse a declared size over the limit."""
         if width * height > self.max_pixels:
             over = f"{self.name}: {width}x{height} is over the limit of {self.max_pixels / 1e6:.4g} megapixels"
-            raise ImageFileError(
-                f"{over}; pass --max-pixels to allow it", "--max-pixels", f"{over}; shrink it or leave it out"
-            )
+            raise ImageFileError(f"{over}; pass --max-pixels to allow it", "--max-pixels", f"{over}; shrink it")
 
     def damaged(self, cause: str, *, in_part: bool = True) -> ImageFileError:
         """The refusal of a damaged file. in_part: whether the rest can be decoded if its format permits."""

@@ -55,16 +55,16 @@ def parse(arguments: Sequence[str] | None, prog: str) -> Session:
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog, description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
     add, pace = parser.add_argument, Pace()
-    add("recipe", type=Path, metavar="RECIPE", help="network and stages (YAML); see recipes/")
+    add("recipe", type=_path, metavar="RECIPE", help="network and stages (YAML); see recipes/")
     what = "HR images to {} on: a folder or s3:// prefix, searched recursively"
-    add("--train", metavar="DIR", required=True, help=what.format("train"))
-    add("--valid", metavar="DIR", required=True, help=what.format("validate"))
-    add("-o", "--out", type=Path, metavar="DIR", required=True, help="output folder for state, log and model")
+    add("--train", type=_not_empty, metavar="DIR", required=True, help=what.format("train"))
+    add("--valid", type=_not_empty, metavar="DIR", required=True, help=what.format("validate"))
+    add("-o", "--out", type=_path, metavar="DIR", required=True, help="output folder for state, log and model")
     steps, default = _at_least_one, "[default: %(default)s]"
     add("--every", type=steps, metavar="STEPS", default=pace.every, help=f"steps between validations {default}")
     add("--look", type=steps, metavar="STEPS", default=pace.look, help=f"steps between progress reports {default}")
     add("--minutes", type=_not_negative, default=pace.minutes, help=f"minutes between saved states {default}")
-    add("--cache", type=Path, metavar="DIR", default=default_cache(), help=f"cache folder for LR images {default}")
+    add("--cache", type=_path, metavar="DIR", default=default_cache(), help=f"cache folder for LR images {default}")
     add("--device", default="auto", help=f"torch device; auto picks CUDA if available {default}")
     add(
         "--convs",
@@ -83,6 +83,17 @@ def _end(status: int, message: str) -> NoReturn:
 
 def _print(entry: Entry) -> None:
     print(as_line(entry), flush=True)
+
+
+def _not_empty(text: str) -> str:
+    """An option's value as a folder or address. An empty one would be the current folder, which nobody means."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; check the variable it comes from")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_not_empty(text))
 
 
 def _at_least_one(text: str) -> int:

@@ -90,11 +90,17 @@ def writable(folder: Path, option: str) -> Path:
 
 @contextlib.contextmanager
 def owned(folder: Path, option: str) -> Iterator[None]:
-    """Hold a folder for the block, made if it is missing. option: that chose it.
+    """Hold a folder for the block, made if it is missing, and removed again if nothing was written. option: chose it.
 
     Raises TrainingError if files cannot be written to it, or while another run holds it.
     """
+    is_new = not folder.exists()
     with atomic.locked(writable(folder, option)) as is_ours:
         if not is_ours:
             raise TrainingError(f"{folder}: another run is writing here; wait until it ends or choose another {option}")
-        yield
+        try:
+            yield
+        finally:
+            if is_new:
+                with contextlib.suppress(OSError):  # it is not empty
+                    folder.rmdir()

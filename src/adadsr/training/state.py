@@ -46,9 +46,9 @@ def write_state(folder: Path, state: State) -> None:
     except OSError as error:
         for entry in files.values():
             (folder / entry["name"]).unlink(missing_ok=True)
+        kept = "the previous one is intact; " if has_state(folder) else ""
         raise CheckpointError(
-            f"{folder}: cannot save the state ({cause_of(error)}); the previous one is intact; "
-            "free some space and repeat the command"
+            f"{folder}: cannot save the state ({cause_of(error)}); {kept}free some space and repeat the command"
         ) from error
     current = {entry["name"] for entry in files.values()}
     for path in folder.glob("*.safetensors"):
