@@ -286,7 +286,6 @@ def test_the_cap_of_equal_pictures_is_not_drawn() -> None:
 def test_figures_lie_between_points() -> None:
     figures = Figures({MAPS: (Point(0.0, 20.0), Point(0.5, 30.0), Point(1.0, 50.0))}, (), 1, 2, {})
     assert figures.at(MAPS, 0.75) == pytest.approx(40.0)
-    assert figures.at(MAPS, 0.505) == 30.0
 
 
 def test_nothing_is_claimed_between_a_figure_and_equality(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ MOST_DEPTHS = 8
 MOST_SHOWN = 3
 """Pictures in the report."""
 NEAR = 0.01
-"""Difference of shares up to which a point counts as measured there: maps meet a share within their tiles."""
+"""Difference of shares up to which one counts as the other: maps meet a share within a tile."""
 TYPICAL_SIDE = 128
 """Side in LR pixels of the picture on which shares of the body are told as budgets."""
 
@@ -68,19 +68,16 @@ class Figures:
     budgets: dict[float, float]
 
     def at(self, way: str, share: float) -> float | None:
-        """PSNR-Y of a way at a share of the body, interpolated linearly between its points; a point nearby counts as
-        there.
+        """PSNR-Y of a way at a share of the body, interpolated linearly between its points.
 
-        None beyond the last point that is not equal to the full output: between that and equality there is no PSNR.
+        None between the last point that is not equal to the full output and equality, unless one of them is near.
         """
         points = self.curves[way]
-        nearest = min(points, key=lambda point: abs(point.share - share))
-        if abs(nearest.share - share) <= NEAR:
-            return nearest.psnr
         below = [point for point in points if not point.is_equal]
-        if not below or share > below[-1].share:
-            return None
-        return float(np.interp(share, [point.share for point in below], [point.psnr for point in below]))
+        if below and share <= below[-1].share:
+            return float(np.interp(share, [point.share for point in below], [point.psnr for point in below]))
+        nearest = min(points, key=lambda point: abs(point.share - share))
+        return nearest.psnr if abs(nearest.share - share) <= NEAR else None
 
 
 def measure(
