@@ -16,7 +16,7 @@ def models(
     details: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME|FILE|HUB_ID",
+            metavar="NAME|FILE|ORG/NAME",
             help="Everything about one model: recipe, data, licence, origin.",
         ),
     ] = None,
