@@ -153,6 +153,15 @@ def test_a_picture_knows_whether_its_format_lost_something(name: str) -> None:
     assert images.read_image(make(), page=page).lossy_format == lossy
 
 
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("our lossless")])
+def test_what_is_called_lossless_keeps_its_pixels_when_written_again(name: str) -> None:
+    """Those with a profile or with more bits than AVIF holds, too."""
+    picture = images.read_image(content := FILES[name][0]())
+    again = images.read_image(images.encode(picture, "avif", quality=100))
+    np.testing.assert_array_equal(again.pixels, picture.pixels)
+    assert format_lost(content) is None
+
+
 @pytest.mark.parametrize("suffix", ["webp", "avif"])
 @pytest.mark.parametrize("bands", [1, 3, 4])
 def test_what_is_called_lossless_is(suffix: str, bands: int) -> None:
